@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The channel of one mount: a SEQPACKET socket pair over which the broker hands descriptors to the
+// frontend. Nothing else travels here; calls go through the lane.
+// Threads: stateless functions; a socket has one reader and one writer at a time.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "shm/base/fd.h"
+#include "shm/base/result.h"
+#include "shm/segment.h"
+
+namespace airstore::shm {
+
+enum class ChannelKind : uint32_t {
+  kAttach =
+      1,  // broker -> frontend, first: fds {protocol device, meta ro, lane, arena, wake eventfd}
+  kSlab = 2,     // broker -> frontend: id = slab index, fds {slab ro}
+  kContent = 3,  // broker -> frontend: id = content file id, fds {content ro}
+  kReady = 4,    // frontend -> broker: serving
+  kFailed = 5,   // frontend -> broker: cannot serve, text says why
+};
+
+inline constexpr uint32_t kChannelText = 512;
+
+// POD as sent; both ends are of one build, `abi_major` says so.
+struct ChannelMessage {
+  uint32_t kind;  // ChannelKind
+  uint32_t abi_major;
+  uint64_t id;
+  uint8_t session[16];
+  uint32_t mount_index;
+  uint32_t flags;     // AttachFlags
+  uint32_t show_uid;  // kShowUid: present every file as owned by ...
+  uint32_t show_gid;
+  uint32_t abi_minor;
+  uint32_t text_bytes;
+  char text[kChannelText];
+};
+
+enum AttachFlags : uint32_t {
+  kAttachReadOnly = 1u << 0,
+  kAttachPassthrough = 1u << 1,  // negotiate it with the kernel
+  kShowUid = 1u << 2,
+  kShowGid = 1u << 3,
+};
+
+struct Received {
+  ChannelMessage message{};
+  std::vector<UniqueFd> fds;
+};
+
+// EPIPE when the other side is gone; ENOBUFS when a non-blocking socket is full.
+Result<void> SendMessage(int socket, const ChannelMessage& message, const std::vector<int>& fds);
+// Blocks. ECONNRESET at the end of the stream; EPROTO on a malformed message.
+Result<Received> ReceiveMessage(int socket);
+
+}  // namespace airstore::shm

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The lane of one mount: LaneProducer is the frontend's side, LaneConsumer the broker's.
+//
+// One ordered queue carries everything from the frontend to the broker: calls (with a request
+// slot), writes (with bytes in the arena), releases and forgets. Order is the meaning: a call sees
+// every write queued before it. The consumer copies each record and each call's arguments once,
+// validates the copy, and uses only the copy: a hostile frontend can hurt nothing but its own lane.
+//
+// Waking: the broker sleeps on an eventfd and says so in `broker_sleeps`; a frontend thread sleeps
+// on its slot's state, or on `progress` when the queue or the arena is full. Nobody polls.
+// Threads: LaneProducer: any thread of the frontend. LaneConsumer: one thread of the broker.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "shm/segment.h"
+
+namespace airstore::shm {
+
+inline constexpr uint64_t kArenaBytes = 64ull << 20;  // payload ring of an arena segment
+inline constexpr uint32_t kMaxWrite = 1u << 20;       // greatest payload of one kWrite record
+
+uint64_t LaneBytes(uint32_t inode_uses);
+uint64_t ArenaSegmentBytes();
+
+// A call as the broker sees it: a validated private copy.
+struct Call {
+  uint32_t slot = 0;
+  RequestArgs args{};
+  std::string name;
+  std::string name2;
+};
+
+class LaneConsumer {
+ public:
+  // What came next in the queue.
+  struct Item {
+    QueueOp op = QueueOp::kNone;
+    Call call;            // kCall
+    uint64_t inode = 0;   // kWrite, kRelease, kForget
+    uint64_t offset = 0;  // kWrite
+    uint32_t flags = 0;   // kRelease
+    int64_t time_ns = 0;
+    std::span<const uint8_t> data;  // kWrite: in the arena, valid until MarkApplied
+    uint64_t arena_end = 0;         // kWrite: arena_applied after this record
+  };
+  enum class Next { kItem, kEmpty, kCorrupt };
+
+  // Over freshly created segments (CreateSpool); the lane's uses follow meta's inode capacity.
+  static Result<std::unique_ptr<LaneConsumer>> Create(const SessionId& session,
+                                                      uint32_t mount_index, uint32_t inode_uses,
+                                                      const std::string& lane_path,
+                                                      const std::string& arena_path);
+
+  Segment& lane() { return *lane_; }
+  Segment& arena() { return *arena_; }
+
+  // The next record, consumed. kCorrupt: the frontend broke the protocol (`why` says how); end it.
+  Next Pop(Item* item, std::string* why);
+  // Says that everything popped so far has taken effect: frees its arena bytes and wakes waiters.
+  void MarkApplied();
+  // Answers a call: stores the reply, publishes it, wakes the waiting thread.
+  void Reply(uint32_t slot, const RequestReply& reply);
+
+  // Going to sleep. False: there is something to do after all, stay awake.
+  bool PrepareSleep();
+  void Awake();
+
+  bool HazardNames(uint64_t hazard_key) const;
+  uint32_t Lookups(uint32_t inode_index) const;
+  uint32_t Opens(uint32_t inode_index) const;
+  void SetMounts(uint32_t mounts);
+  uint64_t Counter(uint32_t counter) const;
+  uint64_t HistogramBucket(uint32_t row, uint32_t bucket) const;
+
+ private:
+  LaneConsumer(std::unique_ptr<Segment> lane, std::unique_ptr<Segment> arena);
+  LaneLayout* layout() const { return lane_->At<LaneLayout>(0); }
+
+  std::unique_ptr<Segment> lane_;
+  std::unique_ptr<Segment> arena_;
+  uint64_t popped_ = 0;  // our own cursors: the shared ones are for the frontend to read
+  uint64_t arena_popped_ = 0;
+  uint32_t inode_uses_ = 0;
+};
+
+class LaneProducer {
+ public:
+  // `wake_fd`: the eventfd the broker sleeps on; owned by the caller and outlives this.
+  static Result<std::unique_ptr<LaneProducer>> Attach(std::unique_ptr<Segment> lane,
+                                                      std::unique_ptr<Segment> arena, int wake_fd);
+
+  // Sends a call and waits for its answer. `interrupted` (may be empty) is asked when the wait is
+  // woken early (see Interrupt); when true: EINTR, and the slot is reclaimed once the broker is
+  // done. Returns the reply with its errno in `error`. ENAMETOOLONG when the texts do not fit.
+  RequestReply CallBroker(const RequestArgs& args, std::string_view name, std::string_view name2,
+                          const std::function<bool()>& interrupted);
+  // Copies the bytes into the arena and queues a write. Waits when queue or arena is full.
+  // REQUIRES: data.size() <= kMaxWrite. Returns the record's place: WaitApplied(it) to be sure.
+  uint64_t QueueWrite(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
+                      int64_t time_ns);
+  uint64_t QueueRelease(uint64_t inode, uint32_t flags);
+  uint64_t QueueForget(uint64_t inode);
+  // Waits until the broker has applied everything up to and including that place.
+  void WaitApplied(uint64_t place);
+  // Waits for the writes to this inode that this frontend has queued, if any can be outstanding.
+  void WaitWrites(uint64_t inode);
+  // Wakes all waiting calls so that they ask `interrupted`.
+  void Interrupt();
+
+  uint32_t mount_index() const;
+  bool shared_session() const;                // other mounts of this session exist
+  InodeUse* Use(uint32_t inode_index) const;  // nullptr when out of range
+  HazardSlot& Hazard(uint32_t slot) const;    // slot < kHazardSlots
+  void Count(uint32_t counter, uint64_t by = 1) const;
+  void Observe(uint32_t row, uint64_t nanoseconds) const;
+
+ private:
+  LaneProducer(std::unique_ptr<Segment> lane, std::unique_ptr<Segment> arena, int wake_fd);
+  LaneLayout* layout() const { return lane_->At<LaneLayout>(0); }
+  uint64_t Publish(QueueRecord record_values);
+  void Wake();
+
+  std::unique_ptr<Segment> lane_;
+  std::unique_ptr<Segment> arena_;
+  int wake_fd_;
+  std::mutex mutex_;             // of the cursors below: several threads of one process produce
+  uint64_t tail_ = 0;            // guarded by mutex_
+  uint64_t arena_tail_ = 0;      // guarded by mutex_
+  uint64_t free_slots_ = ~0ull;  // guarded by mutex_; bit: slot is free
+  uint64_t abandoned_ = 0;       // guarded by mutex_; bit: nobody waits for its answer
+  std::atomic<uint64_t> last_write_[256] = {};  // by inode hash: place behind the last queued write
+};
+
+}  // namespace airstore::shm

@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every struct that lies in shared memory, and nothing else. layout_check.cc pins all sizes and
+// offsets; tests/unit/shm pins the ABI numbers.
+//
+// Rules: fixed-width integers, std::atomic of them, and arrays; no padding; offsets and indexes
+// instead of pointers; `reserved` is 0; words of different writers are kLine bytes apart. "Records"
+// are plain values that lie inside an entry as atomic words and are copied out under its sequence
+// lock (seqlock.h). Beside each field or struct: who writes it.
+//
+// Bump kAbiMajor when a size, an offset or a meaning changes; kAbiMinor when a reserved word gets
+// one.
+//
+//   meta   memfd, broker writes, frontends map it read-only
+//          | SegmentHeader | MetaGeometry | inode buckets | dentry buckets | InodeEntry[] |
+//          | DentryEntry[] | LongName[] |
+//   slab   memfd, broker writes, frontends map it read-only
+//          | SegmentHeader | extents ... |
+//   lane   spool file, one frontend and the broker write
+//          | SegmentHeader | LaneCursors | QueueRecord[] | RequestSlot[] | HazardSlot[] |
+//          | counters | histograms | InodeUse[] |
+//   arena  spool file, one frontend writes, the broker reads
+//          | SegmentHeader | payload ring ... |
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace airstore::shm {
+
+inline constexpr uint32_t kAbiMajor = 1;
+inline constexpr uint32_t kAbiMinor = 0;
+inline constexpr uint64_t kMagic = 0x65726f7473726961;  // "airstore" in memory order
+inline constexpr size_t kLine = 128;                    // two cache lines: prefetchers pair them
+inline constexpr uint64_t kRootInode = 1;
+inline constexpr uint32_t kNoIndex = 0;  // entry index 0 is never used
+
+enum class SegmentKind : uint32_t { kMeta = 1, kSlab = 2, kLane = 3, kArena = 4 };
+
+// Writer: the creator (broker), before it stores `ready`.
+struct SegmentHeader {
+  uint64_t magic;
+  uint32_t abi_major;
+  uint32_t abi_minor;
+  uint32_t kind;          // SegmentKind
+  uint32_t header_bytes;  // sizeof(SegmentHeader)
+  uint64_t total_bytes;
+  uint8_t session_id[16];
+  uint32_t creator_pid;
+  uint32_t index;                // slab number, or mount number within the session
+  uint64_t creator_start_ticks;  // /proc/PID/stat field 22: tells a reused pid apart
+  uint8_t reserved[kLine - 64];
+  std::atomic<uint32_t> ready;  // kReady, stored last with release
+  uint32_t reserved_tail[31];
+};
+inline constexpr uint32_t kReady = 0x79646572;  // "redy"
+
+// ---- meta -----------------------------------------------------------------------------------
+
+// Writer: the broker, before `ready`. Offsets count from the start of the segment.
+struct MetaGeometry {
+  uint32_t inode_buckets;  // powers of two
+  uint32_t dentry_buckets;
+  uint32_t inode_capacity;
+  uint32_t dentry_capacity;
+  uint32_t long_name_capacity;
+  uint32_t reserved;
+  uint64_t inode_buckets_offset;  // of std::atomic<uint32_t>[inode_buckets]: first entry's index
+  uint64_t dentry_buckets_offset;
+  uint64_t inodes_offset;
+  uint64_t dentries_offset;
+  uint64_t long_names_offset;
+  uint8_t reserved_tail[kLine - 64];
+};
+
+// Where a file's content is on this host.
+enum class ContentKind : uint32_t {
+  kNone = 0,  // not here: ask the broker
+  kSlab = 1,  // whole, clean, immutable, in a slab extent (also symlink targets)
+  kFile = 2,  // in a content file; complete iff kContentComplete
+};
+
+enum InodeFlags : uint32_t {
+  kContentComplete = 1u << 0,    // content file: every block is valid
+  kPassthroughWriter = 1u << 1,  // size and times are the content file's: ask the broker
+  kPassthroughOpen = 1u << 2,    // open in passthrough on some mount: every open asks the broker
+  kListingComplete = 1u << 3,    // directory: its dentry chain is the whole listing
+  kOrphan = 1u << 4,             // no name left; lives while a mount knows it
+};
+
+// One file. Writer: the broker.
+struct InodeRecord {
+  uint64_t inode;  // 0: entry not in use
+  uint64_t generation;
+  uint32_t mode;
+  uint32_t nlink;
+  uint32_t uid;
+  uint32_t gid;
+  uint64_t size;
+  uint64_t rdev;
+  uint64_t allocated_bytes;
+  int64_t atime_ns;
+  int64_t mtime_ns;
+  int64_t ctime_ns;
+  int64_t btime_ns;
+  uint64_t known_by;      // bit m: mount m may hold this inode in its kernel's caches
+  uint32_t flags;         // InodeFlags
+  uint32_t write_error;   // errno of a failed write-back, for the next fsync or close; 0: none
+  uint32_t content_kind;  // ContentKind
+  uint32_t content_generation;  // changes with every change of content or of its place
+  uint64_t content_file;        // kFile: id of the content file
+  uint64_t extent_offset;       // kSlab: from the start of the slab segment
+  uint32_t slab_index;
+  uint32_t extent_bytes;  // kSlab: length of the content
+  uint32_t dir_first;     // directory: first and last dentry of its chain (kNoIndex: none)
+  uint32_t dir_last;
+  uint64_t dir_next_cookie;  // next readdir cookie to be given; cookies ascend along the chain
+  uint32_t dir_entries;
+  uint32_t reserved0;
+  uint64_t reserved[11];
+};
+
+template <typename Record>
+struct Entry {
+  static_assert(sizeof(Record) % 8 == 0);
+  std::atomic<uint32_t> sequence;   // odd: being written
+  std::atomic<uint32_t> hash_next;  // next entry of the bucket
+  std::atomic<uint64_t> words[sizeof(Record) / 8];
+};
+using InodeEntry = Entry<InodeRecord>;
+
+inline constexpr size_t kInlineName = 64;
+inline constexpr size_t kMaxName = 255;
+
+// One name in a directory. Writer: the broker.
+struct DentryRecord {
+  uint64_t parent;  // 0: entry not in use
+  uint64_t inode;   // 0: negative, the name is known not to exist
+  uint64_t cookie;  // readdir offset of the entry *behind* this one is cookie; > 0; negative: 0
+  uint32_t name_hash;
+  uint32_t dir_previous;  // chain of the parent's listing, by ascending cookie
+  uint32_t dir_next;
+  uint32_t type;  // S_IFMT bits of the inode's mode >> 12 (DT_*)
+  uint32_t name_bytes;
+  uint32_t long_name;  // index into LongName[]; kNoIndex: the name is inline
+  uint64_t reserved;
+  uint8_t name[kInlineName];
+};
+using DentryEntry = Entry<DentryRecord>;
+
+// Names longer than kInlineName; guarded by the dentry's sequence. Writer: the broker.
+struct LongName {
+  std::atomic<uint64_t> words[32];
+};
+
+// ---- lane -----------------------------------------------------------------------------------
+
+inline constexpr uint32_t kQueueRecords = 1024;
+inline constexpr uint32_t kRequestSlots = 64;
+inline constexpr uint32_t kHazardSlots = 128;
+inline constexpr uint32_t kCounterWords = 64;
+inline constexpr uint32_t kHistogramRows = 16;
+inline constexpr uint32_t kHistogramBuckets = 48;  // bucket b: [2^b, 2^(b+1)) ns
+inline constexpr uint32_t kMaxMounts = 64;         // of one session: the bits of known_by
+
+struct LaneCursors {
+  // Writer: the broker.
+  std::atomic<uint64_t> applied;        // queue records consumed and applied
+  std::atomic<uint64_t> arena_applied;  // arena ring bytes that may be overwritten
+  std::atomic<uint32_t> mounts;         // mounts of the session: > 1 makes writers look at known_by
+  uint32_t inode_uses;                  // length of InodeUse[] (= MetaGeometry::inode_capacity)
+  uint32_t mount_index;                 // this mount's bit in known_by
+  uint8_t reserved_broker[kLine - 28];
+  // Writers: both. 1: the broker sleeps, whoever swaps it to 0 writes the eventfd.
+  std::atomic<uint32_t> broker_sleeps;
+  uint8_t reserved_sleep[kLine - 4];
+  // Writer: the frontend. Futex word: frontends that wait for `applied` to advance set it to 1.
+  std::atomic<uint32_t> frontend_waits;
+  // Writer: the broker. Futex word, bumped with each wake.
+  std::atomic<uint32_t> progress;
+  uint8_t reserved_wait[kLine - 8];
+};
+
+enum class QueueOp : uint32_t {
+  kNone = 0,
+  kCall = 1,     // slot: a request slot is submitted
+  kWrite = 2,    // inode, offset, length, arena_position: bytes in the arena
+  kRelease = 3,  // inode, flags (OpenMode): a passthrough or daemon-mode writer was closed
+  kForget = 4,   // inode: an orphan's lookup count fell to 0
+};
+
+// Writer: the frontend. In use while `position` is its place in the endless queue + 1, which is
+// stored last with release.
+struct QueueRecord {
+  std::atomic<uint64_t> position;
+  uint32_t op;  // QueueOp
+  uint32_t slot;
+  uint64_t inode;
+  uint64_t offset;
+  uint64_t arena_position;  // endless position; ring offset is modulo the ring's size
+  uint32_t length;
+  uint32_t flags;
+  int64_t time_ns;
+  uint64_t reserved;
+};
+
+enum class Op : uint32_t {
+  kNone = 0,
+  kLookup = 1,        // inode = parent, name
+  kGetattr = 2,       // inode
+  kSetattr = 3,       // inode, valid (SetattrValid), mode, uid, gid, size, atime_ns, mtime_ns
+  kReadlink = 4,      // inode: makes the target present in a slab
+  kMknod = 5,         // inode = parent, name, mode, rdev
+  kMkdir = 6,         // inode = parent, name, mode
+  kUnlink = 7,        // inode = parent, name
+  kRmdir = 8,         // inode = parent, name
+  kSymlink = 9,       // inode = parent, name, name2 = target
+  kRename = 10,       // inode = parent, name, inode2 = new parent, name2, flags
+  kLink = 11,         // inode, inode2 = new parent, name
+  kOpen = 12,         // inode, flags = open(2) flags
+  kCreate = 13,       // inode = parent, name, mode, flags = open(2) flags
+  kFsync = 14,        // inode, flags: 1 = data only
+  kFlush = 15,        // inode: returns a pending write-back error
+  kReadRange = 16,    // inode, offset, size: makes the range valid in the content file
+  kContentFd = 17,    // inode: sends a read-only descriptor of the content file over the channel
+  kLoadListing = 18,  // inode: makes the directory's chain complete
+  kStatfs = 19,
+};
+
+enum SetattrValid : uint32_t {
+  kSetMode = 1u << 0,
+  kSetUid = 1u << 1,
+  kSetGid = 1u << 2,
+  kSetSize = 1u << 3,
+  kSetAtime = 1u << 4,
+  kSetMtime = 1u << 5,
+  kSetCtime = 1u << 6,
+};
+
+// How an open file's data travels (RequestReply::open_mode, QueueRecord::flags of kRelease).
+enum OpenMode : uint32_t {
+  kOpenCached = 0,       // through the daemon and the kernel's page cache
+  kOpenPassthrough = 1,  // backing_id
+  kOpenDirect = 2,       // through the daemon, no page cache
+  kOpenModeMask = 3,
+  kOpenForWrite = 1u << 8,
+};
+
+struct RequestArgs {
+  uint32_t op;  // Op
+  uint32_t flags;
+  uint64_t unique;  // the protocol's request number, for logs and operation records
+  uint64_t inode;
+  uint64_t inode2;
+  uint64_t offset;
+  uint64_t size;
+  uint32_t valid;  // SetattrValid
+  uint32_t mode;
+  uint32_t uid;  // of the caller
+  uint32_t gid;
+  uint32_t pid;
+  uint32_t umask;
+  uint32_t set_uid;
+  uint32_t set_gid;
+  uint64_t rdev;
+  int64_t atime_ns;
+  int64_t mtime_ns;
+  uint32_t name_bytes;   // name lies at text[0]
+  uint32_t name2_bytes;  // name2 lies behind it
+};
+
+struct RequestReply {
+  int32_t error;  // errno, 0: success
+  uint32_t open_mode;
+  int32_t backing_id;
+  uint32_t inode_index;  // of `attr` in InodeEntry[]; kNoIndex: it is not in the table
+  uint64_t value;        // kContentFd: the content file's id
+  uint64_t statfs[6];    // total, free bytes; total, free inodes; block size; 0
+  InodeRecord attr;      // valid when error is 0 and the operation has a target
+};
+
+inline constexpr size_t kRequestText = 4096 + 512;
+
+enum class SlotState : uint32_t { kFree = 0, kSubmitted = 1, kDone = 2 };
+
+// A call and its answer. Free -> Submitted by the frontend (with a kCall record), Submitted -> Done
+// by the broker, Done -> Free by the frontend.
+struct RequestSlot {
+  std::atomic<uint32_t> state;  // SlotState; futex word
+  uint32_t reserved[31];
+  RequestArgs args;  // writer: the frontend while Free; the broker copies it once
+  uint8_t text[kRequestText];
+  RequestReply reply;  // writer: the broker while Submitted
+  uint8_t reserved_tail[6144 - 128 - sizeof(RequestArgs) - kRequestText - sizeof(RequestReply)];
+};
+
+// Writer: one frontend thread. Names the slab extent it is handing to the kernel; 0: none.
+struct HazardSlot {
+  std::atomic<uint64_t> extent;  // HazardKey(slab, offset)
+  uint8_t reserved[kLine - 8];
+};
+
+constexpr uint64_t HazardKey(uint32_t slab_index, uint64_t extent_offset) {
+  return (static_cast<uint64_t>(slab_index) + 1) << 40 | extent_offset;
+}
+
+// What this mount's kernel holds of the inode at the same index of InodeEntry[]. Writer: the
+// frontend.
+struct InodeUse {
+  std::atomic<uint32_t> lookups;            // lookup count
+  std::atomic<uint32_t> opens;              // open files served by the daemon (not passthrough)
+  std::atomic<uint32_t> cached_generation;  // content_generation of the pages the kernel may hold
+  std::atomic<uint32_t> epoch;  // lookups that were void: entry was reused; frontend-private
+};
+
+struct LaneLayout {
+  SegmentHeader header;
+  LaneCursors cursors;
+  QueueRecord queue[kQueueRecords];
+  RequestSlot slots[kRequestSlots];
+  HazardSlot hazards[kHazardSlots];
+  std::atomic<uint64_t> counters[kCounterWords];                        // counters.h names them
+  std::atomic<uint64_t> histograms[kHistogramRows][kHistogramBuckets];  // ditto
+  // InodeUse[cursors.inode_uses] follows.
+};
+
+}  // namespace airstore::shm

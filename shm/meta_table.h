@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The metadata tables of a session: MetaReader finds inodes and dentries, MetaWriter changes them.
+//
+// Both tables are dense arrays of entries found through chained hash buckets. A reader that meets a
+// chain in the middle of a change may miss an entry that is there; it then asks the broker, which
+// is always right. It never returns an entry that does not match its key. Threads: MetaWriter: one
+// thread of the broker. MetaReader: any thread of any process.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "shm/segment.h"
+
+namespace airstore::shm {
+
+struct InodeRef {
+  uint32_t index = kNoIndex;
+  InodeRecord record{};
+};
+
+struct DentryRef {
+  uint32_t index = kNoIndex;
+  DentryRecord record{};
+  std::string_view Name(const char* buffer) const { return {buffer, record.name_bytes}; }
+};
+
+uint32_t HashName(uint64_t parent, std::string_view name);
+
+// Places in a meta segment, checked against the segment's size.
+class MetaView {
+ public:
+  // EPROTO when the geometry does not fit into the segment.
+  static Result<MetaView> Over(const Segment& segment);
+
+  std::atomic<uint32_t>& InodeBucket(uint64_t inode) const;
+  std::atomic<uint32_t>& DentryBucket(uint32_t name_hash) const;
+  // REQUIRES: index < capacity
+  InodeEntry& inode(uint32_t index) const { return inodes_[index]; }
+  DentryEntry& dentry(uint32_t index) const { return dentries_[index]; }
+  LongName& long_name(uint32_t index) const { return long_names_[index]; }
+  const MetaGeometry& geometry() const { return *geometry_; }
+
+ private:
+  const MetaGeometry* geometry_ = nullptr;
+  std::atomic<uint32_t>* inode_buckets_ = nullptr;
+  std::atomic<uint32_t>* dentry_buckets_ = nullptr;
+  InodeEntry* inodes_ = nullptr;
+  DentryEntry* dentries_ = nullptr;
+  LongName* long_names_ = nullptr;
+};
+
+class MetaReader {
+ public:
+  explicit MetaReader(MetaView view) : view_(view) {}
+
+  // False: not in the table, or no consistent copy was had.
+  bool FindInode(uint64_t inode, InodeRef* out) const;
+  // Re-reads one entry; false when it no longer is that inode.
+  bool ReadInode(uint32_t index, uint64_t inode, InodeRecord* out) const;
+  // Positive and negative entries alike; negative: record.inode == 0.
+  bool FindDentry(uint64_t parent, std::string_view name, DentryRef* out) const;
+  // Copies the entry at `index` and its name (name_out: kMaxName bytes at least).
+  bool ReadDentry(uint32_t index, DentryRecord* out, char* name_out) const;
+
+  const MetaView& view() const { return view_; }
+
+ private:
+  MetaView view_;
+};
+
+class MetaWriter {
+ public:
+  struct Capacity {
+    uint32_t inodes = 1u << 20;
+    uint32_t dentries = 1u << 21;
+    uint32_t long_names = 1u << 16;
+  };
+  static Result<std::unique_ptr<MetaWriter>> Create(const SessionId& session,
+                                                    const Capacity& capacity);
+
+  Segment& segment() { return *segment_; }
+  const MetaReader& reader() const { return reader_; }
+
+  // Index of the inode, kNoIndex if it is not in the table. No copy, no retry: this is the writer.
+  uint32_t IndexOf(uint64_t inode) const;
+  // The record as last written. REQUIRES: index in use.
+  InodeRecord Inode(uint32_t index) const;
+  // Makes an entry for record.inode, which must not be in the table. ENOSPC when the table is full.
+  Result<uint32_t> AddInode(const InodeRecord& record);
+  // Publishes a new record at its index. REQUIRES: same inode number.
+  void UpdateInode(uint32_t index, const InodeRecord& record);
+  // Takes the entry out and lets its index be reused.
+  void RemoveInode(uint32_t index);
+
+  // kNoIndex: neither known to exist nor known not to.
+  uint32_t FindDentry(uint64_t parent, std::string_view name) const;
+  DentryRecord Dentry(uint32_t index) const;
+  std::string DentryName(uint32_t index) const;
+  // Adds a positive entry (inode != 0) at the end of the parent's chain, or a negative one outside
+  // of it; replaces a negative entry of that name. The parent must be in the inode table; its
+  // dir_* fields are updated. REQUIRES: no positive entry of that name. ENOSPC when full.
+  Result<uint32_t> AddDentry(uint64_t parent, std::string_view name, uint64_t inode, uint32_t type);
+  // Points an existing positive entry at another inode, keeping its place in the chain.
+  void ReplaceDentry(uint32_t index, uint64_t inode, uint32_t type);
+  // Takes the entry out of chain and table.
+  void RemoveDentry(uint32_t index);
+  // Removes every dentry of the directory (positive chain only) and clears kListingComplete.
+  void DropListing(uint32_t directory_index);
+
+  uint32_t inode_count() const { return inode_count_; }
+  uint32_t dentry_count() const { return dentry_count_; }
+
+ private:
+  MetaWriter(std::unique_ptr<Segment> segment, MetaView view);
+  Result<uint32_t> TakeDentry();
+  void WriteDentry(uint32_t index, const DentryRecord& record);
+  void UnlinkFromBucket(std::atomic<uint32_t>& bucket, uint32_t index, bool dentry);
+
+  std::unique_ptr<Segment> segment_;
+  MetaView view_;
+  MetaReader reader_;
+  std::vector<uint32_t> free_inodes_;  // reused before fresh ones
+  std::vector<uint32_t> free_dentries_;
+  std::vector<uint32_t> free_long_names_;
+  uint32_t next_inode_ = 1;
+  uint32_t next_dentry_ = 1;
+  uint32_t next_long_name_ = 1;
+  uint32_t inode_count_ = 0;
+  uint32_t dentry_count_ = 0;
+};
+
+}  // namespace airstore::shm
