@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// BrokerApi: what the control server asks of the broker, in plain types.
+// Threads: the event loop.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "broker/task.h"
+#include "shm/base/result.h"
+
+namespace airstore::broker {
+
+// Mirrors airstore.control.v1.FailureKind.
+enum class FailureKind {
+  kInternal,
+  kUsage,
+  kNotFound,
+  kBusy,
+  kPermission,
+  kUnreachable,
+  kHost,
+  kDirty,
+  kExists,
+};
+struct Failure {
+  FailureKind kind = FailureKind::kInternal;
+  std::string message;
+  std::string advice;
+};
+
+struct Caller {
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint32_t pid = 0;
+};
+
+struct MountSpec {
+  std::string gateway;  // empty: the configured default
+  std::string token;
+  std::string workspace;
+  std::string mountpoint;
+  std::optional<uint32_t> uid;
+  std::optional<uint32_t> gid;
+  bool read_only = false;
+  bool passthrough = true;
+  std::string backend;  // "", "fuse", "nfs"
+  bool verbose = false;
+};
+
+struct MountStatus {
+  std::string mountpoint;
+  std::string workspace;
+  std::string gateway;
+  std::string backend;
+  bool read_only = false;
+  bool passthrough = false;
+  uint32_t frontend_pid = 0;
+  uint32_t owner_uid = 0;
+  std::string state;
+  uint64_t frontend_rss_bytes = 0;
+  uint64_t ready_us = 0;
+  uint64_t restarts = 0;
+  uint64_t dirty_bytes = 0;
+  std::map<std::string, uint64_t> counters;
+  std::map<std::string, uint64_t> latency_p50_ns;
+  std::map<std::string, uint64_t> latency_p99_ns;
+};
+
+struct SessionStatus {
+  std::string workspace;
+  std::string workspace_id;
+  std::string gateway;
+  std::string principal;
+  std::string state;
+  bool write_lease = false;
+  uint64_t dirty_bytes = 0;
+  uint64_t pending_mutations = 0;
+  uint64_t oldest_dirty_ms = 0;
+  std::string last_error;
+  uint64_t fetched_bytes = 0;
+  uint64_t uploaded_bytes = 0;
+  uint64_t gateway_calls = 0;
+  uint64_t cached_inodes = 0;
+  uint64_t cached_dentries = 0;
+  uint64_t slab_bytes = 0;
+  uint64_t content_file_bytes = 0;
+  uint32_t mounts = 0;
+};
+
+struct BrokerStatus {
+  uint64_t uptime_ms = 0;
+  uint64_t rss_bytes = 0;
+  uint64_t wakeups = 0;
+  std::string state_dir;
+  bool passthrough = false;
+  std::vector<SessionStatus> sessions;
+  std::vector<MountStatus> mounts;
+};
+
+// A final answer or a failure for people.
+template <typename T>
+struct Outcome {
+  std::optional<T> value;
+  Failure failure;  // when there is no value
+};
+struct Nothing {};
+
+using ProgressFn = std::function<void(const std::string& message, uint64_t done, uint64_t total)>;
+
+class BrokerApi {
+ public:
+  virtual ~BrokerApi() = default;
+  virtual Task<Outcome<MountStatus>> Mount(const Caller& caller, const MountSpec& spec,
+                                           ProgressFn progress) = 0;
+  virtual Task<Outcome<Nothing>> Unmount(const Caller& caller, const std::string& mountpoint,
+                                         bool force, ProgressFn progress) = 0;
+  // Of the caller's mounts, or of all for root. `mountpoint` empty: every one.
+  virtual Outcome<BrokerStatus> Status(const Caller& caller, const std::string& mountpoint) = 0;
+  virtual std::string default_gateway() const = 0;
+};
+
+}  // namespace airstore::broker

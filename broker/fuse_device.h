@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// FuseDevice: one mounted /dev/fuse descriptor, held by the broker for the life of the mount.
+//
+// The frontend serves requests on a duplicate; the broker mounts, registers backing files for
+// passthrough, sends invalidations, and unmounts. As root the broker calls mount(2) itself; as an
+// ordinary user it goes through fusermount3, which also unmounts.
+// Threads: Mount and Unmount block: call them from a worker thread or before serving. Notify* may
+// block while the kernel waits for a page or directory lock: call them from the mount's notifier
+// thread, except NotifyInvalAttr and NotifyIncEpoch, which take no such lock. The backing calls are
+// quick and may be made from the event loop.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "shm/base/fd.h"
+#include "shm/base/result.h"
+
+namespace airstore::broker {
+
+struct FuseMountOptions {
+  std::string mountpoint;  // absolute, canonical
+  std::string source;      // shown in /proc/mounts, e.g. "airstore:WORKSPACE"
+  bool read_only = false;
+  bool allow_other = true;  // refused by fusermount3 unless user_allow_other is set
+  uint32_t owner_uid = 0;
+  uint32_t owner_gid = 0;
+};
+
+class FuseDevice {
+ public:
+  // Opens /dev/fuse and mounts. Errors name what is missing and what to do: no /dev/fuse (ENODEV),
+  // no permission on it (EACCES), fusermount3 missing (ENOENT with advice), mount point busy
+  // (EBUSY), stale (ENOTCONN: says how to clear it), not a directory (ENOTDIR).
+  static Result<std::unique_ptr<FuseDevice>> Mount(const FuseMountOptions& options);
+
+  // True when this process may register backing files on this kernel (CAP_SYS_ADMIN and
+  // Linux 6.9+).
+  static bool PassthroughPossible();
+
+  int fd() const;
+  const std::string& mountpoint() const;
+
+  // Registers an open regular file; the id is valid for this connection until closed.
+  Result<int32_t> BackingOpen(int file);
+  void BackingClose(int32_t backing_id);
+
+  // Each returns ENOENT when the kernel does not hold the object: nothing to do then.
+  Result<void> NotifyInvalEntry(uint64_t parent, std::string_view name);
+  // Attributes only.
+  Result<void> NotifyInvalAttr(uint64_t inode);
+  // Attributes and cached pages of [offset, offset + length); length 0: to the end.
+  Result<void> NotifyInvalData(uint64_t inode, uint64_t offset, uint64_t length);
+  // Makes the kernel revalidate every cached name of this mount. ENOSYS before Linux 6.16.
+  Result<void> NotifyIncEpoch();
+
+  // lazy: detach now even when busy. EBUSY otherwise, when something is open in it.
+  Result<void> Unmount(bool lazy);
+  // Ends the connection at once: every request gets ECONNABORTED.
+  void Abort();
+
+  ~FuseDevice();
+  FuseDevice(const FuseDevice&) = delete;
+  FuseDevice& operator=(const FuseDevice&) = delete;
+
+ private:
+  struct State;
+  explicit FuseDevice(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace airstore::broker

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Gateway: what the broker needs of a gateway, in its own types. One object is one session on one
+// workspace. proto/airstore/storage/v2/storage.proto documents the meaning of each field.
+//
+// Threads: every method is called and resumed on the event loop.
+// Fails: transport and call errors are errnos: EAGAIN not reached or overloaded, try again;
+// EACCES token refused; ENOENT no such workspace; ESTALE the gateway does not know the session;
+// EPROTO the answer makes no sense; EIO the rest.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "broker/task.h"
+#include "shm/base/result.h"
+
+namespace airstore::broker {
+
+struct Attr {
+  uint64_t inode = 0;
+  uint64_t generation = 0;
+  uint32_t mode = 0;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint32_t nlink = 0;
+  uint64_t size = 0;
+  uint64_t rdev = 0;
+  int64_t atime_ns = 0;
+  int64_t mtime_ns = 0;
+  int64_t ctime_ns = 0;
+  int64_t btime_ns = 0;
+  uint64_t version = 0;
+  uint64_t content_version = 0;
+  uint64_t allocated_bytes = 0;
+  std::string symlink_target;
+};
+
+struct DirEntry {
+  std::string name;
+  Attr attr;
+  bool inlined = false;  // content is the whole content
+  std::string content;
+};
+
+struct LookupItem {
+  uint64_t parent = 0;
+  std::string name;
+  uint64_t inline_bytes = 0;
+};
+struct GetattrItem {
+  uint64_t inode = 0;
+  uint64_t inline_bytes = 0;
+};
+struct ListItem {
+  uint64_t inode = 0;
+  std::string after;
+  uint64_t inline_bytes = 0;
+  uint64_t inline_budget = 0;
+};
+using ResolveItem = std::variant<LookupItem, GetattrItem, ListItem>;
+
+struct ResolveResult {
+  int error = 0;
+  DirEntry entry;                 // lookup, getattr
+  Attr directory;                 // list
+  std::vector<DirEntry> entries;  // list
+  bool end = false;               // list
+};
+
+struct FetchedRange {
+  uint64_t offset = 0;
+  uint64_t length = 0;
+  std::string data;  // empty: a hole
+};
+
+struct BlockId {
+  std::array<uint8_t, 16> bytes{};
+};
+
+struct WriteExtent {
+  uint64_t offset = 0;
+  uint64_t length = 0;
+  // Inline bytes, a stored block (with the offset in it), or a hole.
+  std::variant<std::string, std::pair<BlockId, uint64_t>, std::monostate> source;
+};
+
+struct CreateOp {
+  uint64_t parent = 0;
+  std::string name;
+  uint64_t inode = 0;
+  uint32_t mode = 0;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint64_t rdev = 0;
+  std::string symlink_target;
+};
+struct LinkOp {
+  uint64_t inode = 0;
+  uint64_t parent = 0;
+  std::string name;
+};
+struct UnlinkOp {
+  uint64_t parent = 0;
+  std::string name;
+  bool directory = false;
+  uint64_t inode = 0;
+};
+struct RenameOp {
+  uint64_t old_parent = 0;
+  std::string old_name;
+  uint64_t new_parent = 0;
+  std::string new_name;
+  uint32_t flags = 0;
+};
+struct SetattrOp {
+  uint64_t inode = 0;
+  std::optional<uint32_t> mode;
+  std::optional<uint32_t> uid;
+  std::optional<uint32_t> gid;
+  std::optional<uint64_t> size;
+  std::optional<int64_t> atime_ns;
+  std::optional<int64_t> mtime_ns;
+  std::optional<int64_t> ctime_ns;
+};
+struct WriteOp {
+  uint64_t inode = 0;
+  std::vector<WriteExtent> extents;
+  std::optional<uint64_t> size;
+  std::optional<int64_t> mtime_ns;
+};
+struct TouchOp {
+  uint64_t inode = 0;
+};
+
+struct Mutation {
+  uint64_t sequence = 0;
+  int64_t time_ns = 0;
+  uint64_t if_inode = 0;
+  uint64_t if_content_version = 0;
+  std::variant<CreateOp, LinkOp, UnlinkOp, RenameOp, SetattrOp, WriteOp, TouchOp> op;
+};
+
+struct MutationResult {
+  uint64_t sequence = 0;
+  int error = 0;
+};
+
+struct SessionLimits {
+  uint64_t block_bytes = 4u << 20;
+  uint64_t max_fetch_bytes = 4u << 20;
+  uint64_t max_inline_bytes = 64u << 10;
+  uint32_t max_batch_mutations = 1000;
+  uint64_t max_batch_bytes = 4u << 20;
+  uint64_t max_file_bytes = 1ull << 60;
+  uint32_t session_seconds = 60;
+};
+
+struct OpenedSession {
+  std::string workspace_id;
+  std::string workspace_name;
+  std::string principal;
+  bool resumed = false;
+  uint64_t last_applied_sequence = 0;
+  Attr root;
+  uint64_t first_inode = 0;
+  uint64_t inode_count = 0;
+  bool write_lease = false;
+  uint64_t watch_cursor = 0;
+  SessionLimits limits;
+  bool read_only = false;
+};
+
+struct StatFs {
+  uint64_t total_bytes = 0;
+  uint64_t free_bytes = 0;
+  uint64_t total_inodes = 0;
+  uint64_t free_inodes = 0;
+};
+
+// What went over the wire, for status.
+struct GatewayCounters {
+  uint64_t calls = 0;
+  uint64_t fetched_bytes = 0;   // content received, uncompressed: fetches and inlined content
+  uint64_t uploaded_bytes = 0;  // content sent
+};
+
+class Gateway {
+ public:
+  virtual ~Gateway() = default;
+
+  virtual Task<Result<OpenedSession>> Open(const std::string& workspace,
+                                           const std::array<uint8_t, 16>& session_id,
+                                           bool want_write_lease) = 0;
+  virtual Task<Result<void>> Close() = 0;
+  // True: the session still holds its write lease.
+  virtual Task<Result<bool>> KeepAlive() = 0;
+  virtual Task<Result<std::pair<uint64_t, uint64_t>>> AllocateInodes(uint64_t count) = 0;
+  // As many results as items, in order.
+  virtual Task<Result<std::vector<ResolveResult>>> Resolve(std::vector<ResolveItem> items) = 0;
+  // Within limits.max_fetch_bytes. Checksums are verified: EIO on a mismatch.
+  virtual Task<Result<std::vector<FetchedRange>>> Fetch(uint64_t inode, uint64_t offset,
+                                                        uint64_t length) = 0;
+  virtual Task<Result<void>> PutBlock(const BlockId& id, std::string data) = 0;
+  virtual Task<Result<std::vector<MutationResult>>> Apply(
+      std::shared_ptr<const std::vector<Mutation>> batch) = 0;
+  virtual Task<Result<StatFs>> Statfs() = 0;
+
+  virtual const GatewayCounters& counters() const = 0;
+  // "connected", "connecting", "unreachable"; for status.
+  virtual std::string state() const = 0;
+};
+
+}  // namespace airstore::broker
