@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Leaving without Unmount() leaves the mount in place, for whoever holds another duplicate of the
+// descriptor; with the last one gone the kernel answers ENOTCONN.
+#include "broker/fuse_device.h"
+
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/utsname.h>
+
+#include <cstdio>
+
+#include "broker/fuse_mount.h"
+#include "broker/proc_mounts.h"
+
+namespace airstore::broker {
+namespace {
+
+// Linux 6.9 and 6.16; Debian 12's headers are older.
+struct BackingMap {
+  int32_t fd;
+  uint32_t flags;
+  uint64_t padding;
+};
+constexpr unsigned long kBackingOpen = _IOW(229, 1, BackingMap);
+constexpr unsigned long kBackingClose = _IOW(229, 2, uint32_t);
+constexpr int32_t kNotifyIncEpoch = 8;
+
+bool KernelAtLeast(unsigned major, unsigned minor) {
+  utsname name{};
+  unsigned have_major = 0, have_minor = 0;
+  if (uname(&name) != 0 || sscanf(name.release, "%u.%u", &have_major, &have_minor) != 2) {
+    return false;
+  }
+  return have_major > major || (have_major == major && have_minor >= minor);
+}
+
+// A message of the daemon's own accord: unique 0, the code in place of the error.
+Result<void> Notify(int device, int32_t code, const void* body, size_t body_bytes,
+                    std::string_view name) {
+  fuse_out_header header{};
+  const char end = 0;
+  iovec parts[4] = {{&header, sizeof header},
+                    {const_cast<void*>(body), body_bytes},
+                    {const_cast<char*>(name.data()), name.size()},
+                    {const_cast<char*>(&end), 1}};
+  const int count = name.empty() ? (body_bytes == 0 ? 1 : 2) : 4;
+  header.len =
+      static_cast<uint32_t>(sizeof header + body_bytes + (name.empty() ? 0 : name.size() + 1));
+  header.error = code;
+  ssize_t wrote = 0;
+  do {
+    wrote = writev(device, parts, count);
+  } while (wrote < 0 && errno == EINTR);
+  if (wrote < 0) return SysError("fuse notify " + std::to_string(code));
+  return {};
+}
+
+// Before anything is mounted: what would make it fail, in words.
+Result<void> CheckMountPoint(const std::string& path) {
+  const auto mounted = MountedAt(path);
+  struct stat info {};
+  const int code = stat(path.c_str(), &info) == 0 ? 0 : errno;
+  if (code == ENOTCONN || code == ECONNABORTED) {
+    return Error{ENOTCONN, path +
+                               " is a stale mount that nobody serves: clear it with "
+                               "'airctl unmount --force " +
+                               path + "'"};
+  }
+  if (mounted && mounted->type == kFuseType) {
+    return Error{EBUSY, path + " is already a mount of " + mounted->source};
+  }
+  if (code != 0) return SysError("mount point " + path, code);
+  if (!S_ISDIR(info.st_mode)) return Error{ENOTDIR, "mount point " + path};
+  return {};
+}
+
+}  // namespace
+
+struct FuseDevice::State {
+  std::string mountpoint;
+  UniqueFd device;
+  bool by_helper = false;
+  bool unmounted = false;
+  uint32_t minor = 0;  // of the file system's device number: names the connection
+};
+
+FuseDevice::FuseDevice(std::unique_ptr<State> state) : state_(std::move(state)) {}
+FuseDevice::~FuseDevice() = default;
+
+Result<std::unique_ptr<FuseDevice>> FuseDevice::Mount(const FuseMountOptions& options) {
+  AIRSTORE_TRY(CheckMountPoint(options.mountpoint));
+  auto state = std::make_unique<State>();
+  state->mountpoint = options.mountpoint;
+  state->by_helper = !HaveSysAdmin();
+  auto device = state->by_helper ? MountByHelper(options) : MountDirectly(options);
+  if (!device) return device.error();
+  state->device = std::move(*device);
+  if (const auto mounted = MountedAt(options.mountpoint)) state->minor = mounted->minor;
+  return std::unique_ptr<FuseDevice>(new FuseDevice(std::move(state)));
+}
+
+bool FuseDevice::PassthroughPossible() { return HaveSysAdmin() && KernelAtLeast(6, 9); }
+
+int FuseDevice::fd() const { return state_->device.get(); }
+const std::string& FuseDevice::mountpoint() const { return state_->mountpoint; }
+
+Result<int32_t> FuseDevice::BackingOpen(int file) {
+  BackingMap map{file, 0, 0};
+  const int id = ioctl(fd(), kBackingOpen, &map);
+  if (id < 0) return SysError("register backing file");
+  return static_cast<int32_t>(id);
+}
+
+void FuseDevice::BackingClose(int32_t backing_id) {
+  const auto id = static_cast<uint32_t>(backing_id);
+  // Fails only when the connection is gone, and the registration with it.
+  (void)ioctl(fd(), kBackingClose, &id);
+}
+
+Result<void> FuseDevice::NotifyInvalEntry(uint64_t parent, std::string_view name) {
+  fuse_notify_inval_entry_out body{};
+  body.parent = parent;
+  body.namelen = static_cast<uint32_t>(name.size());
+  if (name.empty()) return Error{EINVAL, "fuse notify: a name is needed"};
+  return Notify(fd(), FUSE_NOTIFY_INVAL_ENTRY, &body, sizeof body, name);
+}
+
+Result<void> FuseDevice::NotifyInvalAttr(uint64_t inode) {
+  fuse_notify_inval_inode_out body{};
+  body.ino = inode;
+  body.off = -1;  // no pages, hence no page lock
+  return Notify(fd(), FUSE_NOTIFY_INVAL_INODE, &body, sizeof body, {});
+}
+
+Result<void> FuseDevice::NotifyInvalData(uint64_t inode, uint64_t offset, uint64_t length) {
+  fuse_notify_inval_inode_out body{};
+  body.ino = inode;
+  body.off = static_cast<int64_t>(offset);
+  body.len = static_cast<int64_t>(length);
+  return Notify(fd(), FUSE_NOTIFY_INVAL_INODE, &body, sizeof body, {});
+}
+
+Result<void> FuseDevice::NotifyIncEpoch() {
+  auto sent = Notify(fd(), kNotifyIncEpoch, nullptr, 0, {});
+  if (!sent && sent.error().code == EINVAL) {
+    return Error{ENOSYS, "fuse notify: the kernel has no mount epochs (Linux 6.16)"};
+  }
+  return sent;
+}
+
+Result<void> FuseDevice::Unmount(bool lazy) {
+  if (state_->unmounted) return {};
+  // Somebody may have unmounted us and mounted another thing here.
+  const auto mounted = MountedAt(state_->mountpoint);
+  if (mounted && mounted->type == kFuseType &&
+      (state_->minor == 0 || mounted->minor == state_->minor)) {
+    AIRSTORE_TRY(state_->by_helper ? UnmountByHelper(state_->mountpoint, lazy)
+                                   : UnmountDirectly(state_->mountpoint, lazy));
+  }
+  state_->unmounted = true;
+  return {};
+}
+
+void FuseDevice::Abort() {
+  const std::string path = "/sys/fs/fuse/connections/" + std::to_string(state_->minor) + "/abort";
+  const UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (file && write(file.get(), "1", 1) == 1) return;
+  // Without the control file system: a forced unmount ends the connection first, then fails or
+  // not, which does not matter here.
+  const auto mounted = MountedAt(state_->mountpoint);
+  if (!mounted || mounted->type != kFuseType || mounted->minor != state_->minor) return;
+  (void)umount2(state_->mountpoint.c_str(), MNT_FORCE | UMOUNT_NOFOLLOW);
+}
+
+}  // namespace airstore::broker

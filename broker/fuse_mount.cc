@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/fuse_mount.h"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <fstream>
+#include <vector>
+
+#include "broker/proc_mounts.h"
+
+namespace airstore::broker {
+namespace {
+
+constexpr char kHelper[] = "fusermount3";
+// Descriptor number of the helper's end of the socket.
+constexpr int kCommFd = 3;
+
+Error DeviceError(int code) {
+  switch (code) {
+    case ENOENT:
+    case ENODEV:
+    case ENXIO:
+      return {ENODEV,
+              "there is no /dev/fuse: load the module (modprobe fuse) or pass the device "
+              "into the container (--device /dev/fuse)"};
+    case EACCES:
+    case EPERM:
+      return {EACCES,
+              "/dev/fuse may not be opened: it should have mode 0666 (chmod 666 /dev/fuse, "
+              "or let udev set it)"};
+    default:
+      return SysError("open /dev/fuse", code);
+  }
+}
+
+// Commas and backslashes separate options.
+std::string EscapeOption(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == ',' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out;
+}
+
+struct HelperRun {
+  int status = 0;      // as of waitpid
+  std::string output;  // what it said on stderr
+  UniqueFd received;   // the descriptor it sent, if any
+};
+
+UniqueFd ReceiveFd(int socket) {
+  char byte = 0;
+  iovec data{&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  ssize_t got = 0;
+  do {
+    got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  } while (got < 0 && errno == EINTR);
+  const cmsghdr* header = got > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
+  if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
+      header->cmsg_len != CMSG_LEN(sizeof(int))) {
+    return {};
+  }
+  int fd = -1;
+  memcpy(&fd, CMSG_DATA(header), sizeof fd);
+  return UniqueFd(fd);
+}
+
+std::string ReadAll(int fd) {
+  std::string text;
+  char buffer[512];
+  for (;;) {
+    const ssize_t got = read(fd, buffer, sizeof buffer);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    if (text.size() < 4096) text.append(buffer, static_cast<size_t>(got));
+  }
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  while (!text.empty() && text.back() == ' ') text.pop_back();
+  return text;
+}
+
+Result<HelperRun> RunHelper(std::vector<std::string> arguments, bool receive) {
+  int sockets[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0) {
+    return SysError("socketpair");
+  }
+  UniqueFd ours(sockets[0]);
+  UniqueFd theirs(sockets[1]);
+  int pipes[2];
+  if (pipe2(pipes, O_CLOEXEC) != 0) return SysError("pipe");
+  UniqueFd said(pipes[0]);
+  UniqueFd speak(pipes[1]);
+
+  std::vector<std::string> environment;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    // The helper needs no more; a token may be among the rest.
+    if (text.rfind("PATH=", 0) == 0 || text.rfind("LANG=", 0) == 0) environment.emplace_back(text);
+  }
+  environment.push_back("_FUSE_COMMFD=" + std::to_string(kCommFd));
+  arguments.insert(arguments.begin(), kHelper);
+  const auto pointers = [](std::vector<std::string>& strings) {
+    std::vector<char*> out;
+    for (auto& text : strings) out.push_back(text.data());
+    out.push_back(nullptr);
+    return out;
+  };
+  const std::vector<char*> argv = pointers(arguments);
+  const std::vector<char*> envp = pointers(environment);
+
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  // In this order: the pipe's end may itself be number 3.
+  posix_spawn_file_actions_adddup2(&actions, speak.get(), STDERR_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, theirs.get(), kCommFd);
+  posix_spawn_file_actions_addclosefrom_np(&actions, kCommFd + 1);
+  pid_t pid = -1;
+  const int failed = posix_spawnp(&pid, kHelper, &actions, nullptr, argv.data(), envp.data());
+  posix_spawn_file_actions_destroy(&actions);
+  if (failed == ENOENT) {
+    return Error{ENOENT,
+                 "fusermount3 is not installed: install the package fuse3, or run the "
+                 "broker as root"};
+  }
+  if (failed != 0) return SysError("start fusermount3", failed);
+  theirs.reset();
+  speak.reset();
+
+  HelperRun run;
+  if (receive) run.received = ReceiveFd(ours.get());
+  run.output = ReadAll(said.get());
+  while (waitpid(pid, &run.status, 0) < 0) {
+    if (errno == EINTR) continue;
+    // Somebody else reaped it (SIGCHLD ignored): what it sent tells how it went.
+    run.status = run.received || run.output.empty() ? 0 : 1;
+    break;
+  }
+  return run;
+}
+
+// What fusermount3 says is all there is to go by.
+Error HelperError(const HelperRun& run, const char* doing) {
+  const auto says = [&](const char* text) { return run.output.find(text) != std::string::npos; };
+  std::string message = std::string(doing) + " by fusermount3: " +
+                        (run.output.empty() ? "failed without a word" : run.output);
+  if (says("/dev/fuse: Permission denied")) return DeviceError(EACCES);
+  if (says("device not found") || says("/dev/fuse: No such file")) return DeviceError(ENODEV);
+  if (says("Transport endpoint")) return {ENOTCONN, std::move(message)};
+  if (says("Device or resource busy")) return {EBUSY, std::move(message)};
+  if (says("Permission denied") || says("not permitted") || says("no write access") ||
+      says("user has no")) {
+    return {EACCES, std::move(message)};
+  }
+  return {EIO, std::move(message)};
+}
+
+Result<UniqueFd> MountByHelperOnce(const FuseMountOptions& options, bool allow_other) {
+  std::string text = "default_permissions,nosuid,nodev,subtype=airstore,fsname=";
+  text += EscapeOption(options.source);
+  if (options.read_only) text += ",ro";
+  if (allow_other) text += ",allow_other";
+  auto run = RunHelper({"-o", text, "--", options.mountpoint}, true);
+  if (!run) return run.error();
+  if (!run->received) return HelperError(*run, "mount");
+  return std::move(run->received);
+}
+
+}  // namespace
+
+bool HaveSysAdmin() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  if (syscall(SYS_capget, &header, data) != 0) return false;
+  if ((data[0].effective & (1u << CAP_SYS_ADMIN)) == 0) return false;
+  // Only the initial user namespace maps the whole range.
+  std::ifstream map("/proc/self/uid_map");
+  uint64_t inside = 0, outside = 0, count = 0;
+  map >> inside >> outside >> count;
+  return outside == 0 && count == UINT32_MAX;
+}
+
+Result<UniqueFd> MountDirectly(const FuseMountOptions& options) {
+  UniqueFd device(open("/dev/fuse", O_RDWR | O_CLOEXEC));
+  if (!device) return DeviceError(errno);
+  std::string data = "fd=" + std::to_string(device.get()) +
+                     ",rootmode=40000,user_id=" + std::to_string(options.owner_uid) +
+                     ",group_id=" + std::to_string(options.owner_gid) + ",default_permissions";
+  if (options.allow_other) data += ",allow_other";
+  unsigned long flags = MS_NOSUID | MS_NODEV;
+  if (options.read_only) flags |= MS_RDONLY;
+  if (mount(options.source.c_str(), options.mountpoint.c_str(), kFuseType, flags, data.c_str()) !=
+      0) {
+    const int code = errno;
+    if (code == EPERM || code == EACCES) {
+      return Error{EACCES, "mount " + options.mountpoint +
+                               ": the kernel does not permit it (a container needs CAP_SYS_ADMIN "
+                               "and a profile that allows mount)"};
+    }
+    return SysError("mount " + options.mountpoint, code);
+  }
+  return device;
+}
+
+Result<UniqueFd> MountByHelper(const FuseMountOptions& options) {
+  auto device = MountByHelperOnce(options, options.allow_other);
+  if (device || !options.allow_other) return device;
+  if (device.error().message.find("allow_other") == std::string::npos) return device;
+  return MountByHelperOnce(options, false);
+}
+
+Result<void> UnmountDirectly(const std::string& mountpoint, bool lazy) {
+  if (umount2(mountpoint.c_str(), UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) == 0) return {};
+  const int code = errno;
+  // EINVAL: not a mount point (any more), which is what was wanted.
+  if (code == EINVAL || code == ENOENT) return {};
+  return SysError("unmount " + mountpoint, code);
+}
+
+Result<void> UnmountByHelper(const std::string& mountpoint, bool lazy) {
+  std::vector<std::string> arguments = {"-u"};
+  if (lazy) arguments.push_back("-z");
+  arguments.insert(arguments.end(), {"--", mountpoint});
+  auto run = RunHelper(std::move(arguments), false);
+  if (!run) return run.error();
+  if (WIFEXITED(run->status) && WEXITSTATUS(run->status) == 0) return {};
+  if (!MountedAt(mountpoint)) return {};
+  return HelperError(*run, "unmount");
+}
+
+}  // namespace airstore::broker

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+# Processes, descriptors, options: what needs neither gRPC nor the event loop.
+add_library(airstore_broker_host STATIC
+  ${CMAKE_CURRENT_LIST_DIR}/fuse_device.cc
+  ${CMAKE_CURRENT_LIST_DIR}/fuse_mount.cc
+  ${CMAKE_CURRENT_LIST_DIR}/launcher.cc
+  ${CMAKE_CURRENT_LIST_DIR}/options.cc
+  ${CMAKE_CURRENT_LIST_DIR}/options_file.cc
+  ${CMAKE_CURRENT_LIST_DIR}/options_flags.cc
+  ${CMAKE_CURRENT_LIST_DIR}/proc_mounts.cc
+  ${CMAKE_CURRENT_LIST_DIR}/state_dir.cc)
+target_link_libraries(airstore_broker_host PRIVATE airstore_options)

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/options.h"
+
+#include <unistd.h>
+#include <climits>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "broker/options_keys.h"
+
+namespace airstore::broker {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr std::array<const char*, 6> kLogLevels = {"trace", "debug", "info",
+                                                   "warn",  "error", "off"};
+
+std::string EnvOr(const GetEnv& getenv, const char* name, const std::string& fallback) {
+  const char* value = getenv(name);
+  return value != nullptr && *value != '\0' ? value : fallback;
+}
+
+std::string ProgramDirectory() {
+  char path[PATH_MAX];
+  const ssize_t length = readlink("/proc/self/exe", path, sizeof path);
+  if (length <= 0) return ".";
+  const std::string text(path, static_cast<size_t>(length));
+  return text.substr(0, text.find_last_of('/'));
+}
+
+// The number before the unit; the unit goes to `unit`.
+bool SplitNumber(const std::string& text, uint64_t& number, std::string& unit) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end == text.data()) return false;
+  unit.assign(end, text.data() + text.size());
+  return true;
+}
+
+bool ParseBool(const std::string& text, bool& out) {
+  if (text == "true" || text == "1" || text == "yes" || text == "on") return out = true, true;
+  if (text == "false" || text == "0" || text == "no" || text == "off") return out = false, true;
+  return false;
+}
+
+}  // namespace
+
+Result<uint64_t> ParseSize(const std::string& text) {
+  uint64_t number = 0;
+  std::string unit;
+  if (!SplitNumber(text, number, unit)) return Error{EINVAL, "not a size: " + text};
+  constexpr std::string_view kUnits = "KMGT";
+  unsigned shift = 0;
+  if (!unit.empty() && unit != "B") {
+    const size_t at = kUnits.find(unit[0]);
+    const std::string rest = unit.substr(1);
+    if (at == std::string_view::npos || (rest != "" && rest != "B" && rest != "iB")) {
+      return Error{EINVAL, "not a size: " + text};
+    }
+    shift = static_cast<unsigned>(10 * (at + 1));
+  }
+  if (number > (UINT64_MAX >> shift)) return Error{ERANGE, "too large: " + text};
+  return number << shift;
+}
+
+Result<milliseconds> ParseDuration(const std::string& text, milliseconds bare_unit) {
+  uint64_t number = 0;
+  std::string unit;
+  if (!SplitNumber(text, number, unit)) return Error{EINVAL, "not a duration: " + text};
+  milliseconds one = bare_unit;
+  if (unit == "ms") {
+    one = milliseconds(1);
+  } else if (unit == "s") {
+    one = std::chrono::seconds(1);
+  } else if (unit == "m" || unit == "min") {
+    one = std::chrono::minutes(1);
+  } else if (unit == "h") {
+    one = std::chrono::hours(1);
+  } else if (!unit.empty()) {
+    return Error{EINVAL, "not a duration: " + text};
+  }
+  constexpr uint64_t kLongest = 365ull * 24 * 3600 * 1000;
+  if (number > kLongest / static_cast<uint64_t>(one.count())) {
+    return Error{ERANGE, "too long: " + text};
+  }
+  return one * static_cast<int64_t>(number);
+}
+
+std::string FormatSize(uint64_t bytes) {
+  constexpr std::array<const char*, 5> kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
+  size_t unit = 0;
+  while (unit + 1 < kUnits.size() && bytes != 0 && bytes % 1024 == 0) {
+    bytes /= 1024;
+    ++unit;
+  }
+  return std::to_string(bytes) + kUnits[unit];
+}
+
+const std::vector<OptionKey>& OptionKeys() {
+  using Duration = OptionKey::Duration;
+  static const std::vector<OptionKey> keys = {
+      {"state_dir", &Options::state_dir, "DIR", "Directory for the spool and the lock"},
+      {"socket", &Options::socket, "PATH", "Control socket that airctl talks to"},
+      {"gateway", &Options::gateway, "ADDRESS",
+       "Gateway of mounts that name none: host:port or unix:/path"},
+      {"gateway_ca_file", &Options::gateway_ca_file, "FILE",
+       "Certificate authorities to trust instead of the system's (PEM)"},
+      {"gateway_cert_file", &Options::gateway_cert_file, "FILE",
+       "Own certificate for gateways that ask for one (PEM)"},
+      {"gateway_key_file", &Options::gateway_key_file, "FILE", "Key of the certificate (PEM)"},
+      {"gateway_insecure", &Options::gateway_insecure, "",
+       "Permit gateways on other hosts without TLS: tokens and data travel in the clear"},
+      {"frontend_dir", &Options::frontend_dir, "DIR", "Where airstore-fuse is"},
+      {"log_level", &Options::log_level, "LEVEL", "trace, debug, info, warn, error or off"},
+      {"slab_limit", &Options::slab_limit, "SIZE", "Memory for cached small files"},
+      {"content_limit", &Options::content_limit, "SIZE", "Disk space for cached larger files"},
+      {"io_timeout", Duration{&Options::io_timeout, std::chrono::seconds(1)}, "TIME",
+       "How long a file operation waits for an unreachable gateway"},
+      {"write_debounce_ms", Duration{&Options::write_debounce, milliseconds(1)}, "MS",
+       "Upload this long after the last write"},
+      {"write_debounce_max_ms", Duration{&Options::write_debounce_max, milliseconds(1)}, "MS",
+       "... but at most this long after the first"},
+      {"fuse_passthrough", &Options::fuse_passthrough, "",
+       "Let the kernel read and write cached files directly, where it can"},
+      {"store_dir", &Options::store_dir, "DIR",
+       "Where larger files are cached, instead of the state directory"},
+  };
+  return keys;
+}
+
+std::string Expected(const OptionKey& key) {
+  if (std::holds_alternative<OptionKey::Size>(key.target)) return "a size such as \"512MiB\"";
+  if (std::holds_alternative<OptionKey::Flag>(key.target)) return "true or false";
+  if (const auto* duration = std::get_if<OptionKey::Duration>(&key.target)) {
+    return duration->bare_unit == milliseconds(1) ? "milliseconds, such as 500"
+                                                  : "a time such as \"30s\"";
+  }
+  if (key.name == std::string_view("log_level")) {
+    return "one of trace, debug, info, warn, error, off";
+  }
+  return "a string";
+}
+
+Result<void> SetOption(Options& options, const OptionKey& key, const std::string& text) {
+  const auto wrong = [&] {
+    return Error{EINVAL, "expected " + Expected(key) + ", found \"" + text + "\""};
+  };
+  if (const auto* size = std::get_if<OptionKey::Size>(&key.target)) {
+    const auto parsed = ParseSize(text);
+    if (!parsed) return wrong();
+    options.** size = *parsed;
+  } else if (const auto* flag = std::get_if<OptionKey::Flag>(&key.target)) {
+    if (!ParseBool(text, options.**flag)) return wrong();
+  } else if (const auto* duration = std::get_if<OptionKey::Duration>(&key.target)) {
+    const auto parsed = ParseDuration(text, duration->bare_unit);
+    if (!parsed) return wrong();
+    options.*(duration->member) = *parsed;
+  } else {
+    const auto known = [&](const char* level) { return text == level; };
+    if (key.name == std::string_view("log_level") &&
+        std::none_of(kLogLevels.begin(), kLogLevels.end(), known)) {
+      return wrong();
+    }
+    options.*std::get<OptionKey::Text>(key.target) = text;
+  }
+  return {};
+}
+
+std::string GetOption(const Options& options, const OptionKey& key) {
+  if (const auto* size = std::get_if<OptionKey::Size>(&key.target)) {
+    return FormatSize(options.**size);
+  }
+  if (const auto* flag = std::get_if<OptionKey::Flag>(&key.target)) {
+    return options.**flag ? "true" : "false";
+  }
+  if (const auto* duration = std::get_if<OptionKey::Duration>(&key.target)) {
+    const auto value = (options.*(duration->member)).count();
+    return duration->bare_unit == milliseconds(1) ? std::to_string(value)
+                                                  : std::to_string(value) + "ms";
+  }
+  return options.*std::get<OptionKey::Text>(key.target);
+}
+
+Options DefaultOptions(const GetEnv& getenv) {
+  Options options;
+  options.frontend_dir = ProgramDirectory();
+  if (geteuid() == 0) {
+    options.state_dir = "/var/lib/airstore";
+    options.socket = "/run/airstore/control.sock";
+    return options;
+  }
+  const std::string home = EnvOr(getenv, "HOME", "/");
+  options.state_dir = EnvOr(getenv, "XDG_STATE_HOME", home + "/.local/state") + "/airstore";
+  const std::string runtime = EnvOr(getenv, "XDG_RUNTIME_DIR", "");
+  options.socket = (runtime.empty() ? options.state_dir : runtime + "/airstore") + "/control.sock";
+  return options;
+}
+
+Result<void> CheckOptions(const Options& options) {
+  if (options.gateway_cert_file.empty() != options.gateway_key_file.empty()) {
+    return Error{EINVAL, "gateway_cert_file and gateway_key_file need each other"};
+  }
+  for (const auto* file :
+       {&options.gateway_ca_file, &options.gateway_cert_file, &options.gateway_key_file}) {
+    if (!file->empty() && access(file->c_str(), R_OK) != 0) return SysError("read " + *file);
+  }
+  for (const auto* path : {&options.state_dir, &options.socket, &options.store_dir}) {
+    if (!path->empty() && path->front() != '/') {
+      return Error{EINVAL, "not an absolute path: " + *path};
+    }
+  }
+  if (options.write_debounce > options.write_debounce_max) {
+    return Error{EINVAL, "write_debounce_ms is greater than write_debounce_max_ms"};
+  }
+  if (options.slab_limit < (16u << 20)) {
+    return Error{EINVAL, "slab_limit is less than 16MiB"};
+  }
+  return {};
+}
+
+}  // namespace airstore::broker

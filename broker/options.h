@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Options of airstored: defaults, then the TOML file, then AIRSTORE_* variables, then flags; the
+// later one wins.
+// Threads: plain values.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "shm/base/result.h"
+
+namespace airstore::broker {
+
+struct Options {
+  std::string state_dir;
+  std::string socket;
+  std::string gateway;  // host:port or unix:/path; empty: every mount names its own
+  std::string gateway_ca_file;
+  std::string gateway_cert_file;
+  std::string gateway_key_file;
+  bool gateway_insecure = false;  // plain text to gateways that are not on this host
+  std::string frontend_dir;       // where airstore-fuse is
+  std::string log_level = "info";
+  uint64_t slab_limit = 512ull << 20;
+  uint64_t content_limit = 8ull << 30;
+  std::chrono::milliseconds io_timeout{30'000};
+  std::chrono::milliseconds write_debounce{500};
+  std::chrono::milliseconds write_debounce_max{2000};
+  bool fuse_passthrough = true;
+  std::string store_dir;  // of content files; empty: in the spool
+
+  std::string config_file;  // that was read; empty: none
+};
+
+// Of a variable of the environment, nullptr when it is not set.
+using GetEnv = std::function<const char*(const char*)>;
+
+struct CommandLine {
+  enum class Action { kRun, kExit };
+  Action action = Action::kExit;
+  Options options;
+  // kExit: print this (to stderr when exit_code is not 0) and leave with exit_code.
+  int exit_code = 0;
+  std::string text;
+};
+CommandLine ParseCommandLine(int argc, const char* const* argv, const GetEnv& getenv);
+
+// "4096", "64KiB", "512MiB", "10GiB", "1TiB"; "64K" and "64KB" mean KiB too.
+Result<uint64_t> ParseSize(const std::string& text);
+// "500ms", "30s", "5m", "1h"; a bare number counts `bare_unit`.
+Result<std::chrono::milliseconds> ParseDuration(const std::string& text,
+                                                std::chrono::milliseconds bare_unit);
+std::string FormatSize(uint64_t bytes);
+
+}  // namespace airstore::broker

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/proc_mounts.h"
+
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+
+namespace airstore::broker {
+namespace {
+
+// The kernel writes blanks, newlines and backslashes as \ooo.
+std::string Unescape(const std::string& in) {
+  std::string out;
+  out.reserve(in.size());
+  for (size_t i = 0; i < in.size(); ++i) {
+    const auto octal = [&](size_t at) {
+      return at < in.size() && in[at] >= '0' && in[at] <= '7' ? in[at] - '0' : -1;
+    };
+    if (in[i] == '\\' && octal(i + 1) >= 0 && octal(i + 2) >= 0 && octal(i + 3) >= 0) {
+      out += static_cast<char>(octal(i + 1) * 64 + octal(i + 2) * 8 + octal(i + 3));
+      i += 3;
+    } else {
+      out += in[i];
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<MountedFs> ParseMountInfo(const std::string& text) {
+  std::vector<MountedFs> mounts;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    // ID PARENT MAJOR:MINOR ROOT PATH OPTIONS [TAG...] - TYPE SOURCE SUPEROPTIONS
+    std::istringstream words(line);
+    std::string id, parent, device, root, path, options, word;
+    if (!(words >> id >> parent >> device >> root >> path >> options)) continue;
+    while (words >> word && word != "-") {
+    }
+    MountedFs mount;
+    if (!(words >> mount.type >> mount.source)) continue;
+    if (sscanf(device.c_str(), "%u:%u", &mount.major, &mount.minor) != 2) continue;
+    mount.path = Unescape(path);
+    mount.source = Unescape(mount.source);
+    mounts.push_back(std::move(mount));
+  }
+  return mounts;
+}
+
+std::vector<MountedFs> MountedFileSystems() {
+  std::ifstream file("/proc/self/mountinfo");
+  return ParseMountInfo({std::istreambuf_iterator<char>(file), {}});
+}
+
+std::optional<MountedFs> MountedAt(const std::string& path) {
+  std::optional<MountedFs> found;
+  for (auto& mount : MountedFileSystems()) {
+    if (mount.path == path) found = std::move(mount);
+  }
+  return found;
+}
+
+}  // namespace airstore::broker
