@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/gateway/admin_service.h"
+
+#include <spdlog/spdlog.h>
+
+#include "tools/gateway/validate.h"
+
+namespace airstore::gateway {
+namespace {
+
+grpc::Status StatusOf(const Error& error, std::string_view what) {
+  switch (error.code) {
+    case EINVAL:
+      return {grpc::StatusCode::INVALID_ARGUMENT, error.message};
+    case EEXIST:
+      return {grpc::StatusCode::ALREADY_EXISTS, error.message};
+    case ENOENT:
+      return {grpc::StatusCode::NOT_FOUND, error.message};
+    default:
+      return StoreStatus(what, error);
+  }
+}
+
+}  // namespace
+
+template <typename Work>
+AdminService::Reactor* AdminService::RunAsAdmin(Context* context, Work work) {
+  return RunOn(pool_, context, [this, context, work = std::move(work)]() -> grpc::Status {
+    Caller caller;
+    if (auto status = Authenticate(gateway_, *context, &caller); !status.ok()) return status;
+    if (!caller.admin) return {grpc::StatusCode::PERMISSION_DENIED, "needs the admin token"};
+    return work();
+  });
+}
+
+AdminService::Reactor* AdminService::CreateWorkspace(Context* context,
+                                                     const wire::CreateWorkspaceRequest* request,
+                                                     wire::Workspace* response) {
+  return RunAsAdmin(context, [=, this]() -> grpc::Status {
+    auto workspace = gateway_.CreateWorkspace(request->name());
+    if (!workspace) return StatusOf(workspace.error(), "create workspace");
+    spdlog::info("workspace {} created", workspace->name);
+    ToWire(*workspace, response);
+    return grpc::Status::OK;
+  });
+}
+
+AdminService::Reactor* AdminService::ListWorkspaces(Context* context,
+                                                    const wire::ListWorkspacesRequest*,
+                                                    wire::ListWorkspacesResponse* response) {
+  return RunAsAdmin(context, [=, this]() -> grpc::Status {
+    auto reader = gateway_.store().Read();
+    if (!reader) return StoreStatus("list workspaces", reader.error());
+    for (const Workspace& workspace : (*reader)->ListWorkspaces()) {
+      ToWire(workspace, response->add_workspaces());
+    }
+    if (auto ok = (*reader)->status(); !ok) return StoreStatus("list workspaces", ok.error());
+    return grpc::Status::OK;
+  });
+}
+
+AdminService::Reactor* AdminService::DeleteWorkspace(Context* context,
+                                                     const wire::DeleteWorkspaceRequest* request,
+                                                     wire::DeleteWorkspaceResponse*) {
+  return RunAsAdmin(context, [=, this]() -> grpc::Status {
+    auto done = gateway_.DeleteWorkspace(request->name());
+    if (!done) return StatusOf(done.error(), "delete workspace");
+    spdlog::info("workspace {} deleted", request->name());
+    return grpc::Status::OK;
+  });
+}
+
+AdminService::Reactor* AdminService::CreateToken(Context* context,
+                                                 const wire::CreateTokenRequest* request,
+                                                 wire::CreateTokenResponse* response) {
+  return RunAsAdmin(context, [=, this]() -> grpc::Status {
+    if (!IsPrincipal(request->principal())) {
+      return {grpc::StatusCode::INVALID_ARGUMENT, "principal: 1..128 printable characters"};
+    }
+    auto writer = gateway_.store().Write();
+    if (!writer) return StoreStatus("create token", writer.error());
+    const auto workspace = (*writer)->FindWorkspace(request->workspace());
+    if (!workspace) return {grpc::StatusCode::NOT_FOUND, "no such workspace"};
+    const std::string secret = NewSecret();
+    TokenRecord token;
+    token.id = NewTokenId();
+    token.hash = HashSecret(secret);
+    token.workspace = workspace->key;
+    token.workspace_name = workspace->name;
+    token.principal = request->principal();
+    token.read_only = request->read_only();
+    token.created_ns = WallClockNs();
+    (*writer)->PutToken(token);
+    if (auto done = (*writer)->Commit(); !done) return StoreStatus("create token", done.error());
+    ToWire(token, response->mutable_token());
+    response->set_secret(secret);
+    return grpc::Status::OK;
+  });
+}
+
+AdminService::Reactor* AdminService::ListTokens(Context* context,
+                                                const wire::ListTokensRequest* request,
+                                                wire::ListTokensResponse* response) {
+  return RunAsAdmin(context, [=, this]() -> grpc::Status {
+    auto reader = gateway_.store().Read();
+    if (!reader) return StoreStatus("list tokens", reader.error());
+    std::optional<WorkspaceKey> only;
+    if (!request->workspace().empty()) {
+      const auto workspace = (*reader)->FindWorkspace(request->workspace());
+      if (!workspace) return {grpc::StatusCode::NOT_FOUND, "no such workspace"};
+      only = workspace->key;
+    }
+    for (const TokenRecord& token : (*reader)->ListTokens(only)) {
+      ToWire(token, response->add_tokens());
+    }
+    if (auto ok = (*reader)->status(); !ok) return StoreStatus("list tokens", ok.error());
+    return grpc::Status::OK;
+  });
+}
+
+AdminService::Reactor* AdminService::RevokeToken(Context* context,
+                                                 const wire::RevokeTokenRequest* request,
+                                                 wire::RevokeTokenResponse*) {
+  return RunAsAdmin(context, [=, this]() -> grpc::Status {
+    {
+      auto writer = gateway_.store().Write();
+      if (!writer) return StoreStatus("revoke token", writer.error());
+      if (!(*writer)->RevokeToken(request->id(), WallClockNs())) {
+        return {grpc::StatusCode::NOT_FOUND, "no such token"};
+      }
+      if (auto done = (*writer)->Commit(); !done) return StoreStatus("revoke token", done.error());
+    }
+    gateway_.hub().End(0, nullptr, &request->id());
+    return grpc::Status::OK;
+  });
+}
+
+}  // namespace airstore::gateway

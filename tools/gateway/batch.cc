@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/gateway/batch.h"
+
+#include <cerrno>
+#include <future>
+
+#include "tools/gateway/clock.h"
+#include "tools/gateway/mutator.h"
+#include "tools/gateway/outcome_codec.h"
+#include "tools/gateway/validate.h"
+
+namespace airstore::gateway {
+namespace {
+
+BatchResult Refuse(BatchResult::Refusal refusal, uint64_t last_sequence = 0) {
+  BatchResult result;
+  result.refusal = refusal;
+  result.last_sequence = last_sequence;
+  return result;
+}
+
+BatchResult StoreFailed(Error error) {
+  BatchResult result = Refuse(BatchResult::Refusal::kStore);
+  result.error = std::move(error);
+  return result;
+}
+
+// The recorded outcomes of first..last; what is no longer recorded counts as done.
+std::vector<MutationOutcome> Replayed(MetadataReader& store, const SessionId& session,
+                                      uint64_t first, uint64_t last) {
+  std::vector<MutationOutcome> outcomes(last - first + 1);
+  for (size_t i = 0; i < outcomes.size(); ++i) outcomes[i].sequence = first + i;
+  for (const RecordedBatch& batch : store.ListOutcomes(session, first, last)) {
+    auto decoded = DecodeOutcomes(batch.first, batch.data);
+    if (!decoded) continue;
+    for (MutationOutcome& outcome : *decoded) {
+      if (outcome.sequence >= first && outcome.sequence <= last) {
+        outcomes[outcome.sequence - first] = std::move(outcome);
+      }
+    }
+  }
+  return outcomes;
+}
+
+std::vector<MutationOutcome> RunAll(Mutator& mutator, std::span<const Mutation> mutations,
+                                    bool read_only) {
+  std::vector<MutationOutcome> outcomes;
+  outcomes.reserve(mutations.size());
+  bool stopped = false;
+  for (const Mutation& mutation : mutations) {
+    MutationOutcome outcome{mutation.sequence, 0, {}};
+    if (stopped) {
+      outcome.error = ECANCELED;
+    } else if (read_only) {
+      outcome.error = EROFS;
+    } else {
+      outcome.error = CheckMutation(mutation);
+      if (outcome.error == 0) outcome.error = mutator.Run(mutation, &outcome.versions);
+    }
+    stopped = stopped || (outcome.error != 0 && mutation.stop_on_error);
+    outcomes.push_back(std::move(outcome));
+  }
+  return outcomes;
+}
+
+}  // namespace
+
+std::vector<BatchApplier::PackedBlock> BatchApplier::Pack(std::vector<Mutation>& mutations,
+                                                          uint64_t last_applied) {
+  std::vector<PackedBlock> packed;
+  for (Mutation& mutation : mutations) {
+    auto* write = std::get_if<WriteOp>(&mutation.op);
+    if (write == nullptr || mutation.sequence <= last_applied || CheckMutation(mutation) != 0) {
+      continue;
+    }
+    for (WriteExtent& extent : write->extents) {
+      const auto* data = std::get_if<std::string_view>(&extent.source);
+      if (data == nullptr) continue;
+      if (packed.empty() || packed.back().data.size() + data->size() > kBlockBytes) {
+        packed.emplace_back().record.id = RandomBlockId();
+      }
+      PackedBlock& block = packed.back();
+      const BlockSource source{block.record.id, block.data.size()};
+      block.data.append(*data);
+      extent.source = source;
+    }
+  }
+  const int64_t now_ns = WallClockNs();
+  for (PackedBlock& block : packed) {
+    block.record.size = block.data.size();
+    block.record.xxh3 = ContentHash(block.data);
+    block.record.touched_ns = now_ns;
+  }
+  return packed;
+}
+
+Result<void> BatchApplier::Store(WorkspaceKey ws, const std::vector<PackedBlock>& packed) {
+  for (const PackedBlock& block : packed) {
+    AIRSTORE_TRY(blocks_.Put({ws, block.record.id}, block.data, block.record.xxh3));
+  }
+  return {};
+}
+
+BatchResult BatchApplier::Apply(const SessionId& session_id, std::vector<Mutation> mutations,
+                                bool read_only) {
+  if (mutations.empty()) return {};
+  const uint64_t first = mutations.front().sequence;
+  for (size_t i = 0; i < mutations.size(); ++i) {
+    if (first == 0 || mutations[i].sequence != first + i) {
+      return Refuse(BatchResult::Refusal::kUnordered);
+    }
+  }
+  WorkspaceKey ws = 0;
+  uint64_t seen_sequence = 0;
+  {
+    auto reader = store_.Read();
+    if (!reader) return StoreFailed(reader.error());
+    const auto session = (*reader)->GetSession(session_id);
+    if (auto status = (*reader)->status(); !status) return StoreFailed(status.error());
+    if (!session) return Refuse(BatchResult::Refusal::kUnknownSession);
+    ws = session->workspace;
+    seen_sequence = session->last_sequence;
+  }
+  std::vector<PackedBlock> packed;
+  if (!read_only) packed = Pack(mutations, seen_sequence);
+  std::future<Result<void>> stored;
+  if (!packed.empty()) {
+    stored = std::async(std::launch::async, [&] { return Store(ws, packed); });
+  }
+
+  auto writer = store_.Write();
+  if (!writer) return StoreFailed(writer.error());
+  MetadataWriter& txn = **writer;
+  auto session = txn.GetSession(session_id);
+  const auto workspace = txn.GetWorkspace(ws);
+  if (auto status = txn.status(); !status) return StoreFailed(status.error());
+  if (!session || !workspace) return Refuse(BatchResult::Refusal::kUnknownSession);
+  const uint64_t last = mutations.back().sequence;
+  if (first > session->last_sequence + 1) {
+    return Refuse(BatchResult::Refusal::kSequenceGap, session->last_sequence);
+  }
+
+  BatchResult result;
+  size_t fresh = 0;  // index of the first mutation that was not applied before
+  if (first <= session->last_sequence) {
+    const uint64_t known = std::min(last, session->last_sequence);
+    result.outcomes = Replayed(txn, session_id, first, known);
+    fresh = result.outcomes.size();
+  }
+  result.last_sequence = std::max(last, session->last_sequence);
+  if (fresh == mutations.size()) {
+    if (auto status = txn.status(); !status) return StoreFailed(status.error());
+    return result;
+  }
+
+  WorkingTree tree(txn, ws, WallClockNs());
+  for (const PackedBlock& block : packed) tree.AddBlock(block.record);
+  Mutator mutator(tree, session_id, workspace->next_inode);
+  auto outcomes = RunAll(mutator, std::span(mutations).subspan(fresh), read_only);
+  tree.Flush();
+  txn.PutOutcomes(session_id, {outcomes.front().sequence, last, EncodeOutcomes(outcomes)});
+  if (last > kOutcomeWindow) txn.ForgetOutcomes(session_id, last - kOutcomeWindow);
+  session->last_sequence = last;
+  session->seen_ns = WallClockNs();
+  txn.PutSession(*session);
+  if (stored.valid()) {
+    if (auto done = stored.get(); !done) return StoreFailed(done.error());
+  }
+  if (auto done = txn.Commit(); !done) return StoreFailed(done.error());
+  // Still inside of the writer: commits are published in their order.
+  const ChangeSet changes = mutator.TakeChanges();
+  if (!changes.empty()) published_(ws, session_id, changes);
+  std::move(outcomes.begin(), outcomes.end(), std::back_inserter(result.outcomes));
+  return result;
+}
+
+Result<void> BatchApplier::EndSession(const SessionId& session_id) {
+  auto writer = store_.Write();
+  if (!writer) return writer.error();
+  MetadataWriter& txn = **writer;
+  const auto session = txn.GetSession(session_id);
+  if (!session) return txn.status();
+  WorkingTree tree(txn, session->workspace, WallClockNs());
+  Mutator mutator(tree, session_id, 0);
+  for (const InodeNo ino : txn.ListOrphans(session->workspace, session_id)) mutator.DropOrphan(ino);
+  tree.Flush();
+  txn.DeleteSession(session_id);
+  return txn.Commit();
+}
+
+}  // namespace airstore::gateway

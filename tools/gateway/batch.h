@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Applying a batch of mutations at most once: sequences, recorded outcomes, packing of inline data
+// into blocks, and the one transaction around it all.
+//
+// The packed blocks are written (synced) while the transaction computes; the commit waits for them.
+// A crash between the two leaves a block without a row, which the collector finds.
+//
+// Threads: any; batches of all sessions take turns in the store's writer.
+// Ownership: borrows the stores. The request's bytes must outlive Apply().
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "tools/gateway/blocks.h"
+#include "tools/gateway/metadata_store.h"
+
+namespace airstore::gateway {
+
+// Outcomes are kept for at least so many sequences back.
+inline constexpr uint64_t kOutcomeWindow = 16384;
+
+struct BatchResult {
+  // Why the whole call failed and nothing was applied.
+  enum class Refusal { kNone, kUnknownSession, kSequenceGap, kUnordered, kStore };
+  Refusal refusal = Refusal::kNone;
+  Error error{0, {}};  // kStore
+  uint64_t last_sequence = 0;
+  std::vector<MutationOutcome> outcomes;
+};
+
+class BatchApplier {
+ public:
+  // Called behind each commit that changed something, in commit order.
+  using Published =
+      std::function<void(WorkspaceKey, const SessionId& by, const ChangeSet& changes)>;
+
+  BatchApplier(MetadataStore& store, Blocks& blocks, Published published)
+      : store_(store), blocks_(blocks), published_(std::move(published)) {}
+
+  BatchResult Apply(const SessionId& session, std::vector<Mutation> mutations, bool read_only);
+
+  // Drops the nameless inodes of a session and the session itself.
+  Result<void> EndSession(const SessionId& session);
+
+ private:
+  struct PackedBlock {
+    BlockRecord record;
+    std::string data;
+  };
+  static std::vector<PackedBlock> Pack(std::vector<Mutation>& mutations, uint64_t last_applied);
+  Result<void> Store(WorkspaceKey ws, const std::vector<PackedBlock>& packed);
+
+  MetadataStore& store_;
+  Blocks& blocks_;
+  const Published published_;
+};
+
+}  // namespace airstore::gateway

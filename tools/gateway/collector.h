@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Deletes blocks that nothing refers to, a grace period after they were stored or became garbage.
+//
+// Free of races with those who refer to a block at the same moment: first a transaction marks the
+// row "deleting" (only if it has no reference), then the bytes go, then the row. A mutation that
+// meets a marked row fails, storing the same id again is refused until the row is gone, and a crash
+// in between leaves a marked row for the next round.
+//
+// Blocks without any row come from a crash between storing bytes and committing; Scrub() compares
+// the block store with the rows.
+//
+// Threads: Collect() and Scrub() from one background thread; StorePut() from any.
+// Ownership: borrows the stores.
+#pragma once
+
+#include <cstdint>
+#include <shared_mutex>
+
+#include "tools/gateway/blocks.h"
+#include "tools/gateway/metadata_store.h"
+
+namespace airstore::gateway {
+
+class Collector {
+ public:
+  Collector(MetadataStore& store, Blocks& blocks, int64_t grace_ns)
+      : store_(store), blocks_(blocks), grace_ns_(grace_ns) {}
+
+  // One round; the number of blocks that went.
+  Result<size_t> Collect(int64_t now_ns);
+  // Deletes stored blocks without a row, if they are older than `min_age_ns`.
+  Result<size_t> Scrub(int64_t now_ns, int64_t min_age_ns);
+
+  // Stores a block that a caller names, with its row. EAGAIN: being collected, try again later.
+  // EEXIST: there is another block of that name.
+  Result<void> StorePut(WorkspaceKey ws, const BlockId& id, std::string_view data, uint64_t xxh3);
+
+ private:
+  Result<size_t> CollectSome(int64_t now_ns);
+
+  MetadataStore& store_;
+  Blocks& blocks_;
+  const int64_t grace_ns_;
+  // Shared: between storing bytes and committing their row. Exclusive: scrubbing one block.
+  std::shared_mutex storing_mu_;
+};
+
+}  // namespace airstore::gateway

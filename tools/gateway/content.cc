@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/gateway/content.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace airstore::gateway {
+namespace {
+
+struct Plan {
+  FetchOutcome outcome;
+  std::vector<std::vector<Extent>> extents;  // for each piece
+};
+
+Result<Plan> MakePlan(MetadataStore& store, WorkspaceKey ws, InodeNo ino,
+                      const std::vector<ByteRange>& ranges) {
+  auto reader = store.Read();
+  if (!reader) return reader.error();
+  Plan plan;
+  const auto inode = (*reader)->GetInode(ws, ino);
+  if (!inode) {
+    AIRSTORE_TRY((*reader)->status());
+    plan.outcome.error = ENOENT;
+    return plan;
+  }
+  if (!S_ISREG(inode->mode)) {
+    plan.outcome.error = S_ISDIR(inode->mode) ? EISDIR : EINVAL;
+    return plan;
+  }
+  plan.outcome.content_version = inode->content_version;
+  for (const ByteRange& range : ranges) {
+    const uint64_t start = std::min(range.offset, inode->size);
+    const uint64_t length = std::min(range.length, inode->size - start);
+    plan.outcome.pieces.push_back({range.offset, length, {}});
+    plan.extents.emplace_back();
+    if (length > 0 && inode->allocated > 0) {
+      plan.extents.back() = (*reader)->ListExtents(ws, ino, start, start + length);
+    }
+  }
+  AIRSTORE_TRY((*reader)->status());
+  return plan;
+}
+
+}  // namespace
+
+Result<std::string> ReadExtents(Blocks& blocks, WorkspaceKey ws, const std::vector<Extent>& extents,
+                                uint64_t offset, uint64_t length) {
+  std::string bytes(length, '\0');
+  for (const Extent& e : extents) {
+    const uint64_t start = std::max(e.offset, offset);
+    const uint64_t end = std::min(e.end(), offset + length);
+    if (start >= end) continue;
+    auto block = blocks.Get({ws, e.block});
+    if (!block) return block.error();
+    const std::string_view data = std::string_view(**block).substr(Blocks::kHeaderBytes);
+    const uint64_t from = e.block_offset + (start - e.offset);
+    if (end - start > data.size() || from > data.size() - (end - start)) {
+      return Error{EIO, "extent reaches out of its block"};
+    }
+    std::memcpy(bytes.data() + (start - offset), data.data() + from, end - start);
+  }
+  return bytes;
+}
+
+Result<FetchOutcome> FetchContent(MetadataStore& store, Blocks& blocks, WorkspaceKey ws,
+                                  InodeNo ino, const std::vector<ByteRange>& ranges) {
+  // A block may be collected between the snapshot and its reading, when the file was overwritten a
+  // grace period ago; the next snapshot does not name it any more.
+  constexpr int kAttempts = 3;
+  for (int attempt = 1;; ++attempt) {
+    auto plan = MakePlan(store, ws, ino, ranges);
+    if (!plan) return plan.error();
+    FetchOutcome outcome = std::move(plan->outcome);
+    int failed = 0;
+    for (size_t i = 0; i < outcome.pieces.size() && failed == 0; ++i) {
+      FetchedPiece& piece = outcome.pieces[i];
+      if (plan->extents[i].empty()) continue;
+      auto bytes = ReadExtents(blocks, ws, plan->extents[i], piece.offset, piece.length);
+      if (bytes) {
+        piece.data = std::move(*bytes);
+      } else {
+        failed = bytes.error().code;
+      }
+    }
+    if (failed == ENOENT && attempt < kAttempts) continue;
+    if (failed != 0) {
+      outcome.error = EIO;
+      outcome.pieces.clear();
+    }
+    return outcome;
+  }
+}
+
+}  // namespace airstore::gateway

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Reading content: extents from the metadata, bytes from the blocks, zeros for holes.
+//
+// Threads: any.
+// Ownership: borrows everything for the duration of a call.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tools/gateway/blocks.h"
+#include "tools/gateway/metadata_store.h"
+
+namespace airstore::gateway {
+
+struct ByteRange {
+  uint64_t offset = 0;
+  uint64_t length = 0;
+};
+
+struct FetchedPiece {
+  uint64_t offset = 0;
+  uint64_t length = 0;
+  std::string data;  // empty with length > 0: a hole
+};
+
+struct FetchOutcome {
+  int error = 0;
+  uint64_t content_version = 0;
+  std::vector<FetchedPiece> pieces;  // one for each range asked for, in order
+};
+
+// The bytes of [offset, offset + length); REQUIRES: `extents` touch it, in order.
+Result<std::string> ReadExtents(Blocks& blocks, WorkspaceKey ws, const std::vector<Extent>& extents,
+                                uint64_t offset, uint64_t length);
+
+// All ranges of one version of a file's content, cut at its end. REQUIRES: CheckRange() of each.
+Result<FetchOutcome> FetchContent(MetadataStore& store, Blocks& blocks, WorkspaceKey ws,
+                                  InodeNo ino, const std::vector<ByteRange>& ranges);
+
+}  // namespace airstore::gateway

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/gateway/dir_block_store.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include <charconv>
+#include <filesystem>
+
+#include "shm/base/fd.h"
+
+namespace airstore::gateway {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kHex[] = "0123456789abcdef";
+
+std::string ToHex(std::string_view bytes) {
+  std::string hex;
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    hex.push_back(kHex[byte >> 4]);
+    hex.push_back(kHex[byte & 15]);
+  }
+  return hex;
+}
+
+bool FromHex(const std::string& hex, BlockId* id) {
+  if (hex.size() != 2 * id->bytes.size()) return false;
+  for (size_t i = 0; i < id->bytes.size(); ++i) {
+    const char* at = hex.data() + 2 * i;
+    const auto [end, error] = std::from_chars(at, at + 2, id->bytes[i], 16);
+    if (error != std::errc() || end != at + 2) return false;
+  }
+  return true;
+}
+
+Result<void> SyncDirectory(const std::string& path) {
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd || fsync(fd.get()) != 0) return SysError("sync " + path);
+  return {};
+}
+
+Result<void> MakeDirectory(const std::string& path) {
+  if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return SysError("mkdir " + path);
+  return {};
+}
+
+Result<void> WriteAll(int fd, std::string_view header, std::string_view data) {
+  while (!header.empty() || !data.empty()) {
+    iovec parts[2] = {{const_cast<char*>(header.data()), header.size()},
+                      {const_cast<char*>(data.data()), data.size()}};
+    const ssize_t n = writev(fd, parts, 2);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return SysError("write block");
+    const size_t from_header = std::min(static_cast<size_t>(n), header.size());
+    header.remove_prefix(from_header);
+    data.remove_prefix(static_cast<size_t>(n) - from_header);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<DirBlockStore>> DirBlockStore::Open(const std::string& root) {
+  AIRSTORE_TRY(MakeDirectory(root));
+  // What a crash left half written belongs to nobody.
+  std::error_code error;
+  fs::remove_all(root + "/tmp", error);
+  AIRSTORE_TRY(MakeDirectory(root + "/tmp"));
+  AIRSTORE_TRY(SyncDirectory(root));
+  return std::unique_ptr<DirBlockStore>(new DirBlockStore(root));
+}
+
+std::string DirBlockStore::FanOutOf(const BlockKey& key) const {
+  return root_ + "/" + std::to_string(key.workspace) + "/" + ToHex(key.id.view().substr(0, 1));
+}
+
+std::string DirBlockStore::PathOf(const BlockKey& key) const {
+  return FanOutOf(key) + "/" + ToHex(key.id.view());
+}
+
+Result<void> DirBlockStore::EnsureFanOut(const BlockKey& key) {
+  const std::string directory = FanOutOf(key);
+  std::lock_guard lock(mu_);
+  if (known_.contains(directory)) return {};
+  const std::string workspace = root_ + "/" + std::to_string(key.workspace);
+  AIRSTORE_TRY(MakeDirectory(workspace));
+  AIRSTORE_TRY(MakeDirectory(directory));
+  AIRSTORE_TRY(SyncDirectory(workspace));
+  AIRSTORE_TRY(SyncDirectory(root_));
+  known_.insert(directory);
+  return {};
+}
+
+Result<void> DirBlockStore::Put(const BlockKey& key, std::string_view header,
+                                std::string_view data) {
+  AIRSTORE_TRY(EnsureFanOut(key));
+  const std::string temp = root_ + "/tmp/" + std::to_string(next_temp_++);
+  UniqueFd fd(open(temp.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!fd) return SysError("create " + temp);
+  Result<void> done = WriteAll(fd.get(), header, data);
+  if (done && fdatasync(fd.get()) != 0) done = SysError("sync " + temp);
+  if (done && rename(temp.c_str(), PathOf(key).c_str()) != 0) done = SysError("rename " + temp);
+  if (!done) {
+    unlink(temp.c_str());
+    return done;
+  }
+  return SyncDirectory(FanOutOf(key));
+}
+
+Result<std::string> DirBlockStore::Get(const BlockKey& key) {
+  const std::string path = PathOf(key);
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return SysError("open " + path);
+  struct stat st;
+  if (fstat(fd.get(), &st) != 0) return SysError("stat " + path);
+  // A file much larger than any block is damage: do not read it.
+  if (st.st_size < 0 || static_cast<uint64_t>(st.st_size) > 2 * kBlockBytes) {
+    return Error{EIO, path + " has an impossible size"};
+  }
+  std::string bytes(static_cast<size_t>(st.st_size), '\0');
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t n =
+        pread(fd.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return SysError("read " + path);
+    if (n == 0) return Error{EIO, path + " shrank"};
+    done += static_cast<size_t>(n);
+  }
+  return bytes;
+}
+
+Result<void> DirBlockStore::Delete(const BlockKey& key) {
+  const std::string path = PathOf(key);
+  if (unlink(path.c_str()) != 0 && errno != ENOENT) return SysError("unlink " + path);
+  return {};
+}
+
+Result<void> DirBlockStore::List(int64_t before_ns,
+                                 const std::function<void(const BlockKey&)>& visit) {
+  std::error_code error;
+  for (const auto& workspace : fs::directory_iterator(root_, error)) {
+    BlockKey key;
+    const std::string name = workspace.path().filename();
+    const auto [end, parse] =
+        std::from_chars(name.data(), name.data() + name.size(), key.workspace);
+    if (parse != std::errc() || end != name.data() + name.size()) continue;  // tmp
+    for (fs::recursive_directory_iterator it(workspace.path(), error), last; it != last;
+         it.increment(error)) {
+      struct stat st;
+      if (error || !FromHex(it->path().filename(), &key.id)) continue;
+      if (stat(it->path().c_str(), &st) != 0 || !S_ISREG(st.st_mode)) continue;
+      const int64_t stored_ns = st.st_mtim.tv_sec * 1'000'000'000 + st.st_mtim.tv_nsec;
+      if (stored_ns < before_ns) visit(key);
+    }
+  }
+  if (error) return Error{error.value(), "list " + root_};
+  return {};
+}
+
+}  // namespace airstore::gateway

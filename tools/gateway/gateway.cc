@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/gateway/gateway.h"
+
+#include <fcntl.h>
+#include <openssl/rand.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "tools/gateway/dir_block_store.h"
+#include "tools/gateway/sqlite_store.h"
+#include "tools/gateway/validate.h"
+
+namespace airstore::gateway {
+namespace {
+
+constexpr std::chrono::seconds kExpiryInterval{1};
+constexpr std::chrono::seconds kCollectInterval{60};
+constexpr std::chrono::hours kScrubInterval{24};
+constexpr int64_t kNsPerSecond = 1'000'000'000;
+constexpr int64_t kForgetSessionsAfterNs = 30ll * 24 * 3600 * kNsPerSecond;
+// A block being stored has no row yet; no upload takes that long.
+constexpr int64_t kMinScrubAgeNs = 3600 * kNsPerSecond;
+
+Result<UniqueFd> LockDirectory(const std::string& directory) {
+  if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
+    return SysError("data directory " + directory);
+  }
+  const std::string path = directory + "/lock";
+  UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd) return SysError("data directory " + directory);
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return SysError("lock " + path);
+    return Error{EBUSY, "another gateway serves " + directory};
+  }
+  return fd;
+}
+
+std::string NewWorkspaceId() {
+  unsigned char random[10];
+  AIRSTORE_CHECK(RAND_bytes(random, sizeof random) == 1);
+  std::string id = "ws_";
+  for (const unsigned char byte : random) {
+    id.push_back("0123456789abcdef"[byte >> 4]);
+    id.push_back("0123456789abcdef"[byte & 15]);
+  }
+  return id;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Gateway>> Gateway::Open(GatewayOptions options) {
+  std::unique_ptr<Gateway> gateway(new Gateway(std::move(options)));
+  AIRSTORE_TRY(gateway->Start());
+  return gateway;
+}
+
+Result<void> Gateway::Start() {
+  auto locked = LockDirectory(options_.data_dir);
+  if (!locked) return locked.error();
+  directory_lock_ = std::move(*locked);
+  const std::string token_file = options_.admin_token_file.empty()
+                                     ? options_.data_dir + "/admin-token"
+                                     : options_.admin_token_file;
+  auto secret = LoadOrCreateAdminSecret(token_file);
+  if (!secret) return secret.error();
+  auto store = SqliteStore::Open(options_.data_dir + "/metadata.sqlite");
+  if (!store) return store.error();
+  store_ = std::move(*store);
+  auto block_store = DirBlockStore::Open(options_.data_dir + "/blocks");
+  if (!block_store) return block_store.error();
+  block_store_ = std::move(*block_store);
+
+  blocks_ = std::make_unique<Blocks>(*block_store_, options_.cache_bytes);
+  auth_ = std::make_unique<Authenticator>(*store_, *secret);
+  batches_ = std::make_unique<BatchApplier>(
+      *store_, *blocks_, [this](WorkspaceKey ws, const SessionId& by, const ChangeSet& changes) {
+        hub_.PublishChanges(ws, by, changes);
+      });
+  collector_ =
+      std::make_unique<Collector>(*store_, *blocks_, options_.gc_grace.count() * kNsPerSecond);
+  sessions_ = std::make_unique<SessionTable>(
+      *store_, options_.session_lifetime,
+      [this](WorkspaceKey ws, const SessionId& holder, uint64_t lease_id) {
+        hub_.PublishRecall(ws, holder, lease_id);
+      });
+  AIRSTORE_TRY(sessions_->Load());
+  housekeeper_ = std::thread([this] { Housekeep(); });
+  return {};
+}
+
+Gateway::~Gateway() {
+  {
+    std::lock_guard lock(mu_);
+    stopping_ = true;
+  }
+  stop_.notify_all();
+  if (housekeeper_.joinable()) housekeeper_.join();
+}
+
+void Gateway::Housekeep() {
+  SteadyTime next_collect = SteadyNow();
+  SteadyTime next_scrub = SteadyNow() + kCollectInterval;
+  std::unique_lock lock(mu_);
+  while (!stop_.wait_for(lock, kExpiryInterval, [this] { return stopping_; })) {
+    lock.unlock();
+    ExpireSessions();
+    if (SteadyNow() >= next_collect) {
+      CollectGarbage();
+      next_collect =
+          SteadyNow() + std::min(kCollectInterval, std::max(options_.gc_grace, kExpiryInterval));
+    }
+    if (SteadyNow() >= next_scrub) {
+      ForgetOldSessions();
+      const int64_t age_ns = std::max(options_.gc_grace.count() * kNsPerSecond, kMinScrubAgeNs);
+      auto scrubbed = collector_->Scrub(WallClockNs(), age_ns);
+      if (!scrubbed) spdlog::error("scrub of blocks: {}", scrubbed.error().ToString());
+      next_scrub = SteadyNow() + kScrubInterval;
+    }
+    lock.lock();
+  }
+}
+
+void Gateway::ExpireSessions() {
+  const auto expired = sessions_->Expire(SteadyNow());
+  if (!expired) {
+    spdlog::error("expiry of sessions: {}", expired.error().ToString());
+    return;
+  }
+  for (const SessionId& id : *expired) locks_.ReleaseSession(id);
+}
+
+void Gateway::ForgetOldSessions() {
+  std::vector<SessionId> old;
+  if (auto reader = store_->Read()) {
+    old = (*reader)->ListSessionsUnseenSince(WallClockNs() - kForgetSessionsAfterNs);
+  }
+  for (const SessionId& id : old) {
+    // One that only reads is heard of without a trace in the store.
+    if (sessions_->IsLive(id)) continue;
+    if (auto ended = batches_->EndSession(id); !ended) {
+      spdlog::error("end of an old session: {}", ended.error().ToString());
+    }
+  }
+}
+
+void Gateway::CollectGarbage() {
+  const auto collected = collector_->Collect(WallClockNs());
+  if (!collected) {
+    spdlog::error("collection of blocks: {}", collected.error().ToString());
+  } else if (*collected > 0) {
+    spdlog::info("collected {} blocks", *collected);
+  }
+}
+
+Result<Workspace> Gateway::CreateWorkspace(const std::string& name) {
+  if (!IsWorkspaceName(name)) return Error{EINVAL, "workspace name"};
+  auto writer = store_->Write();
+  if (!writer) return writer.error();
+  if ((*writer)->FindWorkspace(name)) return Error{EEXIST, "workspace exists"};
+  Workspace workspace;
+  workspace.id = NewWorkspaceId();
+  workspace.name = name;
+  workspace.created_ns = WallClockNs();
+  workspace.inodes = 1;
+  workspace.key = (*writer)->AddWorkspace(workspace);
+  Inode root;
+  root.ino = kRootInode;
+  root.mode = S_IFDIR | 0755;
+  root.nlink = 2;
+  root.atime_ns = root.mtime_ns = root.ctime_ns = root.btime_ns = workspace.created_ns;
+  (*writer)->PutInode(workspace.key, root);
+  AIRSTORE_TRY((*writer)->Commit());
+  return workspace;
+}
+
+Result<void> Gateway::DeleteWorkspace(const std::string& name_or_id) {
+  WorkspaceKey key = 0;
+  {
+    auto writer = store_->Write();
+    if (!writer) return writer.error();
+    const auto workspace = (*writer)->FindWorkspace(name_or_id);
+    AIRSTORE_TRY((*writer)->status());
+    if (!workspace) return Error{ENOENT, "no such workspace"};
+    key = workspace->key;
+    (*writer)->DeleteWorkspace(key);
+    AIRSTORE_TRY((*writer)->Commit());
+  }
+  sessions_->ForgetWorkspace(key);
+  hub_.End(key, nullptr, nullptr);
+  return {};
+}
+
+Result<InodeNo> Gateway::GrantInodes(WorkspaceKey ws, uint64_t count) {
+  auto writer = store_->Write();
+  if (!writer) return writer.error();
+  const auto workspace = (*writer)->GetWorkspace(ws);
+  AIRSTORE_TRY((*writer)->status());
+  if (!workspace) return Error{ENOENT, "no such workspace"};
+  if (workspace->next_inode > INT64_MAX - count) return Error{ENOSPC, "inode numbers"};
+  (*writer)->SetNextInode(ws, workspace->next_inode + count);
+  AIRSTORE_TRY((*writer)->Commit());
+  return workspace->next_inode;
+}
+
+Result<void> Gateway::CloseSession(const SessionRecord& session) {
+  AIRSTORE_TRY(batches_->EndSession(session.id));
+  sessions_->Forget(session.id);
+  locks_.ReleaseSession(session.id);
+  hub_.End(session.workspace, &session.id, nullptr);
+  return {};
+}
+
+Capacity Gateway::capacity() const {
+  struct statvfs st;
+  if (statvfs(options_.data_dir.c_str(), &st) != 0) return {};
+  return {st.f_blocks * st.f_frsize, st.f_bavail * st.f_frsize};
+}
+
+}  // namespace airstore::gateway

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The gateway without its wire: everything a data directory needs to be served, opened in order and
+// torn down in reverse. Services translate calls to it; tests drive it directly.
+//
+// Threads: any; one background thread (housekeeping) expires sessions and collects garbage.
+// Ownership: owns all parts. The order of members is the order of teardown, reversed.
+// Fails: Open() when the directory is unusable, is served by another process, or is of another
+// version.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "shm/base/fd.h"
+#include "tools/gateway/auth.h"
+#include "tools/gateway/batch.h"
+#include "tools/gateway/collector.h"
+#include "tools/gateway/lock_table.h"
+#include "tools/gateway/session_table.h"
+#include "tools/gateway/watch_hub.h"
+
+namespace airstore::gateway {
+
+struct GatewayOptions {
+  std::string data_dir;
+  std::string admin_token_file;  // empty: DATA/admin-token
+  std::chrono::seconds gc_grace{3600};
+  std::chrono::seconds session_lifetime{60};
+  uint64_t cache_bytes = 256ull << 20;
+};
+
+struct Capacity {
+  uint64_t total_bytes = 0;
+  uint64_t free_bytes = 0;
+};
+
+class Gateway {
+ public:
+  static Result<std::unique_ptr<Gateway>> Open(GatewayOptions options);
+  ~Gateway();
+
+  MetadataStore& store() { return *store_; }
+  Blocks& blocks() { return *blocks_; }
+  Authenticator& auth() { return *auth_; }
+  BatchApplier& batches() { return *batches_; }
+  Collector& collector() { return *collector_; }
+  SessionTable& sessions() { return *sessions_; }
+  LockTable& locks() { return locks_; }
+  WatchHub& hub() { return hub_; }
+
+  Result<Workspace> CreateWorkspace(const std::string& name);
+  Result<void> DeleteWorkspace(const std::string& name_or_id);
+  // The next free inode numbers of a workspace.
+  Result<InodeNo> GrantInodes(WorkspaceKey ws, uint64_t count);
+  Result<void> CloseSession(const SessionRecord& session);
+  Capacity capacity() const;
+
+ private:
+  explicit Gateway(GatewayOptions options) : options_(std::move(options)) {}
+  Result<void> Start();
+  void Housekeep();
+  void ExpireSessions();
+  void ForgetOldSessions();
+  void CollectGarbage();
+
+  const GatewayOptions options_;
+  UniqueFd directory_lock_;
+  WatchHub hub_;
+  LockTable locks_;
+  std::unique_ptr<MetadataStore> store_;
+  std::unique_ptr<BlockStore> block_store_;
+  std::unique_ptr<Blocks> blocks_;
+  std::unique_ptr<Authenticator> auth_;
+  std::unique_ptr<BatchApplier> batches_;
+  std::unique_ptr<Collector> collector_;
+  std::unique_ptr<SessionTable> sessions_;
+
+  std::mutex mu_;
+  std::condition_variable stop_;
+  bool stopping_ = false;  // guarded by mu_
+  std::thread housekeeper_;
+};
+
+}  // namespace airstore::gateway

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// airstore-gateway: serves workspaces kept in a data directory. Parses the command line, opens the
+// gateway, serves until SIGTERM or SIGINT.
+//
+// Threads: signals are blocked before any thread starts and taken by the main thread only.
+// Fails how: one line on stderr; 2 for a bad command line, 1 for everything else.
+#include <signal.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <fstream>
+
+#include "tools/gateway/gateway.h"
+#include "tools/gateway/server.h"
+
+namespace airstore::gateway {
+namespace {
+
+struct Options {
+  GatewayOptions gateway;
+  ServerOptions server;
+  std::string port_file;
+  std::string log_level = "info";
+};
+
+void AddFlags(CLI::App& app, Options& options, int64_t& gc_grace, uint64_t& cache_mib) {
+  app.add_option("--data", options.gateway.data_dir, "Directory for metadata and blocks")
+      ->required();
+  app.add_option("--listen", options.server.listen, "host:port (port 0: any) or unix:/path")
+      ->capture_default_str();
+  app.add_option("--port-file", options.port_file, "Write the port in use to this file");
+  app.add_option("--tls-cert", options.server.tls_cert, "PEM file of the certificate chain");
+  app.add_option("--tls-key", options.server.tls_key, "PEM file of the private key");
+  app.add_flag("--insecure", options.server.insecure,
+               "Allow plain text on an address that is not loopback");
+  app.add_option("--admin-token-file", options.gateway.admin_token_file,
+                 "File of the admin token, created when missing (default DATA/admin-token)");
+  app.add_option("--gc-grace", gc_grace, "Seconds that unreferenced blocks are kept")
+      ->check(CLI::Range(int64_t{0}, int64_t{365 * 24 * 3600}))
+      ->capture_default_str();
+  app.add_option("--cache-mib", cache_mib, "Memory for cached blocks")
+      ->check(CLI::Range(uint64_t{8}, uint64_t{1} << 20))
+      ->capture_default_str();
+  app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
+      ->capture_default_str();
+}
+
+// Whoever waits for the file must never read half a number.
+Result<void> WritePortFile(const std::string& path, int port) {
+  const std::string temp = path + ".tmp";
+  {
+    std::ofstream file(temp, std::ios::trunc);
+    file << port << "\n";
+    if (!file.flush()) return SysError("write " + temp);
+  }
+  if (rename(temp.c_str(), path.c_str()) != 0) return SysError("rename " + temp);
+  return {};
+}
+
+Result<void> Serve(const Options& options, const sigset_t& signals) {
+  auto gateway = Gateway::Open(options.gateway);
+  if (!gateway) return gateway.error();
+  auto server = Server::Start(**gateway, options.server);
+  if (!server) return server.error();
+  if (!options.port_file.empty()) {
+    AIRSTORE_TRY(WritePortFile(options.port_file, (*server)->port()));
+  }
+  spdlog::info("airstore-gateway {} serves {} on {} (port {})", AIRSTORE_VERSION,
+               options.gateway.data_dir, options.server.listen, (*server)->port());
+  int signal_number = 0;
+  sigwait(&signals, &signal_number);
+  spdlog::info("signal {}: stopping", signal_number);
+  (*server)->Stop();
+  return {};
+}
+
+int Main(int argc, char** argv) {
+  Options options;
+  int64_t gc_grace = options.gateway.gc_grace.count();
+  uint64_t cache_mib = options.gateway.cache_bytes >> 20;
+  CLI::App app("airstore-gateway: serves airstore workspaces from a data directory");
+  app.set_version_flag("--version", "airstore-gateway " AIRSTORE_VERSION);
+  AddFlags(app, options, gc_grace, cache_mib);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  options.gateway.gc_grace = std::chrono::seconds(gc_grace);
+  options.gateway.cache_bytes = cache_mib << 20;
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("gateway"));
+  spdlog::set_level(spdlog::level::from_str(options.log_level));
+
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  if (auto served = Serve(options, signals); !served) {
+    std::fprintf(stderr, "airstore-gateway: %s\n", served.error().ToString().c_str());
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace airstore::gateway
+
+int main(int argc, char** argv) { return airstore::gateway::Main(argc, argv); }

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The one transactional interface to metadata. It speaks of rows (inodes, entries, extents, ...),
+// not of file system operations: those live above it (mutator.h), once for every engine.
+//
+// Failure is sticky: when the engine fails inside a transaction, that call and every later one
+// answer "nothing", and status() / Commit() say why. The caller computes on and discards. This
+// keeps "there is no such row" apart from "the store is broken" without a check at each row.
+//
+// Threads: a MetadataStore may be used from any thread; a transaction by one thread at a time.
+// Ownership: a transaction must not outlive its store. A writer excludes other writers until it is
+// destroyed, also after Commit(), so that what follows a commit can be done in commit order.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "shm/base/result.h"
+#include "tools/gateway/types.h"
+
+namespace airstore::gateway {
+
+// The recorded outcomes of consecutive sequences, encoded (see outcome_codec.h).
+struct RecordedBatch {
+  uint64_t first = 0;
+  uint64_t last = 0;
+  std::string data;
+};
+
+// A consistent snapshot.
+class MetadataReader {
+ public:
+  virtual ~MetadataReader() = default;
+  virtual Result<void> status() const = 0;
+
+  virtual std::optional<Workspace> FindWorkspace(std::string_view name_or_id) = 0;
+  virtual std::optional<Workspace> GetWorkspace(WorkspaceKey ws) = 0;
+  virtual std::vector<Workspace> ListWorkspaces() = 0;
+
+  virtual std::optional<Inode> GetInode(WorkspaceKey ws, InodeNo ino) = 0;
+  virtual std::optional<InodeNo> GetEntry(WorkspaceKey ws, InodeNo parent,
+                                          std::string_view name) = 0;
+  // At most `limit` entries behind `after`, ordered by name as bytes.
+  virtual std::vector<Entry> ListEntries(WorkspaceKey ws, InodeNo parent, std::string_view after,
+                                         size_t limit) = 0;
+  virtual bool HasEntries(WorkspaceKey ws, InodeNo parent) = 0;
+  // Extents that touch [start, end), ordered by offset.
+  virtual std::vector<Extent> ListExtents(WorkspaceKey ws, InodeNo ino, uint64_t start,
+                                          uint64_t end) = 0;
+  virtual std::optional<std::string> GetXattr(WorkspaceKey ws, InodeNo ino,
+                                              std::string_view name) = 0;
+  virtual std::vector<std::string> ListXattrs(WorkspaceKey ws, InodeNo ino) = 0;
+
+  virtual std::optional<BlockRecord> GetBlock(WorkspaceKey ws, const BlockId& id) = 0;
+  // Blocks without a reference that were touched before `before_ns`.
+  virtual std::vector<BlockKey> ListGarbage(int64_t before_ns, size_t limit) = 0;
+
+  virtual std::optional<SessionRecord> GetSession(const SessionId& id) = 0;
+  virtual std::vector<SessionId> ListSessionsUnseenSince(int64_t before_ns) = 0;
+  // Recorded batches that hold any of first..last, ascending.
+  virtual std::vector<RecordedBatch> ListOutcomes(const SessionId& id, uint64_t first,
+                                                  uint64_t last) = 0;
+  // Inodes without a name that live as long as the session.
+  virtual std::vector<InodeNo> ListOrphans(WorkspaceKey ws, const SessionId& id) = 0;
+  virtual std::vector<LeaseRecord> ListLeases() = 0;
+
+  virtual std::optional<TokenRecord> FindToken(std::string_view hash) = 0;
+  virtual std::vector<TokenRecord> ListTokens(std::optional<WorkspaceKey> ws) = 0;
+};
+
+// A transaction; destroyed without Commit() it leaves no trace.
+class MetadataWriter : public MetadataReader {
+ public:
+  // Makes everything durable and visible, or fails and changes nothing.
+  virtual Result<void> Commit() = 0;
+
+  virtual WorkspaceKey AddWorkspace(const Workspace& workspace) = 0;  // chooses the key
+  virtual void SetNextInode(WorkspaceKey ws, InodeNo next) = 0;
+  virtual void AddUsage(WorkspaceKey ws, int64_t bytes, int64_t inodes) = 0;
+  // Everything of it goes; its blocks become garbage at once.
+  virtual void DeleteWorkspace(WorkspaceKey ws) = 0;
+
+  virtual void PutInode(WorkspaceKey ws, const Inode& inode) = 0;
+  virtual void DeleteInode(WorkspaceKey ws, InodeNo ino) = 0;
+  virtual void PutEntry(WorkspaceKey ws, InodeNo parent, std::string_view name, InodeNo ino) = 0;
+  virtual void DeleteEntry(WorkspaceKey ws, InodeNo parent, std::string_view name) = 0;
+  virtual void PutExtent(WorkspaceKey ws, InodeNo ino, const Extent& extent) = 0;
+  virtual void DeleteExtent(WorkspaceKey ws, InodeNo ino, uint64_t offset) = 0;
+  virtual void PutXattr(WorkspaceKey ws, InodeNo ino, std::string_view name,
+                        std::string_view value) = 0;
+  virtual void DeleteXattr(WorkspaceKey ws, InodeNo ino, std::string_view name) = 0;
+
+  virtual void PutBlock(WorkspaceKey ws, const BlockRecord& block) = 0;
+  virtual void DeleteBlock(WorkspaceKey ws, const BlockId& id) = 0;
+
+  virtual void PutSession(const SessionRecord& session) = 0;
+  virtual void DeleteSession(const SessionId& id) = 0;  // with its outcomes and leases
+  virtual void PutOutcomes(const SessionId& id, const RecordedBatch& batch) = 0;
+  virtual void ForgetOutcomes(const SessionId& id, uint64_t before) = 0;  // last < before
+  virtual void PutOrphan(WorkspaceKey ws, InodeNo ino, const SessionId& id) = 0;
+  virtual void DeleteOrphan(WorkspaceKey ws, InodeNo ino) = 0;
+  virtual void PutLease(const LeaseRecord& lease) = 0;
+  virtual void DeleteLease(uint64_t id) = 0;
+
+  virtual void PutToken(const TokenRecord& token) = 0;
+  virtual bool RevokeToken(std::string_view id, int64_t now_ns) = 0;  // false: no such token
+};
+
+class MetadataStore {
+ public:
+  virtual ~MetadataStore() = default;
+  virtual Result<std::unique_ptr<MetadataReader>> Read() = 0;
+  virtual Result<std::unique_ptr<MetadataWriter>> Write() = 0;
+};
+
+}  // namespace airstore::gateway

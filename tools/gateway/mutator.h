@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What each mutation means: the POSIX rules, once, above every metadata engine.
+//
+// Each operation checks everything first and changes something only then. So a mutation that fails
+// has changed nothing, without savepoints, which not every engine has.
+//
+// Threads: one at a time.
+// Ownership: borrows the working tree. Run() appends to the outcome's versions and to changes().
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "tools/gateway/types.h"
+#include "tools/gateway/working_tree.h"
+
+namespace airstore::gateway {
+
+class Mutator {
+ public:
+  // `next_inode`: numbers below it were granted in this workspace.
+  Mutator(WorkingTree& tree, const SessionId& session, InodeNo next_inode)
+      : tree_(tree), session_(session), next_inode_(next_inode) {}
+
+  // REQUIRES: CheckMutation(mutation) == 0, and no inline data (packed into blocks before).
+  // Answers 0 or an errno.
+  int Run(const Mutation& mutation, std::vector<InodeVersion>* versions);
+
+  // Drops an inode that has no name and whose session is gone.
+  void DropOrphan(InodeNo ino);
+
+  ChangeSet TakeChanges();
+
+ private:
+  int Do(std::monostate) { return 0; }
+  int Do(const CreateOp& op);
+  int Do(const LinkOp& op);
+  int Do(const UnlinkOp& op);
+  int Do(const RenameOp& op);
+  int Do(const SetAttrOp& op);
+  int Do(const WriteOp& op);
+  int Do(const SetXattrOp& op);
+  int Do(const RemoveXattrOp& op);
+  int Do(const TouchOp& op);
+
+  // Checks.
+  int FindDirectory(InodeNo ino, Inode** directory);
+  int FindFile(InodeNo ino, Inode** file);  // regular
+  bool IsWithin(InodeNo directory, InodeNo ancestor);
+  int CheckReplace(const Inode& source, const Inode& target);
+  int CheckRename(const RenameOp& op, const Inode& source, const Inode* target);
+
+  // Effects.
+  void Changed(Inode& inode);                              // version, reported
+  void NameChanged(Inode& parent, std::string_view name);  // version, times, reported
+  void DropName(Inode& inode);                             // one link less; the last one frees it
+  void Free(Inode& inode);
+  void MoveDirectory(Inode& directory, Inode& from, Inode& to);
+  void Exchange(const RenameOp& op, Inode& old_parent, Inode& new_parent, Inode& source,
+                Inode& target);
+  void Cut(Inode& file, uint64_t start, uint64_t end);
+  void Resize(Inode& file, uint64_t size);
+
+  WorkingTree& tree_;
+  const SessionId session_;
+  const InodeNo next_inode_;
+  int64_t now_ns_ = 0;  // of the mutation that runs
+  std::vector<Inode*> touched_;
+  ChangeSet changes_;
+};
+
+}  // namespace airstore::gateway

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Lookups, attributes and listings of one Resolve call, all from one snapshot, within a budget of
+// bytes for the whole answer: listings end early (and say so) rather than outgrow a message.
+//
+// Threads: one at a time.
+// Ownership: borrows the snapshot and the blocks.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tools/gateway/blocks.h"
+#include "tools/gateway/metadata_store.h"
+
+namespace airstore::gateway {
+
+struct ResolvedEntry {
+  std::string name;
+  Inode inode;
+  std::string content;
+  bool inlined = false;
+};
+
+struct ListRequest {
+  InodeNo ino = 0;
+  std::string_view after;
+  uint32_t max_entries = 0;
+  uint64_t inline_bytes = 0;
+  uint64_t inline_budget = 0;
+};
+
+struct Listed {
+  Inode directory;
+  std::vector<ResolvedEntry> entries;
+  bool end = false;
+};
+
+class Resolver {
+ public:
+  // Bytes of one answer; a gRPC message may be twice as large.
+  static constexpr uint64_t kAnswerBytes = 8ull << 20;
+  static constexpr size_t kPageEntries = 4096;
+
+  Resolver(MetadataReader& reader, Blocks& blocks, WorkspaceKey ws)
+      : reader_(reader), blocks_(blocks), ws_(ws) {}
+
+  // Each answers 0 or an errno.
+  int Lookup(InodeNo parent, std::string_view name, uint64_t inline_bytes, ResolvedEntry* entry);
+  int GetAttr(InodeNo ino, uint64_t inline_bytes, ResolvedEntry* entry);
+  int List(const ListRequest& request, Listed* listed);
+  int GetXattr(InodeNo ino, std::string_view name, std::string* value);
+  int ListXattrs(InodeNo ino, std::vector<std::string>* names);
+
+  // The answer has become too large: only a caller who batches without measure gets here.
+  bool overflown() const { return used_bytes_ > kAnswerBytes * 3 / 2; }
+
+ private:
+  void Inline(ResolvedEntry* entry, uint64_t inline_bytes);
+
+  MetadataReader& reader_;
+  Blocks& blocks_;
+  const WorkspaceKey ws_;
+  uint64_t used_bytes_ = 0;
+};
+
+}  // namespace airstore::gateway

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/gateway/server.h"
+
+#include <grpcpp/ext/health_check_service_server_builder_option.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "tools/gateway/admin_service.h"
+#include "tools/gateway/storage_service.h"
+
+namespace airstore::gateway {
+namespace {
+
+constexpr int kMaxMessageBytes = 16 << 20;
+constexpr std::chrono::seconds kStopGrace{2};
+
+Result<std::string> ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  if (!file || !(text << file.rdbuf())) return SysError("read " + path, errno != 0 ? errno : EIO);
+  return text.str();
+}
+
+Result<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(const ServerOptions& options) {
+  if (options.tls_cert.empty() != options.tls_key.empty()) {
+    return Error{EINVAL, "--tls-cert and --tls-key belong together"};
+  }
+  if (options.tls_cert.empty()) {
+    if (!options.insecure && !IsLocalAddress(options.listen)) {
+      return Error{EPERM, "plain text on " + options.listen +
+                              " would show tokens to the network: use TLS, or --insecure"};
+    }
+    return grpc::InsecureServerCredentials();
+  }
+  auto cert = ReadFile(options.tls_cert);
+  if (!cert) return cert.error();
+  auto key = ReadFile(options.tls_key);
+  if (!key) return key.error();
+  grpc::SslServerCredentialsOptions ssl;
+  ssl.pem_key_cert_pairs.push_back({*key, *cert});
+  return grpc::SslServerCredentials(ssl);
+}
+
+void SetArguments(grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  builder.SetMaxSendMessageSize(kMaxMessageBytes);
+  // With SO_REUSEPORT a second gateway would silently share the port.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Brokers ping often, with and without calls, to notice a dead link soon: never punish that.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 500);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+  // And notice dead brokers, whose watches would stay otherwise.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+}
+
+}  // namespace
+
+bool IsLocalAddress(const std::string& listen) {
+  for (const char* prefix : {"unix:", "unix-abstract:", "127.", "localhost:", "[::1]:"}) {
+    if (listen.starts_with(prefix)) return true;
+  }
+  return false;
+}
+
+Server::Server() = default;
+
+Result<std::unique_ptr<Server>> Server::Start(Gateway& gateway, const ServerOptions& options) {
+  std::unique_ptr<Server> server(new Server());
+  server->storage_ = std::make_unique<StorageService>(gateway);
+  server->admin_ = std::make_unique<AdminService>(gateway);
+  AIRSTORE_TRY(server->Listen(options));
+  return server;
+}
+
+Result<void> Server::Listen(const ServerOptions& options) {
+  auto credentials = MakeCredentials(options);
+  if (!credentials) return credentials.error();
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::ServerBuilder builder;
+  SetArguments(builder);
+  builder.AddListeningPort(options.listen, *credentials, &port_);
+  builder.RegisterService(storage_.get());
+  builder.RegisterService(admin_.get());
+  server_ = builder.BuildAndStart();
+  if (!server_) {
+    return Error{EADDRINUSE, "cannot listen on " + options.listen +
+                                 " (in use, not an address of this host, or a bad certificate)"};
+  }
+  if (options.listen.starts_with("unix")) port_ = 0;
+  return {};
+}
+
+void Server::Stop() {
+  if (!server_) return;
+  server_->Shutdown(std::chrono::system_clock::now() + kStopGrace);
+  server_->Wait();
+  // Services (and their pools) may only go when no call can reach them.
+  server_.reset();
+}
+
+Server::~Server() { Stop(); }
+
+}  // namespace airstore::gateway

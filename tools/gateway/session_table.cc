@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/gateway/session_table.h"
+
+#include <algorithm>
+
+namespace airstore::gateway {
+
+Result<void> SessionTable::Load() {
+  auto reader = store_.Read();
+  if (!reader) return reader.error();
+  const auto leases = (*reader)->ListLeases();
+  std::lock_guard lock(mu_);
+  for (const LeaseRecord& lease : leases) {
+    auto session = (*reader)->GetSession(lease.session);
+    if (!session) continue;
+    live_[lease.session] = {std::move(*session), SteadyNow()};
+    leases_[lease.id] = {lease, {}};
+    last_lease_id_ = std::max(last_lease_id_, lease.id);
+  }
+  return (*reader)->status();
+}
+
+Result<std::optional<SessionRecord>> SessionTable::Find(const SessionId& id) {
+  {
+    std::lock_guard lock(mu_);
+    if (auto it = live_.find(id); it != live_.end()) return std::optional(it->second.record);
+  }
+  auto reader = store_.Read();
+  if (!reader) return reader.error();
+  auto session = (*reader)->GetSession(id);
+  AIRSTORE_TRY((*reader)->status());
+  if (session) Remember(*session);
+  return session;
+}
+
+void SessionTable::Remember(const SessionRecord& session) {
+  std::lock_guard lock(mu_);
+  live_[session.id] = {session, SteadyNow()};
+}
+
+void SessionTable::Touch(const SessionId& id, SteadyTime now) {
+  std::lock_guard lock(mu_);
+  if (auto it = live_.find(id); it != live_.end()) it->second.seen = now;
+}
+
+bool SessionTable::IsLive(const SessionId& id) {
+  std::lock_guard lock(mu_);
+  return live_.contains(id);
+}
+
+void SessionTable::Forget(const SessionId& id) {
+  std::lock_guard lock(mu_);
+  live_.erase(id);
+  std::erase_if(leases_, [&](const auto& lease) { return lease.second.record.session == id; });
+}
+
+void SessionTable::ForgetWorkspace(WorkspaceKey ws) {
+  std::lock_guard lock(mu_);
+  std::erase_if(live_, [&](const auto& live) { return live.second.record.workspace == ws; });
+  std::erase_if(leases_, [&](const auto& lease) { return lease.second.record.workspace == ws; });
+}
+
+Result<std::optional<LeaseRecord>> SessionTable::Acquire(const SessionRecord& session,
+                                                         InodeNo ino) {
+  std::vector<LeaseRecord> to_recall;
+  {
+    std::lock_guard lock(mu_);
+    bool refused = false;
+    for (auto& [id, lease] : leases_) {
+      if (lease.record.workspace != session.workspace) continue;
+      if (lease.record.session == session.id) {
+        if (lease.record.inode == ino) return std::optional(lease.record);
+        continue;
+      }
+      refused = true;
+      // A holder that is busy giving it back need not hear it more than once a second.
+      const SteadyTime now = SteadyNow();
+      if (now - lease.recalled < std::chrono::seconds(1)) continue;
+      lease.recalled = now;
+      to_recall.push_back(lease.record);
+    }
+    if (!refused) {
+      // Ids rise over restarts too: the clock keeps them above those of released leases.
+      const auto clock = static_cast<uint64_t>(WallClockNs() / 1000);
+      const LeaseRecord lease{std::max(last_lease_id_ + 1, clock), session.workspace, ino,
+                              session.id};
+      auto writer = store_.Write();
+      if (!writer) return writer.error();
+      (*writer)->PutLease(lease);
+      AIRSTORE_TRY((*writer)->Commit());
+      last_lease_id_ = lease.id;
+      leases_[lease.id] = {lease, {}};
+      return std::optional(lease);
+    }
+  }
+  for (const LeaseRecord& lease : to_recall) recall_(lease.workspace, lease.session, lease.id);
+  return std::optional<LeaseRecord>();
+}
+
+Result<void> SessionTable::Release(const SessionId& session, uint64_t lease_id) {
+  std::lock_guard lock(mu_);
+  const auto it = leases_.find(lease_id);
+  if (it == leases_.end() || !(it->second.record.session == session)) return {};
+  return DropLeases({lease_id});
+}
+
+std::optional<LeaseRecord> SessionTable::LeaseOf(const SessionId& session) {
+  std::lock_guard lock(mu_);
+  for (const auto& [id, lease] : leases_) {
+    if (lease.record.session == session) return lease.record;
+  }
+  return std::nullopt;
+}
+
+Result<void> SessionTable::DropLeases(const std::vector<uint64_t>& ids) {
+  if (ids.empty()) return {};
+  auto writer = store_.Write();
+  if (!writer) return writer.error();
+  for (const uint64_t id : ids) (*writer)->DeleteLease(id);
+  AIRSTORE_TRY((*writer)->Commit());
+  for (const uint64_t id : ids) leases_.erase(id);
+  return {};
+}
+
+Result<std::vector<SessionId>> SessionTable::Expire(SteadyTime now) {
+  std::lock_guard lock(mu_);
+  std::vector<SessionId> expired;
+  std::vector<uint64_t> leases;
+  for (const auto& [id, live] : live_) {
+    if (now - live.seen > lifetime_) expired.push_back(id);
+  }
+  for (const auto& [id, lease] : leases_) {
+    if (std::find(expired.begin(), expired.end(), lease.record.session) != expired.end()) {
+      leases.push_back(id);
+    }
+  }
+  AIRSTORE_TRY(DropLeases(leases));
+  for (const SessionId& id : expired) live_.erase(id);
+  return expired;
+}
+
+}  // namespace airstore::gateway

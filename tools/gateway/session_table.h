@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Who was heard of when, and who holds which lease. Sessions themselves are rows of the metadata
+// and outlive everything; here is what depends on time: a session not heard of for
+// `session_seconds` loses its leases and locks (not its sequence), and gets new ones when it is
+// back.
+//
+// Leases are rows too: after a restart of the gateway a holder has the full time to come back
+// before somebody else can get the lease.
+//
+// A lease excludes every other session's lease in that workspace, whatever the inode: subtrees
+// can be moved into each other, and whole workspaces are what brokers ask for.
+//
+// Threads: any.
+// Ownership: borrows the metadata store.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "tools/gateway/clock.h"
+#include "tools/gateway/metadata_store.h"
+
+namespace airstore::gateway {
+
+class SessionTable {
+ public:
+  // Asks a holder to give a lease back.
+  using Recall = std::function<void(WorkspaceKey, const SessionId& holder, uint64_t lease_id)>;
+
+  SessionTable(MetadataStore& store, std::chrono::seconds lifetime, Recall recall)
+      : store_(store), lifetime_(lifetime), recall_(std::move(recall)) {}
+  // Loads the leases of an earlier life; their holders count as just heard of.
+  Result<void> Load();
+
+  // Known sessions answer from memory, others from the store. Does not count as contact.
+  Result<std::optional<SessionRecord>> Find(const SessionId& id);
+  void Remember(const SessionRecord& session);
+  void Touch(const SessionId& id, SteadyTime now);
+  bool IsLive(const SessionId& id);
+  void Forget(const SessionId& id);  // leases are dropped with the session's row
+  void ForgetWorkspace(WorkspaceKey ws);
+
+  // Nothing: others hold one, and were asked to give it back.
+  Result<std::optional<LeaseRecord>> Acquire(const SessionRecord& session, InodeNo ino);
+  Result<void> Release(const SessionId& session, uint64_t lease_id);
+  std::optional<LeaseRecord> LeaseOf(const SessionId& session);
+
+  // Sessions whose time is over since the last call; their leases are gone.
+  Result<std::vector<SessionId>> Expire(SteadyTime now);
+
+  std::chrono::seconds lifetime() const { return lifetime_; }
+
+ private:
+  struct Live {
+    SessionRecord record;
+    SteadyTime seen;
+  };
+  struct Lease {
+    LeaseRecord record;
+    SteadyTime recalled;
+  };
+  Result<void> DropLeases(const std::vector<uint64_t>& ids);  // REQUIRES: mu_
+
+  MetadataStore& store_;
+  const std::chrono::seconds lifetime_;
+  const Recall recall_;
+  std::mutex mu_;
+  // Guarded by mu_. The store's writer is taken inside of it, never the other way round.
+  std::unordered_map<SessionId, Live, Id16Hash> live_;
+  std::map<uint64_t, Lease> leases_;
+  uint64_t last_lease_id_ = 0;
+};
+
+}  // namespace airstore::gateway

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// StorageService: names, content and mutations.
+#include "tools/gateway/storage_service.h"
+
+#include <algorithm>
+
+#include "tools/gateway/compression.h"
+#include "tools/gateway/content.h"
+#include "tools/gateway/validate.h"
+
+namespace airstore::gateway {
+namespace {
+
+constexpr int kMaxResolveItems = 16384;
+constexpr int kMaxFetchRanges = 4096;
+
+void ResolveOne(Resolver& resolver, const wire::ResolveItem& item, wire::ResolveResult* result) {
+  int error = EINVAL;
+  ResolvedEntry entry;
+  switch (item.what_case()) {
+    case wire::ResolveItem::kLookup:
+      error = resolver.Lookup(item.lookup().parent(), item.lookup().name(),
+                              item.lookup().inline_bytes(), &entry);
+      if (error == 0) ToWire(std::move(entry), result->mutable_entry());
+      break;
+    case wire::ResolveItem::kGetattr:
+      error = resolver.GetAttr(item.getattr().inode(), item.getattr().inline_bytes(), &entry);
+      if (error == 0) ToWire(std::move(entry), result->mutable_entry());
+      break;
+    case wire::ResolveItem::kList: {
+      const wire::ListItem& list = item.list();
+      Listed listed;
+      error = resolver.List({list.inode(), list.after(), list.max_entries(), list.inline_bytes(),
+                             list.inline_budget_bytes()},
+                            &listed);
+      if (error == 0) ToWire(std::move(listed), result->mutable_listing());
+      break;
+    }
+    case wire::ResolveItem::kGetxattr:
+      error = resolver.GetXattr(item.getxattr().inode(), item.getxattr().name(),
+                                result->mutable_xattr());
+      break;
+    case wire::ResolveItem::kListxattr: {
+      std::vector<std::string> names;
+      error = resolver.ListXattrs(item.listxattr().inode(), &names);
+      for (std::string& name : names) result->add_xattr_names(std::move(name));
+      break;
+    }
+    case wire::ResolveItem::WHAT_NOT_SET:
+      break;
+  }
+  result->set_error(error);
+}
+
+bool Accepts(const wire::FetchRequest& request, wire::Compression compression) {
+  return std::find(request.accept().begin(), request.accept().end(), compression) !=
+         request.accept().end();
+}
+
+void SetPiece(FetchedPiece piece, bool zstd, wire::FetchedRange* out) {
+  out->set_offset(piece.offset);
+  out->set_length(piece.length);
+  if (piece.data.empty()) return;  // a hole, or nothing
+  out->set_xxh3(ContentHash(piece.data));
+  if (zstd) {
+    if (auto packed = Compress(piece.data)) {
+      out->set_data(std::move(*packed));
+      out->set_compression(wire::COMPRESSION_ZSTD);
+      return;
+    }
+  }
+  out->set_data(std::move(piece.data));
+}
+
+grpc::Status RefusalStatus(const BatchResult& result) {
+  using Refusal = BatchResult::Refusal;
+  switch (result.refusal) {
+    case Refusal::kUnknownSession:
+      return {grpc::StatusCode::FAILED_PRECONDITION, "unknown session: open a new one"};
+    case Refusal::kSequenceGap:
+      return {grpc::StatusCode::FAILED_PRECONDITION,
+              "sequence gap: last applied is " + std::to_string(result.last_sequence)};
+    case Refusal::kUnordered:
+      return {grpc::StatusCode::INVALID_ARGUMENT, "sequences must ascend by 1, from 1"};
+    case Refusal::kStore:
+      return StoreStatus("apply", result.error);
+    case Refusal::kNone:
+      break;
+  }
+  return grpc::Status::OK;
+}
+
+}  // namespace
+
+grpc::Status StorageService::DoResolve(const Context& context, const wire::ResolveRequest& request,
+                                       wire::ResolveResponse* response) {
+  Access access;
+  if (auto status = Admit(gateway_, context, request.session_id(), &access); !status.ok()) {
+    return status;
+  }
+  if (request.items_size() > kMaxResolveItems) {
+    return {grpc::StatusCode::INVALID_ARGUMENT, "too many items"};
+  }
+  auto reader = gateway_.store().Read();
+  if (!reader) return StoreStatus("resolve", reader.error());
+  Resolver resolver(**reader, gateway_.blocks(), access.session.workspace);
+  for (const wire::ResolveItem& item : request.items()) {
+    ResolveOne(resolver, item, response->add_results());
+    if (resolver.overflown()) {
+      return {grpc::StatusCode::RESOURCE_EXHAUSTED, "answer too large: ask for less at once"};
+    }
+  }
+  if (auto status = (*reader)->status(); !status) return StoreStatus("resolve", status.error());
+  return grpc::Status::OK;
+}
+
+grpc::Status StorageService::DoFetch(const Context& context, const wire::FetchRequest& request,
+                                     wire::FetchResponse* response) {
+  Access access;
+  if (auto status = Admit(gateway_, context, request.session_id(), &access); !status.ok()) {
+    return status;
+  }
+  if (request.ranges_size() > kMaxFetchRanges) {
+    return {grpc::StatusCode::INVALID_ARGUMENT, "too many ranges"};
+  }
+  std::vector<ByteRange> ranges;
+  uint64_t total = 0;
+  for (const wire::Range& range : request.ranges()) {
+    if (range.length() > kMaxFetchBytes || CheckRange(range.offset(), range.length()) != 0) {
+      return {grpc::StatusCode::INVALID_ARGUMENT, "range too large"};
+    }
+    total += range.length();
+    ranges.push_back({range.offset(), range.length()});
+  }
+  if (total > kMaxFetchBytes) return {grpc::StatusCode::INVALID_ARGUMENT, "ranges too large"};
+  auto outcome = FetchContent(gateway_.store(), gateway_.blocks(), access.session.workspace,
+                              request.inode(), ranges);
+  if (!outcome) return StoreStatus("fetch", outcome.error());
+  response->set_error(outcome->error);
+  response->set_content_version(outcome->content_version);
+  const bool zstd = Accepts(request, wire::COMPRESSION_ZSTD);
+  for (FetchedPiece& piece : outcome->pieces) {
+    SetPiece(std::move(piece), zstd, response->add_ranges());
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status StorageService::DoPutBlock(const Context& context,
+                                        const wire::PutBlockRequest& request) {
+  Access access;
+  if (auto status = Admit(gateway_, context, request.session_id(), &access); !status.ok()) {
+    return status;
+  }
+  if (access.caller.read_only) {
+    return {grpc::StatusCode::PERMISSION_DENIED, "the token is read-only"};
+  }
+  if (request.block_id().size() != 16 || request.length() == 0 || request.length() > kBlockBytes) {
+    return {grpc::StatusCode::INVALID_ARGUMENT, "block id or length"};
+  }
+  std::string_view data = request.data();
+  std::optional<std::string> unpacked;
+  if (request.compression() == wire::COMPRESSION_ZSTD) {
+    unpacked = Decompress(data, request.length());
+    if (!unpacked) return {grpc::StatusCode::DATA_LOSS, "block does not decompress"};
+    data = *unpacked;
+  } else if (request.compression() != wire::COMPRESSION_NONE) {
+    return {grpc::StatusCode::INVALID_ARGUMENT, "unknown compression"};
+  }
+  if (data.size() != request.length() || ContentHash(data) != request.xxh3()) {
+    return {grpc::StatusCode::DATA_LOSS, "block does not match its checksum"};
+  }
+  auto done = gateway_.collector().StorePut(
+      access.session.workspace, BlockId::From(request.block_id()), data, request.xxh3());
+  if (done) return grpc::Status::OK;
+  if (done.error().code == EEXIST) {
+    return {grpc::StatusCode::ALREADY_EXISTS, "another block has this id"};
+  }
+  return StoreStatus("put block", done.error());
+}
+
+grpc::Status StorageService::DoApply(const Context& context, const wire::ApplyRequest& request,
+                                     wire::ApplyResponse* response) {
+  Access access;
+  if (auto status = Admit(gateway_, context, request.session_id(), &access); !status.ok()) {
+    return status;
+  }
+  if (request.mutations_size() > static_cast<int>(kMaxBatchMutations)) {
+    return {grpc::StatusCode::INVALID_ARGUMENT, "too many mutations"};
+  }
+  std::vector<Mutation> mutations;
+  mutations.reserve(static_cast<size_t>(request.mutations_size()));
+  for (const wire::Mutation& mutation : request.mutations())
+    mutations.push_back(FromWire(mutation));
+  const BatchResult result =
+      gateway_.batches().Apply(access.session.id, std::move(mutations), access.caller.read_only);
+  if (result.refusal != BatchResult::Refusal::kNone) return RefusalStatus(result);
+  response->mutable_results()->Reserve(static_cast<int>(result.outcomes.size()));
+  for (const MutationOutcome& outcome : result.outcomes) ToWire(outcome, response->add_results());
+  return grpc::Status::OK;
+}
+
+StorageService::Reactor* StorageService::Resolve(Context* context,
+                                                 const wire::ResolveRequest* request,
+                                                 wire::ResolveResponse* response) {
+  return RunOn(readers_, context, [=, this] { return DoResolve(*context, *request, response); });
+}
+
+StorageService::Reactor* StorageService::Fetch(Context* context, const wire::FetchRequest* request,
+                                               wire::FetchResponse* response) {
+  return RunOn(readers_, context, [=, this] { return DoFetch(*context, *request, response); });
+}
+
+StorageService::Reactor* StorageService::PutBlock(Context* context,
+                                                  const wire::PutBlockRequest* request,
+                                                  wire::PutBlockResponse*) {
+  return RunOn(writers_, context, [=, this] { return DoPutBlock(*context, *request); });
+}
+
+StorageService::Reactor* StorageService::Apply(Context* context, const wire::ApplyRequest* request,
+                                               wire::ApplyResponse* response) {
+  return RunOn(writers_, context, [=, this] { return DoApply(*context, *request, response); });
+}
+
+}  // namespace airstore::gateway

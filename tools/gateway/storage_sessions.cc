@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// StorageService: sessions, leases, locks, watching.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "tools/gateway/storage_service.h"
+#include "tools/gateway/watch_stream.h"
+
+namespace airstore::gateway {
+namespace {
+
+constexpr uint32_t kProtocolRevision = 1;
+constexpr size_t kMaxClientText = 256;
+
+// For logs and listings: printable, and not a novel.
+std::string Printable(std::string_view text) {
+  std::string clean(text.substr(0, kMaxClientText));
+  for (char& c : clean) {
+    if (c < ' ' || c > '~') c = '?';
+  }
+  return clean;
+}
+
+void SetLimits(const SessionTable& sessions, wire::Limits* limits) {
+  limits->set_block_bytes(kBlockBytes);
+  limits->set_max_fetch_bytes(kMaxFetchBytes);
+  limits->set_max_inline_bytes(kMaxInlineBytes);
+  limits->set_max_batch_mutations(kMaxBatchMutations);
+  limits->set_max_batch_bytes(kMaxBatchBytes);
+  limits->set_max_file_bytes(kMaxFileBytes);
+  limits->set_session_seconds(static_cast<uint32_t>(sessions.lifetime().count()));
+}
+
+}  // namespace
+
+StorageService::StorageService(Gateway& gateway) : gateway_(gateway), readers_(8), writers_(8) {}
+
+void StorageService::SetLease(const LeaseRecord& lease, wire::Lease* out) const {
+  out->set_id(lease.id);
+  out->set_inode(lease.inode);
+  out->set_seconds(static_cast<uint32_t>(gateway_.sessions().lifetime().count()));
+}
+
+grpc::Status StorageService::FindWorkspace(const Caller& caller, const std::string& name_or_id,
+                                           Workspace* workspace) {
+  auto reader = gateway_.store().Read();
+  if (!reader) return StoreStatus("open session", reader.error());
+  std::optional<Workspace> found = name_or_id.empty() ? (*reader)->GetWorkspace(caller.workspace)
+                                                      : (*reader)->FindWorkspace(name_or_id);
+  if (auto status = (*reader)->status(); !status)
+    return StoreStatus("open session", status.error());
+  // A token learns nothing about other workspaces, not even whether they exist.
+  if (!caller.admin && (!found || found->key != caller.workspace)) {
+    return {grpc::StatusCode::PERMISSION_DENIED, "the token is not for this workspace"};
+  }
+  if (!found && name_or_id.empty()) {
+    return {grpc::StatusCode::INVALID_ARGUMENT, "the admin token needs a workspace's name"};
+  }
+  if (!found) return {grpc::StatusCode::NOT_FOUND, "no such workspace"};
+  *workspace = std::move(*found);
+  return grpc::Status::OK;
+}
+
+grpc::Status StorageService::StartSession(const Caller& caller, const Workspace& workspace,
+                                          const wire::OpenSessionRequest& request,
+                                          SessionRecord* session,
+                                          wire::OpenSessionResponse* response) {
+  auto writer = gateway_.store().Write();
+  if (!writer) return StoreStatus("open session", writer.error());
+  MetadataWriter& txn = **writer;
+  session->id = SessionId::From(request.session_id());
+  if (auto known = txn.GetSession(session->id)) {
+    if (known->workspace != workspace.key || known->principal != caller.principal) {
+      return {grpc::StatusCode::PERMISSION_DENIED, "the session belongs to another token"};
+    }
+    *session = std::move(*known);
+    response->set_resumed(true);
+  }
+  session->workspace = workspace.key;
+  session->principal = caller.principal;
+  session->client = Printable(request.client());
+  session->seen_ns = WallClockNs();
+  txn.PutSession(*session);
+  // One transaction: the cursor is read while nobody can commit, so nothing is between it and what
+  // this session sees from now on.
+  const auto root = txn.GetInode(workspace.key, kRootInode);
+  const auto now = txn.GetWorkspace(workspace.key);
+  if (!root || !now || now->next_inode > INT64_MAX - kInodesPerGrant) {
+    return {grpc::StatusCode::NOT_FOUND, "no such workspace"};
+  }
+  txn.SetNextInode(workspace.key, now->next_inode + kInodesPerGrant);
+  response->set_watch_cursor(gateway_.hub().cursor(workspace.key));
+  if (auto done = txn.Commit(); !done) return StoreStatus("open session", done.error());
+  response->set_last_applied_sequence(session->last_sequence);
+  ToWire(*root, response->mutable_root());
+  response->mutable_inodes()->set_first(now->next_inode);
+  response->mutable_inodes()->set_count(kInodesPerGrant);
+  return grpc::Status::OK;
+}
+
+grpc::Status StorageService::DoOpenSession(const Context& context,
+                                           const wire::OpenSessionRequest& request,
+                                           wire::OpenSessionResponse* response) {
+  Caller caller;
+  if (auto status = Authenticate(gateway_, context, &caller); !status.ok()) return status;
+  if (request.session_id().size() != 16 || request.protocol_revision() == 0) {
+    return {grpc::StatusCode::INVALID_ARGUMENT, "needs a session_id of 16 bytes and a revision"};
+  }
+  Workspace workspace;
+  if (auto status = FindWorkspace(caller, request.workspace(), &workspace); !status.ok()) {
+    return status;
+  }
+  SessionRecord session;
+  if (auto status = StartSession(caller, workspace, request, &session, response); !status.ok()) {
+    return status;
+  }
+  gateway_.sessions().Remember(session);
+  if (request.want_write_lease() && !caller.read_only) {
+    auto lease = gateway_.sessions().Acquire(session, kRootInode);
+    if (!lease) return StoreStatus("acquire lease", lease.error());
+    if (*lease) SetLease(**lease, response->mutable_lease());
+  }
+  response->set_workspace_id(workspace.id);
+  response->set_workspace_name(workspace.name);
+  SetLimits(gateway_.sessions(), response->mutable_limits());
+  response->set_read_only(caller.read_only);
+  response->set_protocol_revision(std::min(request.protocol_revision(), kProtocolRevision));
+  response->set_principal(caller.principal);
+  spdlog::info("session {} on {} by {} ({})", response->resumed() ? "resumed" : "opened",
+               workspace.name, caller.principal, session.client);
+  return grpc::Status::OK;
+}
+
+StorageService::Reactor* StorageService::OpenSession(Context* context,
+                                                     const wire::OpenSessionRequest* request,
+                                                     wire::OpenSessionResponse* response) {
+  return RunOn(writers_, context,
+               [=, this] { return DoOpenSession(*context, *request, response); });
+}
+
+StorageService::Reactor* StorageService::CloseSession(Context* context,
+                                                      const wire::CloseSessionRequest* request,
+                                                      wire::CloseSessionResponse*) {
+  return RunOn(writers_, context, [=, this]() -> grpc::Status {
+    Access access;
+    if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
+      return status;
+    }
+    if (auto done = gateway_.CloseSession(access.session); !done) {
+      return StoreStatus("close session", done.error());
+    }
+    return grpc::Status::OK;
+  });
+}
+
+StorageService::Reactor* StorageService::KeepAlive(Context* context,
+                                                   const wire::KeepAliveRequest* request,
+                                                   wire::KeepAliveResponse* response) {
+  return RunOn(readers_, context, [=, this]() -> grpc::Status {
+    Access access;
+    if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
+      return status;
+    }
+    if (const auto lease = gateway_.sessions().LeaseOf(access.session.id)) {
+      SetLease(*lease, response->mutable_lease());
+    }
+    response->set_session_seconds(static_cast<uint32_t>(gateway_.sessions().lifetime().count()));
+    return grpc::Status::OK;
+  });
+}
+
+StorageService::Reactor* StorageService::AllocateInodes(Context* context,
+                                                        const wire::AllocateInodesRequest* request,
+                                                        wire::AllocateInodesResponse* response) {
+  return RunOn(writers_, context, [=, this]() -> grpc::Status {
+    Access access;
+    if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
+      return status;
+    }
+    const uint64_t wish = request->count() == 0 ? kInodesPerGrant : request->count();
+    const uint64_t count = std::min(wish, kMaxInodesPerGrant);
+    const auto first = gateway_.GrantInodes(access.session.workspace, count);
+    if (!first) return StoreStatus("allocate inodes", first.error());
+    response->mutable_inodes()->set_first(*first);
+    response->mutable_inodes()->set_count(count);
+    return grpc::Status::OK;
+  });
+}
+
+grpc::ServerWriteReactor<wire::WatchEvent>* StorageService::Watch(
+    Context* context, const wire::WatchRequest* request) {
+  // Short reads of the store only: no need to leave this thread.
+  Access access;
+  if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
+    return new RefusedWatch(status);
+  }
+  return WatchStream::Start(gateway_.hub(), access, request->cursor());
+}
+
+StorageService::Reactor* StorageService::AcquireLease(Context* context,
+                                                      const wire::AcquireLeaseRequest* request,
+                                                      wire::AcquireLeaseResponse* response) {
+  return RunOn(writers_, context, [=, this]() -> grpc::Status {
+    Access access;
+    if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
+      return status;
+    }
+    if (access.caller.read_only) return grpc::Status::OK;
+    if (request->inode() == 0) return {grpc::StatusCode::INVALID_ARGUMENT, "inode 0"};
+    auto lease = gateway_.sessions().Acquire(access.session, request->inode());
+    if (!lease) return StoreStatus("acquire lease", lease.error());
+    if (*lease) SetLease(**lease, response->mutable_lease());
+    return grpc::Status::OK;
+  });
+}
+
+StorageService::Reactor* StorageService::ReleaseLease(Context* context,
+                                                      const wire::ReleaseLeaseRequest* request,
+                                                      wire::ReleaseLeaseResponse*) {
+  return RunOn(writers_, context, [=, this]() -> grpc::Status {
+    Access access;
+    if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
+      return status;
+    }
+    auto done = gateway_.sessions().Release(access.session.id, request->lease_id());
+    if (!done) return StoreStatus("release lease", done.error());
+    return grpc::Status::OK;
+  });
+}
+
+StorageService::Reactor* StorageService::Lock(Context* context, const wire::LockRequest* request,
+                                              wire::LockResponse* response) {
+  return RunOn(readers_, context, [=, this]() -> grpc::Status {
+    Access access;
+    if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
+      return status;
+    }
+    if (request->owner().size() > 64 || (!request->flock() && request->start() > request->end()) ||
+        !wire::LockType_IsValid(request->type())) {
+      response->set_error(EINVAL);
+      return grpc::Status::OK;
+    }
+    const auto conflict =
+        gateway_.locks().Set(access.session.workspace, request->inode(), request->flock(),
+                             FromWire(*request, access.session.id), request->test_only());
+    if (conflict) {
+      response->set_error(EAGAIN);
+      ToWire(*conflict, response->mutable_conflict());
+      response->mutable_conflict()->set_inode(request->inode());
+      response->mutable_conflict()->set_flock(request->flock());
+    }
+    return grpc::Status::OK;
+  });
+}
+
+StorageService::Reactor* StorageService::StatFs(Context* context,
+                                                const wire::StatFsRequest* request,
+                                                wire::StatFsResponse* response) {
+  return RunOn(readers_, context, [=, this]() -> grpc::Status {
+    Access access;
+    if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
+      return status;
+    }
+    auto reader = gateway_.store().Read();
+    if (!reader) return StoreStatus("statfs", reader.error());
+    const auto workspace = (*reader)->GetWorkspace(access.session.workspace);
+    if (auto status = (*reader)->status(); !status) return StoreStatus("statfs", status.error());
+    const Capacity capacity = gateway_.capacity();
+    const uint64_t used_inodes = workspace ? workspace->inodes : 0;
+    constexpr uint64_t kFreeInodes = 1ull << 32;  // numbers do not run out; tools want to see some
+    response->set_total_bytes(capacity.free_bytes + (workspace ? workspace->used_bytes : 0));
+    response->set_free_bytes(capacity.free_bytes);
+    response->set_total_inodes(used_inodes + kFreeInodes);
+    response->set_free_inodes(kFreeInodes);
+    return grpc::Status::OK;
+  });
+}
+
+}  // namespace airstore::gateway

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What happened in each workspace, in commit order: a bounded ring of events with cursors, from
+// which any number of watchers read at their own pace. A watcher that is too far behind (or comes
+// with a cursor of an earlier life of the gateway) gets a gap.
+//
+// Cursors start at the wall clock in microseconds, so those of a new life are greater than all of
+// the one before.
+//
+// Threads: any. Listeners are called from the publishing thread, without the hub's lock.
+// Ownership: shares each listener with the stream it belongs to, until Remove().
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "tools/gateway/types.h"
+
+namespace airstore::gateway {
+
+struct HubEvent {
+  uint64_t cursor = 0;
+  bool gap = false;
+  uint64_t lease_recall = 0;                 // id of the lease, or 0
+  std::shared_ptr<const ChangeSet> changes;  // shared by all who watch
+};
+
+class WatchHub {
+ public:
+  // Told that there may be something new, or that its session or token has ended.
+  class Listener {
+   public:
+    virtual ~Listener() = default;
+    virtual void Wake() = 0;
+    virtual void End() = 0;
+    virtual bool BelongsTo(WorkspaceKey ws, const SessionId* session,
+                           const std::string* token_id) const = 0;
+  };
+
+  explicit WatchHub(size_t events_per_workspace = 8192);
+
+  void PublishChanges(WorkspaceKey ws, const SessionId& by, ChangeSet changes);
+  void PublishRecall(WorkspaceKey ws, const SessionId& to, uint64_t lease_id);
+
+  uint64_t cursor(WorkspaceKey ws);
+  // The next event for this session behind `cursor`.
+  std::optional<HubEvent> Next(WorkspaceKey ws, const SessionId& session, uint64_t cursor);
+
+  void Add(std::shared_ptr<Listener> listener);
+  void Remove(const Listener* listener);
+  // Ends the watches of a session, a token, a workspace: what is given must match.
+  void End(WorkspaceKey ws, const SessionId* session, const std::string* token_id);
+
+ private:
+  struct Stored {
+    HubEvent event;
+    SessionId session;  // of changes: who made them; of a recall: whom it is for
+  };
+  struct Stream {
+    std::deque<Stored> events;
+    uint64_t last = 0;
+    uint64_t forgotten = 0;  // greatest cursor that is no longer in `events`
+  };
+  Stream& StreamOf(WorkspaceKey ws);  // REQUIRES: mu_
+  void Publish(WorkspaceKey ws, Stored stored);
+
+  const size_t capacity_;
+  const uint64_t start_cursor_;
+  std::mutex mu_;
+  // Guarded by mu_.
+  std::unordered_map<WorkspaceKey, Stream> streams_;
+  std::vector<std::shared_ptr<Listener>> listeners_;
+};
+
+}  // namespace airstore::gateway
