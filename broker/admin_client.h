@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// AdminClient: workspaces and tokens of one gateway, in the broker's own types.
+// Threads: the event loop.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "broker/broker_api.h"
+#include "broker/task.h"
+
+namespace airstore::broker {
+
+struct WorkspaceEntry {
+  std::string id;
+  std::string name;
+  int64_t created_ns = 0;
+  uint64_t used_bytes = 0;
+  uint64_t inodes = 0;
+};
+struct TokenEntry {
+  std::string id;
+  std::string workspace;
+  std::string principal;
+  bool read_only = false;
+  int64_t created_ns = 0;
+  int64_t revoked_ns = 0;  // 0: valid
+};
+struct CreatedToken {
+  TokenEntry token;
+  std::string secret;
+};
+
+class AdminClient {
+ public:
+  virtual ~AdminClient() = default;
+  virtual Task<Outcome<WorkspaceEntry>> CreateWorkspace(const std::string& name) = 0;
+  virtual Task<Outcome<std::vector<WorkspaceEntry>>> ListWorkspaces() = 0;
+  virtual Task<Outcome<Nothing>> DeleteWorkspace(const std::string& name) = 0;
+  virtual Task<Outcome<CreatedToken>> CreateToken(const std::string& workspace,
+                                                  const std::string& principal, bool read_only) = 0;
+  virtual Task<Outcome<std::vector<TokenEntry>>> ListTokens(const std::string& workspace) = 0;
+  virtual Task<Outcome<Nothing>> RevokeToken(const std::string& id) = 0;
+};
+
+}  // namespace airstore::broker

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Addresses of gateways as people write them.
+// Threads: plain values.
+#pragma once
+
+#include <string>
+
+#include "shm/base/result.h"
+
+namespace airstore::broker {
+
+struct GatewayAddress {
+  std::string target;    // as gRPC wants it: host:port, [v6]:port or unix:/path
+  bool on_host = false;  // loopback or a unix socket: never leaves this host
+  enum class Tls { kByPlace, kAlways, kNever } tls = Tls::kByPlace;
+};
+
+// host:port, [v6]:port, unix:/path; https:// before it asks for TLS also on loopback, http:// for
+// none. EINVAL says what is wrong.
+Result<GatewayAddress> ParseGatewayAddress(const std::string& text);
+
+}  // namespace airstore::broker

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/gateway_channel.h"
+
+#include <fstream>
+#include <iterator>
+
+#include "broker/gateway_address.h"
+#include "broker/gateway_channel_impl.h"
+
+namespace airstore::broker {
+namespace {
+
+constexpr int kMaxMessageBytes = 16 << 20;
+constexpr int kKeepaliveMs = 30'000;
+constexpr int kKeepaliveTimeoutMs = 10'000;
+// Reconnect soon: people wait for their files.
+constexpr int kFirstBackoffMs = 200;
+constexpr int kGreatestBackoffMs = 5'000;
+
+Result<std::string> ReadFile(const std::string& path) {
+  if (path.empty()) return std::string();
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return SysError("read " + path);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+Result<std::shared_ptr<grpc::ChannelCredentials>> TlsCredentials(const GatewayTls& tls) {
+  grpc::SslCredentialsOptions options;
+  for (const auto& [file, target] : {std::pair{&tls.ca_file, &options.pem_root_certs},
+                                     std::pair{&tls.cert_file, &options.pem_cert_chain},
+                                     std::pair{&tls.key_file, &options.pem_private_key}}) {
+    auto text = ReadFile(*file);
+    if (!text) return text.error();
+    *target = std::move(*text);
+  }
+  return grpc::SslCredentials(options);
+}
+
+}  // namespace
+
+void GatewayChannel::Add(grpc::ClientContext* context) {
+  const std::lock_guard lock(mutex_);
+  in_flight_.insert(context);
+  if (closed_) context->TryCancel();
+}
+
+void GatewayChannel::Remove(grpc::ClientContext* context, const grpc::Status& status) {
+  const bool unanswered = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+                          status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+  last_.store(unanswered ? kUnanswered : kAnswered, std::memory_order_relaxed);
+  const std::lock_guard lock(mutex_);
+  in_flight_.erase(context);
+  if (in_flight_.empty()) empty_.notify_all();
+}
+
+void GatewayChannel::Shutdown() {
+  std::unique_lock lock(mutex_);
+  closed_ = true;
+  for (grpc::ClientContext* context : in_flight_) context->TryCancel();
+  empty_.wait(lock, [this] { return in_flight_.empty(); });
+}
+
+std::string GatewayChannel::State() const {
+  const int last = last_.load(std::memory_order_relaxed);
+  switch (channel_->GetState(false)) {
+    case GRPC_CHANNEL_READY:
+      return last == kUnanswered ? "unreachable" : "connected";
+    case GRPC_CHANNEL_IDLE:  // gRPC lets go of a connection that nobody used for long
+      return last == kAnswered ? "connected" : last == kUnanswered ? "unreachable" : "connecting";
+    case GRPC_CHANNEL_CONNECTING:
+      return last == kUnanswered ? "unreachable" : "connecting";
+    default:
+      return "unreachable";
+  }
+}
+
+GatewayChannelPool::GatewayChannelPool(GatewayTls tls) : tls_(std::move(tls)) {}
+GatewayChannelPool::~GatewayChannelPool() { Shutdown(); }
+
+Outcome<std::shared_ptr<GatewayChannel>> GatewayChannelPool::Get(const std::string& address) {
+  using Answer = Outcome<std::shared_ptr<GatewayChannel>>;
+  if (closed_) return Answer{{}, {FailureKind::kUnreachable, "the broker is stopping", ""}};
+  const auto found = channels_.find(address);
+  if (found != channels_.end()) return Answer{found->second, {}};
+
+  const auto parsed = ParseGatewayAddress(address);
+  if (!parsed) {
+    return Answer{{},
+                  {FailureKind::kUsage, parsed.error().message,
+                   "name one with --gateway, or set it in airstored's configuration"}};
+  }
+  using Tls = GatewayAddress::Tls;
+  const bool plain = parsed->tls == Tls::kNever ||
+                     (parsed->tls == Tls::kByPlace && (parsed->on_host || tls_.insecure));
+  if (plain && !parsed->on_host && !tls_.insecure) {
+    return Answer{
+        {},
+        {FailureKind::kPermission, "refused to talk to " + address + " without encryption",
+         "use TLS (leave out http://), or allow plain text with gateway_insecure in "
+         "airstored's configuration"}};
+  }
+  std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
+  if (!plain) {
+    auto made = TlsCredentials(tls_);
+    if (!made) {
+      return Answer{{},
+                    {FailureKind::kHost, made.error().ToString(),
+                     "correct gateway_ca_file, gateway_cert_file and gateway_key_file in "
+                     "airstored's configuration"}};
+    }
+    credentials = std::move(*made);
+  }
+  grpc::ChannelArguments arguments;
+  arguments.SetUserAgentPrefix("airstored/" AIRSTORE_VERSION);
+  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  arguments.SetMaxSendMessageSize(kMaxMessageBytes);
+  // Pings only while calls are waiting: gateways close connections that ping for nothing.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kFirstBackoffMs);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kFirstBackoffMs);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kGreatestBackoffMs);
+  // No proxy from the environment for what is on this host.
+  if (parsed->on_host) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  auto channel = std::make_shared<GatewayChannel>(
+      address, parsed->on_host, grpc::CreateCustomChannel(parsed->target, credentials, arguments));
+  channels_.emplace(address, channel);
+  return Answer{std::move(channel), {}};
+}
+
+void GatewayChannelPool::Shutdown() {
+  closed_ = true;
+  for (const auto& [address, channel] : channels_) channel->Shutdown();
+}
+
+}  // namespace airstore::broker

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// GatewayChannelPool: one connection per gateway address, shared by every session and every
+// administrative call to it.
+//
+// Threads: the event loop. Calls are finished by gRPC's threads, which only post to the loop.
+// Owns: the connections. Destroy the pool before the io_context: its destructor cancels what is in
+// flight and waits until gRPC has let go, so that nothing is posted to a loop that is gone.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "broker/broker_api.h"
+
+namespace airstore::broker {
+
+// One connection; what is inside is gRPC's and stays out of this header.
+class GatewayChannel;
+
+struct GatewayTls {
+  std::string ca_file;  // empty: the system's roots
+  std::string cert_file;
+  std::string key_file;
+  bool insecure = false;  // plain text to other hosts is allowed
+};
+
+class GatewayChannelPool {
+ public:
+  explicit GatewayChannelPool(GatewayTls tls);
+  ~GatewayChannelPool();
+  GatewayChannelPool(const GatewayChannelPool&) = delete;
+  GatewayChannelPool& operator=(const GatewayChannelPool&) = delete;
+
+  // Does not connect yet. Fails with kUsage (address), kPermission (plain text to another host) or
+  // kHost (certificate files).
+  Outcome<std::shared_ptr<GatewayChannel>> Get(const std::string& address);
+
+  // Ends every call in flight (EAGAIN) and all to come. Blocks for as long as gRPC needs to.
+  void Shutdown();
+
+ private:
+  const GatewayTls tls_;
+  std::map<std::string, std::shared_ptr<GatewayChannel>> channels_;
+  bool closed_ = false;
+};
+
+}  // namespace airstore::broker

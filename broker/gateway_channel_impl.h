@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// GatewayChannel: the gRPC side of a connection, and the list of the calls that are in flight on
+// it. Threads: any.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+
+namespace airstore::broker {
+
+class GatewayChannel {
+ public:
+  GatewayChannel(std::string address, bool on_host, std::shared_ptr<grpc::Channel> channel)
+      : address_(std::move(address)), on_host_(on_host), channel_(std::move(channel)) {}
+
+  const std::string& address() const { return address_; }
+  bool on_host() const { return on_host_; }
+  const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+
+  // A call starts. After Shutdown it is cancelled at once.
+  void Add(grpc::ClientContext* context);
+  // A call has ended and gRPC's thread needs the event loop no more.
+  void Remove(grpc::ClientContext* context, const grpc::Status& status);
+  // Cancels every call and waits until all were removed.
+  void Shutdown();
+
+  // "connected", "connecting", "unreachable".
+  std::string State() const;
+
+ private:
+  enum Last : int { kNoCall, kAnswered, kUnanswered };
+
+  const std::string address_;
+  const bool on_host_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  // For status only, so no ordering is needed.
+  std::atomic<int> last_{kNoCall};
+
+  std::mutex mutex_;
+  // Guarded by mutex_.
+  std::condition_variable empty_;
+  std::set<grpc::ClientContext*> in_flight_;
+  bool closed_ = false;
+};
+
+}  // namespace airstore::broker

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/grpc_admin.h"
+
+#include <airstore/storage/v2/storage.grpc.pb.h>
+
+#include "broker/grpc_call.h"
+#include "broker/grpc_status.h"
+
+namespace airstore::broker {
+namespace {
+
+namespace wire = storage::v2;
+
+WorkspaceEntry Decode(const wire::Workspace& from) {
+  return {from.id(), from.name(), from.created_ns(), from.used_bytes(), from.inodes()};
+}
+TokenEntry Decode(const wire::Token& from) {
+  return {from.id(),        from.workspace(),  from.principal(),
+          from.read_only(), from.created_ns(), from.revoked_ns()};
+}
+
+template <typename Request, typename Response>
+using Method = void (wire::Admin::StubInterface::async_interface::*)(
+    grpc::ClientContext*, const Request*, Response*, std::function<void(grpc::Status)>);
+using AsyncApi = wire::Admin::StubInterface::async_interface;
+
+class GrpcAdmin final : public AdminClient {
+ public:
+  GrpcAdmin(const boost::asio::any_io_executor& loop, std::shared_ptr<GatewayChannel> channel,
+            std::string token, std::chrono::milliseconds timeout)
+      : via_{loop, channel, std::move(token), timeout},
+        stub_(wire::Admin::NewStub(channel->channel())) {}
+
+  Task<Outcome<WorkspaceEntry>> CreateWorkspace(const std::string& name) override {
+    wire::CreateWorkspaceRequest request;
+    request.set_name(name);
+    constexpr Method<wire::CreateWorkspaceRequest, wire::Workspace> kMethod =
+        &AsyncApi::CreateWorkspace;
+    return Call<wire::Workspace, WorkspaceEntry>(
+        std::move(request), kMethod, [](const wire::Workspace& answer) { return Decode(answer); });
+  }
+
+  Task<Outcome<std::vector<WorkspaceEntry>>> ListWorkspaces() override {
+    constexpr Method<wire::ListWorkspacesRequest, wire::ListWorkspacesResponse> kMethod =
+        &AsyncApi::ListWorkspaces;
+    return Call<wire::ListWorkspacesResponse, std::vector<WorkspaceEntry>>(
+        wire::ListWorkspacesRequest(), kMethod, [](const wire::ListWorkspacesResponse& answer) {
+          std::vector<WorkspaceEntry> out;
+          for (const auto& item : answer.workspaces()) out.push_back(Decode(item));
+          return out;
+        });
+  }
+
+  Task<Outcome<Nothing>> DeleteWorkspace(const std::string& name) override {
+    wire::DeleteWorkspaceRequest request;
+    request.set_name(name);
+    constexpr Method<wire::DeleteWorkspaceRequest, wire::DeleteWorkspaceResponse> kMethod =
+        &AsyncApi::DeleteWorkspace;
+    return Call<wire::DeleteWorkspaceResponse, Nothing>(std::move(request), kMethod,
+                                                        [](const auto&) { return Nothing(); });
+  }
+
+  Task<Outcome<CreatedToken>> CreateToken(const std::string& workspace,
+                                          const std::string& principal, bool read_only) override {
+    wire::CreateTokenRequest request;
+    request.set_workspace(workspace);
+    request.set_principal(principal);
+    request.set_read_only(read_only);
+    constexpr Method<wire::CreateTokenRequest, wire::CreateTokenResponse> kMethod =
+        &AsyncApi::CreateToken;
+    return Call<wire::CreateTokenResponse, CreatedToken>(
+        std::move(request), kMethod, [](const wire::CreateTokenResponse& answer) {
+          return CreatedToken{Decode(answer.token()), answer.secret()};
+        });
+  }
+
+  Task<Outcome<std::vector<TokenEntry>>> ListTokens(const std::string& workspace) override {
+    wire::ListTokensRequest request;
+    request.set_workspace(workspace);
+    constexpr Method<wire::ListTokensRequest, wire::ListTokensResponse> kMethod =
+        &AsyncApi::ListTokens;
+    return Call<wire::ListTokensResponse, std::vector<TokenEntry>>(
+        std::move(request), kMethod, [](const wire::ListTokensResponse& answer) {
+          std::vector<TokenEntry> out;
+          for (const auto& item : answer.tokens()) out.push_back(Decode(item));
+          return out;
+        });
+  }
+
+  Task<Outcome<Nothing>> RevokeToken(const std::string& id) override {
+    wire::RevokeTokenRequest request;
+    request.set_id(id);
+    constexpr Method<wire::RevokeTokenRequest, wire::RevokeTokenResponse> kMethod =
+        &AsyncApi::RevokeToken;
+    return Call<wire::RevokeTokenResponse, Nothing>(std::move(request), kMethod,
+                                                    [](const auto&) { return Nothing(); });
+  }
+
+ private:
+  template <typename Response, typename Value, typename Request, typename CallMethod,
+            typename DecodeFn>
+  Task<Outcome<Value>> Call(Request request, CallMethod method, DecodeFn decode) {
+    auto start = [stub = stub_, method](grpc::ClientContext* context, const Request* from,
+                                        Response* to,
+                                        std::function<void(const grpc::Status&)> on_done) {
+      (stub->async()->*method)(context, from, to, std::move(on_done));
+    };
+    auto finish = [decode, address = via_.channel->address()](const grpc::Status& status, Request&,
+                                                              Response& answer) {
+      if (!status.ok()) return Outcome<Value>{{}, FailureOfStatus(address, status)};
+      return Outcome<Value>{decode(answer), {}};
+    };
+    return UnaryCall<Request, Response>(via_, std::move(request), std::move(start),
+                                        std::move(finish));
+  }
+
+  const CallContext via_;
+  const std::shared_ptr<wire::Admin::Stub> stub_;
+};
+
+}  // namespace
+
+std::shared_ptr<AdminClient> MakeGrpcAdminClient(const boost::asio::any_io_executor& loop,
+                                                 std::shared_ptr<GatewayChannel> channel,
+                                                 std::string token,
+                                                 std::chrono::milliseconds timeout) {
+  return std::make_shared<GrpcAdmin>(loop, std::move(channel), std::move(token), timeout);
+}
+
+}  // namespace airstore::broker

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One unary gRPC call as a coroutine of the event loop.
+//
+// gRPC finishes a call on a thread of its own. There the answer is decoded; then the coroutine is
+// posted to the loop, the only thread that may resume it.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <type_traits>
+
+#include "broker/gateway_channel_impl.h"
+#include "broker/task.h"
+
+namespace airstore::broker {
+
+struct CallContext {
+  boost::asio::any_io_executor loop;
+  std::shared_ptr<GatewayChannel> channel;
+  std::string token;  // secret
+  std::chrono::milliseconds timeout;
+};
+
+// `start(context, request, response, on_done)` makes the call; `decode(status, request, response)`
+// makes the result from it, on a thread of gRPC's, whether the call failed or not.
+template <typename Request, typename Response, typename Start, typename Decode>
+auto UnaryCall(CallContext via, Request request, Start start, Decode decode)
+    -> Task<std::invoke_result_t<Decode, const grpc::Status&, Request&, Response&>> {
+  using Outcome = std::invoke_result_t<Decode, const grpc::Status&, Request&, Response&>;
+  struct Call {
+    grpc::ClientContext context;
+    Request request;
+    Response response;
+    std::unique_ptr<Outcome> outcome;
+  };
+  const auto call = std::make_shared<Call>();
+  call->request = std::move(request);
+  call->context.AddMetadata("authorization", "Bearer " + via.token);
+  call->context.set_deadline(std::chrono::system_clock::now() + via.timeout);
+
+  auto initiate = [&call, &via, &start, &decode](auto handler) {
+    using Handler = std::decay_t<decltype(handler)>;
+    via.channel->Add(&call->context);
+    // std::function wants what can be copied.
+    auto resume = std::make_shared<Handler>(std::move(handler));
+    start(
+        &call->context, &call->request, &call->response,
+        [call, resume, loop = via.loop, channel = via.channel, decode](const grpc::Status& status) {
+          call->outcome = std::make_unique<Outcome>(decode(status, call->request, call->response));
+          boost::asio::post(loop, std::move(*resume));
+          // From here on the coroutine may run, and this thread touches nothing of the loop's.
+          channel->Remove(&call->context, status);
+        });
+  };
+  co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>&, void()>(
+      std::move(initiate), boost::asio::use_awaitable);
+  co_return std::move(*call->outcome);
+}
+
+}  // namespace airstore::broker

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/grpc_gateway.h"
+
+#include <airstore/storage/v2/storage.grpc.pb.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "broker/grpc_call.h"
+#include "broker/grpc_status.h"
+#include "broker/wire_decode.h"
+#include "broker/wire_encode.h"
+
+namespace airstore::broker {
+namespace {
+
+namespace wire = storage::v2;
+
+std::string ClientName() {
+  char host[256] = {};
+  if (gethostname(host, sizeof host - 1) != 0) host[0] = '\0';
+  return std::string(host) + " airstored/" AIRSTORE_VERSION;
+}
+
+// A header with other bytes than these would fail in gRPC, with a message that helps nobody.
+bool IsPossibleToken(const std::string& token) {
+  if (token.empty() || token.size() > 8192) return false;
+  for (const char c : token) {
+    if (c <= ' ' || c > '~') return false;
+  }
+  return true;
+}
+
+class GrpcGateway final : public Gateway {
+ public:
+  GrpcGateway(const boost::asio::any_io_executor& loop, std::shared_ptr<GatewayChannel> channel,
+              std::string token, const GrpcGatewayOptions& options)
+      : via_{loop, channel, std::move(token), options.call_timeout},
+        stub_(wire::Storage::NewStub(channel->channel())) {}
+
+  Task<Result<OpenedSession>> Open(const std::string& workspace,
+                                   const std::array<uint8_t, 16>& session_id,
+                                   bool want_write_lease) override;
+  Task<Result<void>> Close() override;
+  Task<Result<bool>> KeepAlive() override;
+  Task<Result<std::pair<uint64_t, uint64_t>>> AllocateInodes(uint64_t count) override;
+  Task<Result<std::vector<ResolveResult>>> Resolve(std::vector<ResolveItem> items) override;
+  Task<Result<std::vector<FetchedRange>>> Fetch(uint64_t inode, uint64_t offset,
+                                                uint64_t length) override;
+  Task<Result<void>> PutBlock(const BlockId& id, std::string data) override;
+  Task<Result<std::vector<MutationResult>>> Apply(
+      std::shared_ptr<const std::vector<Mutation>> batch) override;
+  Task<Result<StatFs>> Statfs() override;
+
+  const GatewayCounters& counters() const override { return counters_; }
+  std::string state() const override { return via_.channel->State(); }
+
+ private:
+  template <typename Request>
+  Request NewRequest() const {
+    Request request;
+    request.set_session_id(session_id_);
+    return request;
+  }
+
+  // Makes a call of the stub's `method`; `decode(request, response)` sees successful answers only.
+  template <typename Response, typename Request, typename Method, typename Decode>
+  auto Call(const char* name, Request request, Method method, Decode decode) {
+    ++counters_.calls;
+    using Answer = std::invoke_result_t<Decode, Request&, Response&>;
+    auto start = [stub = stub_, method](grpc::ClientContext* context, const Request* from,
+                                        Response* to,
+                                        std::function<void(const grpc::Status&)> on_done) {
+      (stub->async()->*method)(context, from, to, std::move(on_done));
+    };
+    auto finish = [name, decode](const grpc::Status& status, Request& from,
+                                 Response& to) -> Answer {
+      if (!status.ok()) return ErrorOfStatus(name, status);
+      return decode(from, to);
+    };
+    return UnaryCall<Request, Response>(via_, std::move(request), std::move(start),
+                                        std::move(finish));
+  }
+
+  const CallContext via_;
+  const std::shared_ptr<wire::Storage::Stub> stub_;
+  std::string session_id_;
+  GatewayCounters counters_;
+};
+
+// Picks the overload with a callback, not the one with a reactor.
+template <typename Request, typename Response>
+using Method = void (wire::Storage::StubInterface::async_interface::*)(
+    grpc::ClientContext*, const Request*, Response*, std::function<void(grpc::Status)>);
+using AsyncApi = wire::Storage::StubInterface::async_interface;
+
+uint64_t ContentBytes(const std::vector<ResolveResult>& results) {
+  uint64_t total = 0;
+  for (const ResolveResult& result : results) {
+    total += result.entry.content.size();
+    for (const DirEntry& entry : result.entries) total += entry.content.size();
+  }
+  return total;
+}
+
+Task<Result<OpenedSession>> GrpcGateway::Open(const std::string& workspace,
+                                              const std::array<uint8_t, 16>& session_id,
+                                              bool want_write_lease) {
+  if (!IsPossibleToken(via_.token)) {
+    co_return Error{EACCES, "the token is empty or has characters that no token has"};
+  }
+  session_id_.assign(reinterpret_cast<const char*>(session_id.data()), session_id.size());
+  auto request = NewRequest<wire::OpenSessionRequest>();
+  request.set_workspace(workspace);
+  request.set_client(ClientName());
+  request.set_want_write_lease(want_write_lease);
+  request.set_protocol_revision(1);
+  constexpr Method<wire::OpenSessionRequest, wire::OpenSessionResponse> kMethod =
+      &AsyncApi::OpenSession;
+  co_return co_await Call<wire::OpenSessionResponse>(
+      "open session", std::move(request), kMethod,
+      [](auto&, wire::OpenSessionResponse& answer) { return DecodeOpen(answer); });
+}
+
+Task<Result<void>> GrpcGateway::Close() {
+  constexpr Method<wire::CloseSessionRequest, wire::CloseSessionResponse> kMethod =
+      &AsyncApi::CloseSession;
+  co_return co_await Call<wire::CloseSessionResponse>(
+      "close session", NewRequest<wire::CloseSessionRequest>(), kMethod,
+      [](auto&, auto&) { return Result<void>(); });
+}
+
+Task<Result<bool>> GrpcGateway::KeepAlive() {
+  constexpr Method<wire::KeepAliveRequest, wire::KeepAliveResponse> kMethod = &AsyncApi::KeepAlive;
+  co_return co_await Call<wire::KeepAliveResponse>(
+      "keep alive", NewRequest<wire::KeepAliveRequest>(), kMethod,
+      [](auto&, wire::KeepAliveResponse& answer) { return Result<bool>(answer.has_lease()); });
+}
+
+Task<Result<std::pair<uint64_t, uint64_t>>> GrpcGateway::AllocateInodes(uint64_t count) {
+  auto request = NewRequest<wire::AllocateInodesRequest>();
+  request.set_count(count);
+  constexpr Method<wire::AllocateInodesRequest, wire::AllocateInodesResponse> kMethod =
+      &AsyncApi::AllocateInodes;
+  co_return co_await Call<wire::AllocateInodesResponse>(
+      "allocate inodes", std::move(request), kMethod,
+      [](auto&, wire::AllocateInodesResponse& answer) { return DecodeRange(answer.inodes()); });
+}
+
+Task<Result<std::vector<ResolveResult>>> GrpcGateway::Resolve(std::vector<ResolveItem> items) {
+  auto request = NewRequest<wire::ResolveRequest>();
+  for (ResolveItem& item : items) EncodeItem(std::move(item), request.add_items());
+  constexpr Method<wire::ResolveRequest, wire::ResolveResponse> kMethod = &AsyncApi::Resolve;
+  auto results =
+      co_await Call<wire::ResolveResponse>("resolve", std::move(request), kMethod, DecodeResolve);
+  if (results) counters_.fetched_bytes += ContentBytes(*results);
+  co_return results;
+}
+
+Task<Result<std::vector<FetchedRange>>> GrpcGateway::Fetch(uint64_t inode, uint64_t offset,
+                                                           uint64_t length) {
+  auto request = NewRequest<wire::FetchRequest>();
+  request.set_inode(inode);
+  wire::Range* range = request.add_ranges();
+  range->set_offset(offset);
+  range->set_length(length);
+  // Within a host, compressing costs more than it saves.
+  if (!via_.channel->on_host()) request.add_accept(wire::COMPRESSION_ZSTD);
+  constexpr Method<wire::FetchRequest, wire::FetchResponse> kMethod = &AsyncApi::Fetch;
+  auto ranges =
+      co_await Call<wire::FetchResponse>("fetch", std::move(request), kMethod, DecodeFetch);
+  if (ranges) {
+    for (const FetchedRange& item : *ranges) counters_.fetched_bytes += item.data.size();
+  }
+  co_return ranges;
+}
+
+Task<Result<void>> GrpcGateway::PutBlock(const BlockId& id, std::string data) {
+  auto request = NewRequest<wire::PutBlockRequest>();
+  const uint64_t length = data.size();
+  request.set_block_id(id.bytes.data(), id.bytes.size());
+  request.set_length(length);
+  request.set_xxh3(XXH3_64bits(data.data(), data.size()));
+  request.set_data(std::move(data));
+  constexpr Method<wire::PutBlockRequest, wire::PutBlockResponse> kMethod = &AsyncApi::PutBlock;
+  auto done = co_await Call<wire::PutBlockResponse>("put block", std::move(request), kMethod,
+                                                    [](auto&, auto&) { return Result<void>(); });
+  if (done) counters_.uploaded_bytes += length;
+  co_return done;
+}
+
+Task<Result<std::vector<MutationResult>>> GrpcGateway::Apply(
+    std::shared_ptr<const std::vector<Mutation>> batch) {
+  auto request = NewRequest<wire::ApplyRequest>();
+  for (const Mutation& mutation : *batch) EncodeMutation(mutation, request.add_mutations());
+  constexpr Method<wire::ApplyRequest, wire::ApplyResponse> kMethod = &AsyncApi::Apply;
+  auto results =
+      co_await Call<wire::ApplyResponse>("apply", std::move(request), kMethod, DecodeApply);
+  if (results) counters_.uploaded_bytes += InlineBytes(*batch);
+  co_return results;
+}
+
+Task<Result<StatFs>> GrpcGateway::Statfs() {
+  constexpr Method<wire::StatFsRequest, wire::StatFsResponse> kMethod = &AsyncApi::StatFs;
+  co_return co_await Call<wire::StatFsResponse>(
+      "statfs", NewRequest<wire::StatFsRequest>(), kMethod,
+      [](auto&, wire::StatFsResponse& answer) { return DecodeStatfs(answer); });
+}
+
+}  // namespace
+
+std::shared_ptr<Gateway> MakeGrpcGateway(const boost::asio::any_io_executor& loop,
+                                         std::shared_ptr<GatewayChannel> channel, std::string token,
+                                         const GrpcGatewayOptions& options) {
+  return std::make_shared<GrpcGateway>(loop, std::move(channel), std::move(token), options);
+}
+
+}  // namespace airstore::broker
