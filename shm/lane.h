@@ -25,6 +25,7 @@
 namespace airstore::shm {
 
 inline constexpr uint64_t kArenaBytes = 64ull << 20;  // payload ring of an arena segment
+inline constexpr uint64_t kArenaRingOffset = 4096;    // where the ring begins in the segment
 inline constexpr uint32_t kMaxWrite = 1u << 20;       // greatest payload of one kWrite record
 
 uint64_t LaneBytes(uint32_t inode_uses);
@@ -69,6 +70,12 @@ class LaneConsumer {
   // Answers a call: stores the reply, publishes it, wakes the waiting thread.
   void Reply(uint32_t slot, const RequestReply& reply);
 
+  // Puts the lane in order after the frontend's death: closes gaps of records it had reserved but
+  // not written, so that Pop reaches what other threads had already been promised, and frees the
+  // slots of calls that were never sent. Before the next frontend attaches.
+  // REQUIRES: the frontend's process is gone.
+  void FrontendGone();
+
   // Going to sleep. False: there is something to do after all, stay awake.
   bool PrepareSleep();
   void Awake();
@@ -83,12 +90,23 @@ class LaneConsumer {
  private:
   LaneConsumer(std::unique_ptr<Segment> lane, std::unique_ptr<Segment> arena);
   LaneLayout* layout() const { return lane_->At<LaneLayout>(0); }
+  bool HasNext() const;
+  // Validates one record into `item`; what is wrong with it, or nothing.
+  std::string Take(const QueueRecord& record, QueueOp op, Item* item);
+  std::string TakeWrite(uint64_t position, uint32_t length, Item* item);
+  std::string TakeCall(uint32_t slot_index, Call* call);
+  void WakeFrontend();
 
   std::unique_ptr<Segment> lane_;
   std::unique_ptr<Segment> arena_;
-  uint64_t popped_ = 0;  // our own cursors: the shared ones are for the frontend to read
+  // Our own cursors: the shared ones are for the frontend to read.
+  uint64_t popped_ = 0;
+  uint64_t applied_ = 0;
   uint64_t arena_popped_ = 0;
+  uint64_t arena_applied_ = 0;
+  uint64_t open_calls_ = 0;  // bit: a call of this slot was popped and not yet answered
   uint32_t inode_uses_ = 0;
+  std::string broken_;  // why the lane is corrupt, for good
 };
 
 class LaneProducer {
@@ -125,18 +143,47 @@ class LaneProducer {
  private:
   LaneProducer(std::unique_ptr<Segment> lane, std::unique_ptr<Segment> arena, int wake_fd);
   LaneLayout* layout() const { return lane_->At<LaneLayout>(0); }
-  uint64_t Publish(QueueRecord record_values);
+  // A record to be; its place and payload are given when it is queued.
+  struct Message {
+    QueueOp op = QueueOp::kNone;
+    uint32_t slot = 0;
+    uint64_t inode = 0;
+    uint64_t offset = 0;
+    uint32_t flags = 0;
+    int64_t time_ns = 0;
+  };
+  struct Place {
+    uint64_t record = 0;
+    uint64_t arena = 0;
+  };
+  // Nothing when interrupted before there was room.
+  std::optional<uint64_t> Enqueue(const Message& message, std::span<const uint8_t> data,
+                                  const std::function<bool()>& interrupted);
+  bool Reserve(const Message& message, uint64_t bytes, Place* place);
+  bool ClaimSlot(uint32_t* index);
+  void FreeSlot(uint32_t index);
+  // False when interrupted.
+  bool AwaitReply(RequestSlot* slot, const std::function<bool()>& interrupted);
+  template <typename Ready>
+  bool AwaitProgress(Ready ready, const std::function<bool()>& interrupted);
+  void TakeOver();
   void Wake();
+  void BumpProgress();
+  std::atomic<uint64_t>& LastWrite(uint64_t inode);
 
   std::unique_ptr<Segment> lane_;
   std::unique_ptr<Segment> arena_;
   int wake_fd_;
+  uint32_t inode_uses_;
+  bool spins_;
   std::mutex mutex_;             // of the cursors below: several threads of one process produce
   uint64_t tail_ = 0;            // guarded by mutex_
   uint64_t arena_tail_ = 0;      // guarded by mutex_
   uint64_t free_slots_ = ~0ull;  // guarded by mutex_; bit: slot is free
   uint64_t abandoned_ = 0;       // guarded by mutex_; bit: nobody waits for its answer
-  std::atomic<uint64_t> last_write_[256] = {};  // by inode hash: place behind the last queued write
+  bool slot_wanted_ = false;     // guarded by mutex_; a thread waits for a free slot
+  // By inode hash: place behind the last queued write. Stored under mutex_, read without.
+  std::atomic<uint64_t> last_write_[256] = {};
 };
 
 }  // namespace airstore::shm

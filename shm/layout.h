@@ -51,10 +51,10 @@ struct SegmentHeader {
   uint32_t index;                // slab number, or mount number within the session
   uint64_t creator_start_ticks;  // /proc/PID/stat field 22: tells a reused pid apart
   uint8_t reserved[kLine - 64];
-  std::atomic<uint32_t> ready;  // kReady, stored last with release
+  std::atomic<uint32_t> ready;  // kSegmentReady, stored last with release
   uint32_t reserved_tail[31];
 };
-inline constexpr uint32_t kReady = 0x79646572;  // "redy"
+inline constexpr uint32_t kSegmentReady = 0x79646572;  // "redy"
 
 // ---- meta -----------------------------------------------------------------------------------
 
@@ -175,15 +175,16 @@ struct LaneCursors {
   // Writers: both. 1: the broker sleeps, whoever swaps it to 0 writes the eventfd.
   std::atomic<uint32_t> broker_sleeps;
   uint8_t reserved_sleep[kLine - 4];
-  // Writer: the frontend. Futex word: frontends that wait for `applied` to advance set it to 1.
+  // Writers: both. 1: threads of the frontend wait for `applied` to advance or for a request slot;
+  // the broker swaps it to 0 and wakes them.
   std::atomic<uint32_t> frontend_waits;
-  // Writer: the broker. Futex word, bumped with each wake.
+  // Writers: both, by adding. Futex word of those threads, bumped with each wake.
   std::atomic<uint32_t> progress;
   uint8_t reserved_wait[kLine - 8];
 };
 
 enum class QueueOp : uint32_t {
-  kNone = 0,
+  kNone = 0,     // void: reserved by a frontend that died before it wrote the record
   kCall = 1,     // slot: a request slot is submitted
   kWrite = 2,    // inode, offset, length, arena_position: bytes in the arena
   kRelease = 3,  // inode, flags (OpenMode): a passthrough or daemon-mode writer was closed
@@ -283,11 +284,13 @@ struct RequestReply {
 inline constexpr size_t kRequestText = 4096 + 512;
 
 enum class SlotState : uint32_t { kFree = 0, kSubmitted = 1, kDone = 2 };
+// The frontend's note to its own waiting thread, beside kSubmitted: ask whether to go on waiting.
+inline constexpr uint32_t kSlotPoked = 1u << 31;
 
 // A call and its answer. Free -> Submitted by the frontend (with a kCall record), Submitted -> Done
 // by the broker, Done -> Free by the frontend.
 struct RequestSlot {
-  std::atomic<uint32_t> state;  // SlotState; futex word
+  std::atomic<uint32_t> state;  // SlotState [| kSlotPoked]; futex word
   uint32_t reserved[31];
   RequestArgs args;  // writer: the frontend while Free; the broker copies it once
   uint8_t text[kRequestText];
@@ -311,7 +314,7 @@ struct InodeUse {
   std::atomic<uint32_t> lookups;            // lookup count
   std::atomic<uint32_t> opens;              // open files served by the daemon (not passthrough)
   std::atomic<uint32_t> cached_generation;  // content_generation of the pages the kernel may hold
-  std::atomic<uint32_t> epoch;  // lookups that were void: entry was reused; frontend-private
+  uint32_t reserved;
 };
 
 struct LaneLayout {

@@ -43,10 +43,10 @@ class MetaView {
   InodeEntry& inode(uint32_t index) const { return inodes_[index]; }
   DentryEntry& dentry(uint32_t index) const { return dentries_[index]; }
   LongName& long_name(uint32_t index) const { return long_names_[index]; }
-  const MetaGeometry& geometry() const { return *geometry_; }
+  const MetaGeometry& geometry() const { return geometry_; }
 
  private:
-  const MetaGeometry* geometry_ = nullptr;
+  MetaGeometry geometry_{};  // a copy: checked once, used for ever
   std::atomic<uint32_t>* inode_buckets_ = nullptr;
   std::atomic<uint32_t>* dentry_buckets_ = nullptr;
   InodeEntry* inodes_ = nullptr;
@@ -117,19 +117,26 @@ class MetaWriter {
 
  private:
   MetaWriter(std::unique_ptr<Segment> segment, MetaView view);
-  Result<uint32_t> TakeDentry();
-  void WriteDentry(uint32_t index, const DentryRecord& record);
-  void UnlinkFromBucket(std::atomic<uint32_t>& bucket, uint32_t index, bool dentry);
+  // Entries not in use: given back ones are reused before fresh ones.
+  struct FreeList {
+    std::vector<uint32_t> free;
+    uint32_t next = 1;
+  };
+  template <typename Table>
+  Result<uint32_t> Take(FreeList* list, uint32_t capacity, Table table);
+  Result<void> Back(const void* address, size_t bytes);
+  Result<uint32_t> NewDentry(uint64_t parent, std::string_view name);
+  void AppendToChain(uint32_t parent_index, uint32_t index, uint64_t inode, uint32_t type);
+  void UnlinkFromChain(const DentryRecord& record);
+  void Discard(uint32_t index, const DentryRecord& record);
 
   std::unique_ptr<Segment> segment_;
   MetaView view_;
   MetaReader reader_;
-  std::vector<uint32_t> free_inodes_;  // reused before fresh ones
-  std::vector<uint32_t> free_dentries_;
-  std::vector<uint32_t> free_long_names_;
-  uint32_t next_inode_ = 1;
-  uint32_t next_dentry_ = 1;
-  uint32_t next_long_name_ = 1;
+  FreeList inodes_;
+  FreeList dentries_;
+  FreeList long_names_;
+  std::vector<bool> backed_;  // by step of the segment: memory has been allocated
   uint32_t inode_count_ = 0;
   uint32_t dentry_count_ = 0;
 };

@@ -4,7 +4,7 @@
 //
 // memfd segments are sealed against shrinking, growing and further seals, so a mapping can never
 // fault for want of a page behind its end; spool segments are files of fixed length on local disk
-// whose blocks may be sparse. Mapping goes through boost::interprocess over /proc/self/fd/N.
+// with every block allocated. Mapping goes through boost::interprocess, over the descriptor.
 // Threads: immutable after creation; what lies inside has its own rules.
 // Owns: the descriptor and the mapping.
 #pragma once
@@ -30,8 +30,9 @@ enum class AttachState {
   kWrongVersion,  // another ABI: the message names both versions
   kWrongKind,
   kWrongSession,
-  kTooShort,   // file shorter than the header says
-  kNotSealed,  // a memfd without the seals we rely on
+  kTooShort,    // file shorter than the header says
+  kNotSealed,   // a memfd without the seals we rely on
+  kWrongIndex,  // another slab or mount of the session
 };
 const char* AttachStateName(AttachState state);
 
@@ -46,7 +47,8 @@ class Segment {
   // A memfd named airstore-KIND-INDEX, zeroed, sealed, header filled, not yet ready.
   // Fails with ENOMEM or ENOSPC when the memory is not to be had.
   static Result<std::unique_ptr<Segment>> CreateMemfd(const Identity& identity, uint64_t bytes);
-  // A file of `bytes` (sparse) at `path`, mode 0600, replacing what is there. Not yet ready.
+  // A file of `bytes` at `path`, mode 0600, all blocks allocated, replacing what is there. Not yet
+  // ready.
   static Result<std::unique_ptr<Segment>> CreateSpool(const Identity& identity, uint64_t bytes,
                                                       const std::string& path);
   // Maps a received descriptor after verifying size, seals (memfd kinds) and header.
@@ -67,6 +69,8 @@ class Segment {
   const SegmentHeader& header() const;
   // A new descriptor of the same memory that cannot write. EACCES and the like from /proc.
   Result<UniqueFd> OpenReadOnly() const;
+  // Backs a range with memory or blocks, so that touching it cannot fault. ENOSPC or ENOMEM.
+  Result<void> Allocate(uint64_t offset, uint64_t bytes) const;
 
   template <typename T>
   T* At(uint64_t offset) const {
@@ -77,6 +81,7 @@ class Segment {
   Segment(UniqueFd fd, boost::interprocess::mapped_region region);
   static Result<std::unique_ptr<Segment>> Format(UniqueFd fd, const Identity& identity,
                                                  uint64_t bytes);
+  static Result<void> Allocate(int fd, uint64_t offset, uint64_t bytes);
 
   UniqueFd fd_;
   boost::interprocess::mapped_region region_;

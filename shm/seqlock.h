@@ -20,9 +20,10 @@ namespace airstore::shm {
 // A writer that died in the middle leaves an odd sequence; readers then give up and ask the broker.
 inline constexpr int kSeqlockTries = 1000;
 
-// Returns false when no consistent copy was had.
-template <typename Record>
-bool ReadEntry(const Entry<Record>& entry, Record* out) {
+// Returns false when no consistent copy was had. `more` runs with each copy before it is known to
+// be whole, to copy data outside the entry that the same sequence guards: it must bear any values.
+template <typename Record, typename More>
+bool ReadEntry(const Entry<Record>& entry, Record* out, More more) {
   for (int tries = 0; tries < kSeqlockTries; ++tries) {
     const uint32_t before = entry.sequence.load(std::memory_order_acquire);
     if ((before & 1) != 0) continue;
@@ -30,13 +31,17 @@ bool ReadEntry(const Entry<Record>& entry, Record* out) {
     for (size_t i = 0; i < copy.size(); ++i) {
       copy[i] = entry.words[i].load(std::memory_order_relaxed);
     }
+    std::memcpy(out, copy.data(), sizeof(Record));
+    more(*out);
     std::atomic_thread_fence(std::memory_order_acquire);
-    if (entry.sequence.load(std::memory_order_relaxed) == before) {
-      std::memcpy(out, copy.data(), sizeof(Record));
-      return true;
-    }
+    if (entry.sequence.load(std::memory_order_relaxed) == before) return true;
   }
   return false;
+}
+
+template <typename Record>
+bool ReadEntry(const Entry<Record>& entry, Record* out) {
+  return ReadEntry(entry, out, [](const Record&) {});
 }
 
 // REQUIRES: the only writer of this entry. `more` runs inside the critical section, for data

@@ -5,17 +5,19 @@
 // The broker allocates an extent, fills it, and publishes it in an inode record; from then on it is
 // immutable. A frontend that hands extent memory to the kernel names it in a hazard slot, then
 // checks that the inode record still points there; the broker reuses a freed extent only when no
-// live hazard slot names it. Size classes step by an eighth of a power of two from 64 bytes, which
-// wastes 12.5 % at most.
-// Threads: SlabPool: one thread of the broker. SlabView: any thread of a frontend.
+// live hazard slot names it. Sizes step by an eighth of a power of two, which wastes 12.5 % at
+// most, but not by less than a cache line. Threads: SlabPool: one thread of the broker. SlabView:
+// any thread of a frontend.
 #pragma once
 
 #include <deque>
 #include <functional>
 #include <map>
 #include <memory>
-#include <shared_mutex>
+#include <mutex>
+#include <set>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "shm/segment.h"
@@ -23,7 +25,9 @@
 namespace airstore::shm {
 
 inline constexpr uint64_t kSlabSegmentBytes = 64ull << 20;
+inline constexpr uint64_t kSlabHeaderBytes = 4096;  // extents lie behind the segment's first page
 inline constexpr uint32_t kSlabMaxExtent = 64u << 10;
+inline constexpr uint32_t kMaxSlabs = 4096;  // of one session
 
 // Where an extent lies.
 struct Extent {
@@ -54,20 +58,25 @@ class SlabPool {
   uint64_t mapped_bytes() const { return segments_.size() * kSlabSegmentBytes; }
 
  private:
-  struct SizeClass {
-    std::vector<Extent> free;
-  };
   Result<Extent> Carve(uint32_t class_bytes);
-  void ReclaimLimbo();
+  Result<void> AddSegment(uint32_t class_bytes);
+  Result<void> Back(uint32_t slab, uint64_t end);
+  void ReclaimLimbo(size_t at_most);
+  void PutRun(uint64_t place, uint64_t length);
+  void TakeRun(uint64_t place, uint64_t length);
 
   SessionId session_;
-  uint64_t limit_bytes_;
+  uint64_t limit_bytes_;  // of extents, in use or free
   InUse in_use_;
   OnSegment on_segment_;
   std::vector<std::unique_ptr<Segment>> segments_;
-  uint64_t segment_used_ = 0;  // of the last segment
-  std::map<uint32_t, SizeClass> classes_;
-  std::deque<Extent> limbo_;  // freed, perhaps still named by a hazard slot
+  std::vector<uint64_t> backed_;  // by segment: bytes from its start that have memory
+  // Free space: best fit with neighbours merged, so that whatever was evicted makes room for any
+  // size, and not only for content of its own class.
+  std::map<uint64_t, uint64_t> runs_;                     // place -> length
+  std::set<std::pair<uint64_t, uint64_t>> runs_by_size_;  // (length, place)
+  std::deque<Extent> limbo_;   // freed, perhaps still named by a hazard slot
+  uint64_t carved_bytes_ = 0;  // of all segments, within the limit
   uint64_t used_bytes_ = 0;
 };
 
@@ -76,7 +85,7 @@ uint32_t SlabClassBytes(uint32_t bytes);
 
 class SlabView {
  public:
-  explicit SlabView(const SessionId& session) : session_(session) {}
+  explicit SlabView(const SessionId& session);
   // Maps a received slab segment.
   Result<void> Attach(UniqueFd fd, uint32_t index);
   // The extent's memory; empty when that slab is not attached yet or the extent leaves it.
@@ -84,8 +93,10 @@ class SlabView {
 
  private:
   SessionId session_;
-  mutable std::shared_mutex mutex_;
-  std::vector<std::unique_ptr<Segment>> segments_;  // guarded by mutex_; entries never change
+  // By slab index: where it is mapped. Set once; readers take no lock.
+  std::vector<std::atomic<const uint8_t*>> bases_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Segment>> segments_;  // guarded by mutex_; keeps the mappings
 };
 
 }  // namespace airstore::shm

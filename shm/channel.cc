@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "shm/channel.h"
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <cstring>
+#include <type_traits>
+
+#include "shm/layout.h"
+
+namespace airstore::shm {
+namespace {
+
+constexpr size_t kMaxFds = 16;
+
+static_assert(std::is_trivially_copyable_v<ChannelMessage>);
+
+struct Control {
+  alignas(cmsghdr) char bytes[CMSG_SPACE(kMaxFds * sizeof(int))];
+};
+
+// Takes ownership of everything that came, so that a refused message leaks nothing.
+std::vector<UniqueFd> TakeFds(msghdr* header) {
+  std::vector<UniqueFd> fds;
+  for (cmsghdr* c = CMSG_FIRSTHDR(header); c != nullptr; c = CMSG_NXTHDR(header, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+    const size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int fd;
+      memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+      fds.emplace_back(fd);
+    }
+  }
+  return fds;
+}
+
+}  // namespace
+
+Result<void> SendMessage(int socket, const ChannelMessage& message, const std::vector<int>& fds) {
+  if (fds.size() > kMaxFds || message.text_bytes > kChannelText) {
+    return Error{EINVAL, "channel message too large"};
+  }
+  ChannelMessage out = message;
+  out.abi_major = kAbiMajor;
+  out.abi_minor = kAbiMinor;
+  iovec part{&out, sizeof(out)};
+  Control control{};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  if (!fds.empty()) {
+    header.msg_control = control.bytes;
+    header.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
+    cmsghdr* c = CMSG_FIRSTHDR(&header);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
+    memcpy(CMSG_DATA(c), fds.data(), fds.size() * sizeof(int));
+  }
+  ssize_t sent;
+  do {
+    sent = sendmsg(socket, &header, MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  if (sent == static_cast<ssize_t>(sizeof(out))) return {};
+  if (sent >= 0) return Error{EPROTO, "channel message cut"};
+  if (errno == EAGAIN || errno == EWOULDBLOCK) return Error{ENOBUFS, "channel full"};
+  if (errno == ECONNRESET || errno == ENOTCONN) return Error{EPIPE, "channel"};
+  return SysError("send to channel");
+}
+
+Result<Received> ReceiveMessage(int socket) {
+  Received received;
+  iovec part{&received.message, sizeof(received.message)};
+  Control control{};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control.bytes;
+  header.msg_controllen = sizeof(control.bytes);
+  ssize_t got;
+  do {
+    got = recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return SysError("receive from channel");
+  received.fds = TakeFds(&header);
+  if (got == 0 && received.fds.empty()) return Error{ECONNRESET, "channel closed"};
+  if (got != static_cast<ssize_t>(sizeof(received.message)) ||
+      (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+    return Error{EPROTO, "channel message of a wrong size"};
+  }
+  if (received.message.abi_major != kAbiMajor) {
+    return Error{EPROTO, "channel message of ABI " + std::to_string(received.message.abi_major) +
+                             ", ours is " + std::to_string(kAbiMajor)};
+  }
+  if (received.message.text_bytes > kChannelText) return Error{EPROTO, "channel text too long"};
+  return received;
+}
+
+}  // namespace airstore::shm

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <bit>
+#include <chrono>
+#include <thread>
+
+#include "shm/counters.h"
+#include "shm/futex.h"
+#include "shm/lane.h"
+#include "shm/lane_recovery.h"
+#include "shm/request_rules.h"
+
+namespace airstore::shm {
+namespace {
+
+constexpr uint64_t kPayloadAlignment = 64;
+constexpr std::chrono::nanoseconds kSpin{2000};
+
+constexpr uint32_t kFree = static_cast<uint32_t>(SlotState::kFree);
+constexpr uint32_t kSubmitted = static_cast<uint32_t>(SlotState::kSubmitted);
+constexpr uint32_t kDone = static_cast<uint32_t>(SlotState::kDone);
+
+RequestReply Failure(int error) {
+  RequestReply reply{};
+  reply.error = error;
+  return reply;
+}
+
+bool Asked(const std::function<bool()>& interrupted) { return interrupted && interrupted(); }
+
+void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+LaneProducer::LaneProducer(std::unique_ptr<Segment> lane, std::unique_ptr<Segment> arena,
+                           int wake_fd)
+    : lane_(std::move(lane)),
+      arena_(std::move(arena)),
+      wake_fd_(wake_fd),
+      inode_uses_(layout()->cursors.inode_uses),
+      // With two processors the broker needs the one we would be spinning on.
+      spins_(std::thread::hardware_concurrency() > 2) {}
+
+Result<std::unique_ptr<LaneProducer>> LaneProducer::Attach(std::unique_ptr<Segment> lane,
+                                                           std::unique_ptr<Segment> arena,
+                                                           int wake_fd) {
+  if (lane->size() < sizeof(LaneLayout) ||
+      lane->size() < LaneBytes(lane->At<LaneLayout>(0)->cursors.inode_uses)) {
+    return Error{EPROTO, "lane segment too short"};
+  }
+  if (arena->size() < ArenaSegmentBytes()) return Error{EPROTO, "arena segment too short"};
+  std::unique_ptr<LaneProducer> producer(
+      new LaneProducer(std::move(lane), std::move(arena), wake_fd));
+  producer->TakeOver();
+  return producer;
+}
+
+// What an earlier frontend of this mount left: records not yet applied, calls not yet answered.
+void LaneProducer::TakeOver() {
+  LaneLayout* lane = layout();
+  const QueueEnd end = CloseQueueGaps(lane);
+  tail_ = end.record;
+  arena_tail_ = end.arena;
+  for (std::atomic<uint64_t>& last : last_write_) last.store(tail_, std::memory_order_relaxed);
+  for (uint32_t i = 0; i < kRequestSlots; ++i) {
+    const uint32_t state = lane->slots[i].state.load(std::memory_order_acquire);
+    if (state == kFree) continue;
+    free_slots_ &= ~(uint64_t{1} << i);
+    abandoned_ |= uint64_t{1} << i;
+  }
+  for (HazardSlot& hazard : lane->hazards) hazard.extent.store(0, std::memory_order_release);
+  Wake();
+}
+
+RequestReply LaneProducer::CallBroker(const RequestArgs& args, std::string_view name,
+                                      std::string_view name2,
+                                      const std::function<bool()>& interrupted) {
+  if (const int error = CheckRequest(args, name, name2); error != 0) return Failure(error);
+  if (name.size() + name2.size() > kRequestText) return Failure(ENAMETOOLONG);
+  uint32_t index = 0;
+  if (!ClaimSlot(&index) && !AwaitProgress([&] { return ClaimSlot(&index); }, interrupted)) {
+    Count(kInterrupted);
+    return Failure(EINTR);
+  }
+  RequestSlot& slot = layout()->slots[index];
+  slot.args = args;
+  slot.args.name_bytes = static_cast<uint32_t>(name.size());
+  slot.args.name2_bytes = static_cast<uint32_t>(name2.size());
+  if (!name.empty()) memcpy(slot.text, name.data(), name.size());
+  if (!name2.empty()) memcpy(slot.text + name.size(), name2.data(), name2.size());
+  slot.state.store(kSubmitted, std::memory_order_release);
+  Message message{};
+  message.op = QueueOp::kCall;
+  message.slot = index;
+  if (!Enqueue(message, {}, interrupted)) {
+    FreeSlot(index);  // its record was never made: the broker does not know of it
+    Count(kInterrupted);
+    return Failure(EINTR);
+  }
+  Count(kBrokerCalls);
+  if (!AwaitReply(&slot, interrupted)) {
+    const std::lock_guard lock(mutex_);
+    abandoned_ |= uint64_t{1} << index;
+    Count(kInterrupted);
+    return Failure(EINTR);
+  }
+  const RequestReply reply = slot.reply;
+  FreeSlot(index);
+  return reply;
+}
+
+bool LaneProducer::ClaimSlot(uint32_t* index) {
+  const std::lock_guard lock(mutex_);
+  if (free_slots_ == 0) {
+    for (uint64_t left = abandoned_; left != 0; left &= left - 1) {
+      const int i = std::countr_zero(left);
+      std::atomic<uint32_t>& state = layout()->slots[i].state;
+      if (state.load(std::memory_order_acquire) != kDone) continue;
+      state.store(kFree, std::memory_order_relaxed);
+      abandoned_ &= ~(uint64_t{1} << i);
+      free_slots_ |= uint64_t{1} << i;
+    }
+  }
+  if (free_slots_ == 0) {
+    slot_wanted_ = true;
+    return false;
+  }
+  *index = static_cast<uint32_t>(std::countr_zero(free_slots_));
+  free_slots_ &= free_slots_ - 1;
+  return true;
+}
+
+void LaneProducer::FreeSlot(uint32_t index) {
+  layout()->slots[index].state.store(kFree, std::memory_order_relaxed);
+  bool wanted;
+  {
+    const std::lock_guard lock(mutex_);
+    free_slots_ |= uint64_t{1} << index;
+    wanted = std::exchange(slot_wanted_, false);
+  }
+  if (wanted) BumpProgress();
+}
+
+bool LaneProducer::AwaitReply(RequestSlot* slot, const std::function<bool()>& interrupted) {
+  if (spins_) {
+    const auto end = std::chrono::steady_clock::now() + kSpin;
+    do {
+      for (int i = 0; i < 16; ++i) {
+        if (slot->state.load(std::memory_order_acquire) == kDone) return true;
+        Pause();
+      }
+    } while (std::chrono::steady_clock::now() < end);
+  }
+  for (;;) {
+    uint32_t state = slot->state.load(std::memory_order_acquire);
+    if (state == kDone) return true;
+    if (state == (kSubmitted | kSlotPoked)) {
+      // Fails when the answer came meanwhile: look again.
+      if (!slot->state.compare_exchange_strong(state, kSubmitted, std::memory_order_acq_rel)) {
+        continue;
+      }
+    }
+    // Pairs with the fence in Interrupt: either we are told of the interruption here, or it finds
+    // the slot submitted and changes its state, so that the wait below does not begin.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (Asked(interrupted)) return slot->state.load(std::memory_order_acquire) == kDone;
+    FutexWait(slot->state, kSubmitted);
+  }
+}
+
+void LaneProducer::Interrupt() {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  for (RequestSlot& slot : layout()->slots) {
+    uint32_t state = kSubmitted;
+    if (slot.state.compare_exchange_strong(state, kSubmitted | kSlotPoked,
+                                           std::memory_order_acq_rel)) {
+      FutexWakeAll(slot.state);
+    }
+  }
+  BumpProgress();
+}
+
+uint64_t LaneProducer::QueueWrite(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
+                                  int64_t time_ns) {
+  AIRSTORE_CHECK(data.size() <= kMaxWrite);
+  Message message{};
+  message.op = QueueOp::kWrite;
+  message.inode = inode;
+  message.offset = offset;
+  message.time_ns = time_ns;
+  return *Enqueue(message, data, {});
+}
+
+uint64_t LaneProducer::QueueRelease(uint64_t inode, uint32_t flags) {
+  Message message{};
+  message.op = QueueOp::kRelease;
+  message.inode = inode;
+  message.flags = flags;
+  return *Enqueue(message, {}, {});
+}
+
+uint64_t LaneProducer::QueueForget(uint64_t inode) {
+  Message message{};
+  message.op = QueueOp::kForget;
+  message.inode = inode;
+  return *Enqueue(message, {}, {});
+}
+
+std::optional<uint64_t> LaneProducer::Enqueue(const Message& message, std::span<const uint8_t> data,
+                                              const std::function<bool()>& interrupted) {
+  Place place;
+  if (!Reserve(message, data.size(), &place)) {
+    Count(kQueueFullWaits);
+    if (!AwaitProgress([&] { return Reserve(message, data.size(), &place); }, interrupted)) {
+      return std::nullopt;
+    }
+  }
+  if (!data.empty()) {
+    memcpy(arena_->base() + kArenaRingOffset + place.arena % kArenaBytes, data.data(), data.size());
+  }
+  QueueRecord& record = layout()->queue[place.record % kQueueRecords];
+  record.op = static_cast<uint32_t>(message.op);
+  record.slot = message.slot;
+  record.inode = message.inode;
+  record.offset = message.offset;
+  record.arena_position = place.arena;
+  record.length = static_cast<uint32_t>(data.size());
+  record.flags = message.flags;
+  record.time_ns = message.time_ns;
+  // Release pairs with the acquire in LaneConsumer::HasNext: publishes record, payload and slot.
+  record.position.store(place.record + 1, std::memory_order_release);
+  Wake();
+  return place.record;
+}
+
+bool LaneProducer::Reserve(const Message& message, uint64_t bytes, Place* place) {
+  const LaneCursors& cursors = layout()->cursors;
+  const std::lock_guard lock(mutex_);
+  // Acquire pairs with the release in MarkApplied: the broker has done with what lay there.
+  if (tail_ - cursors.applied.load(std::memory_order_acquire) >= kQueueRecords) return false;
+  uint64_t arena = arena_tail_;
+  if (bytes != 0) {
+    arena = (arena + kPayloadAlignment - 1) / kPayloadAlignment * kPayloadAlignment;
+    const uint64_t behind = kArenaBytes - arena % kArenaBytes;
+    if (bytes > behind) arena += behind;  // payloads are contiguous: skip the ring's end
+    const uint64_t applied = cursors.arena_applied.load(std::memory_order_acquire);
+    if (arena + bytes - applied > kArenaBytes) return false;
+  }
+  *place = {tail_++, arena};
+  arena_tail_ = arena + bytes;
+  if (message.op == QueueOp::kWrite) {
+    // Under the mutex, so that places only grow.
+    LastWrite(message.inode).store(tail_, std::memory_order_release);
+  }
+  return true;
+}
+
+void LaneProducer::Wake() {
+  std::atomic<uint32_t>& sleeps = layout()->cursors.broker_sleeps;
+  // Pairs with the fence in LaneConsumer::PrepareSleep.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (sleeps.load(std::memory_order_relaxed) == 0) return;
+  if (sleeps.exchange(0, std::memory_order_acq_rel) == 0) return;
+  const uint64_t one = 1;
+  // The only failure that an eventfd of ours can have is EAGAIN: it is readable already.
+  [[maybe_unused]] const ssize_t written = write(wake_fd_, &one, sizeof(one));
+  Count(kBrokerWakes);
+}
+
+template <typename Ready>
+bool LaneProducer::AwaitProgress(Ready ready, const std::function<bool()>& interrupted) {
+  LaneCursors& cursors = layout()->cursors;
+  for (;;) {
+    // Before all else: whatever is bumped behind this line ends the wait.
+    const uint32_t seen = cursors.progress.load(std::memory_order_acquire);
+    cursors.frontend_waits.store(1, std::memory_order_seq_cst);
+    // Pairs with the fence in LaneConsumer::WakeFrontend.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (ready()) return true;
+    if (Asked(interrupted)) return false;
+    Wake();
+    FutexWait(cursors.progress, seen);
+  }
+}
+
+void LaneProducer::BumpProgress() {
+  std::atomic<uint32_t>& progress = layout()->cursors.progress;
+  progress.fetch_add(1, std::memory_order_acq_rel);
+  FutexWakeAll(progress);
+}
+
+std::atomic<uint64_t>& LaneProducer::LastWrite(uint64_t inode) {
+  return last_write_[(inode * 0x9e3779b97f4a7c15ull) >> 56];
+}
+
+void LaneProducer::WaitApplied(uint64_t place) {
+  const auto applied = [this, place] {
+    return layout()->cursors.applied.load(std::memory_order_acquire) > place;
+  };
+  if (!applied()) AwaitProgress(applied, {});
+}
+
+void LaneProducer::WaitWrites(uint64_t inode) {
+  const uint64_t behind = LastWrite(inode).load(std::memory_order_acquire);
+  if (behind != 0) WaitApplied(behind - 1);
+}
+
+uint32_t LaneProducer::mount_index() const { return layout()->cursors.mount_index; }
+
+bool LaneProducer::shared_session() const {
+  return layout()->cursors.mounts.load(std::memory_order_acquire) > 1;
+}
+
+InodeUse* LaneProducer::Use(uint32_t inode_index) const {
+  if (inode_index == kNoIndex || inode_index >= inode_uses_) return nullptr;
+  return lane_->At<InodeUse>(sizeof(LaneLayout)) + inode_index;
+}
+
+HazardSlot& LaneProducer::Hazard(uint32_t slot) const { return layout()->hazards[slot]; }
+
+void LaneProducer::Count(uint32_t counter, uint64_t by) const {
+  layout()->counters[counter].fetch_add(by, std::memory_order_relaxed);
+}
+
+void LaneProducer::Observe(uint32_t row, uint64_t nanoseconds) const {
+  const auto bucket = static_cast<uint32_t>(std::bit_width(nanoseconds | 1) - 1);
+  layout()->histograms[row][std::min(bucket, kHistogramBuckets - 1)].fetch_add(
+      1, std::memory_order_relaxed);
+}
+
+}  // namespace airstore::shm

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "shm/request_rules.h"
+
+#include <cerrno>
+
+namespace airstore::shm {
+namespace {
+
+enum class Text { kNone, kName, kTarget };
+
+struct Texts {
+  Text name;
+  Text name2;
+  bool known;
+};
+
+// No default: the compiler asks for a line when an operation is added.
+Texts TextsOf(Op op) {
+  switch (op) {
+    case Op::kNone:
+      break;
+    case Op::kLookup:
+    case Op::kMknod:
+    case Op::kMkdir:
+    case Op::kUnlink:
+    case Op::kRmdir:
+    case Op::kLink:
+    case Op::kCreate:
+      return {Text::kName, Text::kNone, true};
+    case Op::kSymlink:
+      return {Text::kName, Text::kTarget, true};
+    case Op::kRename:
+      return {Text::kName, Text::kName, true};
+    case Op::kGetattr:
+    case Op::kSetattr:
+    case Op::kReadlink:
+    case Op::kOpen:
+    case Op::kFsync:
+    case Op::kFlush:
+    case Op::kReadRange:
+    case Op::kContentFd:
+    case Op::kLoadListing:
+    case Op::kStatfs:
+      return {Text::kNone, Text::kNone, true};
+  }
+  return {Text::kNone, Text::kNone, false};
+}
+
+int CheckText(Text rule, std::string_view text) {
+  if (rule == Text::kNone) return text.empty() ? 0 : EINVAL;
+  if (text.empty()) return EINVAL;
+  if (text.size() > (rule == Text::kName ? kMaxName : kMaxSymlinkTarget)) return ENAMETOOLONG;
+  if (text.find('\0') != std::string_view::npos) return EINVAL;
+  if (rule == Text::kName && text.find('/') != std::string_view::npos) return EINVAL;
+  return 0;
+}
+
+}  // namespace
+
+int CheckRequest(const RequestArgs& args, std::string_view name, std::string_view name2) {
+  const Texts texts = TextsOf(static_cast<Op>(args.op));
+  if (!texts.known) return EINVAL;
+  if (const int error = CheckText(texts.name, name); error != 0) return error;
+  return CheckText(texts.name2, name2);
+}
+
+}  // namespace airstore::shm

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a well-formed call is. The frontend's side answers a call that breaks the rules with an
+// errno; the broker's side takes it for a broken frontend. One copy of the rules, so that no name
+// a client may send can end a mount.
+// Threads: stateless.
+#pragma once
+
+#include <string_view>
+
+#include "shm/layout.h"
+
+namespace airstore::shm {
+
+inline constexpr size_t kMaxSymlinkTarget = 4095;
+
+// 0, or ENAMETOOLONG or EINVAL. `args.name_bytes` and `name2_bytes` are not looked at.
+int CheckRequest(const RequestArgs& args, std::string_view name, std::string_view name2);
+
+}  // namespace airstore::shm

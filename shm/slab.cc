@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "shm/slab.h"
+
+#include <bit>
+
+namespace airstore::shm {
+namespace {
+
+constexpr uint32_t kMinExtent = 64;
+// Memory of a segment is taken in such steps, before it is touched.
+constexpr uint64_t kBackingStep = 1u << 20;
+// Extents looked at per reclaim, so that one Store stays short however many are in limbo.
+constexpr size_t kReclaimBatch = 8;
+
+// Places of all segments in one number line; segments never touch, for each begins with a header.
+constexpr int kSlabShift = 40;
+constexpr uint64_t kOffsetMask = (1ull << kSlabShift) - 1;
+
+}  // namespace
+
+uint32_t SlabClassBytes(uint32_t bytes) {
+  if (bytes <= kMinExtent) return kMinExtent;
+  // Steps of an eighth of the power of two below, but never finer than a cache line.
+  const uint32_t step = std::max(std::bit_floor(bytes - 1) / 8, kMinExtent);
+  return (bytes + step - 1) / step * step;
+}
+
+SlabPool::SlabPool(const SessionId& session, uint64_t limit_bytes, InUse in_use,
+                   OnSegment on_segment)
+    : session_(session),
+      limit_bytes_(limit_bytes),
+      in_use_(std::move(in_use)),
+      on_segment_(std::move(on_segment)) {}
+
+Result<Extent> SlabPool::Store(std::span<const uint8_t> content) {
+  if (content.empty()) return Error{EINVAL, "empty content needs no extent"};
+  if (content.size() > kSlabMaxExtent) return Error{EFBIG, "content for a slab"};
+  const auto bytes = static_cast<uint32_t>(content.size());
+  auto extent = Carve(SlabClassBytes(bytes));
+  if (!extent) return extent;
+  extent->bytes = bytes;
+  memcpy(segments_[extent->slab]->base() + extent->offset, content.data(), content.size());
+  used_bytes_ += SlabClassBytes(bytes);
+  return extent;
+}
+
+void SlabPool::Free(const Extent& extent) {
+  used_bytes_ -= SlabClassBytes(extent.bytes);
+  limbo_.push_back(extent);
+}
+
+std::span<const uint8_t> SlabPool::Bytes(const Extent& extent) const {
+  return {segments_[extent.slab]->base() + extent.offset, extent.bytes};
+}
+
+Result<Extent> SlabPool::Carve(uint32_t class_bytes) {
+  ReclaimLimbo(kReclaimBatch);
+  auto run = runs_by_size_.lower_bound({class_bytes, 0});
+  if (run == runs_by_size_.end() && !limbo_.empty()) {
+    ReclaimLimbo(limbo_.size());
+    run = runs_by_size_.lower_bound({class_bytes, 0});
+  }
+  if (run == runs_by_size_.end()) {
+    AIRSTORE_TRY(AddSegment(class_bytes));
+    run = runs_by_size_.lower_bound({class_bytes, 0});
+  }
+  const auto [length, place] = *run;
+  const auto slab = static_cast<uint32_t>(place >> kSlabShift);
+  const uint64_t offset = place & kOffsetMask;
+  AIRSTORE_TRY(Back(slab, offset + class_bytes));
+  TakeRun(place, length);
+  if (length > class_bytes) PutRun(place + class_bytes, length - class_bytes);
+  return Extent{slab, offset, class_bytes};
+}
+
+Result<void> SlabPool::AddSegment(uint32_t class_bytes) {
+  if (segments_.size() >= kMaxSlabs) return Error{ENOSPC, "slab count"};
+  const uint64_t room =
+      std::min(limit_bytes_ - carved_bytes_, kSlabSegmentBytes - kSlabHeaderBytes);
+  if (room < class_bytes) return Error{ENOSPC, "slab limit"};
+  const auto index = static_cast<uint32_t>(segments_.size());
+  auto segment = Segment::CreateMemfd({SegmentKind::kSlab, session_, index}, kSlabSegmentBytes);
+  if (!segment) return segment.error();
+  (*segment)->MarkReady();
+  segments_.push_back(std::move(*segment));
+  backed_.push_back(0);
+  const uint64_t usable = room / kMinExtent * kMinExtent;
+  carved_bytes_ += usable;
+  PutRun(static_cast<uint64_t>(index) << kSlabShift | kSlabHeaderBytes, usable);
+  if (on_segment_) on_segment_(*segments_.back());
+  return {};
+}
+
+Result<void> SlabPool::Back(uint32_t slab, uint64_t end) {
+  uint64_t& backed = backed_[slab];
+  if (end <= backed) return {};
+  const uint64_t to =
+      std::min((end + kBackingStep - 1) / kBackingStep * kBackingStep, segments_[slab]->size());
+  if (auto allocated = segments_[slab]->Allocate(backed, to - backed); !allocated) {
+    return Error{ENOSPC, "no memory for slab: " + allocated.error().ToString()};
+  }
+  backed = to;
+  return {};
+}
+
+void SlabPool::ReclaimLimbo(size_t at_most) {
+  if (limbo_.empty()) return;
+  // The records that named these extents were changed before. Pairs with the fence of a frontend
+  // between its hazard slot and its second look at the record: either we see the slot, or it sees
+  // the change.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  for (size_t looked = std::min(at_most, limbo_.size()); looked > 0; --looked) {
+    const Extent extent = limbo_.front();
+    limbo_.pop_front();
+    if (in_use_ && in_use_(extent.key())) {
+      limbo_.push_back(extent);
+      continue;
+    }
+    PutRun(static_cast<uint64_t>(extent.slab) << kSlabShift | extent.offset,
+           SlabClassBytes(extent.bytes));
+  }
+}
+
+void SlabPool::PutRun(uint64_t place, uint64_t length) {
+  auto next = runs_.lower_bound(place);
+  if (next != runs_.end() && next->first == place + length) {
+    length += next->second;
+    runs_by_size_.erase({next->second, next->first});
+    next = runs_.erase(next);
+  }
+  if (next != runs_.begin()) {
+    auto previous = std::prev(next);
+    if (previous->first + previous->second == place) {
+      runs_by_size_.erase({previous->second, previous->first});
+      previous->second += length;
+      runs_by_size_.insert({previous->second, previous->first});
+      return;
+    }
+  }
+  runs_.emplace_hint(next, place, length);
+  runs_by_size_.insert({length, place});
+}
+
+void SlabPool::TakeRun(uint64_t place, uint64_t length) {
+  runs_.erase(place);
+  runs_by_size_.erase({length, place});
+}
+
+SlabView::SlabView(const SessionId& session) : session_(session), bases_(kMaxSlabs) {}
+
+Result<void> SlabView::Attach(UniqueFd fd, uint32_t index) {
+  if (index >= kMaxSlabs) return Error{EPROTO, "slab index"};
+  auto segment = Segment::Attach(std::move(fd), {SegmentKind::kSlab, session_, index}, false);
+  if (!segment) return segment.error();
+  if ((*segment)->size() < kSlabSegmentBytes) return Error{EPROTO, "slab segment is too short"};
+  const std::lock_guard lock(mutex_);
+  if (bases_[index].load(std::memory_order_relaxed) != nullptr) return {};
+  // Release pairs with the acquire in Bytes: who sees the address sees the mapping.
+  bases_[index].store((*segment)->base(), std::memory_order_release);
+  segments_.push_back(std::move(*segment));
+  return {};
+}
+
+std::span<const uint8_t> SlabView::Bytes(const Extent& extent) const {
+  if (extent.slab >= kMaxSlabs || extent.offset < kSlabHeaderBytes ||
+      extent.offset > kSlabSegmentBytes || extent.bytes > kSlabSegmentBytes - extent.offset) {
+    return {};
+  }
+  const uint8_t* base = bases_[extent.slab].load(std::memory_order_acquire);
+  if (base == nullptr) return {};
+  return {base + extent.offset, extent.bytes};
+}
+
+}  // namespace airstore::shm
