@@ -7,9 +7,10 @@
 #include <zstd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <limits>
+
+#include "broker/log_limit.h"
 
 namespace airstore::broker {
 namespace {
@@ -23,15 +24,8 @@ constexpr int kGreatestErrno = 133;
 constexpr uint64_t kGreatestPayload = 8ull << 20;
 
 Error Nonsense(const std::string& what) {
-  // One line now and then: a broken gateway answers thousands of times.
-  static std::atomic<int64_t> next_ms{0};
-  const int64_t now_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
-                             std::chrono::steady_clock::now().time_since_epoch())
-                             .count();
-  int64_t due = next_ms.load(std::memory_order_relaxed);
-  if (now_ms >= due && next_ms.compare_exchange_strong(due, now_ms + 10'000)) {
-    spdlog::warn("gateway: answer refused: {}", what);
-  }
+  static LogLimit limit(std::chrono::seconds(10));
+  if (limit.Due()) spdlog::warn("gateway: answer refused: {}", what);
   return Error{EPROTO, "the gateway's answer makes no sense: " + what};
 }
 

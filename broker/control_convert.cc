@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/control_convert.h"
+
+#include <unistd.h>
+
+namespace airstore::broker {
+namespace {
+
+namespace wire = control::v1;
+
+// Both enums list the same kinds in the same order.
+static_assert(static_cast<int>(FailureKind::kInternal) == wire::FAILURE_KIND_INTERNAL);
+static_assert(static_cast<int>(FailureKind::kUsage) == wire::FAILURE_KIND_USAGE);
+static_assert(static_cast<int>(FailureKind::kNotFound) == wire::FAILURE_KIND_NOT_FOUND);
+static_assert(static_cast<int>(FailureKind::kBusy) == wire::FAILURE_KIND_BUSY);
+static_assert(static_cast<int>(FailureKind::kPermission) == wire::FAILURE_KIND_PERMISSION);
+static_assert(static_cast<int>(FailureKind::kUnreachable) == wire::FAILURE_KIND_UNREACHABLE);
+static_assert(static_cast<int>(FailureKind::kHost) == wire::FAILURE_KIND_HOST);
+static_assert(static_cast<int>(FailureKind::kDirty) == wire::FAILURE_KIND_DIRTY);
+static_assert(static_cast<int>(FailureKind::kExists) == wire::FAILURE_KIND_EXISTS);
+
+void SessionToWire(const SessionStatus& from, wire::SessionInfo* to) {
+  to->set_workspace(from.workspace);
+  to->set_workspace_id(from.workspace_id);
+  to->set_gateway(from.gateway);
+  to->set_principal(from.principal);
+  to->set_state(from.state);
+  to->set_write_lease(from.write_lease);
+  to->set_dirty_bytes(from.dirty_bytes);
+  to->set_pending_mutations(from.pending_mutations);
+  to->set_oldest_dirty_ms(from.oldest_dirty_ms);
+  to->set_last_error(from.last_error);
+  to->set_fetched_bytes(from.fetched_bytes);
+  to->set_uploaded_bytes(from.uploaded_bytes);
+  to->set_gateway_calls(from.gateway_calls);
+  to->set_cached_inodes(from.cached_inodes);
+  to->set_cached_dentries(from.cached_dentries);
+  to->set_slab_bytes(from.slab_bytes);
+  to->set_content_file_bytes(from.content_file_bytes);
+  to->set_mounts(from.mounts);
+}
+
+}  // namespace
+
+MountSpec FromWire(const wire::MountRequest& from) {
+  MountSpec spec;
+  spec.gateway = from.gateway().address();
+  spec.token = from.gateway().token();
+  spec.workspace = from.workspace();
+  spec.mountpoint = from.mountpoint();
+  if (from.has_uid()) spec.uid = from.uid();
+  if (from.has_gid()) spec.gid = from.gid();
+  spec.read_only = from.read_only();
+  spec.passthrough = from.passthrough() != wire::PASSTHROUGH_OFF;
+  if (from.backend() == wire::BACKEND_FUSE) spec.backend = "fuse";
+  if (from.backend() == wire::BACKEND_NFS) spec.backend = "nfs";
+  spec.verbose = from.verbose();
+  return spec;
+}
+
+void ToWire(const Failure& from, wire::Failure* to) {
+  to->set_kind(static_cast<wire::FailureKind>(from.kind));
+  to->set_message(from.message);
+  to->set_advice(from.advice);
+}
+
+void ToWire(const MountStatus& from, wire::MountInfo* to) {
+  to->set_mountpoint(from.mountpoint);
+  to->set_workspace(from.workspace);
+  to->set_gateway(from.gateway);
+  to->set_backend(from.backend);
+  to->set_read_only(from.read_only);
+  to->set_passthrough(from.passthrough);
+  to->set_frontend_pid(from.frontend_pid);
+  to->set_owner_uid(from.owner_uid);
+  to->set_state(from.state);
+  to->set_frontend_rss_bytes(from.frontend_rss_bytes);
+  to->set_ready_us(from.ready_us);
+  to->set_restarts(from.restarts);
+  to->set_dirty_bytes(from.dirty_bytes);
+  to->mutable_counters()->insert(from.counters.begin(), from.counters.end());
+  to->mutable_latency_p50_ns()->insert(from.latency_p50_ns.begin(), from.latency_p50_ns.end());
+  to->mutable_latency_p99_ns()->insert(from.latency_p99_ns.begin(), from.latency_p99_ns.end());
+}
+
+void ToWire(const BrokerStatus& from, wire::StatusResponse* to) {
+  wire::BrokerInfo* broker = to->mutable_broker();
+  broker->set_pid(static_cast<uint32_t>(getpid()));
+  broker->set_version(AIRSTORE_VERSION);
+  broker->set_uptime_ms(from.uptime_ms);
+  broker->set_rss_bytes(from.rss_bytes);
+  broker->set_wakeups(from.wakeups);
+  broker->set_state_dir(from.state_dir);
+  broker->set_passthrough(from.passthrough);
+  for (const SessionStatus& session : from.sessions) SessionToWire(session, to->add_sessions());
+  for (const MountStatus& mount : from.mounts) ToWire(mount, to->add_mounts());
+}
+
+void ToWire(const WorkspaceEntry& from, wire::WorkspaceEntry* to) {
+  to->set_id(from.id);
+  to->set_name(from.name);
+  to->set_created_ns(from.created_ns);
+  to->set_used_bytes(from.used_bytes);
+  to->set_inodes(from.inodes);
+}
+
+void ToWire(const TokenEntry& from, wire::TokenEntry* to) {
+  to->set_id(from.id);
+  to->set_workspace(from.workspace);
+  to->set_principal(from.principal);
+  to->set_read_only(from.read_only);
+  to->set_created_ns(from.created_ns);
+  to->set_revoked_ns(from.revoked_ns);
+}
+
+}  // namespace airstore::broker

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The broker's plain types into and out of airstore.control.v1.
+// Threads: pure functions.
+#pragma once
+
+#include <airstore/control/v1/control.pb.h>
+
+#include "broker/admin_client.h"
+#include "broker/broker_api.h"
+
+namespace airstore::broker {
+
+MountSpec FromWire(const control::v1::MountRequest& from);
+
+void ToWire(const Failure& from, control::v1::Failure* to);
+void ToWire(const MountStatus& from, control::v1::MountInfo* to);
+void ToWire(const BrokerStatus& from, control::v1::StatusResponse* to);
+void ToWire(const WorkspaceEntry& from, control::v1::WorkspaceEntry* to);
+void ToWire(const TokenEntry& from, control::v1::TokenEntry* to);
+
+}  // namespace airstore::broker

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/control_requests.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "broker/control_convert.h"
+#include "shm/layout.h"
+
+namespace airstore::broker {
+namespace {
+
+namespace wire = control::v1;
+
+wire::Response Failed(const Failure& failure) {
+  wire::Response response;
+  ToWire(failure, response.mutable_failure());
+  return response;
+}
+
+wire::Response Done() {
+  wire::Response response;
+  response.mutable_done();
+  return response;
+}
+
+// A privileged broker must not reach sockets for people who could not reach them themselves.
+bool MayReachSocket(const Caller& caller, const std::string& path) {
+  if (caller.uid == 0 || caller.uid == geteuid()) return true;
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) return true;  // the gateway's own error says it better
+  return (info.st_uid == caller.uid && (info.st_mode & S_IWUSR) != 0) ||
+         (info.st_mode & S_IWOTH) != 0;
+}
+
+}  // namespace
+
+Outcome<std::string> ControlRequests::GatewayFor(const Caller& caller,
+                                                 const wire::GatewayRef& gateway) {
+  const std::string configured = api_.default_gateway();
+  const std::string address = gateway.address().empty() ? configured : gateway.address();
+  if (address.empty()) {
+    return {{},
+            {FailureKind::kUsage, "no gateway was named",
+             "give --gateway ADDRESS, or set gateway in airstored's configuration"}};
+  }
+  if (gateway.token().empty()) {
+    return {{},
+            {FailureKind::kUsage, "no token was given",
+             "put it into a file and give --token-file FILE, or set AIRSTORE_TOKEN"}};
+  }
+  const size_t unix_at = address.find("unix:");
+  if (address != configured && unix_at != std::string::npos &&
+      !MayReachSocket(caller, address.substr(unix_at + 5))) {
+    return {{}, {FailureKind::kPermission, "you may not connect to " + address, ""}};
+  }
+  return {address, {}};
+}
+
+Outcome<std::shared_ptr<AdminClient>> ControlRequests::AdminFor(const Caller& caller,
+                                                                const wire::GatewayRef& gateway) {
+  auto address = GatewayFor(caller, gateway);
+  if (!address.value) return {{}, address.failure};
+  return admin_(*address.value, gateway.token());
+}
+
+Task<wire::Response> ControlRequests::Answer(Caller caller, wire::Request request,
+                                             ProgressFn progress) {
+  switch (request.what_case()) {
+    case wire::Request::kMount:
+      co_return co_await Mount(caller, std::move(*request.mutable_mount()), std::move(progress));
+    case wire::Request::kUnmount:
+      co_return co_await Unmount(caller, std::move(*request.mutable_unmount()),
+                                 std::move(progress));
+    case wire::Request::kStatus:
+      co_return Status(caller, request.status());
+    case wire::Request::kVersion: {
+      wire::Response response;
+      response.mutable_version()->set_version(AIRSTORE_VERSION);
+      response.mutable_version()->set_shm_abi(shm::kAbiMajor);
+      co_return response;
+    }
+    case wire::Request::WHAT_NOT_SET:
+      co_return Failed({FailureKind::kUsage, "this broker does not know the request",
+                        "airctl and airstored may be of different versions ('airctl version')"});
+    default:
+      co_return co_await Administer(caller, std::move(request));
+  }
+}
+
+Task<wire::Response> ControlRequests::Mount(Caller caller, wire::MountRequest request,
+                                            ProgressFn progress) {
+  const auto address = GatewayFor(caller, request.gateway());
+  if (!address.value) co_return Failed(address.failure);
+  MountSpec spec = FromWire(request);
+  spec.gateway = *address.value;
+  spdlog::info("control: uid {} pid {}: mount {} of workspace '{}' at {}", caller.uid, caller.pid,
+               spec.mountpoint, spec.workspace, spec.gateway);
+  auto mounted = co_await api_.Mount(caller, spec, std::move(progress));
+  if (!mounted.value) co_return Failed(mounted.failure);
+  wire::Response response;
+  ToWire(*mounted.value, response.mutable_mount()->mutable_mount());
+  co_return response;
+}
+
+Task<wire::Response> ControlRequests::Unmount(Caller caller, wire::UnmountRequest request,
+                                              ProgressFn progress) {
+  spdlog::info("control: uid {} pid {}: unmount {}{}", caller.uid, caller.pid, request.mountpoint(),
+               request.force() ? " (forced)" : "");
+  const auto done =
+      co_await api_.Unmount(caller, request.mountpoint(), request.force(), std::move(progress));
+  if (!done.value) co_return Failed(done.failure);
+  wire::Response response;
+  response.mutable_unmount();
+  co_return response;
+}
+
+wire::Response ControlRequests::Status(const Caller& caller, const wire::StatusRequest& request) {
+  const auto status = api_.Status(caller, request.mountpoint());
+  if (!status.value) return Failed(status.failure);
+  wire::Response response;
+  ToWire(*status.value, response.mutable_status());
+  return response;
+}
+
+Task<wire::Response> ControlRequests::Administer(Caller caller, wire::Request request) {
+  wire::Response response;
+  switch (request.what_case()) {
+    case wire::Request::kWorkspaceCreate: {
+      const auto admin = AdminFor(caller, request.workspace_create().gateway());
+      if (!admin.value) co_return Failed(admin.failure);
+      const auto made = co_await (*admin.value)->CreateWorkspace(request.workspace_create().name());
+      if (!made.value) co_return Failed(made.failure);
+      ToWire(*made.value, response.mutable_workspaces()->add_workspaces());
+      co_return response;
+    }
+    case wire::Request::kWorkspaceList: {
+      const auto admin = AdminFor(caller, request.workspace_list().gateway());
+      if (!admin.value) co_return Failed(admin.failure);
+      const auto listed = co_await (*admin.value)->ListWorkspaces();
+      if (!listed.value) co_return Failed(listed.failure);
+      response.mutable_workspaces();
+      for (const auto& item : *listed.value) {
+        ToWire(item, response.mutable_workspaces()->add_workspaces());
+      }
+      co_return response;
+    }
+    case wire::Request::kWorkspaceDelete: {
+      const auto admin = AdminFor(caller, request.workspace_delete().gateway());
+      if (!admin.value) co_return Failed(admin.failure);
+      const auto done = co_await (*admin.value)->DeleteWorkspace(request.workspace_delete().name());
+      co_return done.value ? Done() : Failed(done.failure);
+    }
+    case wire::Request::kTokenCreate: {
+      const wire::TokenCreateRequest& create = request.token_create();
+      const auto admin = AdminFor(caller, create.gateway());
+      if (!admin.value) co_return Failed(admin.failure);
+      const auto made =
+          co_await (*admin.value)
+              ->CreateToken(create.workspace(), create.principal(), create.read_only());
+      if (!made.value) co_return Failed(made.failure);
+      ToWire(made.value->token, response.mutable_token_created()->mutable_token());
+      response.mutable_token_created()->set_secret(made.value->secret);
+      co_return response;
+    }
+    case wire::Request::kTokenList: {
+      const auto admin = AdminFor(caller, request.token_list().gateway());
+      if (!admin.value) co_return Failed(admin.failure);
+      const auto listed = co_await (*admin.value)->ListTokens(request.token_list().workspace());
+      if (!listed.value) co_return Failed(listed.failure);
+      response.mutable_tokens();
+      for (const auto& item : *listed.value) {
+        ToWire(item, response.mutable_tokens()->add_tokens());
+      }
+      co_return response;
+    }
+    case wire::Request::kTokenRevoke: {
+      const auto admin = AdminFor(caller, request.token_revoke().gateway());
+      if (!admin.value) co_return Failed(admin.failure);
+      const auto done = co_await (*admin.value)->RevokeToken(request.token_revoke().id());
+      co_return done.value ? Done() : Failed(done.failure);
+    }
+    default:
+      co_return Failed({FailureKind::kUsage, "this broker does not know the request", ""});
+  }
+}
+
+}  // namespace airstore::broker

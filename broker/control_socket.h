@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The listening control socket as a file: made, replaced when stale, removed.
+// Threads: any; blocks shortly.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+
+#include "shm/base/fd.h"
+#include "shm/base/result.h"
+
+namespace airstore::broker {
+
+struct ControlSocket {
+  UniqueFd fd;  // listening, non-blocking
+  std::string path;
+  dev_t device = 0;  // of the socket file, to remove no other
+  ino_t inode = 0;
+
+  // The file goes, if it is still ours.
+  void Remove() const;
+};
+
+// Connectable for everybody who can reach the directory, which is made (0755) when missing.
+// EADDRINUSE: a broker listens there; EEXIST: there is something that is no socket.
+Result<ControlSocket> ListenOnControlSocket(const std::string& path);
+
+}  // namespace airstore::broker
