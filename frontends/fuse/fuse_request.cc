@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "frontends/fuse/fuse_request.h"
+
+#include "frontends/fuse/session.h"
+
+namespace airstore::fuse {
+namespace {
+
+thread_local uint64_t unique_of_thread = 0;
+
+void WakeWaiters(fuse_req_t /*req*/, void* data) {
+  static_cast<volume::Volume*>(data)->Interrupt();
+}
+
+}  // namespace
+
+void FuseRequest::SetUnique(uint64_t unique) { unique_of_thread = unique; }
+
+FuseRequest::FuseRequest(fuse_req_t req)
+    : req_(req), volume_(static_cast<Session*>(fuse_req_userdata(req))->volume()) {}
+
+volume::Caller FuseRequest::caller() const {
+  const fuse_ctx* context = fuse_req_ctx(req_);
+  return {unique_of_thread, context->uid, context->gid, static_cast<uint32_t>(context->pid)};
+}
+
+void FuseRequest::StartWait() { fuse_req_interrupt_func(req_, WakeWaiters, &volume_); }
+
+void FuseRequest::EndWait() { fuse_req_interrupt_func(req_, nullptr, nullptr); }
+
+}  // namespace airstore::fuse

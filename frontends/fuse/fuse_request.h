@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// FuseRequest: a libfuse request as the volume sees it.
+//
+// libfuse calls the interrupt function from another worker while it holds the request's own lock,
+// or at once, from within the registration, when the request is interrupted already. The function
+// only wakes waiting calls and takes no lock that a caller of libfuse holds; taking it back waits
+// for a call of it that is under way, so the volume outlives every call.
+// Threads: the worker that received the request.
+#pragma once
+
+#include <fuse_lowlevel.h>
+
+#include "frontends/volume/volume.h"
+
+namespace airstore::fuse {
+
+class FuseRequest final : public volume::Request {
+ public:
+  explicit FuseRequest(fuse_req_t req);
+
+  volume::Caller caller() const override;
+  bool Interrupted() override { return fuse_req_interrupted(req_) != 0; }
+  void StartWait() override;
+  void EndWait() override;
+
+  volume::Volume& volume() const { return volume_; }
+
+  // The number of the request that this thread received last: libfuse does not tell.
+  static void SetUnique(uint64_t unique);
+
+ private:
+  fuse_req_t req_;
+  volume::Volume& volume_;
+};
+
+}  // namespace airstore::fuse

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Open files.
+#include "frontends/fuse/fuse_request.h"
+#include "frontends/fuse/ops.h"
+#include "frontends/fuse/replies.h"
+
+namespace airstore::fuse {
+namespace {
+
+using volume::OpenHandle;
+
+constexpr uint32_t kDataOnly = 1;
+
+// The kernel copies the bytes within the reply, while the volume keeps them in place.
+class ReplySink final : public volume::ReadSink {
+ public:
+  explicit ReplySink(fuse_req_t req) : req_(req) {}
+  void Deliver(const iovec* parts, int count) override { fuse_reply_iov(req_, parts, count); }
+
+ private:
+  fuse_req_t req_;
+};
+
+void Open(fuse_req_t req, fuse_ino_t inode, fuse_file_info* file) {
+  FuseRequest request(req);
+  volume::Opened opened;
+  const int error =
+      request.volume().Open(request, inode, static_cast<uint32_t>(file->flags), &opened);
+  ReplyOpen(req, request.volume(), inode, error, opened);
+}
+
+void Create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
+            fuse_file_info* file) {
+  FuseRequest request(req);
+  volume::Node node;
+  volume::Opened opened;
+  const int error = request.volume().Create(request, parent, name, mode,
+                                            static_cast<uint32_t>(file->flags), &node, &opened);
+  ReplyCreate(req, request.volume(), error, node, opened);
+}
+
+void Release(fuse_req_t req, fuse_ino_t inode, fuse_file_info* file) {
+  FuseRequest(req).volume().Release(inode, OpenHandle::Decode(file->fh));
+  fuse_reply_err(req, 0);
+}
+
+void Read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t offset, fuse_file_info* file) {
+  FuseRequest request(req);
+  ReplySink sink(req);
+  const int error =
+      request.volume().Read(request, inode, OpenHandle::Decode(file->fh),
+                            static_cast<uint64_t>(offset), static_cast<uint32_t>(size), sink);
+  if (error != 0) fuse_reply_err(req, error);
+}
+
+void Write(fuse_req_t req, fuse_ino_t inode, const char* data, size_t size, off_t offset,
+           fuse_file_info* /*file*/) {
+  volume::Volume& volume = FuseRequest(req).volume();
+  const int error = volume.Write(inode, static_cast<uint64_t>(offset),
+                                 {reinterpret_cast<const uint8_t*>(data), size});
+  if (error != 0) {
+    fuse_reply_err(req, error);
+  } else {
+    fuse_reply_write(req, size);
+  }
+}
+
+void Flush(fuse_req_t req, fuse_ino_t inode, fuse_file_info* file) {
+  FuseRequest request(req);
+  fuse_reply_err(req, request.volume().Flush(request, inode, OpenHandle::Decode(file->fh)));
+}
+
+void Fsync(fuse_req_t req, fuse_ino_t inode, int data_only, fuse_file_info* /*file*/) {
+  FuseRequest request(req);
+  fuse_reply_err(req, request.volume().Fsync(request, inode, data_only != 0 ? kDataOnly : 0));
+}
+
+}  // namespace
+
+void AddFileOps(fuse_lowlevel_ops* ops) {
+  ops->open = Open;
+  ops->create = Create;
+  ops->release = Release;
+  ops->read = Read;
+  ops->write = Write;
+  ops->flush = Flush;
+  ops->fsync = Fsync;
+}
+
+}  // namespace airstore::fuse

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Session: serves one FUSE device with libfuse's low-level API.
+//
+// libfuse neither opens nor mounts the device (the broker did); it reads and writes through two
+// hooks of ours, which complete the INIT reply and notice the end of the mount.
+// Threads: Run blocks and makes the workers: a few stay, more come while calls wait at the broker.
+// Owns: the device descriptor.
+#pragma once
+
+#include <fuse_lowlevel.h>
+
+#include <functional>
+
+#include "frontends/fuse/init_patch.h"
+#include "frontends/volume/volume.h"
+
+namespace airstore::fuse {
+
+class Session {
+ public:
+  struct Options {
+    InitPatch::Passthrough passthrough = InitPatch::Passthrough::kOff;
+    std::function<void()> on_ready;    // the kernel has the INIT reply: requests will come
+    std::function<void()> on_unmount;  // from any worker, perhaps more than once
+  };
+
+  Session(volume::Volume* volume, Options options)
+      : volume_(*volume), options_(std::move(options)), init_(options_.passthrough) {}
+
+  // Serves until the file system is unmounted. 0 then, else an errno.
+  int Run(UniqueFd device);
+
+  volume::Volume& volume() { return volume_; }
+
+ private:
+  static void OnInit(void* userdata, fuse_conn_info* connection);
+  static ssize_t OnRead(int fd, void* buffer, size_t size, void* userdata);
+  static ssize_t OnWrite(int fd, iovec* parts, int count, void* userdata);
+
+  volume::Volume& volume_;
+  const Options options_;
+  InitPatch init_;
+};
+
+}  // namespace airstore::fuse

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attach: from the broker's first message on the channel to a Volume ready for use.
+// Threads: one, at the start of the process.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "frontends/volume/volume.h"
+#include "shm/channel.h"
+
+namespace airstore::volume {
+
+inline constexpr int kChannelFd = 3;  // where the broker's launcher puts it
+
+// Exit statuses of a frontend; the broker tells them apart.
+enum ExitStatus : int {
+  kExitUnmounted = 0,
+  kExitFailed = 1,
+  kExitUsage = 2,
+  kExitCannotAttach = 3,
+  kExitBrokerGone = 4,
+};
+
+struct Attachment {
+  UniqueFd device;  // of the protocol
+  std::unique_ptr<Volume> volume;
+  uint32_t flags = 0;  // shm::AttachFlags
+};
+
+// Both ends must be of one ABI, minor number included: empty when they are, else what is wrong.
+std::string VersionProblem(uint32_t abi_major, uint32_t abi_minor);
+
+// Waits for the first message and attaches to what it brings.
+Result<Attachment> Attach(int channel);
+void ReportReady(int channel);
+void ReportFailure(int channel, const std::string& text);
+
+}  // namespace airstore::volume

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "frontends/volume/content_fds.h"
+
+namespace airstore::volume {
+
+ContentFd ContentFds::Get(uint64_t id) {
+  const std::lock_guard lock(mutex_);
+  const auto found = by_id_.find(id);
+  if (found == by_id_.end()) return nullptr;
+  items_.splice(items_.begin(), items_, found->second);
+  return found->second->fd;
+}
+
+void ContentFds::Insert(uint64_t id, UniqueFd fd) {
+  {
+    const std::lock_guard lock(mutex_);
+    ContentFd shared = std::make_shared<const UniqueFd>(std::move(fd));
+    if (const auto found = by_id_.find(id); found != by_id_.end()) {
+      found->second->fd = std::move(shared);
+    } else {
+      items_.push_front({id, 0, std::move(shared)});
+      by_id_[id] = items_.begin();
+    }
+    if (items_.size() > kLimit) {
+      by_id_.erase(items_.back().id);
+      items_.pop_back();
+    }
+  }
+  arrived_.notify_all();
+}
+
+ContentFd ContentFds::Wait(uint64_t id, uint64_t inode, std::chrono::milliseconds patience) {
+  std::unique_lock lock(mutex_);
+  if (!arrived_.wait_for(lock, patience, [&] { return by_id_.contains(id); })) return nullptr;
+  Item& item = *by_id_[id];
+  item.inode = inode;
+  return item.fd;
+}
+
+void ContentFds::Sweep(const std::function<bool(uint64_t inode, uint64_t id)>& stale) {
+  const std::lock_guard lock(mutex_);
+  for (auto item = items_.begin(); item != items_.end();) {
+    if (item->inode != 0 && stale(item->inode, item->id)) {
+      by_id_.erase(item->id);
+      item = items_.erase(item);
+    } else {
+      ++item;
+    }
+  }
+}
+
+size_t ContentFds::size() const {
+  const std::lock_guard lock(mutex_);
+  return items_.size();
+}
+
+}  // namespace airstore::volume

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What all operations share: attaching, calling the broker, counting lookups.
+#include "frontends/volume/volume.h"
+
+#include "shm/seqlock.h"
+
+namespace airstore::volume {
+
+Result<std::unique_ptr<Volume>> Volume::Create(const VolumeOptions& options, UniqueFd meta,
+                                               UniqueFd lane, UniqueFd arena, UniqueFd wake) {
+  using shm::Segment;
+  using shm::SegmentKind;
+  if (options.mount_index >= shm::kMaxMounts) return Error{EPROTO, "mount index out of range"};
+  auto meta_segment =
+      Segment::Attach(std::move(meta), {SegmentKind::kMeta, options.session, 0}, false);
+  if (!meta_segment) return Error(meta_segment.error());
+  const auto view = shm::MetaView::Over(**meta_segment);
+  if (!view) return Error(view.error());
+  auto lane_segment = Segment::Attach(
+      std::move(lane), {SegmentKind::kLane, options.session, options.mount_index}, true);
+  if (!lane_segment) return Error(lane_segment.error());
+  auto arena_segment = Segment::Attach(
+      std::move(arena), {SegmentKind::kArena, options.session, options.mount_index}, true);
+  if (!arena_segment) return Error(arena_segment.error());
+  auto producer =
+      shm::LaneProducer::Attach(std::move(*lane_segment), std::move(*arena_segment), wake.get());
+  if (!producer) return Error(producer.error());
+  // Slots of a frontend that died may still name extents: this process is the lane's only writer.
+  for (uint32_t slot = 0; slot < shm::kHazardSlots; ++slot) {
+    (*producer)->Hazard(slot).extent.store(0, std::memory_order_release);
+  }
+  return std::unique_ptr<Volume>(
+      new Volume(options, std::move(wake), std::move(*meta_segment), *view, std::move(*producer)));
+}
+
+Volume::Volume(const VolumeOptions& options, UniqueFd wake, std::unique_ptr<shm::Segment> meta,
+               shm::MetaView view, std::unique_ptr<shm::LaneProducer> lane)
+    : options_(options),
+      wake_(std::move(wake)),
+      meta_(std::move(meta)),
+      reader_(view),
+      lane_(std::move(lane)),
+      slabs_(options.session) {}
+
+shm::RequestArgs Volume::Args(shm::Op op, uint64_t inode) {
+  shm::RequestArgs args{};
+  args.op = static_cast<uint32_t>(op);
+  args.inode = inode;
+  return args;
+}
+
+shm::RequestReply Volume::Call(Request& request, shm::RequestArgs args, Wait wait,
+                               std::string_view name, std::string_view name2) {
+  const Caller caller = request.caller();
+  args.unique = caller.unique;
+  args.pid = caller.pid;
+  args.uid = options_.show_uid.value_or(caller.uid);
+  args.gid = options_.show_gid.value_or(caller.gid);
+  shm::RequestReply reply{};
+  if (wait == Wait::kToTheEnd) {
+    reply = lane_->CallBroker(args, name, name2, {});
+  } else if (request.Interrupted()) {
+    reply.error = EINTR;
+  } else {
+    request.StartWait();
+    reply = lane_->CallBroker(args, name, name2, [&request] { return request.Interrupted(); });
+    request.EndWait();
+  }
+  constexpr int32_t kGreatestErrno = 4095;  // what the kernel takes for one
+  if (reply.error < 0 || reply.error > kGreatestErrno) reply.error = EIO;
+  return reply;
+}
+
+bool Volume::KnownHere(const shm::InodeRecord& record) const {
+  return (record.known_by >> options_.mount_index & 1) != 0;
+}
+
+bool Volume::Find(uint64_t inode, uint32_t hint, shm::InodeRef* out) const {
+  if (hint != shm::kNoIndex && hint < reader_.view().geometry().inode_capacity &&
+      reader_.ReadInode(hint, inode, &out->record)) {
+    out->index = hint;
+    return true;
+  }
+  return reader_.FindInode(inode, out);
+}
+
+// The count goes up first and the record is read afterwards; the broker takes our mark out of the
+// record first and reads the count afterwards. Both use sequentially consistent accesses, so at
+// least one of the two sees the other, and an entry is never reused while we count on it.
+bool Volume::Acquire(uint32_t index, uint64_t inode, shm::InodeRecord* out) {
+  if (index == shm::kNoIndex || index >= reader_.view().geometry().inode_capacity) return false;
+  shm::InodeUse* use = lane_->Use(index);
+  if (use == nullptr) return false;
+  use->lookups.fetch_add(1, std::memory_order_seq_cst);
+  if (reader_.ReadInode(index, inode, out) && KnownHere(*out)) return true;
+  DropLookups(index, 1);
+  return false;
+}
+
+// Also undoes an Acquire that failed: while it lasted, a Forget of whatever lives at this index may
+// have seen our count instead of 0, and then the last look at the record is ours.
+void Volume::DropLookups(uint32_t index, uint64_t count) {
+  shm::InodeUse* use = lane_->Use(index);
+  if (use == nullptr) return;
+  uint32_t before = use->lookups.load(std::memory_order_relaxed);
+  uint32_t after = 0;
+  do {
+    after = before > count ? before - static_cast<uint32_t>(count) : 0;
+  } while (!use->lookups.compare_exchange_weak(before, after, std::memory_order_seq_cst));
+  if (before == 0 || after != 0) return;
+  shm::InodeRecord record;
+  if (shm::ReadEntry(reader_.view().inode(index), &record) && record.inode != 0 &&
+      (record.flags & shm::kOrphan) != 0 && KnownHere(record)) {
+    lane_->QueueForget(record.inode);
+  }
+}
+
+Node Volume::Present(const shm::InodeRecord& record) const {
+  Node node{record, kTrustSeconds};
+  node.record.uid = options_.show_uid.value_or(record.uid);
+  node.record.gid = options_.show_gid.value_or(record.gid);
+  // Writes of a sibling mount go past every daemon: only asking again shows them.
+  if ((record.flags & shm::kPassthroughWriter) != 0 && lane_->shared_session()) {
+    node.attr_seconds = 0;
+  }
+  return node;
+}
+
+int Volume::GetStatfs(Request& request, Statfs* out) {
+  const auto reply = Call(request, Args(shm::Op::kStatfs, shm::kRootInode), Wait::kInterruptible);
+  if (reply.error != 0) return reply.error;
+  *out = {reply.statfs[0], reply.statfs[1], reply.statfs[2], reply.statfs[3], reply.statfs[4]};
+  return 0;
+}
+
+}  // namespace airstore::volume

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Volume: one mount as a frontend sees it. File operations by inode number, answered from shared
+// memory when it holds the answer, else by a call to the broker.
+//
+// It knows no protocol: operations return an errno and fill plain values; the adapters translate.
+// The inode numbers are what the protocol shows (FUSE node ids, NFS handles), and every inode the
+// protocol's client may hold is counted in the lane, so that the broker keeps its entry in place.
+// Threads: any number may call any operation; On* come from the channel's thread.
+// Owns: the mapped segments and the descriptors it is given.
+// Fails: with the broker's errno; EIO when broker and tables do not agree after several tries.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "frontends/volume/buffer_pool.h"
+#include "frontends/volume/content_fds.h"
+#include "frontends/volume/dir_hints.h"
+#include "frontends/volume/open_handle.h"
+#include "frontends/volume/request.h"
+#include "shm/counters.h"
+#include "shm/lane.h"
+#include "shm/meta_table.h"
+#include "shm/slab.h"
+
+namespace airstore::volume {
+
+// How long a client may believe what it was told. Long: the broker invalidates what changes.
+inline constexpr uint32_t kTrustSeconds = 3600;
+
+struct VolumeOptions {
+  shm::SessionId session{};
+  uint32_t mount_index = 0;
+  bool read_only = false;
+  std::optional<uint32_t> show_uid;  // present every file as owned by ...
+  std::optional<uint32_t> show_gid;
+};
+
+// One inode as handed to the client.
+struct Node {
+  shm::InodeRecord record{};
+  uint32_t attr_seconds = 0;  // how long the attributes hold
+};
+
+struct SetattrArgs {
+  uint32_t valid = 0;  // shm::SetattrValid
+  uint32_t mode = 0;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint64_t size = 0;
+  int64_t atime_ns = 0;
+  int64_t mtime_ns = 0;
+};
+
+struct Opened {
+  OpenHandle handle;
+  int32_t backing_id = 0;   // passthrough only
+  bool keep_cache = false;  // the client's pages are still those of this content
+};
+
+struct Statfs {
+  uint64_t total_bytes = 0;
+  uint64_t free_bytes = 0;
+  uint64_t total_inodes = 0;
+  uint64_t free_inodes = 0;
+  uint64_t block_bytes = 0;
+};
+
+// Takes the bytes of a read while they are protected; called exactly once by a read that succeeds.
+class ReadSink {
+ public:
+  virtual void Deliver(const iovec* parts, int count) = 0;
+
+ protected:
+  ~ReadSink() = default;
+};
+
+enum class Listing { kNames, kNodes };
+
+struct DirEntry {
+  std::string_view name;
+  uint64_t offset;  // a later Readdir with it goes on behind this entry
+  uint64_t inode;
+  uint32_t type;     // DT_*
+  const Node* node;  // kNodes: counted as looked up; nullptr: not to be had, names only
+};
+
+class DirSink {
+ public:
+  virtual bool Fits(size_t name_bytes) = 0;
+  virtual void Add(const DirEntry& entry) = 0;  // only after Fits said so
+
+ protected:
+  ~DirSink() = default;
+};
+
+class Volume {
+ public:
+  static Result<std::unique_ptr<Volume>> Create(const VolumeOptions& options, UniqueFd meta,
+                                                UniqueFd lane, UniqueFd arena, UniqueFd wake);
+
+  // ---- names (volume_lookup.cc, volume_mutate.cc). Those that fill a node count one lookup.
+  // ENOENT may be remembered for kTrustSeconds.
+  int Lookup(Request& request, uint64_t parent, std::string_view name, Node* out);
+  void Forget(uint64_t inode, uint64_t count);
+  int Getattr(Request& request, uint64_t inode, Node* out);
+  int Setattr(Request& request, uint64_t inode, const SetattrArgs& values, Node* out);
+  int Readlink(Request& request, uint64_t inode, std::string* target);
+  int Mknod(Request& request, uint64_t parent, std::string_view name, uint32_t mode, uint64_t rdev,
+            Node* out);
+  int Mkdir(Request& request, uint64_t parent, std::string_view name, uint32_t mode, Node* out);
+  int Symlink(Request& request, uint64_t parent, std::string_view name, std::string_view target,
+              Node* out);
+  int Link(Request& request, uint64_t inode, uint64_t parent, std::string_view name, Node* out);
+  int Unlink(Request& request, uint64_t parent, std::string_view name);
+  int Rmdir(Request& request, uint64_t parent, std::string_view name);
+  int Rename(Request& request, uint64_t parent, std::string_view name, uint64_t new_parent,
+             std::string_view new_name, uint32_t flags);
+
+  // ---- open files (volume_open.cc, volume_read.cc)
+  int Open(Request& request, uint64_t inode, uint32_t flags, Opened* out);
+  int Create(Request& request, uint64_t parent, std::string_view name, uint32_t mode,
+             uint32_t flags, Node* node, Opened* out);
+  void Release(uint64_t inode, OpenHandle handle);
+  int Read(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset, uint32_t size,
+           ReadSink& sink);
+  int Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data);
+  int Flush(Request& request, uint64_t inode, OpenHandle handle);
+  int Fsync(Request& request, uint64_t inode, uint32_t flags);  // 1: data only
+
+  // ---- directories (volume_dir.cc)
+  uint64_t Opendir() { return dir_hints_.NewHandle(); }
+  int Readdir(Request& request, uint64_t directory, uint64_t handle, uint64_t offset,
+              Listing listing, DirSink& sink);
+
+  int GetStatfs(Request& request, Statfs* out);
+
+  // Makes waiting operations ask whether they are still wanted.
+  void Interrupt() { lane_->Interrupt(); }
+  void CountRequest() { lane_->Count(shm::kRequests); }
+
+  // ---- from the channel (volume_content.cc)
+  Result<void> OnSlab(uint32_t index, UniqueFd fd);
+  void OnContent(uint64_t id, UniqueFd fd) { content_fds_.Insert(id, std::move(fd)); }
+
+ private:
+  // What may be abandoned while it waits: only calls without an effect that would be lost.
+  enum class Wait { kInterruptible, kToTheEnd };
+  enum class ReadStep { kDone, kAgain, kFailed };
+
+  Volume(const VolumeOptions& options, UniqueFd wake, std::unique_ptr<shm::Segment> meta,
+         shm::MetaView view, std::unique_ptr<shm::LaneProducer> lane);
+
+  static shm::RequestArgs Args(shm::Op op, uint64_t inode);
+  shm::RequestReply Call(Request& request, shm::RequestArgs args, Wait wait,
+                         std::string_view name = {}, std::string_view name2 = {});
+  bool KnownHere(const shm::InodeRecord& record) const;
+  // The record, by the hinted index if that is still right.
+  bool Find(uint64_t inode, uint32_t hint, shm::InodeRef* out) const;
+  // Counts one lookup, if the inode is still at that index and the broker knows that we hold it.
+  bool Acquire(uint32_t index, uint64_t inode, shm::InodeRecord* out);
+  void DropLookups(uint32_t index, uint64_t count);
+  Node Present(const shm::InodeRecord& record) const;
+  int LookupAtBroker(Request& request, uint64_t parent, std::string_view name, Wait wait,
+                     Node* out);
+  // Runs a call that makes a name and yields its inode.
+  int CallForNode(Request& request, const shm::RequestArgs& args, std::string_view name,
+                  std::string_view name2, Node* out);
+  int CallForNothing(Request& request, const shm::RequestArgs& args, std::string_view name,
+                     std::string_view name2);
+  // Fills `out` from the answer to an open; the index is of the opened inode.
+  void FillOpened(const shm::RequestReply& reply, uint32_t flags, Opened* out);
+  bool KeepCache(uint32_t index, uint32_t content_generation);
+  bool OpenLocally(uint64_t inode, Opened* out);
+
+  bool WaitForSlab(const shm::InodeRecord& record);
+  ReadStep ReadSlab(const shm::InodeRef& file, uint64_t offset, uint32_t size, ReadSink& sink);
+  ReadStep ReadFile(Request& request, const shm::InodeRef& file, uint64_t offset, uint32_t size,
+                    ReadSink& sink, int* error);
+  int FetchContentFd(Request& request, const shm::InodeRecord& record, ContentFd* out);
+  ReadStep CopyTarget(const shm::InodeRef& link, std::string* target);
+
+  struct Walk;
+  int WalkListing(Request& request, Walk* walk, DirSink& sink);
+  bool WalkChain(Request& request, Walk* walk, const shm::InodeRecord& directory, DirSink& sink);
+  bool AcquireChild(Request& request, Walk* walk, uint64_t inode, Node* out);
+
+  const VolumeOptions options_;
+  const UniqueFd wake_;  // before lane_, which writes to it
+  const std::unique_ptr<shm::Segment> meta_;
+  const shm::MetaReader reader_;
+  const std::unique_ptr<shm::LaneProducer> lane_;
+  shm::SlabView slabs_;
+  std::mutex slabs_mutex_;  // with slab_arrived_ only: slabs_ has its own lock
+  std::condition_variable slab_arrived_;
+  ContentFds content_fds_;
+  BufferPool buffers_;
+  DirHints dir_hints_;
+};
+
+}  // namespace airstore::volume

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Listing directories by walking the chain of dentries while the broker changes it.
+//
+// Each step checks that it followed a link of the chain as it is now: the entry belongs to the
+// directory, its cookie is greater than the last one, and its back link names the entry the step
+// came from. The back link matters: an entry that was removed and reused for a new name of the same
+// directory passes the other two checks, and following it would skip all names in between. After a
+// failed check the walk starts again at the first entry and passes over what it has handed out,
+// which the ascending cookies tell; so what stays in the directory is listed exactly once.
+#include <dirent.h>
+#include <sched.h>
+
+#include "frontends/volume/stopwatch.h"
+#include "frontends/volume/volume.h"
+
+namespace airstore::volume {
+namespace {
+
+// Offsets 1 and 2 are behind "." and ".."; the entry with cookie c ends at c + kDots.
+constexpr uint64_t kDots = 2;
+constexpr int kWalkTries = 1000;  // in a row, without handing out a single name
+
+}  // namespace
+
+struct Volume::Walk {
+  uint64_t directory;
+  Listing listing;
+  DirHint at;             // cookie: of the last entry handed out, 0: none yet
+  bool asked = false;     // the broker was called
+  bool full = false;      // the sink has no room left
+  bool progress = false;  // something was handed out since this was last cleared
+};
+
+bool Volume::AcquireChild(Request& request, Walk* walk, uint64_t inode, Node* out) {
+  for (;;) {
+    shm::InodeRef child;
+    if (reader_.FindInode(inode, &child) && KnownHere(child.record) &&
+        Acquire(child.index, inode, &child.record)) {
+      *out = Present(child.record);
+      return true;
+    }
+    if (walk->at.loaded) return false;
+    // One call makes all children known to us; once per open directory is enough.
+    walk->at.loaded = true;
+    walk->asked = true;
+    Call(request, Args(shm::Op::kLoadListing, walk->directory), Wait::kInterruptible);
+  }
+}
+
+// False: the chain changed under the walk.
+bool Volume::WalkChain(Request& request, Walk* walk, const shm::InodeRecord& directory,
+                       DirSink& sink) {
+  char name[shm::kMaxName + 1];
+  shm::DentryRecord dentry;
+  const uint32_t capacity = reader_.view().geometry().dentry_capacity;
+  uint32_t previous = shm::kNoIndex;
+  uint32_t index = directory.dir_first;
+  uint64_t last_cookie = 0;
+  if (const DirHint& at = walk->at;
+      at.cookie != 0 && at.index != shm::kNoIndex && at.index < capacity &&
+      reader_.ReadDentry(at.index, &dentry, name) && dentry.parent == walk->directory &&
+      dentry.inode != 0 && dentry.cookie == at.cookie) {
+    previous = at.index;
+    index = dentry.dir_next;
+    last_cookie = at.cookie;
+  }
+  while (index != shm::kNoIndex) {
+    if (index >= capacity || !reader_.ReadDentry(index, &dentry, name) ||
+        dentry.parent != walk->directory || dentry.inode == 0 || dentry.dir_previous != previous ||
+        dentry.cookie <= last_cookie) {
+      return false;
+    }
+    last_cookie = dentry.cookie;
+    if (dentry.cookie > walk->at.cookie) {
+      if (!sink.Fits(dentry.name_bytes)) {
+        walk->full = true;
+        return true;
+      }
+      Node node;
+      const bool held =
+          walk->listing == Listing::kNodes && AcquireChild(request, walk, dentry.inode, &node);
+      sink.Add({{name, dentry.name_bytes},
+                dentry.cookie + kDots,
+                dentry.inode,
+                dentry.type,
+                held ? &node : nullptr});
+      walk->at.cookie = dentry.cookie;
+      walk->at.index = index;
+      walk->progress = true;
+    }
+    previous = index;
+    index = dentry.dir_next;
+  }
+  return true;
+}
+
+int Volume::WalkListing(Request& request, Walk* walk, DirSink& sink) {
+  for (int tries = 0; tries < kWalkTries; ++tries) {
+    shm::InodeRef directory;
+    if (reader_.FindInode(walk->directory, &directory) &&
+        (directory.record.flags & shm::kListingComplete) != 0) {
+      if (WalkChain(request, walk, directory.record, sink)) return 0;
+      if (walk->progress) tries = 0;
+      walk->progress = false;
+      sched_yield();
+      continue;
+    }
+    walk->asked = true;
+    walk->at.loaded = true;
+    const auto reply =
+        Call(request, Args(shm::Op::kLoadListing, walk->directory), Wait::kInterruptible);
+    if (reply.error != 0) return reply.error;
+  }
+  return EIO;
+}
+
+int Volume::Readdir(Request& request, uint64_t directory, uint64_t handle, uint64_t offset,
+                    Listing listing, DirSink& sink) {
+  const Stopwatch watch(*lane_, shm::kLatencyReaddir);
+  const DirEntry dots[] = {{".", 1, directory, DT_DIR, nullptr},
+                           {"..", 2, shm::kRootInode, DT_DIR, nullptr}};
+  bool any = false;
+  for (const DirEntry& dot : dots) {
+    if (offset >= dot.offset) continue;
+    if (!sink.Fits(dot.name.size())) return 0;
+    sink.Add(dot);
+    any = true;
+  }
+  Walk walk{directory, listing, dir_hints_.Get(handle)};
+  const uint64_t after = offset > kDots ? offset - kDots : 0;
+  if (walk.at.cookie != after) {  // the client went elsewhere than on
+    walk.at.cookie = after;
+    walk.at.index = shm::kNoIndex;
+  }
+  const int error = WalkListing(request, &walk, sink);
+  any = any || walk.at.cookie != after;
+  dir_hints_.Put(walk.at);
+  lane_->Count(walk.asked ? shm::kReaddirMisses : shm::kReaddirHits);
+  return any ? 0 : error;  // what was handed out must arrive; the error comes with the next call
+}
+
+}  // namespace airstore::volume

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Names and attributes: what is known is answered from the tables, the rest by the broker.
+#include <sched.h>
+
+#include "frontends/volume/stopwatch.h"
+#include "frontends/volume/volume.h"
+
+namespace airstore::volume {
+namespace {
+
+// The broker may take an entry away between its answer and our claim; that twice in a row is rare.
+constexpr int kClaimTries = 8;
+constexpr int kFindTries = 100;
+
+}  // namespace
+
+int Volume::Lookup(Request& request, uint64_t parent, std::string_view name, Node* out) {
+  const Stopwatch watch(*lane_, shm::kLatencyLookup);
+  if (name.size() > shm::kMaxName) return ENAMETOOLONG;
+  shm::DentryRef dentry;
+  if (reader_.FindDentry(parent, name, &dentry)) {
+    const uint64_t inode = dentry.record.inode;
+    if (inode == 0) {
+      lane_->Count(shm::kLookupHits);
+      return ENOENT;
+    }
+    shm::InodeRef found;
+    if (reader_.FindInode(inode, &found) && KnownHere(found.record) &&
+        Acquire(found.index, inode, &found.record)) {
+      lane_->Count(shm::kLookupHits);
+      *out = Present(found.record);
+      return 0;
+    }
+  }
+  lane_->Count(shm::kLookupMisses);
+  return LookupAtBroker(request, parent, name, Wait::kInterruptible, out);
+}
+
+int Volume::LookupAtBroker(Request& request, uint64_t parent, std::string_view name, Wait wait,
+                           Node* out) {
+  for (int tries = 0; tries < kClaimTries; ++tries) {
+    const auto reply = Call(request, Args(shm::Op::kLookup, parent), wait, name);
+    if (reply.error != 0) return reply.error;
+    shm::InodeRecord record;
+    if (Acquire(reply.inode_index, reply.attr.inode, &record)) {
+      *out = Present(record);
+      return 0;
+    }
+  }
+  return EIO;
+}
+
+void Volume::Forget(uint64_t inode, uint64_t count) {
+  if (inode == shm::kRootInode) return;  // never looked up, never dropped
+  // An entry we count on is in the table; it can only seem missing while its bucket's chain
+  // changes.
+  for (int tries = 0; tries < kFindTries; ++tries) {
+    shm::InodeRef found;
+    if (reader_.FindInode(inode, &found)) {
+      DropLookups(found.index, count);
+      return;
+    }
+    sched_yield();
+  }
+}
+
+int Volume::Getattr(Request& request, uint64_t inode, Node* out) {
+  const Stopwatch watch(*lane_, shm::kLatencyGetattr);
+  lane_->WaitWrites(inode);
+  shm::InodeRef found;
+  if (reader_.FindInode(inode, &found) && KnownHere(found.record) &&
+      (found.record.flags & shm::kPassthroughWriter) == 0) {
+    lane_->Count(shm::kGetattrHits);
+    *out = Present(found.record);
+    return 0;
+  }
+  lane_->Count(shm::kGetattrMisses);
+  const auto reply = Call(request, Args(shm::Op::kGetattr, inode), Wait::kInterruptible);
+  if (reply.error == 0) *out = Present(reply.attr);
+  return reply.error;
+}
+
+int Volume::Setattr(Request& request, uint64_t inode, const SetattrArgs& values, Node* out) {
+  const Stopwatch watch(*lane_, shm::kLatencyMutation);
+  if (options_.read_only) return EROFS;
+  shm::RequestArgs args = Args(shm::Op::kSetattr, inode);
+  args.valid = values.valid;
+  args.mode = values.mode;
+  args.set_uid = values.uid;
+  args.set_gid = values.gid;
+  args.size = values.size;
+  args.atime_ns = values.atime_ns;
+  args.mtime_ns = values.mtime_ns;
+  const auto reply = Call(request, args, Wait::kToTheEnd);
+  if (reply.error == 0) *out = Present(reply.attr);
+  return reply.error;
+}
+
+}  // namespace airstore::volume

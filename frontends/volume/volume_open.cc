@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Opening, writing and closing files.
+#include <fcntl.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "frontends/volume/stopwatch.h"
+#include "frontends/volume/volume.h"
+
+namespace airstore::volume {
+namespace {
+
+bool ForWrite(uint32_t flags) { return (flags & O_ACCMODE) != O_RDONLY; }
+
+// Reading from a slab needs nothing of the broker, unless it must decide for all opens together.
+bool MayOpenLocally(const shm::InodeRecord& record) {
+  return record.content_kind == static_cast<uint32_t>(shm::ContentKind::kSlab) &&
+         (record.flags & shm::kPassthroughOpen) == 0;
+}
+
+}  // namespace
+
+bool Volume::KeepCache(uint32_t index, uint32_t content_generation) {
+  shm::InodeUse* use = lane_->Use(index);
+  if (use == nullptr) return false;
+  return use->cached_generation.exchange(content_generation, std::memory_order_relaxed) ==
+         content_generation;
+}
+
+// As with lookups: we count the open and then look at the record; the broker marks the record
+// kPassthroughOpen and then looks at the count. The kernel would refuse the mixture with EIO.
+bool Volume::OpenLocally(uint64_t inode, Opened* out) {
+  shm::InodeRef found;
+  if (!reader_.FindInode(inode, &found) || !MayOpenLocally(found.record)) return false;
+  shm::InodeUse* use = lane_->Use(found.index);
+  if (use == nullptr) return false;
+  use->opens.fetch_add(1, std::memory_order_seq_cst);
+  if (!reader_.ReadInode(found.index, inode, &found.record) || !MayOpenLocally(found.record)) {
+    use->opens.fetch_sub(1, std::memory_order_seq_cst);
+    return false;
+  }
+  out->handle = {shm::kOpenCached, found.index, true};
+  out->keep_cache = KeepCache(found.index, found.record.content_generation);
+  return true;
+}
+
+void Volume::FillOpened(const shm::RequestReply& reply, uint32_t flags, Opened* out) {
+  out->handle = {reply.open_mode & shm::kOpenModeMask, reply.inode_index, false};
+  if (ForWrite(flags)) out->handle.mode |= shm::kOpenForWrite;
+  switch (out->handle.path()) {
+    case shm::kOpenPassthrough:
+      out->backing_id = reply.backing_id;
+      lane_->Count(shm::kOpenPassthroughs);
+      break;
+    case shm::kOpenCached:
+      out->keep_cache = reply.inode_index != shm::kNoIndex &&
+                        KeepCache(reply.inode_index, reply.attr.content_generation);
+      break;
+    default:
+      break;
+  }
+}
+
+// Not interruptible: an open that the broker has counted and nobody got could not be closed again.
+int Volume::Open(Request& request, uint64_t inode, uint32_t flags, Opened* out) {
+  const Stopwatch watch(*lane_, shm::kLatencyOpen);
+  if (ForWrite(flags) || (flags & O_TRUNC) != 0) {
+    if (options_.read_only) return EROFS;
+  } else if (OpenLocally(inode, out)) {
+    lane_->Count(shm::kOpenLocal);
+    return 0;
+  }
+  lane_->Count(shm::kOpenBroker);
+  shm::RequestArgs args = Args(shm::Op::kOpen, inode);
+  args.flags = flags;
+  const auto reply = Call(request, args, Wait::kToTheEnd);
+  if (reply.error == 0) FillOpened(reply, flags, out);
+  return reply.error;
+}
+
+int Volume::Create(Request& request, uint64_t parent, std::string_view name, uint32_t mode,
+                   uint32_t flags, Node* node, Opened* out) {
+  const Stopwatch watch(*lane_, shm::kLatencyMutation);
+  if (options_.read_only) return EROFS;
+  if (name.size() > shm::kMaxName) return ENAMETOOLONG;
+  lane_->Count(shm::kOpenBroker);
+  shm::RequestArgs args = Args(shm::Op::kCreate, parent);
+  args.mode = mode;
+  args.flags = flags;
+  const auto reply = Call(request, args, Wait::kToTheEnd, name);
+  if (reply.error != 0) return reply.error;
+  FillOpened(reply, flags, out);
+  shm::InodeRecord record;
+  if (Acquire(reply.inode_index, reply.attr.inode, &record)) {
+    *node = Present(record);
+    return 0;
+  }
+  int error = LookupAtBroker(request, parent, name, Wait::kToTheEnd, node);
+  if (error == 0 && node->record.inode != reply.attr.inode) {
+    Forget(node->record.inode, 1);
+    error = EIO;  // somebody else has put another file there meanwhile
+  }
+  if (error != 0) Release(reply.attr.inode, out->handle);
+  return error;
+}
+
+void Volume::Release(uint64_t inode, OpenHandle handle) {
+  if (!handle.local) {
+    lane_->QueueRelease(inode, handle.mode);
+    return;
+  }
+  // The inode stays at its index while it is open: the kernel holds a lookup of it.
+  shm::InodeUse* use = lane_->Use(handle.index);
+  if (use == nullptr) return;
+  uint32_t before = use->opens.load(std::memory_order_relaxed);
+  while (before != 0 &&
+         !use->opens.compare_exchange_weak(before, before - 1, std::memory_order_seq_cst)) {
+  }
+}
+
+int Volume::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data) {
+  const Stopwatch watch(*lane_, shm::kLatencyWrite);
+  if (options_.read_only) return EROFS;
+  constexpr uint64_t kGreatestSize = std::numeric_limits<int64_t>::max();
+  if (offset > kGreatestSize || data.size() > kGreatestSize - offset) return EFBIG;
+  lane_->Count(shm::kWrites);
+  lane_->Count(shm::kWriteBytes, data.size());
+  const auto time_ns = static_cast<int64_t>(ClockNs(CLOCK_REALTIME));
+  uint64_t place = 0;
+  while (!data.empty()) {
+    const auto part = data.first(std::min<size_t>(data.size(), shm::kMaxWrite));
+    place = lane_->QueueWrite(inode, offset, part, time_ns);
+    data = data.subspan(part.size());
+    offset += part.size();
+    // A write that has returned is visible on every mount of the session.
+    if (data.empty() && lane_->shared_session()) lane_->WaitApplied(place);
+  }
+  return 0;
+}
+
+int Volume::Flush(Request& request, uint64_t inode, OpenHandle handle) {
+  if (!handle.for_write()) return 0;
+  if (handle.path() != shm::kOpenPassthrough) lane_->WaitWrites(inode);
+  shm::InodeRef found;
+  if (!Find(inode, handle.index, &found) || found.record.write_error == 0) return 0;
+  return Call(request, Args(shm::Op::kFlush, inode), Wait::kToTheEnd).error;
+}
+
+int Volume::Fsync(Request& request, uint64_t inode, uint32_t flags) {
+  const Stopwatch watch(*lane_, shm::kLatencyFsync);
+  lane_->Count(shm::kFsyncs);
+  shm::RequestArgs args = Args(shm::Op::kFsync, inode);
+  args.flags = flags;
+  return Call(request, args, Wait::kInterruptible).error;
+}
+
+}  // namespace airstore::volume
