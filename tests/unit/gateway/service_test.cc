@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The services end to end: a real server on a unix socket and real channels.
+#include <zstd.h>
+
+#include <fstream>
+
+#include "tests/unit/gateway/bench.h"
+#include "tests/unit/gateway/client.h"
+#include "tools/gateway/gateway.h"
+#include "tools/gateway/server.h"
+
+namespace airstore::gateway {
+namespace {
+
+using Stub = wire::Storage::Stub;
+using AdminStub = wire::Admin::Stub;
+
+class Service : public testing::Test {
+ protected:
+  Service() {
+    GatewayOptions options;
+    options.data_dir = directory_.path() + "/data";
+    options.session_lifetime = std::chrono::seconds(60);
+    auto opened = Gateway::Open(options);
+    EXPECT_TRUE(opened) << opened.error().ToString();
+    gateway_ = std::move(*opened);
+    address_ = "unix:" + directory_.path() + "/socket";
+    ServerOptions server;
+    server.listen = address_;
+    auto started = Server::Start(*gateway_, server);
+    EXPECT_TRUE(started) << started.error().ToString();
+    server_ = std::move(*started);
+    std::ifstream(options.data_dir + "/admin-token") >> admin_secret_;
+    wire::CreateWorkspaceRequest request;
+    request.set_name("work");
+    wire::Workspace workspace;
+    EXPECT_TRUE(Admin().Call(&AdminStub::CreateWorkspace, request, &workspace).ok());
+    workspace_id_ = workspace.id();
+  }
+
+  Client Admin() { return Client(address_, admin_secret_, std::string(16, 'A')); }
+
+  wire::CreateTokenResponse MakeToken(const std::string& principal, bool read_only = false) {
+    wire::CreateTokenRequest request;
+    request.set_workspace("work");
+    request.set_principal(principal);
+    request.set_read_only(read_only);
+    wire::CreateTokenResponse response;
+    EXPECT_TRUE(Admin().Call(&AdminStub::CreateToken, request, &response).ok());
+    return response;
+  }
+  Client NewClient(char id, const std::string& principal = "alice", bool read_only = false) {
+    return Client(address_, MakeToken(principal, read_only).secret(), std::string(16, id));
+  }
+
+  TempDirectory directory_;
+  std::unique_ptr<Gateway> gateway_;
+  std::unique_ptr<Server> server_;
+  std::string address_;
+  std::string admin_secret_;
+  std::string workspace_id_;
+};
+
+grpc::StatusCode CodeOf(const grpc::Status& status) { return status.error_code(); }
+
+TEST_F(Service, ASessionOpensWritesResolvesAndResumes) {
+  Client c = NewClient('1');
+  ASSERT_TRUE(c.Open().ok());
+  EXPECT_FALSE(c.opened.resumed());
+  EXPECT_EQ(c.opened.workspace_name(), "work");
+  EXPECT_EQ(c.opened.workspace_id(), workspace_id_);
+  EXPECT_EQ(c.opened.root().mode(), 040755u);
+  EXPECT_EQ(c.opened.principal(), "alice");
+  EXPECT_GE(c.opened.inodes().count(), 65536u);
+  EXPECT_EQ(c.opened.limits().block_bytes(), kBlockBytes);
+  const uint64_t ino = c.opened.inodes().first();
+  wire::ApplyRequest request;
+  wire::ApplyResponse response;
+  c.AddFile(&request, "f", ino, "hello");
+  ASSERT_TRUE(c.Apply(request, &response).ok());
+  ASSERT_EQ(response.results_size(), 2);
+  EXPECT_EQ(response.results(1).error(), 0);
+  const wire::ResolveResult found = c.Lookup("f", 100);
+  EXPECT_EQ(found.entry().attr().inode(), ino);
+  EXPECT_EQ(found.entry().content(), "hello");
+  EXPECT_TRUE(found.entry().content_inlined());
+  EXPECT_EQ(c.Lookup("g").error(), ENOENT);
+  ASSERT_TRUE(c.Open("work").ok());
+  EXPECT_TRUE(c.opened.resumed());
+  EXPECT_EQ(c.opened.last_applied_sequence(), 2u);
+}
+
+TEST_F(Service, CallsWithoutAValidTokenOrSessionAreRefused) {
+  Client stranger(address_, "ast_wrong", std::string(16, '1'));
+  EXPECT_EQ(CodeOf(stranger.Open("work")), grpc::StatusCode::UNAUTHENTICATED);
+  Client c = NewClient('1');
+  EXPECT_EQ(CodeOf(c.Open("other")), grpc::StatusCode::PERMISSION_DENIED);
+  wire::StatFsRequest statfs;
+  wire::StatFsResponse space;
+  statfs.set_session_id(c.session_id);
+  EXPECT_EQ(CodeOf(c.Call(&Stub::StatFs, statfs, &space)), grpc::StatusCode::FAILED_PRECONDITION);
+  statfs.set_session_id("short");
+  EXPECT_EQ(CodeOf(c.Call(&Stub::StatFs, statfs, &space)), grpc::StatusCode::INVALID_ARGUMENT);
+  ASSERT_TRUE(c.Open().ok());
+  Client thief = NewClient('1', "mallory");
+  EXPECT_EQ(CodeOf(thief.Open()), grpc::StatusCode::PERMISSION_DENIED);
+  statfs.set_session_id(c.session_id);
+  EXPECT_EQ(CodeOf(thief.Call(&Stub::StatFs, statfs, &space)), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_TRUE(c.Call(&Stub::StatFs, statfs, &space).ok());
+  EXPECT_GT(space.total_bytes(), 0u);
+}
+
+TEST_F(Service, OnlyTheAdminAdministers) {
+  Client c = NewClient('1');
+  wire::ListWorkspacesRequest list;
+  wire::ListWorkspacesResponse listed;
+  EXPECT_EQ(CodeOf(c.Call(&AdminStub::ListWorkspaces, list, &listed)),
+            grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_TRUE(Admin().Call(&AdminStub::ListWorkspaces, list, &listed).ok());
+  ASSERT_EQ(listed.workspaces_size(), 1);
+  EXPECT_EQ(listed.workspaces(0).inodes(), 1u);
+  wire::CreateWorkspaceRequest create;
+  wire::Workspace workspace;
+  create.set_name("work");
+  EXPECT_EQ(CodeOf(Admin().Call(&AdminStub::CreateWorkspace, create, &workspace)),
+            grpc::StatusCode::ALREADY_EXISTS);
+  create.set_name("a/b");
+  EXPECT_EQ(CodeOf(Admin().Call(&AdminStub::CreateWorkspace, create, &workspace)),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  Client admin = Admin();
+  EXPECT_TRUE(admin.Open("work").ok());
+  EXPECT_EQ(CodeOf(admin.Open("nowhere")), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(Service, ARevokedTokenEndsSessionsAndWatches) {
+  const wire::CreateTokenResponse token = MakeToken("bob");
+  Client c(address_, token.secret(), std::string(16, '1'));
+  ASSERT_TRUE(c.Open().ok());
+  wire::WatchRequest watch;
+  watch.set_session_id(c.session_id);
+  watch.set_cursor(c.opened.watch_cursor());
+  auto context = c.Context();
+  auto stream = c.storage->Watch(context.get(), watch);
+  stream->WaitForInitialMetadata();
+  wire::RevokeTokenRequest revoke;
+  wire::RevokeTokenResponse revoked;
+  revoke.set_id(token.token().id());
+  ASSERT_TRUE(Admin().Call(&AdminStub::RevokeToken, revoke, &revoked).ok());
+  wire::WatchEvent event;
+  EXPECT_FALSE(stream->Read(&event));
+  EXPECT_EQ(CodeOf(stream->Finish()), grpc::StatusCode::UNAUTHENTICATED);
+  wire::KeepAliveRequest alive;
+  wire::KeepAliveResponse answer;
+  alive.set_session_id(c.session_id);
+  EXPECT_EQ(CodeOf(c.Call(&Stub::KeepAlive, alive, &answer)), grpc::StatusCode::UNAUTHENTICATED);
+}
+
+TEST_F(Service, AReadOnlyTokenReadsOnly) {
+  Client c = NewClient('1', "reader", true);
+  c.want_lease = true;
+  ASSERT_TRUE(c.Open().ok());
+  EXPECT_TRUE(c.opened.read_only());
+  EXPECT_FALSE(c.opened.has_lease());
+  wire::ApplyRequest request;
+  wire::ApplyResponse response;
+  c.AddFile(&request, "f", c.opened.inodes().first(), "x");
+  ASSERT_TRUE(c.Apply(request, &response).ok());
+  EXPECT_EQ(response.results(0).error(), EROFS);
+  EXPECT_EQ(response.results(1).error(), EROFS);
+}
+
+TEST_F(Service, AnotherSessionsCommitIsWatched) {
+  Client one = NewClient('1');
+  Client two = NewClient('2', "bob");
+  ASSERT_TRUE(one.Open().ok());
+  ASSERT_TRUE(two.Open().ok());
+  wire::WatchRequest watch;
+  watch.set_session_id(one.session_id);
+  watch.set_cursor(one.opened.watch_cursor());
+  auto context = one.Context();
+  auto stream = one.storage->Watch(context.get(), watch);
+  wire::ApplyRequest request;
+  wire::ApplyResponse response;
+  one.AddFile(&request, "mine", one.opened.inodes().first(), "");
+  ASSERT_TRUE(one.Apply(request, &response).ok());
+  request.Clear();
+  two.AddFile(&request, "theirs", two.opened.inodes().first(), "");
+  ASSERT_TRUE(two.Apply(request, &response).ok());
+  wire::WatchEvent event;
+  ASSERT_TRUE(stream->Read(&event));
+  ASSERT_EQ(event.changed().names_size(), 1);
+  EXPECT_EQ(event.changed().names(0).name(), "theirs");
+  context->TryCancel();
+  while (stream->Read(&event)) {
+  }
+  EXPECT_EQ(CodeOf(stream->Finish()), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(Service, ALeaseIsRecalledOverTheWatch) {
+  Client one = NewClient('1');
+  Client two = NewClient('2', "bob");
+  one.want_lease = two.want_lease = true;
+  ASSERT_TRUE(one.Open().ok());
+  ASSERT_TRUE(one.opened.has_lease());
+  wire::WatchRequest watch;
+  watch.set_session_id(one.session_id);
+  watch.set_cursor(one.opened.watch_cursor());
+  auto context = one.Context();
+  auto stream = one.storage->Watch(context.get(), watch);
+  ASSERT_TRUE(two.Open().ok());
+  EXPECT_FALSE(two.opened.has_lease());
+  wire::WatchEvent event;
+  ASSERT_TRUE(stream->Read(&event));
+  EXPECT_EQ(event.lease_recall(), one.opened.lease().id());
+  wire::ReleaseLeaseRequest release;
+  wire::ReleaseLeaseResponse released;
+  release.set_session_id(one.session_id);
+  release.set_lease_id(event.lease_recall());
+  ASSERT_TRUE(one.Call(&Stub::ReleaseLease, release, &released).ok());
+  wire::AcquireLeaseRequest acquire;
+  wire::AcquireLeaseResponse acquired;
+  acquire.set_session_id(two.session_id);
+  acquire.set_inode(1);
+  ASSERT_TRUE(two.Call(&Stub::AcquireLease, acquire, &acquired).ok());
+  EXPECT_GT(acquired.lease().id(), one.opened.lease().id());
+  context->TryCancel();
+}
+
+TEST_F(Service, FetchBringsDataHolesAndChecksums) {
+  Client c = NewClient('1');
+  ASSERT_TRUE(c.Open().ok());
+  const uint64_t ino = c.opened.inodes().first();
+  const std::string text(20'000, 'z');
+  wire::PutBlockRequest put;
+  wire::PutBlockResponse stored;
+  put.set_session_id(c.session_id);
+  put.set_block_id("BLOCKBLOCKBLOCK1");
+  put.set_data(text);
+  put.set_length(text.size());
+  put.set_xxh3(ContentHash(text) + 1);
+  EXPECT_EQ(CodeOf(c.Call(&Stub::PutBlock, put, &stored)), grpc::StatusCode::DATA_LOSS);
+  put.set_xxh3(ContentHash(text));
+  EXPECT_TRUE(c.Call(&Stub::PutBlock, put, &stored).ok());
+  std::string packed(ZSTD_compressBound(text.size()), '\0');
+  packed.resize(ZSTD_compress(packed.data(), packed.size(), text.data(), text.size(), 1));
+  put.set_data(packed);
+  put.set_compression(wire::COMPRESSION_ZSTD);
+  EXPECT_TRUE(c.Call(&Stub::PutBlock, put, &stored).ok()) << "the same block, compressed";
+
+  wire::ApplyRequest request;
+  wire::ApplyResponse response;
+  c.AddFile(&request, "f", ino, "");
+  wire::Write* write = c.Add(&request)->mutable_write();
+  write->set_inode(ino);
+  write->set_size(200'000);
+  wire::Extent* extent = write->add_extents();
+  extent->set_offset(100'000);
+  extent->set_length(text.size());
+  extent->mutable_block()->set_block_id(put.block_id());
+  ASSERT_TRUE(c.Apply(request, &response).ok());
+  ASSERT_EQ(response.results(1).error(), 0);
+
+  wire::FetchRequest fetch;
+  wire::FetchResponse fetched;
+  fetch.set_session_id(c.session_id);
+  fetch.set_inode(ino);
+  fetch.add_accept(wire::COMPRESSION_ZSTD);
+  for (const uint64_t offset : {0, 100'000, 190'000, 300'000}) {
+    wire::Range* range = fetch.add_ranges();
+    range->set_offset(offset);
+    range->set_length(20'000);
+  }
+  ASSERT_TRUE(c.Call(&Stub::Fetch, fetch, &fetched).ok());
+  EXPECT_EQ(fetched.error(), 0);
+  EXPECT_EQ(fetched.content_version(), 2u);
+  ASSERT_EQ(fetched.ranges_size(), 4);
+  EXPECT_EQ(fetched.ranges(0).length(), 20'000u);
+  EXPECT_TRUE(fetched.ranges(0).data().empty());
+  EXPECT_EQ(fetched.ranges(1).compression(), wire::COMPRESSION_ZSTD);
+  EXPECT_LT(fetched.ranges(1).data().size(), 1000u);
+  EXPECT_EQ(fetched.ranges(1).xxh3(), ContentHash(text));
+  EXPECT_EQ(fetched.ranges(2).length(), 10'000u);
+  EXPECT_EQ(fetched.ranges(3).length(), 0u);
+  fetch.clear_accept();
+  ASSERT_TRUE(c.Call(&Stub::Fetch, fetch, &fetched).ok());
+  EXPECT_EQ(fetched.ranges(1).data(), text);
+  fetch.mutable_ranges(0)->set_length(UINT64_MAX);
+  EXPECT_EQ(CodeOf(c.Call(&Stub::Fetch, fetch, &fetched)), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(Service, LocksConflictBetweenSessionsAndGoWithThem) {
+  Client one = NewClient('1');
+  Client two = NewClient('2', "bob");
+  ASSERT_TRUE(one.Open().ok());
+  ASSERT_TRUE(two.Open().ok());
+  wire::LockRequest request;
+  wire::LockResponse response;
+  request.set_inode(1);
+  request.set_flock(true);
+  request.set_type(wire::LOCK_TYPE_EXCLUSIVE);
+  request.set_owner("x");
+  request.set_pid(42);
+  request.set_session_id(one.session_id);
+  ASSERT_TRUE(one.Call(&Stub::Lock, request, &response).ok());
+  EXPECT_EQ(response.error(), 0);
+  request.set_session_id(two.session_id);
+  ASSERT_TRUE(two.Call(&Stub::Lock, request, &response).ok());
+  EXPECT_EQ(response.error(), EAGAIN);
+  EXPECT_EQ(response.conflict().pid(), 42u);
+  wire::CloseSessionRequest close;
+  wire::CloseSessionResponse closed;
+  close.set_session_id(one.session_id);
+  ASSERT_TRUE(one.Call(&Stub::CloseSession, close, &closed).ok());
+  EXPECT_EQ(CodeOf(one.Call(&Stub::CloseSession, close, &closed)),
+            grpc::StatusCode::FAILED_PRECONDITION);
+  response.Clear();
+  ASSERT_TRUE(two.Call(&Stub::Lock, request, &response).ok());
+  EXPECT_EQ(response.error(), 0);
+}
+
+TEST_F(Service, DeletingAWorkspaceEndsItsSessionsAndTokens) {
+  Client c = NewClient('1');
+  ASSERT_TRUE(c.Open().ok());
+  wire::DeleteWorkspaceRequest request;
+  wire::DeleteWorkspaceResponse response;
+  request.set_name(workspace_id_);
+  ASSERT_TRUE(Admin().Call(&AdminStub::DeleteWorkspace, request, &response).ok());
+  EXPECT_EQ(CodeOf(c.Open()), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(CodeOf(Admin().Call(&AdminStub::DeleteWorkspace, request, &response)),
+            grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(Service, HostileRequestsAreRefusedWithoutHarm) {
+  Client c = NewClient('1');
+  ASSERT_TRUE(c.Open().ok());
+  wire::ApplyRequest request;
+  wire::ApplyResponse response;
+  c.Add(&request);  // no operation
+  wire::Write* write = c.Add(&request)->mutable_write();
+  write->set_inode(1);
+  write->add_extents()->set_length(UINT64_MAX);
+  wire::Extent* extent = c.Add(&request)->mutable_write()->add_extents();
+  extent->set_length(5);
+  extent->mutable_block()->set_block_id("short");
+  c.Add(&request)->mutable_rename()->set_old_name("../x");
+  c.Add(&request)->mutable_setxattr();
+  ASSERT_TRUE(c.Apply(request, &response).ok());
+  ASSERT_EQ(response.results_size(), 5);
+  for (const auto& result : response.results()) EXPECT_EQ(result.error(), EINVAL);
+  wire::ResolveRequest resolve;
+  wire::ResolveResponse resolved;
+  resolve.set_session_id(c.session_id);
+  resolve.add_items();
+  resolve.add_items()->mutable_lookup()->set_name("a/b");
+  resolve.add_items()->mutable_getattr()->set_inode(UINT64_MAX);
+  ASSERT_TRUE(c.Call(&Stub::Resolve, resolve, &resolved).ok());
+  EXPECT_EQ(resolved.results(0).error(), EINVAL);
+  EXPECT_EQ(resolved.results(1).error(), EINVAL);
+  EXPECT_EQ(resolved.results(2).error(), ENOENT);
+}
+
+TEST_F(Service, ASecondGatewayOnTheSameDataIsRefused) {
+  GatewayOptions options;
+  options.data_dir = directory_.path() + "/data";
+  const auto second = Gateway::Open(options);
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, EBUSY);
+}
+
+TEST(ServerOptions, PlainTextStaysLocal) {
+  for (const char* local : {"127.0.0.1:1", "localhost:1", "[::1]:1", "unix:/x"}) {
+    EXPECT_TRUE(IsLocalAddress(local)) << local;
+  }
+  for (const char* remote : {"0.0.0.0:1", "[::]:1", "10.0.0.1:1", "example.org:1"}) {
+    EXPECT_FALSE(IsLocalAddress(remote)) << remote;
+  }
+}
+
+}  // namespace
+}  // namespace airstore::gateway
