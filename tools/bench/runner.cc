@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/bench/runner.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "shm/base/fd.h"
+
+namespace airstore::bench {
+namespace {
+
+Error In(const Workload& workload, const Target& target, Error error) {
+  error.message = std::string(workload.name()) + " on " + target.name + ": " + error.message;
+  return error;
+}
+
+// Pages that wait for the disk would be written during someone else's turn.
+void Settle(const Target& target) {
+  const UniqueFd fd(open(target.dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd) syncfs(fd.get());
+}
+
+Result<WorkloadResult> RunOne(const RunnerOptions& options, const std::vector<Target>& targets,
+                              Workload* workload) {
+  WorkloadResult result{workload->name(), workload->unit(), workload->unavailable(), {}};
+  if (!result.skipped.empty()) return result;
+  const Error stopped{EINTR, "stopped"};
+  for (const Target& target : targets) {
+    if (options.stopped()) return stopped;
+    options.progress(result.name + ": prepare " + target.name);
+    auto prepared = workload->Prepare(target);
+    if (!prepared) return In(*workload, target, prepared.error());
+    Settle(target);
+  }
+  for (unsigned round = 0; round < options.rounds; ++round) {
+    for (const size_t turn : TurnsOfRound(targets.size(), round)) {
+      const Target& target = targets[turn];
+      if (options.stopped()) return stopped;
+      options.progress(result.name + ": round " + std::to_string(round + 1) + " " + target.name);
+      auto value = workload->Run(target, round);
+      if (!value) return In(*workload, target, value.error());
+      result.values[target.name].push_back(*value);
+      Settle(target);
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+std::vector<size_t> TurnsOfRound(size_t targets, unsigned round) {
+  std::vector<size_t> turns(targets);
+  for (size_t i = 0; i < targets; ++i) turns[i] = (i + round) % targets;
+  return turns;
+}
+
+Result<std::vector<WorkloadResult>> RunWorkloads(
+    const RunnerOptions& options, const std::vector<Target>& targets,
+    const std::vector<std::unique_ptr<Workload>>& workloads) {
+  std::vector<WorkloadResult> results;
+  for (const auto& workload : workloads) {
+    auto result = RunOne(options, targets, workload.get());
+    if (!result) return result.error();
+    results.push_back(std::move(*result));
+  }
+  return results;
+}
+
+}  // namespace airstore::bench

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A workload does one piece of work on a target's directory and says how fast it was. More is
+// better in every unit, so that ratios read the same way everywhere. Data is checked: a wrong byte
+// is an error, not a result. Threads: one; the benchmark measures a single client.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "shm/base/result.h"
+
+namespace airstore::bench {
+
+struct Target {
+  std::string name;
+  std::string dir;       // ours alone, on the file system to be measured
+  bool is_fuse = false;  // has kernel caches that can be dropped without touching its server
+};
+
+class Workload {
+ public:
+  virtual ~Workload() = default;
+  virtual const char* name() const = 0;
+  virtual const char* unit() const = 0;
+  // Why it cannot run here; empty when it can.
+  virtual std::string unavailable() const { return {}; }
+  // Untimed, once per target before the first round.
+  virtual Result<void> Prepare(const Target& target) = 0;
+  virtual Result<double> Run(const Target& target, unsigned round) = 0;
+};
+
+struct WorkloadOptions {
+  uint64_t file_mib = 256;
+  std::string repository;  // of the git and tar workloads
+  std::string scratch;     // a directory off all targets
+};
+
+// Every workload, in the order to run them.
+std::vector<std::unique_ptr<Workload>> MakeWorkloads(const WorkloadOptions& options);
+
+// Parts of it, by subject.
+void AddFileWorkloads(const WorkloadOptions& options, std::vector<std::unique_ptr<Workload>>* out);
+void AddTreeWorkloads(std::vector<std::unique_ptr<Workload>>* out);
+void AddRepositoryWorkloads(const WorkloadOptions& options,
+                            std::vector<std::unique_ptr<Workload>>* out);
+
+class Stopwatch {
+ public:
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace airstore::bench

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Workloads on names and small files.
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstring>
+#include <set>
+
+#include "shm/base/fd.h"
+#include "tools/bench/block_pattern.h"
+#include "tools/bench/workload.h"
+
+namespace airstore::bench {
+namespace {
+
+constexpr double kLoopSeconds = 1.0;
+constexpr unsigned kNames = 10'000;
+
+Error WrongData(const std::string& path) { return Error{EIO, "wrong data in " + path}; }
+
+std::string Numbered(const std::string& prefix, uint64_t number) {
+  char text[24];
+  snprintf(text, sizeof(text), "%05llu", static_cast<unsigned long long>(number));
+  return prefix + text;
+}
+
+Result<void> MakeDirectory(const std::string& path) {
+  if (mkdir(path.c_str(), 0755) != 0) return SysError("mkdir " + path);
+  return {};
+}
+
+Result<void> WriteNewFile(const std::string& path, const char* data, size_t size) {
+  const UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  if (!fd) return SysError("create " + path);
+  if (size > 0 && write(fd.get(), data, size) != static_cast<ssize_t>(size)) {
+    return SysError("write " + path);
+  }
+  return {};
+}
+
+// Source-tree-like: many small files in many directories, found cold by the kernel but not by
+// whoever serves them.
+class SmallFiles final : public Workload {
+ public:
+  SmallFiles() : noise_(pattern_.NewBuffer()), buffer_(kMostBytes + 1) {}
+  const char* name() const override { return "small_files"; }
+  const char* unit() const override { return "file/s"; }
+  std::string unavailable() const override {
+    if (geteuid() == 0) return {};
+    return "dropping dentries and inodes needs root";
+  }
+
+  Result<void> Prepare(const Target& target) override {
+    AIRSTORE_TRY(MakeDirectory(target.dir + "/small"));
+    for (unsigned d = 0; d < kDirectories; ++d) AIRSTORE_TRY(MakeDirectory(Directory(target, d)));
+    for (unsigned i = 0; i < kFiles; ++i) {
+      FillContent(i);
+      AIRSTORE_TRY(WriteNewFile(Path(target, i), buffer_.data(), SizeOf(i)));
+    }
+    for (unsigned i = 0; i < kFiles; ++i) AIRSTORE_TRY(ReadOne(Path(target, i), i, true));
+    return {};
+  }
+
+  Result<double> Run(const Target& target, unsigned /*round*/) override {
+    std::vector<std::string> paths;
+    for (unsigned i = 0; i < kFiles; ++i) paths.push_back(Path(target, i));
+    if (auto dropped = DropDentriesAndInodes(); !dropped) return dropped.error();
+    const Stopwatch watch;
+    for (unsigned i = 0; i < kFiles; ++i) {
+      if (auto done = ReadOne(paths[i], i, false); !done) return done.error();
+    }
+    return kFiles / watch.seconds();
+  }
+
+ private:
+  static constexpr unsigned kFiles = 20'000;
+  static constexpr unsigned kDirectories = 200;
+  static constexpr size_t kLeastBytes = 1 << 10;
+  static constexpr size_t kMostBytes = 16 << 10;
+
+  static std::string Directory(const Target& target, unsigned number) {
+    return Numbered(target.dir + "/small/d", number);
+  }
+  static std::string Path(const Target& target, unsigned number) {
+    return Numbered(Directory(target, number % kDirectories) + "/f", number);
+  }
+  static size_t SizeOf(unsigned number) {
+    return kLeastBytes + Mix(number) % (kMostBytes - kLeastBytes + 1);
+  }
+
+  void FillContent(unsigned number) {
+    const size_t size = SizeOf(number);
+    memcpy(buffer_.data(), noise_.data(), size);
+    BlockPattern::Stamp(buffer_.data(), number, 0);
+    BlockPattern::Stamp(buffer_.data() + size - sizeof(uint64_t), number, 1);
+  }
+
+  Result<void> ReadOne(const std::string& path, unsigned number, bool every_byte) {
+    const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd) return SysError("open " + path);
+    const size_t size = SizeOf(number);
+    const ssize_t got = read(fd.get(), buffer_.data(), buffer_.size());
+    if (got < 0) return SysError("read " + path);
+    if (static_cast<size_t>(got) != size || !BlockPattern::HasStamp(buffer_.data(), number, 0) ||
+        !BlockPattern::HasStamp(buffer_.data() + size - sizeof(uint64_t), number, 1)) {
+      return WrongData(path);
+    }
+    constexpr size_t kStamp = sizeof(uint64_t);
+    if (every_byte &&
+        memcmp(buffer_.data() + kStamp, noise_.data() + kStamp, size - 2 * kStamp) != 0) {
+      return WrongData(path);
+    }
+    return {};
+  }
+
+  // A FUSE inode goes with its dentry and takes its pages along, so this makes every FUSE mount
+  // equally cold, while the memory its server holds stays. Repeated because the first pass only
+  // clears the "recently used" marks.
+  static Result<void> DropDentriesAndInodes() {
+    for (int pass = 0; pass < 3; ++pass) {
+      const UniqueFd fd(open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC));
+      if (!fd || write(fd.get(), "2\n", 2) != 2) return SysError("drop_caches");
+    }
+    return {};
+  }
+
+  const BlockPattern pattern_;
+  const std::vector<char> noise_;
+  std::vector<char> buffer_;
+};
+
+class CreateCycle final : public Workload {
+ public:
+  const char* name() const override { return "create_cycle"; }
+  const char* unit() const override { return "op/s"; }
+  Result<void> Prepare(const Target& target) override {
+    return MakeDirectory(target.dir + "/create");
+  }
+
+  Result<double> Run(const Target& target, unsigned round) override {
+    const std::string directory = target.dir + "/create";
+    const std::string prefix = Numbered(directory + "/r", round) + "-";
+    const Stopwatch watch;
+    uint64_t count = 0;
+    while (watch.seconds() < kLoopSeconds) {
+      const std::string path = Numbered(prefix, count++);
+      if (auto done = WriteNewFile(path, data_.data(), kBlockBytes); !done) return done.error();
+      if (unlink(path.c_str()) != 0) return SysError("unlink " + path);
+    }
+    const double rate = static_cast<double>(count) / watch.seconds();
+    if (auto good = CheckOne(prefix + "check"); !good) return good.error();
+    return rate;
+  }
+
+ private:
+  Result<void> CheckOne(const std::string& path) const {
+    AIRSTORE_TRY(WriteNewFile(path, data_.data(), kBlockBytes));
+    std::vector<char> got(kBlockBytes + 1);
+    {
+      const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+      if (!fd) return SysError("open " + path);
+      if (read(fd.get(), got.data(), got.size()) != ssize_t{kBlockBytes} ||
+          memcmp(got.data(), data_.data(), kBlockBytes) != 0) {
+        return WrongData(path);
+      }
+    }
+    if (unlink(path.c_str()) != 0) return SysError("unlink " + path);
+    if (access(path.c_str(), F_OK) == 0) return Error{EEXIST, path + " is still there"};
+    return {};
+  }
+
+  const std::vector<char> data_ = BlockPattern().NewBuffer();
+};
+
+// One directory of many empty files, shared by the workloads about names.
+class NameDirectory {
+ public:
+  Result<void> Prepare(const Target& target) {
+    if (!prepared_.insert(target.name).second) return {};
+    AIRSTORE_TRY(MakeDirectory(PathOf(target)));
+    for (const std::string& path : Paths(target)) AIRSTORE_TRY(WriteNewFile(path, nullptr, 0));
+    return {};
+  }
+  static std::string PathOf(const Target& target) { return target.dir + "/names"; }
+  static std::vector<std::string> Paths(const Target& target) {
+    std::vector<std::string> paths;
+    for (unsigned i = 0; i < kNames; ++i) {
+      paths.push_back(Numbered(PathOf(target) + "/some-source-file-", i));
+    }
+    return paths;
+  }
+
+ private:
+  std::set<std::string> prepared_;
+};
+
+class NameWorkload : public Workload {
+ public:
+  // Sharers: the workloads of one run.
+  explicit NameWorkload(std::shared_ptr<NameDirectory> names) : names_(std::move(names)) {}
+  Result<void> Prepare(const Target& target) override { return names_->Prepare(target); }
+
+  // Calls of one pass, repeated for about a second after one that warms the caches.
+  Result<double> Run(const Target& target, unsigned /*round*/) override {
+    if (auto warm = Pass(target); !warm) return warm.error();
+    const Stopwatch watch;
+    double calls = 0;
+    while (watch.seconds() < kLoopSeconds) {
+      auto done = Pass(target);
+      if (!done) return done.error();
+      calls += *done;
+    }
+    return calls / watch.seconds();
+  }
+
+ protected:
+  virtual Result<double> Pass(const Target& target) = 0;
+
+ private:
+  const std::shared_ptr<NameDirectory> names_;
+};
+
+class StatCached final : public NameWorkload {
+ public:
+  using NameWorkload::NameWorkload;
+  const char* name() const override { return "stat_cached"; }
+  const char* unit() const override { return "op/s"; }
+
+ private:
+  Result<double> Pass(const Target& target) override {
+    if (paths_of_ != target.name) {
+      paths_ = NameDirectory::Paths(target);
+      paths_of_ = target.name;
+    }
+    for (const std::string& path : paths_) {
+      struct stat attributes;
+      if (stat(path.c_str(), &attributes) != 0) return SysError("stat " + path);
+      if (!S_ISREG(attributes.st_mode) || attributes.st_size != 0) return WrongData(path);
+    }
+    return static_cast<double>(paths_.size());
+  }
+
+  std::string paths_of_;
+  std::vector<std::string> paths_;
+};
+
+class ReadDirectory final : public NameWorkload {
+ public:
+  using NameWorkload::NameWorkload;
+  const char* name() const override { return "readdir_10k"; }
+  const char* unit() const override { return "list/s"; }
+
+ private:
+  Result<double> Pass(const Target& target) override {
+    const std::string path = NameDirectory::PathOf(target);
+    const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(path.c_str()), closedir);
+    if (!directory) return SysError("opendir " + path);
+    unsigned count = 0;
+    errno = 0;
+    while (readdir(directory.get()) != nullptr) ++count;
+    if (errno != 0) return SysError("readdir " + path);
+    if (count != kNames + 2) {
+      return Error{EIO, path + " lists " + std::to_string(count) + " entries"};
+    }
+    return 1.0;
+  }
+};
+
+}  // namespace
+
+void AddTreeWorkloads(std::vector<std::unique_ptr<Workload>>* out) {
+  const auto names = std::make_shared<NameDirectory>();
+  out->push_back(std::make_unique<SmallFiles>());
+  out->push_back(std::make_unique<CreateCycle>());
+  out->push_back(std::make_unique<StatCached>(names));
+  out->push_back(std::make_unique<ReadDirectory>(names));
+}
+
+}  // namespace airstore::bench
