@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// BrokerClient: one conversation with the broker over its control socket.
+// Threads: one.
+#pragma once
+
+#include <airstore/control/v1/control.pb.h>
+
+#include <string>
+
+#include "shm/base/fd.h"
+#include "tools/airctl/failure.h"
+#include "tools/airctl/progress.h"
+
+namespace airstore::airctl {
+
+class BrokerClient {
+ public:
+  // FAILURE_KIND_UNREACHABLE when no broker listens there.
+  static Outcome<BrokerClient> Connect(const std::string& path);
+
+  // The final response; a failure that the broker answered becomes one here.
+  Outcome<control::v1::Response> Call(const control::v1::Request& request, Progress& progress);
+
+ private:
+  BrokerClient(UniqueFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+
+  bool ReadExactly(char* to, size_t bytes, Progress& progress);
+  Failure Lost() const;
+
+  UniqueFd fd_;
+  std::string path_;
+};
+
+}  // namespace airstore::airctl

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/airctl/command_line.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <sstream>
+#include <vector>
+
+#include "tools/airctl/failure.h"
+
+namespace airstore::airctl {
+namespace {
+
+constexpr char kSystemSocket[] = "/run/airstore/control.sock";
+
+constexpr char kFooter[] =
+    "Exit status: 0 done; 1 something failed that should not; 2 wrong use; 3 no such mount,\n"
+    "workspace or token; 4 the mount point is in use; 5 not permitted, or the gateway refused the\n"
+    "token; 6 broker or gateway not reached; 7 this host lacks something; 8 changes have not\n"
+    "reached the gateway; 9 the name is taken.\n"
+    "\n"
+    "Tokens come from --token-file or the variable AIRSTORE_TOKEN, never from the command line.";
+
+void AddGateway(CLI::App* command, Invocation& out) {
+  command
+      ->add_option("--gateway", out.gateway,
+                   "Gateway: host:port or unix:/path (default: AIRSTORE_GATEWAY, then the\n"
+                   "broker's)")
+      ->option_text("ADDRESS");
+  command
+      ->add_option("--token-file", out.token_file,
+                   "File of mode 600 with the token, - for stdin (default: AIRSTORE_TOKEN)")
+      ->option_text("FILE");
+}
+
+CLI::App* Add(CLI::App* parent, const char* name, const char* help, Invocation& out,
+              Command command) {
+  CLI::App* added = parent->add_subcommand(name, help);
+  added->fallthrough();
+  if (command != Command::kNone) {
+    added->callback([&out, command] { out.command = command; });
+  } else {
+    added->require_subcommand(1);
+  }
+  return added;
+}
+
+void AddMount(CLI::App* app, Invocation& out) {
+  CLI::App* mount = Add(app, "mount", "Mount a workspace on a directory", out, Command::kMount);
+  mount
+      ->add_option_function<std::vector<std::string>>(
+          "where",
+          [&out](const std::vector<std::string>& words) {
+            out.mountpoint = words.back();
+            if (words.size() == 2) out.workspace = words.front();
+          },
+          "Workspace (default: the one the token is for), and the directory")
+      ->option_text("[WORKSPACE] MOUNTPOINT")
+      ->expected(1, 2)
+      ->required();
+  AddGateway(mount, out);
+  const auto id = [](std::optional<uint32_t>& to) {
+    return [&to](const uint32_t& value) { to = value; };
+  };
+  mount->add_option_function<uint32_t>("--uid", id(out.uid), "Show every file as this user's")
+      ->option_text("N");
+  mount->add_option_function<uint32_t>("--gid", id(out.gid), "Show every file as this group's")
+      ->option_text("N");
+  mount->add_flag("--read-only", out.read_only, "Refuse changes");
+  mount->add_option("--backend", out.backend, "fuse or nfs (default: fuse)")
+      ->option_text("KIND")
+      ->check(CLI::IsMember({"fuse", "nfs"}));
+  mount
+      ->add_option("--passthrough", out.passthrough,
+                   "auto: the kernel reads and writes cached files itself where it can; off")
+      ->option_text("WHEN")
+      ->check(CLI::IsMember({"auto", "off"}));
+  mount->add_flag("--allow-non-empty", out.allow_non_empty,
+                  "Mount over a directory that has files in it");
+  mount->add_flag("-v,--verbose", out.verbose, "Say what is being done");
+}
+
+void AddWorkspace(CLI::App* app, Invocation& out) {
+  CLI::App* group =
+      Add(app, "workspace", "Workspaces of a gateway (admin token)", out, Command::kNone);
+  CLI::App* create = Add(group, "create", "Create a workspace", out, Command::kWorkspaceCreate);
+  CLI::App* list = Add(group, "list", "List workspaces", out, Command::kWorkspaceList);
+  CLI::App* remove = Add(group, "delete", "Delete a workspace and all that is in it", out,
+                         Command::kWorkspaceDelete);
+  for (CLI::App* command : {create, remove}) {
+    command->add_option("name", out.name, "Name")->option_text("NAME")->required();
+  }
+  for (CLI::App* command : {create, list, remove}) AddGateway(command, out);
+}
+
+void AddToken(CLI::App* app, Invocation& out) {
+  CLI::App* group = Add(app, "token", "Tokens of a gateway (admin token)", out, Command::kNone);
+  CLI::App* create =
+      Add(group, "create", "Create a token and print its secret, once", out, Command::kTokenCreate);
+  create->add_option("workspace", out.workspace, "What it is for")
+      ->option_text("WORKSPACE")
+      ->required();
+  create->add_option("--principal", out.principal, "Whom it stands for")->option_text("NAME");
+  create->add_flag("--read-only", out.read_only, "It may not change anything");
+  CLI::App* list = Add(group, "list", "List tokens", out, Command::kTokenList);
+  list->add_option("workspace", out.workspace, "Only those of one")->option_text("[WORKSPACE]");
+  CLI::App* revoke = Add(group, "revoke", "Revoke a token", out, Command::kTokenRevoke);
+  revoke->add_option("id", out.name, "Its id, see 'token list'")->option_text("ID")->required();
+  for (CLI::App* command : {create, list, revoke}) AddGateway(command, out);
+}
+
+}  // namespace
+
+std::string DefaultSocket(const GetEnv& getenv) {
+  if (geteuid() == 0) return kSystemSocket;
+  const char* runtime = getenv("XDG_RUNTIME_DIR");
+  if (runtime != nullptr && *runtime != '\0') {
+    std::string own = std::string(runtime) + "/airstore/control.sock";
+    if (access(own.c_str(), F_OK) == 0) return own;
+  }
+  return kSystemSocket;
+}
+
+std::shared_ptr<CLI::App> MakeParser(Invocation& out) {
+  auto app =
+      std::make_shared<CLI::App>("airctl: mounts workspaces and shows what they do.", "airctl");
+  app->require_subcommand(1);
+  app->set_version_flag("--version", "airctl " AIRSTORE_VERSION);
+  app->add_option("--socket", out.socket, "The broker's socket (default: AIRSTORE_SOCKET)")
+      ->option_text("PATH");
+  app->add_flag("--json", out.json, "Print JSON, errors too");
+
+  AddMount(app.get(), out);
+  CLI::App* unmount = Add(app.get(), "unmount", "Unmount, once every change is at the gateway", out,
+                          Command::kUnmount);
+  unmount->add_option("mountpoint", out.mountpoint, "Directory")
+      ->option_text("MOUNTPOINT")
+      ->required();
+  unmount->add_flag("--force", out.force,
+                    "Detach although in use, unsent or stale; the broker keeps what is unsent");
+  unmount->add_flag("-v,--verbose", out.verbose, "Say what is being done");
+  CLI::App* status =
+      Add(app.get(), "status", "Show the broker, its mounts and sessions", out, Command::kStatus);
+  status->add_option("mountpoint", out.mountpoint, "Details of one mount")
+      ->option_text("[MOUNTPOINT]");
+  AddWorkspace(app.get(), out);
+  AddToken(app.get(), out);
+  Add(app.get(), "version", "Show the versions of airctl and of the broker", out,
+      Command::kVersion);
+  CLI::App* completion =
+      Add(app.get(), "completion", "Print a shell's completion script", out, Command::kCompletion);
+  completion->add_option("shell", out.name, "bash, zsh or fish")
+      ->option_text("SHELL")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  app->footer(kFooter);
+  return app;
+}
+
+Parsed ParseCommandLine(int argc, const char* const* argv, const GetEnv& getenv) {
+  Parsed parsed;
+  Invocation invocation;
+  const auto app = MakeParser(invocation);
+  try {
+    app->parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) {
+      std::ostringstream out;
+      app->exit(error, out, out);
+      parsed.text = out.str();
+      return parsed;
+    }
+    const Failure failure{control::v1::FAILURE_KIND_USAGE, error.what(), "see 'airctl --help'"};
+    // The flag may stand behind what could not be understood.
+    bool json = false;
+    for (int i = 1; i < argc; ++i) json |= std::string(argv[i]) == "--json";
+    std::ostringstream out;
+    PrintFailure(out, failure, json);
+    parsed.exit_code = ExitCode(failure.kind);
+    parsed.text = out.str();
+    return parsed;
+  }
+  const auto from_environment = [&getenv](const char* name) {
+    const char* value = getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  if (invocation.socket.empty()) invocation.socket = from_environment("AIRSTORE_SOCKET");
+  if (invocation.socket.empty()) invocation.socket = DefaultSocket(getenv);
+  if (invocation.gateway.empty()) invocation.gateway = from_environment("AIRSTORE_GATEWAY");
+  parsed.invocation = std::move(invocation);
+  return parsed;
+}
+
+}  // namespace airstore::airctl

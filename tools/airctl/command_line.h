@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The command line of airctl: what was asked for, and nothing done yet.
+// Threads: plain values.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace airstore::airctl {
+
+enum class Command {
+  kNone,
+  kMount,
+  kUnmount,
+  kStatus,
+  kWorkspaceCreate,
+  kWorkspaceList,
+  kWorkspaceDelete,
+  kTokenCreate,
+  kTokenList,
+  kTokenRevoke,
+  kVersion,
+  kCompletion,
+};
+
+struct Invocation {
+  Command command = Command::kNone;
+  std::string socket;
+  bool json = false;
+
+  std::string gateway;
+  std::string token_file;
+  std::string workspace;
+  std::string mountpoint;  // as typed
+  std::string name;        // of a workspace, a token's id, a shell
+  std::string principal;
+  std::optional<uint32_t> uid;
+  std::optional<uint32_t> gid;
+  bool read_only = false;
+  bool allow_non_empty = false;
+  bool force = false;
+  bool verbose = false;
+  std::string backend;
+  std::string passthrough = "auto";
+};
+
+using GetEnv = std::function<const char*(const char*)>;
+
+// The parser with every command and flag; it fills `invocation`. Also what completions and the test
+// of the manual page are made from.
+std::shared_ptr<CLI::App> MakeParser(Invocation& invocation);
+
+struct Parsed {
+  std::optional<Invocation> invocation;
+  // Without one: print this and leave with exit_code.
+  int exit_code = 0;
+  std::string text;
+};
+Parsed ParseCommandLine(int argc, const char* const* argv, const GetEnv& getenv);
+
+// Where the broker listens when nobody says: root's, or the user's own when there is one.
+std::string DefaultSocket(const GetEnv& getenv);
+
+}  // namespace airstore::airctl

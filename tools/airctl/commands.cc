@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/airctl/commands.h"
+
+#include "tools/airctl/client.h"
+#include "tools/airctl/completion.h"
+#include "tools/airctl/failure.h"
+#include "tools/airctl/force_unmount.h"
+#include "tools/airctl/format.h"
+#include "tools/airctl/json_output.h"
+#include "tools/airctl/mount_checks.h"
+#include "tools/airctl/status_text.h"
+#include "tools/airctl/token_source.h"
+
+namespace airstore::airctl {
+namespace {
+
+namespace wire = control::v1;
+
+// Nothing: all went well.
+using Trouble = std::optional<Failure>;
+
+Outcome<wire::Response> Ask(const Invocation& asked, const wire::Request& request,
+                            const std::string& doing) {
+  Progress progress(doing, asked.verbose);
+  auto client = BrokerClient::Connect(asked.socket);
+  if (!client.value) return client.failure;
+  return client.value->Call(request, progress);
+}
+
+Trouble FillGateway(const Invocation& asked, const Surroundings& around, wire::GatewayRef* to) {
+  auto token = ReadToken(asked.token_file, around.getenv("AIRSTORE_TOKEN"));
+  if (!token.value) return token.failure;
+  to->set_address(asked.gateway);
+  to->set_token(std::move(*token.value));
+  return {};
+}
+
+Trouble Mount(const Invocation& asked, const Surroundings& around) {
+  const auto mountpoint = CheckMountPoint(asked.mountpoint, {asked.allow_non_empty});
+  if (!mountpoint.value) return mountpoint.failure;
+  wire::Request request;
+  wire::MountRequest* mount = request.mutable_mount();
+  if (auto trouble = FillGateway(asked, around, mount->mutable_gateway())) return trouble;
+  mount->set_workspace(asked.workspace);
+  mount->set_mountpoint(*mountpoint.value);
+  if (asked.uid) mount->set_uid(*asked.uid);
+  if (asked.gid) mount->set_gid(*asked.gid);
+  mount->set_read_only(asked.read_only);
+  if (asked.backend == "fuse") mount->set_backend(wire::BACKEND_FUSE);
+  if (asked.backend == "nfs") mount->set_backend(wire::BACKEND_NFS);
+  if (asked.passthrough == "off") mount->set_passthrough(wire::PASSTHROUGH_OFF);
+  mount->set_verbose(asked.verbose);
+  const auto answer = Ask(asked, request, "mounting " + Printable(*mountpoint.value));
+  if (!answer.value) return answer.failure;
+  if (asked.json) {
+    around.out << ToJson(answer.value->mount()) << "\n";
+  } else {
+    PrintMounted(around.out, answer.value->mount().mount(), asked.verbose);
+  }
+  return {};
+}
+
+Trouble Unmount(const Invocation& asked, const Surroundings& around) {
+  const std::string mountpoint = AbsoluteMountPoint(asked.mountpoint);
+  wire::Request request;
+  request.mutable_unmount()->set_mountpoint(mountpoint);
+  request.mutable_unmount()->set_force(asked.force);
+  const auto answer = Ask(asked, request, "unmounting " + Printable(mountpoint));
+  if (!answer.value) {
+    // No broker, or one that does not know it: a mount that was left behind.
+    const bool unknown = answer.failure.kind == wire::FAILURE_KIND_UNREACHABLE ||
+                         answer.failure.kind == wire::FAILURE_KIND_NOT_FOUND;
+    if (!unknown || !IsAirstoreMount(mountpoint)) return answer.failure;
+    if (!asked.force) {
+      Failure failure = answer.failure;
+      if (IsStaleMount(mountpoint)) {
+        failure.message = mountpoint + " is a stale mount that nobody serves";
+        failure.advice = "airctl unmount --force " + mountpoint;
+      }
+      return failure;
+    }
+    const auto detached = DetachHere(mountpoint);
+    if (!detached.value) return detached.failure;
+  }
+  if (asked.json) {
+    around.out << "{}\n";
+  } else {
+    around.out << "unmounted " << Printable(mountpoint) << "\n";
+  }
+  return {};
+}
+
+Trouble Status(const Invocation& asked, const Surroundings& around) {
+  wire::Request request;
+  const bool one = !asked.mountpoint.empty();
+  request.mutable_status()->set_mountpoint(one ? AbsoluteMountPoint(asked.mountpoint) : "");
+  const auto answer = Ask(asked, request, "asking the broker");
+  if (!answer.value) return answer.failure;
+  if (asked.json) {
+    around.out << ToJson(answer.value->status()) << "\n";
+  } else {
+    PrintStatus(around.out, answer.value->status(), one, around.colours);
+  }
+  return {};
+}
+
+Trouble Version(const Invocation& asked, const Surroundings& around) {
+  wire::Request request;
+  request.mutable_version();
+  const auto answer = Ask(asked, request, "asking the broker");
+  if (asked.json) {
+    around.out << "{\"airctl\":{\"version\":\"" AIRSTORE_VERSION "\"},\"broker\":"
+               << (answer.value ? ToJson(answer.value->version()) : "null") << "}\n";
+    return {};
+  }
+  around.out << "airctl    " AIRSTORE_VERSION "\nairstored ";
+  if (answer.value) {
+    around.out << Printable(answer.value->version().version()) << " (shared memory layout "
+               << answer.value->version().shm_abi() << ")\n";
+  } else {
+    around.out << "not running\n";
+  }
+  return {};
+}
+
+Outcome<wire::Response> Administer(const Invocation& asked, const Surroundings& around) {
+  wire::Request request;
+  wire::GatewayRef* gateway = nullptr;
+  switch (asked.command) {
+    case Command::kWorkspaceCreate:
+      request.mutable_workspace_create()->set_name(asked.name);
+      gateway = request.mutable_workspace_create()->mutable_gateway();
+      break;
+    case Command::kWorkspaceList:
+      gateway = request.mutable_workspace_list()->mutable_gateway();
+      break;
+    case Command::kWorkspaceDelete:
+      request.mutable_workspace_delete()->set_name(asked.name);
+      gateway = request.mutable_workspace_delete()->mutable_gateway();
+      break;
+    case Command::kTokenCreate:
+      request.mutable_token_create()->set_workspace(asked.workspace);
+      request.mutable_token_create()->set_principal(asked.principal);
+      request.mutable_token_create()->set_read_only(asked.read_only);
+      gateway = request.mutable_token_create()->mutable_gateway();
+      break;
+    case Command::kTokenList:
+      request.mutable_token_list()->set_workspace(asked.workspace);
+      gateway = request.mutable_token_list()->mutable_gateway();
+      break;
+    default:
+      request.mutable_token_revoke()->set_id(asked.name);
+      gateway = request.mutable_token_revoke()->mutable_gateway();
+      break;
+  }
+  if (const auto trouble = FillGateway(asked, around, gateway)) return *trouble;
+  return Ask(asked, request, "asking the gateway");
+}
+
+void PrintAdministered(const Invocation& asked, const wire::Response& answer,
+                       const Surroundings& around) {
+  if (asked.json) {
+    if (answer.has_workspaces()) {
+      around.out << ToJson(answer.workspaces()) << "\n";
+    } else if (answer.has_tokens()) {
+      around.out << ToJson(answer.tokens()) << "\n";
+    } else if (answer.has_token_created()) {
+      around.out << ToJson(answer.token_created()) << "\n";
+    } else {
+      around.out << "{}\n";
+    }
+    return;
+  }
+  switch (asked.command) {
+    case Command::kWorkspaceCreate:
+      around.out << "created workspace " << Printable(asked.name) << "\n";
+      break;
+    case Command::kWorkspaceDelete:
+      around.out << "deleted workspace " << Printable(asked.name) << "\n";
+      break;
+    case Command::kWorkspaceList:
+      PrintWorkspaces(around.out, answer.workspaces(), around.colours);
+      break;
+    case Command::kTokenCreate: {
+      // Only the secret goes to stdout, so that it can go straight into a file.
+      const wire::TokenEntry& token = answer.token_created().token();
+      around.err << "token " << Printable(token.id()) << " for workspace "
+                 << Printable(token.workspace()) << "; its secret is shown this once:\n";
+      around.out << Printable(answer.token_created().secret()) << "\n";
+      break;
+    }
+    case Command::kTokenList:
+      PrintTokens(around.out, answer.tokens(), around.colours);
+      break;
+    default:
+      around.out << "revoked token " << Printable(asked.name) << "\n";
+      break;
+  }
+}
+
+Trouble Do(const Invocation& asked, const Surroundings& around) {
+  switch (asked.command) {
+    case Command::kMount:
+      return Mount(asked, around);
+    case Command::kUnmount:
+      return Unmount(asked, around);
+    case Command::kStatus:
+      return Status(asked, around);
+    case Command::kVersion:
+      return Version(asked, around);
+    case Command::kCompletion:
+      around.out << CompletionScript(asked.name);
+      return {};
+    default: {
+      const auto answer = Administer(asked, around);
+      if (!answer.value) return answer.failure;
+      PrintAdministered(asked, *answer.value, around);
+      return {};
+    }
+  }
+}
+
+}  // namespace
+
+int Run(const Invocation& invocation, const Surroundings& around) {
+  const Trouble trouble = Do(invocation, around);
+  if (!trouble) return 0;
+  PrintFailure(invocation.json ? around.out : around.err, *trouble, invocation.json);
+  return ExitCode(trouble->kind);
+}
+
+}  // namespace airstore::airctl

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What can be said about a mount point before the broker is asked.
+// Threads: any. None of these hangs on a mount that nobody serves.
+#pragma once
+
+#include <string>
+
+#include "tools/airctl/failure.h"
+
+namespace airstore::airctl {
+
+// Absolute, without symbolic links on the way; touches nothing below the last component.
+std::string AbsoluteMountPoint(const std::string& path);
+
+struct MountPointNeeds {
+  bool allow_non_empty = false;
+};
+// The canonical path to mount on.
+Outcome<std::string> CheckMountPoint(const std::string& path, const MountPointNeeds& needs);
+
+// One of ours is mounted at this absolute path.
+bool IsAirstoreMount(const std::string& path);
+// ... but nobody serves it.
+bool IsStaleMount(const std::string& path);
+
+}  // namespace airstore::airctl
