@@ -26,10 +26,6 @@ Result<std::unique_ptr<Volume>> Volume::Create(const VolumeOptions& options, Uni
   auto producer =
       shm::LaneProducer::Attach(std::move(*lane_segment), std::move(*arena_segment), wake.get());
   if (!producer) return Error(producer.error());
-  // Slots of a frontend that died may still name extents: this process is the lane's only writer.
-  for (uint32_t slot = 0; slot < shm::kHazardSlots; ++slot) {
-    (*producer)->Hazard(slot).extent.store(0, std::memory_order_release);
-  }
   return std::unique_ptr<Volume>(
       new Volume(options, std::move(wake), std::move(*meta_segment), *view, std::move(*producer)));
 }

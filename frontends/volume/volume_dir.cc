@@ -5,7 +5,8 @@
 // Each step checks that it followed a link of the chain as it is now: the entry belongs to the
 // directory, its cookie is greater than the last one, and its back link names the entry the step
 // came from. The back link matters: an entry that was removed and reused for a new name of the same
-// directory passes the other two checks, and following it would skip all names in between. After a
+// directory passes the other two checks, and following it would skip all names in between. The
+// entry of origin is looked at once more, for it may have been reused as well. After a
 // failed check the walk starts again at the first entry and passes over what it has handed out,
 // which the ascending cookies tell; so what stays in the directory is listed exactly once.
 #include <dirent.h>
@@ -20,6 +21,14 @@ namespace {
 // Offsets 1 and 2 are behind "." and ".."; the entry with cookie c ends at c + kDots.
 constexpr uint64_t kDots = 2;
 constexpr int kWalkTries = 1000;  // in a row, without handing out a single name
+
+// A cookie is given once per directory, so an entry that still has it was there all the time. A
+// look at one word is enough: it only has to differ if the entry was reused.
+bool StillThere(const shm::MetaView& view, uint32_t index, uint64_t cookie) {
+  constexpr size_t kCookieWord = offsetof(shm::DentryRecord, cookie) / 8;
+  return index == shm::kNoIndex ||
+         view.dentry(index).words[kCookieWord].load(std::memory_order_acquire) == cookie;
+}
 
 }  // namespace
 
@@ -68,7 +77,7 @@ bool Volume::WalkChain(Request& request, Walk* walk, const shm::InodeRecord& dir
   while (index != shm::kNoIndex) {
     if (index >= capacity || !reader_.ReadDentry(index, &dentry, name) ||
         dentry.parent != walk->directory || dentry.inode == 0 || dentry.dir_previous != previous ||
-        dentry.cookie <= last_cookie) {
+        dentry.cookie <= last_cookie || !StillThere(reader_.view(), previous, last_cookie)) {
       return false;
     }
     last_cookie = dentry.cookie;
