@@ -44,6 +44,17 @@ std::string Describe(const Options& options) {
   return text + "configuration is valid\n";
 }
 
+// Shows a flag's negation without the value that CLI11 gives it.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  HelpFormatter() = default;
+  std::string make_option_name(const CLI::Option* option, bool positional) const override {
+    std::string name = CLI::Formatter::make_option_name(option, positional);
+    const size_t value = name.find("{false}");
+    return value == std::string::npos ? name : name.erase(value, sizeof "{false}" - 1);
+  }
+};
+
 struct Flags {
   std::string config;
   bool check = false;
@@ -94,6 +105,7 @@ CommandLine ParseCommandLine(int argc, const char* const* argv, const GetEnv& ge
       "airstored: the broker of airstore, one per host or user. It keeps the caches, the unsent\n"
       "changes and the connections to gateways; airctl tells it what to mount.",
       "airstored");
+  app.formatter(std::make_shared<HelpFormatter>());
   app.set_version_flag("--version", "airstored " AIRSTORE_VERSION);
   Flags flags;
   app.add_option("--config", flags.config,
@@ -105,7 +117,7 @@ CommandLine ParseCommandLine(int argc, const char* const* argv, const GetEnv& ge
     const std::string name = FlagName(key);
     if (std::holds_alternative<OptionKey::Flag>(key.target)) {
       app.add_flag_function(
-          name + "{true},!--no-" + name.substr(2),
+          name + ",!--no-" + name.substr(2),
           [&flags, &key](int64_t count) { flags.values[&key] = count > 0 ? "true" : "false"; },
           key.help);
     } else {

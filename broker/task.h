@@ -48,4 +48,38 @@ class Event {
   boost::asio::steady_timer timer_;
 };
 
+// Tasks that belong to an owner, who waits for them before it goes away: a task that is suspended
+// keeps using its owner when it resumes.
+class Tasks {
+ public:
+  explicit Tasks(const boost::asio::any_io_executor& executor)
+      : executor_(executor), idle_(executor) {}
+
+  void Spawn(Task<void> task) {
+    ++running_;
+    broker::Spawn(executor_, Count(this, std::move(task)));
+  }
+  Task<void> Join() {
+    while (running_ != 0) co_await idle_.Wait();
+  }
+
+ private:
+  static Task<void> Count(Tasks* tasks, Task<void> task) {
+    co_await std::move(task);
+    if (--tasks->running_ == 0) tasks->idle_.NotifyAll();
+  }
+
+  boost::asio::any_io_executor executor_;
+  Event idle_;
+  size_t running_ = 0;
+};
+
 }  // namespace airstore::broker
+
+// AIRSTORE_TRY for coroutines.
+#define AIRSTORE_TRY_CO(expr)                           \
+  do {                                                  \
+    if (auto try_result_ = (expr); !try_result_) {      \
+      co_return ::airstore::Error(try_result_.error()); \
+    }                                                   \
+  } while (0)

@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/broker.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "broker/clock.h"
+
+namespace airstore::broker {
+namespace {
+
+constexpr auto kUnmountPatience = std::chrono::seconds(30);
+
+template <typename T>
+Outcome<T> Fail(FailureKind kind, std::string message, std::string advice = "") {
+  return Outcome<T>{std::nullopt, Failure{kind, std::move(message), std::move(advice)}};
+}
+
+shm::SessionId RandomSessionId() {
+  shm::SessionId id;
+  AIRSTORE_CHECK(getrandom(id.data(), id.size(), 0) == static_cast<ssize_t>(id.size()));
+  return id;
+}
+
+std::string Hex(const shm::SessionId& id) {
+  std::string text;
+  for (uint8_t byte : id) {
+    constexpr char kDigits[] = "0123456789abcdef";
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
+uint64_t ResidentBytes() {
+  std::ifstream statm("/proc/self/statm");
+  uint64_t total = 0;
+  uint64_t resident = 0;
+  statm >> total >> resident;
+  return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+bool MaySee(const Caller& caller, const Mount& mount) {
+  return caller.uid == 0 || caller.uid == mount.owner();
+}
+
+}  // namespace
+
+Broker::Broker(boost::asio::any_io_executor executor, Options options, std::string spool,
+               GatewayFactory make_gateway, ExplainOpen explain_open)
+    : executor_(executor),
+      options_(std::move(options)),
+      spool_(std::move(spool)),
+      make_gateway_(std::move(make_gateway)),
+      explain_open_(std::move(explain_open)),
+      started_ns_(MonotonicNs()),
+      passthrough_(options_.fuse_passthrough && FuseDevice::PassthroughPossible()),
+      workers_(1) {
+  SaveLeftovers();
+}
+
+Broker::~Broker() { workers_.join(); }
+
+// What an earlier broker could not finish is kept where its owner finds it, and never in the way.
+void Broker::SaveLeftovers() {
+  std::error_code ignored;
+  const std::filesystem::path kept = std::filesystem::path(spool_) / "lost+found";
+  for (const auto& entry : std::filesystem::directory_iterator(spool_, ignored)) {
+    if (entry.path().filename() == "lost+found") continue;
+    std::filesystem::create_directories(kept, ignored);
+    const auto to = kept / (entry.path().filename().string() + "." +
+                            std::to_string(RealtimeNs() / 1'000'000'000));
+    std::error_code failed;
+    std::filesystem::rename(entry.path(), to, failed);
+    spdlog::warn("{} is left from a broker that did not end well; kept as {}",
+                 entry.path().string(), to.string());
+  }
+}
+
+Result<std::string> Broker::MakeSpool(const shm::SessionId& id) {
+  const std::string path = spool_ + "/" + Hex(id);
+  if (mkdir(path.c_str(), S_IRWXU) != 0) return SysError("create " + path);
+  return path;
+}
+
+Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec) {
+  for (const SlotPtr& slot : sessions_) {
+    if (slot->session->gateway_address() == spec.gateway && slot->token == spec.token &&
+        (slot->asked_workspace == spec.workspace || slot->session->workspace() == spec.workspace)) {
+      co_return Outcome<SlotPtr>{slot, {}};
+    }
+  }
+  auto made = make_gateway_(spec.gateway, spec.token);
+  if (!made.value) co_return Outcome<SlotPtr>{std::nullopt, made.failure};
+  const std::shared_ptr<Gateway> gateway = *made.value;
+  const shm::SessionId id = RandomSessionId();
+  auto opened = co_await gateway->Open(spec.workspace, id, false);
+  if (!opened) {
+    co_return Outcome<SlotPtr>{std::nullopt,
+                               explain_open_(opened.error(), spec.gateway, spec.workspace)};
+  }
+  for (const SlotPtr& slot : sessions_) {
+    // The same workspace and principal under another name or token: one session serves both.
+    if (slot->session->gateway_address() == spec.gateway &&
+        slot->session->workspace_id() == opened->workspace_id &&
+        slot->session->principal() == opened->principal &&
+        slot->session->read_only() == opened->read_only) {
+      (void)co_await gateway->Close();
+      co_return Outcome<SlotPtr>{slot, {}};
+    }
+  }
+  if (!opened->read_only) {
+    auto leased = co_await gateway->Open(opened->workspace_id, id, true);
+    if (leased) opened->write_lease = leased->write_lease;
+  }
+  auto spool = MakeSpool(id);
+  if (!spool) {
+    co_return Fail<SlotPtr>(FailureKind::kHost, spool.error().ToString(),
+                            "check the space and permissions of the state directory");
+  }
+  SessionOptions options;
+  options.gateway_address = spec.gateway;
+  options.spool = *spool;
+  options.store_dir = options_.store_dir;
+  options.slab_limit = options_.slab_limit;
+  options.content_limit = options_.content_limit;
+  options.debounce_ns = std::chrono::nanoseconds(options_.write_debounce).count();
+  options.debounce_max_ns = std::chrono::nanoseconds(options_.write_debounce_max).count();
+  auto session = Session::Create(executor_, &workers_, gateway, id, *opened, options);
+  if (!session) {
+    co_return Fail<SlotPtr>(FailureKind::kHost,
+                            "cannot set up the session: " + session.error().ToString());
+  }
+  auto slot = std::make_shared<SessionSlot>();
+  slot->token = spec.token;
+  slot->asked_workspace = spec.workspace;
+  slot->session = std::move(*session);
+  sessions_.push_back(slot);
+  spdlog::info("session on workspace {} at {} as {}{}", slot->session->workspace(), spec.gateway,
+               slot->session->principal(), opened->write_lease ? ", write lease held" : "");
+  co_return Outcome<SlotPtr>{slot, {}};
+}
+
+Failure Broker::MountFailure(const Error& error, const MountSpec& spec) const {
+  switch (error.code) {
+    case EBUSY:
+      return {FailureKind::kBusy, error.message, ""};
+    case ENODEV:
+    case ENOENT:
+    case EACCES:
+    case EPERM:
+      return {FailureKind::kHost, error.message, ""};
+    case ENOTDIR:
+      return {FailureKind::kUsage, spec.mountpoint + " is not a directory", ""};
+    case ENOTCONN:
+      return {FailureKind::kBusy, error.message, "airctl unmount --force " + spec.mountpoint};
+    default:
+      return {FailureKind::kInternal, "mount " + spec.mountpoint + ": " + error.ToString(), ""};
+  }
+}
+
+Broker::MountPtr Broker::FindMount(const std::string& mountpoint) const {
+  for (const MountPtr& mount : mounts_) {
+    if (mount->spec().mountpoint == mountpoint) return mount;
+  }
+  return nullptr;
+}
+
+void Broker::TellMountCounts() {
+  for (const MountPtr& mount : mounts_) {
+    if (mount->state() != broker::Mount::State::kReady) continue;
+    for (const SlotPtr& slot : sessions_) {
+      if (slot->session->mounts().Find(mount->index()) == mount.get()) {
+        mount->SetMounts(static_cast<uint32_t>(slot->session->mounts().size()));
+      }
+    }
+  }
+}
+
+Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& spec_in,
+                                         ProgressFn progress) {
+  MountSpec spec = spec_in;
+  if (spec.gateway.empty()) spec.gateway = options_.gateway;
+  if (spec.gateway.empty()) {
+    co_return Fail<MountStatus>(FailureKind::kUsage, "no gateway is known",
+                                "give --gateway HOST:PORT, or set `gateway` in the "
+                                "configuration of airstored");
+  }
+  if (spec.backend == "nfs") {
+    co_return Fail<MountStatus>(FailureKind::kUsage, "the nfs backend is not part of this build",
+                                "use --backend fuse");
+  }
+  if (spec.mountpoint.empty() || spec.mountpoint.front() != '/') {
+    co_return Fail<MountStatus>(FailureKind::kUsage, "the mount point must be an absolute path");
+  }
+  if (spec.token.empty()) {
+    co_return Fail<MountStatus>(FailureKind::kUsage, "no token is given",
+                                "use --token-file FILE or AIRSTORE_TOKEN");
+  }
+  if (const MountPtr existing = FindMount(spec.mountpoint)) {
+    if (existing->state() != broker::Mount::State::kDead) {
+      co_return Fail<MountStatus>(
+          FailureKind::kBusy,
+          spec.mountpoint + " is already a mount of workspace " + existing->Status().workspace,
+          "airctl unmount " + spec.mountpoint);
+    }
+    (void)co_await Unmount(Caller{}, spec.mountpoint, true, progress);
+  }
+  struct stat status {};
+  if (stat(spec.mountpoint.c_str(), &status) != 0) {
+    Error error = SysError(spec.mountpoint);
+    if (error.code == ENOTCONN) error.message = spec.mountpoint + " is a stale mount";
+    co_return Outcome<MountStatus>{
+        std::nullopt, error.code == ENOENT
+                          ? Failure{FailureKind::kUsage, spec.mountpoint + " does not exist",
+                                    "mkdir -p " + spec.mountpoint}
+                          : MountFailure(error, spec)};
+  }
+  if (!S_ISDIR(status.st_mode)) {
+    co_return Fail<MountStatus>(FailureKind::kUsage, spec.mountpoint + " is not a directory");
+  }
+  if (caller.uid != 0 && status.st_uid != caller.uid) {
+    co_return Fail<MountStatus>(FailureKind::kPermission,
+                                spec.mountpoint + " belongs to another user",
+                                "mount on a directory that you own");
+  }
+  if (!starting_.insert(spec.mountpoint).second) {
+    co_return Fail<MountStatus>(FailureKind::kBusy, spec.mountpoint + " is being mounted");
+  }
+  struct Started {
+    std::set<std::string>* set;
+    std::string path;
+    ~Started() { set->erase(path); }
+  } started{&starting_, spec.mountpoint};
+
+  progress("opening workspace at " + spec.gateway, 0, 0);
+  auto found = co_await FindOrOpenSession(spec);
+  if (!found.value) co_return Outcome<MountStatus>{std::nullopt, found.failure};
+  const SlotPtr slot = *found.value;
+  Session& session = *slot->session;
+  uint32_t index = 0;
+  while (index < shm::kMaxMounts &&
+         std::any_of(mounts_.begin(), mounts_.end(), [&](const MountPtr& mount) {
+           return mount->session() == &session && mount->index() == index;
+         })) {
+    ++index;
+  }
+  if (index == shm::kMaxMounts) {
+    co_return Fail<MountStatus>(FailureKind::kBusy,
+                                "workspace " + session.workspace() + " has " +
+                                    std::to_string(shm::kMaxMounts) + " mounts, which is the most",
+                                "unmount one of them");
+  }
+  ++slot->users;
+  MountOptions options;
+  options.spec = spec;
+  options.caller = caller;
+  options.frontend_dir = options_.frontend_dir;
+  options.spool = session.spool();
+  options.passthrough = passthrough_ && spec.passthrough;
+  progress("mounting " + spec.mountpoint, 0, 0);
+  auto mount = co_await broker::Mount::Start(executor_, &session, index, std::move(options));
+  if (!mount) {
+    --slot->users;
+    co_await DropSessionIfUnused(slot);
+    co_return Outcome<MountStatus>{std::nullopt, MountFailure(mount.error(), spec)};
+  }
+  mounts_.push_back(*mount);
+  TellMountCounts();
+  // The first mounts' kernels may hold names for long; from now on they are told of changes. What
+  // they hold is still true, so nothing is to be invalidated here.
+  spdlog::info("mounted workspace {} on {}", session.workspace(), spec.mountpoint);
+  co_return Outcome<MountStatus>{(*mount)->Status(), {}};
+}
+
+Task<bool> Broker::DrainSession(SlotPtr slot, std::chrono::milliseconds patience,
+                                const ProgressFn& progress) {
+  Session* session = slot->session.get();
+  session->contents().FlushAll();
+  session->log().Hurry();
+  const int64_t deadline = MonotonicNs() + std::chrono::nanoseconds(patience).count();
+  const size_t total = session->log().pending();
+  boost::asio::steady_timer timer(executor_);
+  int64_t reported = MonotonicNs();
+  auto pause = std::chrono::milliseconds(1);
+  while (!session->clean() && MonotonicNs() < deadline) {
+    timer.expires_after(pause);
+    pause = std::min(pause * 2, std::chrono::milliseconds(50));
+    co_await timer.async_wait(boost::asio::use_awaitable);
+    if (session->log().pending() == 0) session->contents().FlushAll();
+    session->log().Hurry();
+    if (MonotonicNs() - reported > 500'000'000) {
+      reported = MonotonicNs();
+      const size_t left = session->log().pending();
+      progress("sending changes to the gateway", total > left ? total - left : 0, total);
+    }
+  }
+  co_return session->clean();
+}
+
+Task<void> Broker::DropSessionIfUnused(SlotPtr slot) {
+  if (slot->users != 0 || !slot->session->clean()) co_return;
+  std::erase(sessions_, slot);
+  const std::string spool = slot->session->spool();
+  co_await slot->session->Close();
+  slot->session.reset();
+  std::error_code ignored;
+  std::filesystem::remove_all(spool, ignored);
+}
+
+Task<Outcome<Nothing>> Broker::Unmount(const Caller& caller, const std::string& mountpoint,
+                                       bool force, ProgressFn progress) {
+  const MountPtr mount = FindMount(mountpoint);
+  if (!mount || !MaySee(caller, *mount)) {
+    co_return Fail<Nothing>(FailureKind::kNotFound, mountpoint + " is not a mount of this broker",
+                            "airctl status lists the mounts");
+  }
+  SlotPtr slot;
+  for (const SlotPtr& candidate : sessions_) {
+    if (candidate->session.get() == mount->session()) slot = candidate;
+  }
+  auto stopped = co_await mount->Stop(force);
+  if (!stopped) {
+    if (stopped.error().code == EBUSY) {
+      co_return Fail<Nothing>(FailureKind::kBusy, mountpoint + " is in use",
+                              "close what is open in it (lsof +f -- " + mountpoint +
+                                  "), or give --force to detach it now");
+    }
+    co_return Fail<Nothing>(FailureKind::kInternal, stopped.error().ToString());
+  }
+  std::erase(mounts_, mount);
+  --slot->users;
+  TellMountCounts();
+  const bool clean = co_await DrainSession(slot, kUnmountPatience, progress);
+  const std::string why = slot->session->log().last_error();
+  const uint64_t dirty = slot->session->contents().dirty_bytes();
+  const size_t pending = slot->session->log().pending();
+  if (slot->users == 0 && clean) co_await DropSessionIfUnused(slot);
+  spdlog::info("unmounted {}", mountpoint);
+  if (!clean) {
+    co_return Fail<Nothing>(
+        FailureKind::kDirty,
+        mountpoint + " is unmounted, but " + std::to_string(pending) + " changes (" +
+            FormatSize(dirty) + ") are not at the gateway yet" + (why.empty() ? "" : ": " + why),
+        "they are kept and sent as soon as the gateway takes them; see airctl status");
+  }
+  co_return Outcome<Nothing>{Nothing{}, {}};
+}
+
+Outcome<BrokerStatus> Broker::Status(const Caller& caller, const std::string& mountpoint) {
+  BrokerStatus status;
+  status.uptime_ms = static_cast<uint64_t>((MonotonicNs() - started_ns_) / 1'000'000);
+  status.rss_bytes = ResidentBytes();
+  status.state_dir = options_.state_dir;
+  status.passthrough = passthrough_;
+  std::set<const Session*> seen;
+  for (const MountPtr& mount : mounts_) {
+    status.wakeups += mount->wakeups();
+    if (!MaySee(caller, *mount)) continue;
+    if (!mountpoint.empty() && mount->spec().mountpoint != mountpoint) continue;
+    status.mounts.push_back(mount->Status());
+    seen.insert(mount->session());
+  }
+  if (!mountpoint.empty() && status.mounts.empty()) {
+    return Fail<BrokerStatus>(FailureKind::kNotFound, mountpoint + " is not a mount of this broker",
+                              "airctl status lists the mounts");
+  }
+  for (const SlotPtr& slot : sessions_) {
+    const bool leftover = slot->users == 0 && caller.uid == 0 && mountpoint.empty();
+    if (seen.contains(slot->session.get()) || leftover) {
+      status.sessions.push_back(slot->session->Status());
+    }
+  }
+  return Outcome<BrokerStatus>{std::move(status), {}};
+}
+
+Task<bool> Broker::Shutdown(std::chrono::milliseconds patience) {
+  const ProgressFn log = [](const std::string& what, uint64_t done, uint64_t total) {
+    spdlog::info("{}: {} of {}", what, done, total);
+  };
+  for (const MountPtr& mount : std::vector<MountPtr>(mounts_)) {
+    auto stopped = co_await mount->Stop(false);
+    if (!stopped) {
+      spdlog::warn("{}; detaching it", stopped.error().ToString());
+      stopped = co_await mount->Stop(true);
+    }
+    std::erase(mounts_, mount);
+    for (const SlotPtr& slot : sessions_) {
+      if (slot->session.get() == mount->session()) --slot->users;
+    }
+  }
+  bool clean = true;
+  for (const SlotPtr& slot : std::vector<SlotPtr>(sessions_)) {
+    if (co_await DrainSession(slot, patience, log)) {
+      co_await DropSessionIfUnused(slot);
+    } else {
+      clean = false;
+      spdlog::error("changes to workspace {} are not at the gateway; they are kept in {}",
+                    slot->session->workspace(), slot->session->spool());
+    }
+  }
+  co_return clean;
+}
+
+}  // namespace airstore::broker

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Broker: all sessions and mounts of this host's broker, behind BrokerApi.
+// Threads: the event loop.
+// Owns: sessions and mounts; declaration order is the reverse of teardown order.
+#pragma once
+
+#include <boost/asio/thread_pool.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "broker/broker_api.h"
+#include "broker/mount.h"
+#include "broker/options.h"
+#include "broker/session.h"
+
+namespace airstore::broker {
+
+// Makes the client of a gateway; a failure for people when the address cannot be used.
+using GatewayFactory = std::function<Outcome<std::shared_ptr<Gateway>>(const std::string& address,
+                                                                       const std::string& token)>;
+using ExplainOpen = std::function<Failure(const Error& error, const std::string& address,
+                                          const std::string& workspace)>;
+
+class Broker : public BrokerApi {
+ public:
+  Broker(boost::asio::any_io_executor executor, Options options, std::string spool,
+         GatewayFactory make_gateway, ExplainOpen explain_open);
+  ~Broker() override;
+
+  Task<Outcome<MountStatus>> Mount(const Caller& caller, const MountSpec& spec,
+                                   ProgressFn progress) override;
+  Task<Outcome<Nothing>> Unmount(const Caller& caller, const std::string& mountpoint, bool force,
+                                 ProgressFn progress) override;
+  Outcome<BrokerStatus> Status(const Caller& caller, const std::string& mountpoint) override;
+  std::string default_gateway() const override { return options_.gateway; }
+
+  // Unmounts everything and waits until the gateways have all changes, or until `patience` is over.
+  // False: something is left in the spool.
+  Task<bool> Shutdown(std::chrono::milliseconds patience);
+
+ private:
+  struct SessionSlot {
+    std::string token;  // to find a session without asking the gateway
+    std::string asked_workspace;
+    std::unique_ptr<Session> session;
+    uint32_t users = 0;  // mounts, and mounts being made
+  };
+  using SlotPtr = std::shared_ptr<SessionSlot>;
+  using MountPtr = std::shared_ptr<broker::Mount>;
+
+  Task<Outcome<SlotPtr>> FindOrOpenSession(const MountSpec& spec);
+  Result<std::string> MakeSpool(const shm::SessionId& id);
+  void SaveLeftovers();
+  Task<bool> DrainSession(SlotPtr slot, std::chrono::milliseconds patience,
+                          const ProgressFn& progress);
+  Task<void> DropSessionIfUnused(SlotPtr slot);
+  Failure MountFailure(const Error& error, const MountSpec& spec) const;
+  void TellMountCounts();
+  MountPtr FindMount(const std::string& mountpoint) const;
+
+  boost::asio::any_io_executor executor_;
+  Options options_;
+  std::string spool_;
+  GatewayFactory make_gateway_;
+  ExplainOpen explain_open_;
+  int64_t started_ns_;
+  bool passthrough_;
+  boost::asio::thread_pool workers_;
+  std::vector<SlotPtr> sessions_;
+  std::vector<MountPtr> mounts_;
+  std::set<std::string> starting_;  // mount points of mounts being made
+};
+
+}  // namespace airstore::broker

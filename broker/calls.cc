@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/calls.h"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+
+#include "broker/mount.h"
+#include "broker/session.h"
+
+namespace airstore::broker {
+namespace {
+
+using shm::Call;
+using shm::Op;
+using shm::RequestReply;
+
+bool Mutates(const shm::RequestArgs& args) {
+  switch (static_cast<Op>(args.op)) {
+    case Op::kSetattr:
+    case Op::kMknod:
+    case Op::kMkdir:
+    case Op::kUnlink:
+    case Op::kRmdir:
+    case Op::kSymlink:
+    case Op::kRename:
+    case Op::kLink:
+    case Op::kCreate:
+      return true;
+    case Op::kOpen:
+      return (args.flags & O_ACCMODE) != O_RDONLY || (args.flags & O_TRUNC) != 0;
+    default:
+      return false;
+  }
+}
+
+// One call being answered; the steps are methods so that they can co_await.
+class Answer {
+ public:
+  Answer(Session* session, Mount* mount, const Call& call)
+      : session_(session), mount_(mount), call_(call), args_(call.args) {}
+
+  Task<RequestReply> Run() {
+    if (Mutates(args_) && (session_->read_only() || mount_->spec().read_only)) {
+      co_return Failed(EROFS);
+    }
+    auto done = co_await Dispatch();
+    if (!done) co_return Failed(done.error().code);
+    co_return reply_;
+  }
+
+ private:
+  static RequestReply Failed(int error) {
+    RequestReply reply{};
+    reply.error = error;
+    return reply;
+  }
+
+  Task<Result<void>> Dispatch() {
+    switch (static_cast<Op>(args_.op)) {
+      case Op::kLookup: {
+        auto inode = co_await session_->tree().Lookup(args_.inode, call_.name);
+        if (!inode) co_return inode.error();
+        co_return Fill(*inode);
+      }
+      case Op::kGetattr:
+        AIRSTORE_TRY_CO(co_await session_->tree().Ensure(args_.inode));
+        session_->contents().Refresh(args_.inode);
+        co_return Fill(args_.inode);
+      case Op::kSetattr:
+        co_return co_await Setattr();
+      case Op::kReadlink:
+        AIRSTORE_TRY_CO(co_await session_->tree().LoadTarget(args_.inode));
+        co_return Fill(args_.inode);
+      case Op::kMknod:
+        co_return co_await Make(args_.mode, {});
+      case Op::kMkdir:
+        co_return co_await Make(S_IFDIR | (args_.mode & 07777), {});
+      case Op::kSymlink:
+        co_return co_await Make(S_IFLNK | 0777, call_.name2);
+      case Op::kUnlink:
+        co_return co_await session_->tree().Remove(mount_, args_.inode, call_.name, false);
+      case Op::kRmdir:
+        co_return co_await session_->tree().Remove(mount_, args_.inode, call_.name, true);
+      case Op::kRename:
+        co_return co_await session_->tree().Rename(mount_, args_.inode, call_.name, args_.inode2,
+                                                   call_.name2, args_.flags);
+      case Op::kLink:
+        AIRSTORE_TRY_CO(
+            co_await session_->tree().Link(mount_, args_.inode, args_.inode2, call_.name));
+        co_return Fill(args_.inode);
+      case Op::kOpen:
+        co_return co_await Open(args_.inode);
+      case Op::kCreate:
+        co_return co_await Create();
+      case Op::kFsync:
+        co_return co_await Fsync();
+      case Op::kFlush:
+        co_return TakeWriteError();
+      case Op::kReadRange:
+        session_->contents().Refresh(args_.inode);
+        AIRSTORE_TRY_CO(
+            co_await session_->contents().EnsureRange(args_.inode, args_.offset, args_.size));
+        co_return Fill(args_.inode);
+      case Op::kContentFd:
+        co_return SendContentFd();
+      case Op::kLoadListing:
+        co_return co_await LoadListing();
+      case Op::kStatfs:
+        co_return co_await Statfs();
+      case Op::kNone:
+        break;
+    }
+    co_return Error{ENOSYS, "unknown operation"};
+  }
+
+  // The kernel of this mount is about to learn of the inode.
+  Result<void> Fill(uint64_t inode) {
+    session_->inodes().MarkKnown(inode, mount_->index());
+    const uint32_t index = session_->inodes().IndexOf(inode);
+    if (index == shm::kNoIndex) return Error{ESTALE, "inode"};
+    reply_.inode_index = index;
+    reply_.attr = session_->inodes().meta().Inode(index);
+    return {};
+  }
+
+  Task<Result<void>> Setattr() {
+    AttrChange change{.valid = args_.valid,
+                      .mode = args_.mode,
+                      .uid = args_.set_uid,
+                      .gid = args_.set_gid,
+                      .size = args_.size,
+                      .atime_ns = args_.atime_ns,
+                      .mtime_ns = args_.mtime_ns};
+    session_->contents().Refresh(args_.inode);
+    AIRSTORE_TRY_CO(co_await session_->tree().Setattr(mount_, args_.inode, change));
+    session_->contents().Refresh(args_.inode);
+    co_return Fill(args_.inode);
+  }
+
+  Task<Result<void>> Make(uint32_t mode, std::string target) {
+    auto made = co_await session_->tree().Create(mount_, args_.inode, call_.name,
+                                                 NewNode{.mode = mode,
+                                                         .uid = args_.uid,
+                                                         .gid = args_.gid,
+                                                         .rdev = args_.rdev,
+                                                         .symlink_target = std::move(target)});
+    if (!made) co_return made.error();
+    co_return Fill(*made);
+  }
+
+  Task<Result<void>> Open(uint64_t inode) {
+    AIRSTORE_TRY_CO(co_await session_->tree().Ensure(inode));
+    const auto record = session_->inodes().Get(inode);
+    if (!record || !IsRegular(record->mode)) co_return Error{EINVAL, "open"};
+    if ((args_.flags & O_TRUNC) != 0) {
+      session_->contents().Refresh(inode);
+      AIRSTORE_TRY_CO(co_await session_->tree().Setattr(
+          mount_, inode, AttrChange{.valid = shm::kSetSize, .size = 0}));
+    }
+    auto opened = co_await session_->contents().Open(mount_, inode, args_.flags);
+    if (!opened) co_return opened.error();
+    co_return Opened(inode, *opened);
+  }
+
+  Result<void> Opened(uint64_t inode, const OpenResult& opened) {
+    reply_.open_mode = opened.mode;
+    reply_.backing_id = opened.backing_id;
+    // From here on siblings ask for this file's attributes each time; this makes them start.
+    if ((args_.flags & O_ACCMODE) != O_RDONLY) session_->tree().NotifyAttr(mount_, inode);
+    return Fill(inode);
+  }
+
+  Task<Result<void>> Create() {
+    auto made = co_await session_->tree().Create(mount_, args_.inode, call_.name,
+                                                 NewNode{.mode = S_IFREG | (args_.mode & 07777),
+                                                         .uid = args_.uid,
+                                                         .gid = args_.gid,
+                                                         .symlink_target = {}});
+    if (!made) {
+      if (made.error().code != EEXIST || (args_.flags & O_EXCL) != 0) co_return made.error();
+      auto existing = co_await session_->tree().Lookup(args_.inode, call_.name);
+      if (!existing) co_return existing.error();
+      co_return co_await Open(*existing);
+    }
+    if (auto attached = session_->contents().AttachNew(*made); !attached) {
+      (void)co_await session_->tree().Remove(mount_, args_.inode, call_.name, false);
+      co_return attached.error();
+    }
+    co_return Opened(*made, session_->contents().OpenCreated(mount_, *made, args_.flags));
+  }
+
+  Task<Result<void>> Fsync() {
+    session_->contents().Refresh(args_.inode);
+    const Ticket ticket = session_->contents().Flush(args_.inode);
+    if (ticket != 0) {
+      const int refused = co_await session_->log().WaitSettled(ticket, args_.inode);
+      if (refused != 0) co_return Error{refused, "fsync"};
+    }
+    co_return TakeWriteError();
+  }
+
+  // Once to one caller, as POSIX has it for write-back errors.
+  Result<void> TakeWriteError() {
+    uint32_t error = 0;
+    const auto record = session_->inodes().Get(args_.inode);
+    if (record && record->write_error != 0) {
+      session_->inodes().Update(args_.inode, [&](shm::InodeRecord& changed) {
+        error = changed.write_error;
+        changed.write_error = 0;
+      });
+    }
+    if (error != 0) return Error{static_cast<int>(error), "write-back"};
+    return {};
+  }
+
+  Result<void> SendContentFd() {
+    uint64_t id = 0;
+    const int fd = session_->contents().ContentFd(args_.inode, &id);
+    if (fd < 0) return Error{ESTALE, "content file"};
+    AIRSTORE_TRY(mount_->SendContent(id, fd));
+    reply_.value = id;
+    return {};
+  }
+
+  Task<Result<void>> LoadListing() {
+    AIRSTORE_TRY_CO(co_await session_->tree().LoadListing(args_.inode));
+    shm::MetaWriter& meta = session_->inodes().meta();
+    const auto directory = session_->inodes().Get(args_.inode);
+    if (!directory) co_return Error{ESTALE, "directory"};
+    for (uint32_t at = directory->dir_first; at != shm::kNoIndex;) {
+      const shm::DentryRecord entry = meta.Dentry(at);
+      session_->inodes().MarkKnown(entry.inode, mount_->index());
+      at = entry.dir_next;
+    }
+    co_return Fill(args_.inode);
+  }
+
+  Task<Result<void>> Statfs() {
+    auto answer = co_await session_->Statfs();
+    if (!answer) co_return answer.error();
+    reply_.statfs[0] = answer->total_bytes;
+    reply_.statfs[1] = answer->free_bytes;
+    reply_.statfs[2] = answer->total_inodes;
+    reply_.statfs[3] = answer->free_inodes;
+    reply_.statfs[4] = 4096;
+    co_return Result<void>{};
+  }
+
+  Session* session_;
+  Mount* mount_;
+  const Call& call_;
+  const shm::RequestArgs& args_;
+  RequestReply reply_{};
+};
+
+}  // namespace
+
+Task<RequestReply> AnswerCall(Session* session, Mount* mount, const Call& call) {
+  Answer answer(session, mount, call);
+  co_return co_await answer.Run();
+}
+
+std::vector<uint64_t> LockedDirectories(const Call& call) {
+  const shm::RequestArgs& args = call.args;
+  switch (static_cast<Op>(args.op)) {
+    case Op::kMknod:
+    case Op::kMkdir:
+    case Op::kSymlink:
+    case Op::kCreate:
+    case Op::kUnlink:
+    case Op::kRmdir:
+    case Op::kLookup:
+    case Op::kLoadListing:
+      return {args.inode};
+    case Op::kRename:
+      return {args.inode, args.inode2};
+    case Op::kLink:
+      return {args.inode2};
+    default:
+      return {};
+  }
+}
+
+}  // namespace airstore::broker

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Answering a frontend's calls: the operation set of shm::Op over tree and contents.
+// Threads: the event loop.
+#pragma once
+
+#include <vector>
+
+#include "broker/task.h"
+#include "shm/lane.h"
+
+namespace airstore::broker {
+
+class Mount;
+class Session;
+
+Task<shm::RequestReply> AnswerCall(Session* session, Mount* mount, const shm::Call& call);
+
+// Directories whose inode lock the calling kernel holds while it waits for the answer.
+std::vector<uint64_t> LockedDirectories(const shm::Call& call);
+
+}  // namespace airstore::broker

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/content_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "broker/clock.h"
+
+namespace airstore::broker {
+namespace {
+
+constexpr size_t kReadyFiles = 32;   // made ahead
+constexpr size_t kSpareFiles = 256;  // kept after use
+
+}  // namespace
+
+Result<FileStamp> ContentFile::Stamp() const {
+  struct stat status {};
+  if (fstat(fd(), &status) != 0) return SysError("stat of content file " + slot->path);
+  return FileStamp{
+      .size = static_cast<uint64_t>(status.st_size),
+      .mtime_ns = FromTimespec(status.st_mtim.tv_sec, status.st_mtim.tv_nsec),
+      .ctime_ns = FromTimespec(status.st_ctim.tv_sec, status.st_ctim.tv_nsec),
+      .allocated_bytes = static_cast<uint64_t>(status.st_blocks) * 512,
+  };
+}
+
+ContentPool::ContentPool(std::string directory, CloseBacking close_backing)
+    : directory_(std::move(directory)), close_backing_(std::move(close_backing)) {}
+
+ContentPool::~ContentPool() {
+  for (const auto& slot : slots_) unlink(slot->path.c_str());
+}
+
+Result<std::shared_ptr<ContentFile>> ContentPool::Take(uint64_t inode) {
+  ContentSlot* slot = nullptr;
+  if (!ready_.empty()) {
+    slot = ready_.back();
+    ready_.pop_back();
+  } else {
+    auto made = MakeSlot();
+    if (!made) return made.error();
+    slot = *made;
+  }
+  auto* file = new ContentFile{.id = next_id_++, .inode = inode, .slot = slot};
+  return std::shared_ptr<ContentFile>(file, [this](ContentFile* used) {
+    Return(used->slot);
+    delete used;
+  });
+}
+
+bool ContentPool::Refill() {
+  if (ready_.size() >= kReadyFiles) return false;
+  auto made = MakeSlot();
+  if (!made) return false;
+  ready_.push_back(*made);
+  return ready_.size() < kReadyFiles;
+}
+
+void ContentPool::ForgetMount(uint32_t mount) {
+  for (const auto& slot : slots_) {
+    std::erase_if(slot->backing_ids, [mount](const auto& entry) { return entry.first == mount; });
+  }
+}
+
+Result<ContentSlot*> ContentPool::MakeSlot() {
+  auto slot = std::make_unique<ContentSlot>();
+  slot->path = directory_ + "/" + std::to_string(next_path_++);
+  slot->fd = UniqueFd(open(slot->path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+                           S_IRUSR | S_IWUSR));
+  if (!slot->fd) return SysError("create content file " + slot->path);
+  slots_.push_back(std::move(slot));
+  return slots_.back().get();
+}
+
+void ContentPool::Return(ContentSlot* slot) {
+  if (ready_.size() < kSpareFiles && ftruncate(slot->fd.get(), 0) == 0) {
+    ready_.push_back(slot);
+    return;
+  }
+  for (const auto& [mount, id] : slot->backing_ids) close_backing_(mount, id);
+  unlink(slot->path.c_str());
+  std::erase_if(slots_, [slot](const auto& owned) { return owned.get() == slot; });
+}
+
+}  // namespace airstore::broker

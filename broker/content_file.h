@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Content files: regular files on local disk, one per larger or dirty file of the session, with the
+// same offsets as the remote file. The kernel serves them by passthrough; the page cache is the
+// shared memory. ContentPool keeps some ready, because making one (and registering it with a mount)
+// would otherwise be most of the cost of creating a small file.
+//
+// A file is used for one inode at a time and gets a new id with each use, so a descriptor that a
+// frontend kept from an earlier use is recognised as stale.
+// Threads: the event loop; a worker thread may read or write through fd() meanwhile.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "shm/base/fd.h"
+#include "shm/base/result.h"
+
+namespace airstore::broker {
+
+inline constexpr uint64_t kContentBlock = 256u << 10;  // granule of validity and dirtiness
+
+inline uint64_t BlocksOf(uint64_t bytes) { return (bytes + kContentBlock - 1) / kContentBlock; }
+
+// One file of the pool and its registrations; survives its uses.
+struct ContentSlot {
+  UniqueFd fd;
+  std::string path;
+  std::vector<std::pair<uint32_t, int32_t>> backing_ids;  // (mount, id)
+};
+
+struct FileStamp {
+  uint64_t size = 0;
+  int64_t mtime_ns = 0;
+  int64_t ctime_ns = 0;
+  uint64_t allocated_bytes = 0;
+  bool operator==(const FileStamp&) const = default;
+};
+
+struct ContentFile {
+  uint64_t id = 0;
+  uint64_t inode = 0;
+  ContentSlot* slot = nullptr;
+
+  // Which blocks are here. `complete`: all of them, `valid` is not looked at.
+  bool complete = false;
+  std::vector<bool> valid = {};
+  uint64_t valid_count = 0;
+  std::set<uint64_t> fetching = {};  // blocks on their way
+
+  // What the gateway has (or was sent): XXH3 by block, 0 where never sent. `sent` is how the file
+  // looked when that was so; a file that still looks so is clean.
+  std::vector<uint64_t> sent_hash = {};
+  FileStamp sent = {};
+  uint64_t truncations = 0;  // tells a sender that what it read may be of before
+  bool never_sent = false;   // the gateway has no content: everything here is to be sent
+
+  int fd() const { return slot->fd.get(); }
+  Result<FileStamp> Stamp() const;
+};
+
+class ContentPool {
+ public:
+  // `directory` exists. Called with each mount-registered id of a file that goes away.
+  using CloseBacking = std::function<void(uint32_t mount, int32_t backing_id)>;
+  ContentPool(std::string directory, CloseBacking close_backing);
+  ~ContentPool();
+  ContentPool(const ContentPool&) = delete;
+  ContentPool& operator=(const ContentPool&) = delete;
+
+  // An empty file for the inode. Goes back to the pool, emptied, with the last reference.
+  Result<std::shared_ptr<ContentFile>> Take(uint64_t inode);
+  // Makes some files ahead; false when enough are ready.
+  bool Refill();
+  // The mount is gone and its registrations with it.
+  void ForgetMount(uint32_t mount);
+
+ private:
+  Result<ContentSlot*> MakeSlot();
+  void Return(ContentSlot* slot);
+
+  std::string directory_;
+  CloseBacking close_backing_;
+  std::vector<std::unique_ptr<ContentSlot>> slots_;
+  std::vector<ContentSlot*> ready_;
+  uint64_t next_id_ = 1;
+  uint64_t next_path_ = 1;
+};
+
+}  // namespace airstore::broker

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Contents: where the content of each file of the session is, how opens reach it, and how changes
+// leave for the gateway.
+//
+// A file is in one of these places (InodeRecord::content_kind):
+//   none   only at the gateway
+//   slab   small and clean: in shared memory, read by frontends without asking
+//   file   larger, or written here: in a content file, read and written by the kernel (passthrough)
+//          or through the daemon
+// It moves: none -> slab or file by fetching; slab -> file at the first open for writing; file ->
+// slab when small, clean and closed; either -> none by eviction.
+//
+// How an open travels is decided per inode for as long as any open exists, because the kernel
+// refuses to mix passthrough with other kinds: passthrough when the content file is complete and no
+// open anywhere goes through a daemon, else through the daemon.
+//
+// Threads: the event loop; bulk reading and hashing runs on `workers`.
+#pragma once
+
+#include <boost/asio/thread_pool.hpp>
+#include <list>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "broker/content_file.h"
+#include "broker/gateway.h"
+#include "broker/inode_cache.h"
+#include "broker/mount_port.h"
+#include "broker/mutation_log.h"
+
+namespace airstore::broker {
+
+// How a file was opened, as the frontend needs to know it.
+struct OpenResult {
+  uint32_t mode = 0;  // shm::OpenMode
+  int32_t backing_id = 0;
+};
+
+struct ContentsOptions {
+  std::string directory;               // of the content files
+  uint64_t limit_bytes = 20ull << 30;  // of clean content kept in files
+  int64_t debounce_ns = 500'000'000;
+  int64_t debounce_max_ns = 2'000'000'000;
+};
+
+class Contents : public ContentSource {
+ public:
+  Contents(boost::asio::any_io_executor executor, Tasks* tasks, boost::asio::thread_pool* workers,
+           InodeCache* inodes, Gateway* gateway, MountSet* mounts, const ContentsOptions& options);
+
+  void SetLog(MutationLog* log) { log_ = log; }
+  void SetLimits(const SessionLimits& limits) { limits_ = limits; }
+  ContentPool& pool() { return pool_; }
+
+  // A file made here: empty, and all that will be in it is to be sent. Passthrough-ready.
+  Result<void> AttachNew(uint64_t inode);
+  // REQUIRES: a regular file in the table. `flags`: of open(2); O_TRUNC has been done before.
+  Task<Result<OpenResult>> Open(MountPort* mount, uint64_t inode, uint32_t flags);
+  // The open of a file just made, without waiting.
+  OpenResult OpenCreated(MountPort* mount, uint64_t inode, uint32_t flags);
+  void Release(uint64_t inode, uint32_t mount, uint32_t mode_flags);
+  // The mount is gone: all of its opens are closed.
+  void ReleaseMount(uint32_t mount);
+
+  // Brings content: a small file whole into a slab, blocks of a larger one into its content file.
+  Task<Result<void>> EnsureRange(uint64_t inode, uint64_t offset, uint64_t size);
+  // The descriptor of the content file, -1 when there is none; `id` tells which use of it.
+  int ContentFd(uint64_t inode, uint64_t* id) const;
+
+  // Bytes of a daemon-mode writer. EIO when the file was not opened for writing.
+  Result<void> Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
+                     int64_t time_ns);
+  // Changes the size here; the caller logs the mutation.
+  Task<Result<void>> Truncate(uint64_t inode, uint64_t size);
+  void SetTimes(uint64_t inode, int64_t atime_ns, int64_t mtime_ns);
+
+  // Takes size and times of a file with writers from its content file into the record.
+  void Refresh(uint64_t inode);
+  // Queues what is dirty; the ticket to wait for, 0 when nothing is pending.
+  Ticket Flush(uint64_t inode);
+  // Queues everything dirty of the session.
+  void FlushAll();
+  // The inode is gone for good.
+  void Destroy(uint64_t inode);
+  // Ends what runs by itself. REQUIRES: no mounts.
+  void Stop();
+
+  uint64_t dirty_bytes() const;
+  uint64_t file_bytes() const { return lru_bytes_; }  // of closed content files
+  bool HasOpens(uint64_t inode) const;
+
+  Task<Mutation> BuildWrite(uint64_t inode) override;
+  void ContentSettled(uint64_t inode, int error) override;
+
+ private:
+  // Of an inode whose content is in a file, being fetched, or open.
+  struct Node {
+    uint64_t inode = 0;
+    std::shared_ptr<ContentFile> file;
+    std::unordered_map<uint32_t, uint32_t> passthrough_opens;  // by mount
+    std::unordered_map<uint32_t, uint32_t> passthrough_writers;
+    std::unordered_map<uint32_t, uint32_t> daemon_opens;  // those that asked the broker
+    std::unordered_map<uint32_t, uint32_t> daemon_writers;
+    uint32_t opening = 0;  // opens that wait for content: the file must not move meanwhile
+    bool loading_small = false;
+    std::unique_ptr<Event> progress;  // of fetches
+    int fetch_error = 0;
+    uint64_t read_end = 0;    // where the last read ended: sequential readers continue there
+    uint64_t readahead = 0;   // current window; 0: off
+    bool dirty_hint = false;  // daemon writes since the last commit was built
+    int64_t dirty_since_ns = 0;
+    int64_t last_change_ns = 0;
+    FileStamp seen;  // at the last look of the debounce timer
+    bool in_lru = false;
+    uint64_t lru_bytes = 0;
+    std::list<uint64_t>::iterator lru;
+
+    uint32_t writers() const;
+    uint32_t opens() const;
+  };
+  using NodePtr = std::shared_ptr<Node>;
+
+  NodePtr Find(uint64_t inode) const;
+  NodePtr Get(uint64_t inode);
+  void DropIfIdle(const NodePtr& node);
+
+  // contents_open.cc
+  Result<OpenResult> OpenNow(MountPort* mount, const NodePtr& node, bool for_write, bool complete);
+  Result<int32_t> BackingFor(MountPort* mount, ContentFile* file);
+  Result<void> MoveToFile(const NodePtr& node);
+  void MoveToSlab(const NodePtr& node);
+  Task<Result<void>> MakeWritable(const NodePtr& node);
+  Task<void> Refill();
+  void PublishFile(const NodePtr& node);
+  void SetFlags(uint64_t inode, uint32_t set, uint32_t clear);
+  void WriterGone(const NodePtr& node);
+  bool IsDirty(const Node& node) const;
+  void Touch(const NodePtr& node);
+  void LeaveLru(const NodePtr& node);
+  void Evict();
+
+  // contents_fetch.cc
+  Task<Result<void>> LoadSmall(NodePtr node);
+  Task<Result<void>> EnsureBlocks(NodePtr node, uint64_t first, uint64_t last);
+  Task<void> FetchRun(NodePtr node, std::shared_ptr<ContentFile> file, uint64_t first,
+                      uint64_t count);
+  void StartFetches(const NodePtr& node, uint64_t first, uint64_t last);
+  void ReadAhead(const NodePtr& node, uint64_t offset, uint64_t size);
+
+  // contents_commit.cc
+  Task<void> AfterSettled(uint64_t inode);
+  Task<void> Debounce();
+  Task<void> BuildSmall(const NodePtr& node, const FileStamp& stamp, WriteOp* op);
+  Task<void> BuildLarge(const NodePtr& node, const FileStamp& stamp, WriteOp* op);
+  Task<void> SendBlock(BlockId id, std::string data);
+
+  boost::asio::any_io_executor executor_;
+  Tasks* tasks_;
+  boost::asio::thread_pool* workers_;
+  InodeCache* inodes_;
+  Gateway* gateway_;
+  MountSet* mounts_;
+  MutationLog* log_ = nullptr;
+  ContentsOptions options_;
+  SessionLimits limits_;
+  ContentPool pool_;
+  std::unordered_map<uint64_t, NodePtr> nodes_;
+  std::unordered_set<uint64_t> writing_;  // inodes with writers: the debounce timer looks at them
+  bool debounce_running_ = false;
+  boost::asio::steady_timer debounce_timer_;
+  bool refill_queued_ = false;
+  std::list<uint64_t> lru_;  // closed, clean content files, oldest first
+  uint64_t lru_bytes_ = 0;
+};
+
+}  // namespace airstore::broker

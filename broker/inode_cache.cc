@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/inode_cache.h"
+
+#include <algorithm>
+
+namespace airstore::broker {
+namespace {
+
+using shm::ContentKind;
+using shm::Extent;
+using shm::InodeRecord;
+
+constexpr uint64_t kEvictAtOnce = 4u << 20;
+
+Extent ExtentOf(const InodeRecord& record) {
+  return Extent{record.slab_index, record.extent_offset, record.extent_bytes};
+}
+
+bool HasExtent(const InodeRecord& record) {
+  return record.content_kind == static_cast<uint32_t>(ContentKind::kSlab) &&
+         record.extent_bytes != 0;
+}
+
+void SetNoContent(InodeRecord& record) {
+  record.content_kind = static_cast<uint32_t>(ContentKind::kNone);
+  record.slab_index = 0;
+  record.extent_offset = 0;
+  record.extent_bytes = 0;
+}
+
+}  // namespace
+
+InodeRecord ToRecord(const Attr& attr) {
+  InodeRecord record{};
+  record.inode = attr.inode;
+  record.generation = attr.generation;
+  record.mode = attr.mode;
+  record.nlink = attr.nlink;
+  record.uid = attr.uid;
+  record.gid = attr.gid;
+  record.size = attr.size;
+  record.rdev = attr.rdev;
+  record.allocated_bytes = attr.allocated_bytes;
+  record.atime_ns = attr.atime_ns;
+  record.mtime_ns = attr.mtime_ns;
+  record.ctime_ns = attr.ctime_ns;
+  record.btime_ns = attr.btime_ns;
+  record.dir_next_cookie = 1;
+  if (IsRegular(attr.mode) && attr.size == 0) {
+    record.content_kind = static_cast<uint32_t>(ContentKind::kSlab);
+  }
+  return record;
+}
+
+InodeCache::InodeCache(std::unique_ptr<shm::MetaWriter> meta, const shm::SessionId& session,
+                       uint64_t slab_limit, MountSet* mounts, shm::SlabPool::OnSegment on_segment)
+    : meta_(std::move(meta)),
+      slabs_(
+          session, slab_limit, [mounts](uint64_t key) { return mounts->HazardNames(key); },
+          std::move(on_segment)) {}
+
+std::optional<InodeRecord> InodeCache::Get(uint64_t inode) const {
+  const uint32_t index = meta_->IndexOf(inode);
+  if (index == shm::kNoIndex) return std::nullopt;
+  return meta_->Inode(index);
+}
+
+Result<uint32_t> InodeCache::Insert(const Attr& attr, bool refresh) {
+  const uint32_t index = meta_->IndexOf(attr.inode);
+  if (index == shm::kNoIndex) {
+    auto added = meta_->AddInode(ToRecord(attr));
+    if (added && IsSymlink(attr.mode)) {
+      const auto* target = reinterpret_cast<const uint8_t*>(attr.symlink_target.data());
+      (void)StoreSmall(attr.inode, {target, attr.symlink_target.size()});
+    }
+    return added;
+  }
+  if (refresh) {
+    InodeRecord record = meta_->Inode(index);
+    const bool changed = record.size != attr.size || record.mtime_ns != attr.mtime_ns;
+    record.mode = attr.mode;
+    record.nlink = attr.nlink;
+    record.uid = attr.uid;
+    record.gid = attr.gid;
+    record.size = attr.size;
+    record.atime_ns = attr.atime_ns;
+    record.mtime_ns = attr.mtime_ns;
+    record.ctime_ns = attr.ctime_ns;
+    meta_->UpdateInode(index, record);
+    if (changed && IsRegular(attr.mode)) DropSmall(attr.inode);
+  }
+  return index;
+}
+
+Result<uint32_t> InodeCache::InsertNew(const InodeRecord& record) {
+  return meta_->AddInode(record);
+}
+
+void InodeCache::Remove(uint64_t inode) {
+  const uint32_t index = meta_->IndexOf(inode);
+  if (index == shm::kNoIndex) return;
+  const InodeRecord record = meta_->Inode(index);
+  meta_->RemoveInode(index);
+  if (HasExtent(record)) slabs_.Free(ExtentOf(record));
+}
+
+Result<void> InodeCache::StoreSmall(uint64_t inode, std::span<const uint8_t> content) {
+  Extent extent;
+  if (!content.empty()) {
+    auto stored = slabs_.Store(content);
+    if (!stored && stored.error().code == ENOSPC) {
+      EvictSmall(std::max<uint64_t>(kEvictAtOnce, content.size()));
+      stored = slabs_.Store(content);
+    }
+    if (!stored) return stored.error();
+    extent = *stored;
+  }
+  Extent old;
+  const bool present = Update(inode, [&](InodeRecord& record) {
+    if (HasExtent(record)) old = ExtentOf(record);
+    record.content_kind = static_cast<uint32_t>(ContentKind::kSlab);
+    record.content_file = 0;
+    record.flags &= ~static_cast<uint32_t>(shm::kContentComplete);
+    record.slab_index = extent.slab;
+    record.extent_offset = extent.offset;
+    record.extent_bytes = extent.bytes;
+  });
+  if (!present && extent.bytes != 0) slabs_.Free(extent);
+  if (old.bytes != 0) slabs_.Free(old);
+  return {};
+}
+
+void InodeCache::DropSmall(uint64_t inode) {
+  Extent old;
+  Update(inode, [&](InodeRecord& record) {
+    if (record.content_kind != static_cast<uint32_t>(ContentKind::kSlab)) return;
+    if (HasExtent(record)) old = ExtentOf(record);
+    SetNoContent(record);
+  });
+  if (old.bytes != 0) slabs_.Free(old);
+}
+
+void InodeCache::MarkKnown(uint64_t inode, uint32_t mount) {
+  const uint32_t index = meta_->IndexOf(inode);
+  if (index == shm::kNoIndex) return;
+  shm::InodeRecord record = meta_->Inode(index);
+  const uint64_t bit = 1ull << mount;
+  if ((record.known_by & bit) != 0) return;
+  record.known_by |= bit;
+  meta_->UpdateInode(index, record);
+}
+
+void InodeCache::ForgetMount(uint32_t mount) {
+  const uint64_t bit = 1ull << mount;
+  const uint32_t capacity = meta_->reader().view().geometry().inode_capacity;
+  uint32_t seen = 0;
+  for (uint32_t index = 1; index < capacity && seen < meta_->inode_count(); ++index) {
+    InodeRecord record = meta_->Inode(index);
+    if (record.inode == 0) continue;
+    ++seen;
+    if ((record.known_by & bit) == 0) continue;
+    record.known_by &= ~bit;
+    meta_->UpdateInode(index, record);
+  }
+}
+
+// A clock hand over the table: no use is recorded on the read path, so age in the table stands in
+// for it. Symlink
+// targets stay: they are tiny, and one made here may not be at the gateway yet.
+void InodeCache::EvictSmall(uint64_t bytes) {
+  const uint32_t capacity = meta_->reader().view().geometry().inode_capacity;
+  uint64_t freed = 0;
+  for (uint32_t steps = 1; steps < capacity && freed < bytes; ++steps) {
+    if (++evict_hand_ >= capacity) evict_hand_ = 1;
+    InodeRecord record = meta_->Inode(evict_hand_);
+    if (!IsRegular(record.mode) || !HasExtent(record)) continue;
+    const Extent extent = ExtentOf(record);
+    SetNoContent(record);
+    meta_->UpdateInode(evict_hand_, record);
+    slabs_.Free(extent);
+    freed += extent.bytes;
+  }
+}
+
+}  // namespace airstore::broker

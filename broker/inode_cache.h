@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// InodeCache: the session's inode table and the small-file slabs behind it, as the broker changes
+// them. What is in the table is what frontends see.
+//
+// Threads: the event loop.
+// Owns: the meta segment and the slabs.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "broker/gateway.h"
+#include "broker/mount_port.h"
+#include "shm/meta_table.h"
+#include "shm/slab.h"
+
+namespace airstore::broker {
+
+// Files up to this size are cached in slabs, larger ones in content files.
+inline constexpr uint64_t kSmallFile = shm::kSlabMaxExtent;
+
+class InodeCache {
+ public:
+  InodeCache(std::unique_ptr<shm::MetaWriter> meta, const shm::SessionId& session,
+             uint64_t slab_limit, MountSet* mounts, shm::SlabPool::OnSegment on_segment);
+
+  shm::MetaWriter& meta() { return *meta_; }
+  shm::SlabPool& slabs() { return slabs_; }
+
+  uint32_t IndexOf(uint64_t inode) const { return meta_->IndexOf(inode); }
+  // nullopt: not in the table.
+  std::optional<shm::InodeRecord> Get(uint64_t inode) const;
+  // Changes one record through `change` and publishes it. False: not in the table.
+  template <typename Change>
+  bool Update(uint64_t inode, Change change) {
+    const uint32_t index = meta_->IndexOf(inode);
+    if (index == shm::kNoIndex) return false;
+    shm::InodeRecord record = meta_->Inode(index);
+    change(record);
+    meta_->UpdateInode(index, record);
+    return true;
+  }
+
+  // Adds an inode the gateway described; one that is already there stays as it is, unless
+  // `refresh`.
+  Result<uint32_t> Insert(const Attr& attr, bool refresh);
+  // Adds an inode made here.
+  Result<uint32_t> InsertNew(const shm::InodeRecord& record);
+  // Takes the inode out, its slab extent with it. REQUIRES: no mount knows it, no dentry names it.
+  void Remove(uint64_t inode);
+
+  // Puts the whole content of a regular file or symlink into a slab and publishes it there,
+  // evicting others at the limit. ENOSPC when even that does not help.
+  Result<void> StoreSmall(uint64_t inode, std::span<const uint8_t> content);
+  // Takes the extent (if any) out of the record; content_kind becomes kNone.
+  void DropSmall(uint64_t inode);
+
+  // Says that the mount's kernel may hold the inode from now on.
+  void MarkKnown(uint64_t inode, uint32_t mount);
+  // No longer a mount: clears its bit everywhere.
+  void ForgetMount(uint32_t mount);
+
+ private:
+  void EvictSmall(uint64_t bytes);
+
+  std::unique_ptr<shm::MetaWriter> meta_;
+  shm::SlabPool slabs_;
+  uint32_t evict_hand_ = 1;
+};
+
+shm::InodeRecord ToRecord(const Attr& attr);
+inline bool IsDirectory(uint32_t mode) { return (mode & 0170000) == 0040000; }
+inline bool IsRegular(uint32_t mode) { return (mode & 0170000) == 0100000; }
+inline bool IsSymlink(uint32_t mode) { return (mode & 0170000) == 0120000; }
+
+}  // namespace airstore::broker

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// airstored: parses its options, then runs the event loop until SIGTERM or SIGINT.
+#include <signal.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <cstdio>
+#include <cstdlib>
+
+#include "broker/broker.h"
+#include "broker/control_server.h"
+#include "broker/grpc_admin.h"
+#include "broker/grpc_gateway.h"
+#include "broker/options.h"
+#include "broker/state_dir.h"
+
+namespace airstore::broker {
+namespace {
+
+constexpr auto kShutdownPatience = std::chrono::seconds(60);
+
+// A descriptor for each content file in use: as many as we may have.
+void RaiseFileLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int Run(const Options& options) {
+  signal(SIGPIPE, SIG_IGN);
+  RaiseFileLimit();
+  auto state_dir = StateDir::Open(options.state_dir);
+  if (!state_dir) {
+    spdlog::error("{}", state_dir.error().message);
+    return EXIT_FAILURE;
+  }
+  if (auto spool = MakeDirectories(state_dir->spool(), 0700); !spool) {
+    spdlog::error("{}", spool.error().ToString());
+    return EXIT_FAILURE;
+  }
+  if (!options.store_dir.empty()) {
+    if (auto store = MakeDirectories(options.store_dir, 0700); !store) {
+      spdlog::error("{}", store.error().ToString());
+      return EXIT_FAILURE;
+    }
+  }
+
+  boost::asio::io_context loop(1);
+  GatewayChannelPool channels(GatewayTls{.ca_file = options.gateway_ca_file,
+                                         .cert_file = options.gateway_cert_file,
+                                         .key_file = options.gateway_key_file,
+                                         .insecure = options.gateway_insecure});
+  Broker broker(
+      loop.get_executor(), options, state_dir->spool(),
+      [&](const std::string& address, const std::string& token) {
+        auto channel = channels.Get(address);
+        if (!channel.value) {
+          return Outcome<std::shared_ptr<Gateway>>{std::nullopt, channel.failure};
+        }
+        return Outcome<std::shared_ptr<Gateway>>{
+            MakeGrpcGateway(loop.get_executor(), *channel.value, token,
+                            GrpcGatewayOptions{.call_timeout = options.io_timeout}),
+            {}};
+      },
+      OpenFailure);
+  auto control = ControlServer::Listen(
+      loop.get_executor(), options.socket, broker,
+      [&](const std::string& address, const std::string& token) {
+        auto channel = channels.Get(address);
+        if (!channel.value) {
+          return Outcome<std::shared_ptr<AdminClient>>{std::nullopt, channel.failure};
+        }
+        return Outcome<std::shared_ptr<AdminClient>>{
+            MakeGrpcAdminClient(loop.get_executor(), *channel.value, token), {}};
+      });
+  if (!control) {
+    spdlog::error("{}", control.error().ToString());
+    return EXIT_FAILURE;
+  }
+
+  bool clean = true;
+  boost::asio::signal_set signals(loop, SIGTERM, SIGINT);
+  signals.async_wait([&](const boost::system::error_code& error, int) {
+    if (error) return;
+    spdlog::info("shutting down");
+    Spawn(loop.get_executor(),
+          [](Broker* all, bool* result, boost::asio::io_context* context) -> Task<void> {
+            *result = co_await all->Shutdown(kShutdownPatience);
+            context->stop();
+          }(&broker, &clean, &loop));
+  });
+  spdlog::info("airstored {} serves {}", AIRSTORE_VERSION, options.socket);
+  loop.run();
+  control->reset();
+  channels.Shutdown();
+  return clean ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+}  // namespace
+}  // namespace airstore::broker
+
+int main(int argc, char** argv) {
+  using namespace airstore::broker;
+  const CommandLine line = ParseCommandLine(argc, argv, getenv);
+  if (line.action == CommandLine::Action::kExit) {
+    fputs(line.text.c_str(), line.exit_code == 0 ? stdout : stderr);
+    return line.exit_code;
+  }
+  spdlog::set_default_logger(spdlog::stderr_color_mt("airstored"));
+  spdlog::set_level(spdlog::level::from_str(line.options.log_level));
+  return Run(line.options);
+}

@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/mount.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "broker/calls.h"
+#include "broker/clock.h"
+#include "broker/session.h"
+#include "shm/counters.h"
+
+namespace airstore::broker {
+namespace {
+
+constexpr auto kReadyPatience = std::chrono::seconds(10);
+constexpr int kItemsAtOnce = 256;  // then others get their turn
+
+const char* StateName(Mount::State state) {
+  switch (state) {
+    case Mount::State::kStarting:
+      return "starting";
+    case Mount::State::kReady:
+      return "ready";
+    case Mount::State::kUnmounting:
+      return "unmounting";
+    case Mount::State::kDead:
+      return "dead";
+    case Mount::State::kGone:
+      return "gone";
+  }
+  return "unknown";
+}
+
+// Upper edge of the bucket below which `part` of all observations lie.
+uint64_t Quantile(const shm::LaneConsumer& lane, uint32_t row, double part) {
+  uint64_t total = 0;
+  for (uint32_t b = 0; b < shm::kHistogramBuckets; ++b) total += lane.HistogramBucket(row, b);
+  if (total == 0) return 0;
+  uint64_t seen = 0;
+  for (uint32_t b = 0; b < shm::kHistogramBuckets; ++b) {
+    seen += lane.HistogramBucket(row, b);
+    if (static_cast<double>(seen) >= part * static_cast<double>(total)) return 2ull << b;
+  }
+  return 0;
+}
+
+}  // namespace
+
+Mount::Mount(boost::asio::any_io_executor executor, Session* session, uint32_t index,
+             MountOptions options)
+    : executor_(executor),
+      session_(session),
+      index_(index),
+      options_(std::move(options)),
+      wake_(executor),
+      process_end_(executor),
+      ended_(executor) {}
+
+Mount::~Mount() {
+  if (notifier_) notifier_->join();
+}
+
+Task<Result<std::shared_ptr<Mount>>> Mount::Start(boost::asio::any_io_executor executor,
+                                                  Session* session, uint32_t index,
+                                                  MountOptions options) {
+  std::shared_ptr<Mount> mount(new Mount(executor, session, index, std::move(options)));
+  const int64_t begun = MonotonicNs();
+  AIRSTORE_TRY_CO(mount->Prepare());
+  auto ready = co_await mount->AwaitReady();
+  if (!ready) {
+    (void)mount->device_->Unmount(true);
+    co_return ready.error();
+  }
+  mount->ready_us_ = static_cast<uint64_t>((MonotonicNs() - begun) / 1000);
+  mount->state_ = State::kReady;
+  session->mounts().Add(mount.get());
+  mount->serving_ = true;
+  session->tasks().Spawn(mount->Serve());
+  session->tasks().Spawn(mount->WatchProcess());
+  co_return mount;
+}
+
+Result<void> Mount::Prepare() {
+  shm::MetaWriter& meta = session_->inodes().meta();
+  auto lane = shm::LaneConsumer::Create(session_->id(), index_,
+                                        meta.reader().view().geometry().inode_capacity,
+                                        options_.spool + "/lane-" + std::to_string(index_),
+                                        options_.spool + "/arena-" + std::to_string(index_));
+  if (!lane) return lane.error();
+  lane_ = std::move(*lane);
+
+  const int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (event < 0) return SysError("eventfd");
+  wake_.assign(event);
+
+  FuseMountOptions mount_options;
+  mount_options.mountpoint = options_.spec.mountpoint;
+  mount_options.source = "airstore:" + session_->workspace();
+  mount_options.read_only = options_.spec.read_only;
+  mount_options.owner_uid = options_.caller.uid;
+  mount_options.owner_gid = options_.caller.gid;
+  auto device = FuseDevice::Mount(mount_options);
+  if (!device) return device.error();
+  device_ = std::move(*device);
+
+  LaunchOptions launch;
+  launch.program = options_.frontend_dir + "/airstore-fuse";
+  launch.arguments = {options_.spec.mountpoint};
+  launch.uid = options_.caller.uid;
+  launch.gid = options_.caller.gid;
+  auto process = Launch(launch);
+  if (!process) {
+    (void)device_->Unmount(true);
+    return process.error();
+  }
+  process_ = std::move(*process);
+  process_end_.assign(dup(process_.pidfd.get()));
+
+  auto meta_fd = meta.segment().OpenReadOnly();
+  if (!meta_fd) return meta_fd.error();
+  shm::ChannelMessage message{};
+  message.kind = static_cast<uint32_t>(shm::ChannelKind::kAttach);
+  message.abi_major = shm::kAbiMajor;
+  message.abi_minor = shm::kAbiMinor;
+  std::memcpy(message.session, session_->id().data(), sizeof(message.session));
+  message.mount_index = index_;
+  if (options_.spec.read_only) message.flags |= shm::kAttachReadOnly;
+  if (options_.passthrough) message.flags |= shm::kAttachPassthrough;
+  if (options_.spec.uid) {
+    message.flags |= shm::kShowUid;
+    message.show_uid = *options_.spec.uid;
+  }
+  if (options_.spec.gid) {
+    message.flags |= shm::kShowGid;
+    message.show_gid = *options_.spec.gid;
+  }
+  auto sent = shm::SendMessage(process_.channel.get(), message,
+                               {device_->fd(), meta_fd->get(), lane_->lane().fd(),
+                                lane_->arena().fd(), wake_.native_handle()});
+  if (!sent) return sent.error();
+  for (const auto& segment : session_->inodes().slabs().segments()) SendSlab(*segment);
+  return {};
+}
+
+Task<Result<void>> Mount::AwaitReady() {
+  boost::asio::posix::stream_descriptor channel(executor_, dup(process_.channel.get()));
+  boost::asio::steady_timer deadline(executor_, kReadyPatience);
+  deadline.async_wait([&channel](const boost::system::error_code& error) {
+    if (!error) channel.cancel();
+  });
+  boost::system::error_code failed;
+  co_await channel.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                              boost::asio::redirect_error(boost::asio::use_awaitable, failed));
+  deadline.cancel();
+  if (failed) co_return Error{ETIMEDOUT, "the frontend did not get ready"};
+  auto received = shm::ReceiveMessage(process_.channel.get());
+  if (!received) co_return Error{EIO, "the frontend ended at start: " + Reap(process_)};
+  const shm::ChannelMessage& message = received->message;
+  if (message.kind == static_cast<uint32_t>(shm::ChannelKind::kFailed)) {
+    co_return Error{EPROTO,
+                    "the frontend cannot serve: " +
+                        std::string(message.text, strnlen(message.text, sizeof(message.text)))};
+  }
+  if (message.kind != static_cast<uint32_t>(shm::ChannelKind::kReady)) {
+    co_return Error{EPROTO, "the frontend answered out of order"};
+  }
+  co_return Result<void>{};
+}
+
+void Mount::SendSlab(const shm::Segment& segment) {
+  auto fd = segment.OpenReadOnly();
+  if (!fd) {
+    spdlog::error("slab {}: {}", segment.header().index, fd.error().ToString());
+    return;
+  }
+  shm::ChannelMessage message{};
+  message.kind = static_cast<uint32_t>(shm::ChannelKind::kSlab);
+  message.abi_major = shm::kAbiMajor;
+  message.abi_minor = shm::kAbiMinor;
+  message.id = segment.header().index;
+  if (auto sent = shm::SendMessage(process_.channel.get(), message, {fd->get()}); !sent) {
+    spdlog::warn("{}: handing over a slab: {}", options_.spec.mountpoint, sent.error().ToString());
+  }
+}
+
+Result<void> Mount::SendContent(uint64_t id, int file) {
+  const UniqueFd read_only(
+      open(("/proc/self/fd/" + std::to_string(file)).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!read_only) return SysError("open content file for reading");
+  shm::ChannelMessage message{};
+  message.kind = static_cast<uint32_t>(shm::ChannelKind::kContent);
+  message.abi_major = shm::kAbiMajor;
+  message.abi_minor = shm::kAbiMinor;
+  message.id = id;
+  return shm::SendMessage(process_.channel.get(), message, {read_only.get()});
+}
+
+Task<void> Mount::Serve() {
+  const auto self = shared_from_this();
+  while (state_ != State::kGone) {
+    if (!co_await DrainLane()) {
+      Detach();
+      break;
+    }
+    if (process_ended_) break;
+    if (!lane_->PrepareSleep()) continue;
+    boost::system::error_code error;
+    co_await wake_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                              boost::asio::redirect_error(boost::asio::use_awaitable, error));
+    uint64_t count = 0;
+    if (read(wake_.native_handle(), &count, sizeof(count)) > 0) ++wakeups_;
+    lane_->Awake();
+  }
+  serving_ = false;
+  ended_.NotifyAll();
+}
+
+Task<bool> Mount::DrainLane() {
+  shm::LaneConsumer::Item item;
+  std::string why;
+  for (int handled = 0;; ++handled) {
+    if (handled == kItemsAtOnce) {
+      lane_->MarkApplied();
+      co_await boost::asio::post(executor_, boost::asio::use_awaitable);
+      handled = 0;
+    }
+    const auto next = lane_->Pop(&item, &why);
+    if (next == shm::LaneConsumer::Next::kEmpty) break;
+    if (next == shm::LaneConsumer::Next::kCorrupt) {
+      spdlog::error("{}: the frontend broke the protocol and is ended: {}",
+                    options_.spec.mountpoint, why);
+      co_return false;
+    }
+    switch (item.op) {
+      case shm::QueueOp::kCall:
+        session_->tasks().Spawn(HandleCall(std::move(item.call)));
+        break;
+      case shm::QueueOp::kWrite: {
+        auto written = session_->contents().Write(item.inode, item.offset, item.data, item.time_ns);
+        if (!written) {
+          spdlog::warn("write to inode {}: {}", item.inode, written.error().ToString());
+        }
+        co_await session_->tree().NotifyData(this, item.inode, item.offset, item.data.size());
+        break;
+      }
+      case shm::QueueOp::kRelease:
+        session_->contents().Release(item.inode, index_, item.flags);
+        session_->tree().NotifyAttr(this, item.inode);
+        session_->tree().ReclaimOrphan(item.inode);
+        break;
+      case shm::QueueOp::kForget:
+        session_->tree().ReclaimOrphan(item.inode);
+        break;
+      case shm::QueueOp::kNone:
+        break;
+    }
+  }
+  lane_->MarkApplied();
+  co_return true;
+}
+
+Task<void> Mount::HandleCall(shm::Call call) {
+  const auto self = shared_from_this();
+  const std::vector<uint64_t> locked = LockedDirectories(call);
+  for (uint64_t directory : locked) locked_directories_.insert(directory);
+  const shm::RequestReply reply = co_await AnswerCall(session_, this, call);
+  for (uint64_t directory : locked) {
+    locked_directories_.erase(locked_directories_.find(directory));
+  }
+  lane_->Reply(call.slot, reply);
+}
+
+Task<void> Mount::WatchProcess() {
+  const auto self = shared_from_this();
+  boost::system::error_code error;
+  co_await process_end_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                                   boost::asio::redirect_error(boost::asio::use_awaitable, error));
+  const std::string how = Reap(process_);
+  process_ended_ = true;
+  wake_.cancel();
+  if (state_ == State::kReady) {
+    spdlog::error("{}: the frontend ended unexpectedly ({}); the mount is detached",
+                  options_.spec.mountpoint, how);
+    Detach();
+  }
+  ended_.NotifyAll();
+}
+
+void Mount::Detach() {
+  if (state_ != State::kReady) return;
+  state_ = State::kDead;
+  device_->Abort();
+  if (auto done = device_->Unmount(true); !done) {
+    spdlog::error("{}: {}", options_.spec.mountpoint, done.error().ToString());
+  }
+  process_.channel.reset();
+  session_->mounts().Remove(this);
+  session_->contents().ReleaseMount(index_);
+  session_->inodes().ForgetMount(index_);
+}
+
+Task<Result<void>> Mount::Stop(bool force) {
+  if (state_ == State::kDead) {
+    state_ = State::kGone;
+    co_return Result<void>{};
+  }
+  if (state_ != State::kReady) co_return Error{EBUSY, "the mount is starting or stopping"};
+  state_ = State::kUnmounting;
+  auto work = [](FuseDevice* device, bool lazy) -> Task<int> {
+    auto done = device->Unmount(lazy);
+    co_return done ? 0 : done.error().code;
+  };
+  if (!notifier_) notifier_ = std::make_unique<boost::asio::thread_pool>(1);
+  const int error = co_await boost::asio::co_spawn(
+      notifier_->get_executor(), work(device_.get(), force), boost::asio::use_awaitable);
+  if (error != 0) {
+    state_ = State::kReady;
+    co_return Error{error, "unmount " + options_.spec.mountpoint};
+  }
+  // Detached but still in use: the programs that use it keep it alive until this.
+  if (force) device_->Abort();
+  boost::asio::steady_timer patience(executor_, std::chrono::seconds(5));
+  patience.async_wait([self = shared_from_this()](const boost::system::error_code& cancelled) {
+    if (!cancelled && !self->process_ended_) {
+      spdlog::warn("{}: the frontend does not end; killing it", self->options_.spec.mountpoint);
+      kill(self->process_.pid, SIGKILL);
+    }
+  });
+  while (!process_ended_ || serving_) co_await ended_.Wait();
+  patience.cancel();
+  session_->mounts().Remove(this);
+  session_->contents().ReleaseMount(index_);
+  session_->inodes().ForgetMount(index_);
+  state_ = State::kGone;
+  unlink((options_.spool + "/lane-" + std::to_string(index_)).c_str());
+  unlink((options_.spool + "/arena-" + std::to_string(index_)).c_str());
+  co_return Result<void>{};
+}
+
+Result<int32_t> Mount::BackingOpen(int file) { return device_->BackingOpen(file); }
+
+void Mount::BackingClose(int32_t backing_id) { device_->BackingClose(backing_id); }
+
+template <typename Work>
+Task<void> Mount::OnNotifier(Work work) {
+  const auto self = shared_from_this();
+  if (!notifier_) notifier_ = std::make_unique<boost::asio::thread_pool>(1);
+  auto run = [](Work what) -> Task<void> {
+    what();
+    co_return;
+  };
+  co_await boost::asio::co_spawn(notifier_->get_executor(), run(std::move(work)),
+                                 boost::asio::use_awaitable);
+}
+
+Task<void> Mount::InvalidateName(uint64_t parent, std::string name) {
+  FuseDevice* device = device_.get();
+  if (locked_directories_.contains(parent)) {
+    // Waiting for that directory's lock would be waiting for a request that may be waiting for us.
+    // A new epoch makes the kernel ask again for every name, without a lock.
+    auto bumped = device->NotifyIncEpoch();
+    if (bumped) {
+      co_await OnNotifier([device, parent] { (void)device->NotifyInvalData(parent, 0, 0); });
+      co_return;
+    }
+    // Before Linux 6.16: send it, but do not wait.
+    session_->tasks().Spawn(
+        OnNotifier([device, parent, name] { (void)device->NotifyInvalEntry(parent, name); }));
+    co_return;
+  }
+  co_await OnNotifier([device, parent, name] { (void)device->NotifyInvalEntry(parent, name); });
+}
+
+Task<void> Mount::InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) {
+  FuseDevice* device = device_.get();
+  co_await OnNotifier(
+      [device, inode, offset, length] { (void)device->NotifyInvalData(inode, offset, length); });
+}
+
+void Mount::InvalidateAttr(uint64_t inode) { (void)device_->NotifyInvalAttr(inode); }
+
+MountStatus Mount::Status() const {
+  MountStatus status;
+  status.mountpoint = options_.spec.mountpoint;
+  status.workspace = session_->workspace();
+  status.gateway = session_->gateway_address();
+  status.backend = "fuse";
+  status.read_only = options_.spec.read_only;
+  status.passthrough = options_.passthrough;
+  status.frontend_pid = static_cast<uint32_t>(process_.pid);
+  status.owner_uid = options_.caller.uid;
+  status.state = StateName(state_);
+  status.frontend_rss_bytes = process_ended_ ? 0 : PrivateResidentBytes(process_.pid);
+  status.ready_us = ready_us_;
+  status.dirty_bytes = session_->contents().dirty_bytes();
+  for (uint32_t i = 0; i < shm::kCounterCount; ++i) {
+    status.counters[shm::kCounterNames[i]] = lane_->Counter(i);
+  }
+  for (uint32_t i = 0; i < shm::kHistogramCount; ++i) {
+    status.latency_p50_ns[shm::kHistogramNames[i]] = Quantile(*lane_, i, 0.5);
+    status.latency_p99_ns[shm::kHistogramNames[i]] = Quantile(*lane_, i, 0.99);
+  }
+  return status;
+}
+
+}  // namespace airstore::broker

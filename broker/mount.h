@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Mount: one mount point: its device, its frontend process, and the loop that serves its lane.
+//
+// Life: Start (mount, launch, wait until it serves) -> ready -> Stop (unmount, frontend ends, lane
+// emptied) -> gone. A frontend that ends by itself makes the mount dead: it is detached, its opens
+// are closed, and status says so.
+//
+// Invalidations run on a thread of this mount, because the kernel may make the sender wait for a
+// lock that a request of this very mount holds; the event loop must stay free to answer that one.
+//
+// Threads: the event loop, but for what is said above.
+// Owns: the device, the lane, the frontend process.
+#pragma once
+
+#include <array>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "broker/broker_api.h"
+#include "broker/fuse_device.h"
+#include "broker/launcher.h"
+#include "broker/mount_port.h"
+#include "shm/channel.h"
+#include "shm/lane.h"
+
+namespace airstore::broker {
+
+class Session;
+
+struct MountOptions {
+  MountSpec spec;
+  Caller caller;
+  std::string frontend_dir;
+  std::string spool;  // directory for lane and arena
+  bool passthrough = true;
+};
+
+class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
+ public:
+  enum class State { kStarting, kReady, kUnmounting, kDead, kGone };
+
+  // Mounts and starts the frontend; returns when it serves. `workspace` is for /proc/mounts.
+  static Task<Result<std::shared_ptr<Mount>>> Start(boost::asio::any_io_executor executor,
+                                                    Session* session, uint32_t index,
+                                                    MountOptions options);
+  ~Mount() override;
+
+  // EBUSY when something is open in it and `force` is not set. After success the frontend has
+  // ended and everything it queued is applied.
+  Task<Result<void>> Stop(bool force);
+
+  void SendSlab(const shm::Segment& segment);
+  // Hands a read-only descriptor of a content file to the frontend.
+  Result<void> SendContent(uint64_t id, int file);
+  MountStatus Status() const;
+  const MountSpec& spec() const { return options_.spec; }
+  uint32_t owner() const { return options_.caller.uid; }
+  State state() const { return state_; }
+  Session* session() const { return session_; }
+  uint64_t wakeups() const { return wakeups_; }
+  void SetMounts(uint32_t count) { lane_->SetMounts(count); }
+
+  uint32_t index() const override { return index_; }
+  bool passthrough() const override { return options_.passthrough; }
+  uint32_t Lookups(uint32_t inode_index) const override { return lane_->Lookups(inode_index); }
+  uint32_t LocalOpens(uint32_t inode_index) const override { return lane_->Opens(inode_index); }
+  bool HazardNames(uint64_t key) const override { return lane_->HazardNames(key); }
+  Result<int32_t> BackingOpen(int file) override;
+  void BackingClose(int32_t backing_id) override;
+  Task<void> InvalidateName(uint64_t parent, std::string name) override;
+  Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) override;
+  void InvalidateAttr(uint64_t inode) override;
+
+ private:
+  Mount(boost::asio::any_io_executor executor, Session* session, uint32_t index,
+        MountOptions options);
+  Result<void> Prepare();
+  Task<Result<void>> AwaitReady();
+  Task<void> Serve();
+  // Applies what is queued; false when the frontend broke the protocol.
+  Task<bool> DrainLane();
+  Task<void> HandleCall(shm::Call call);
+  Task<void> WatchProcess();
+  void Detach();
+  template <typename Work>
+  Task<void> OnNotifier(Work work);
+
+  boost::asio::any_io_executor executor_;
+  Session* session_;
+  uint32_t index_;
+  MountOptions options_;
+  std::unique_ptr<FuseDevice> device_;
+  std::unique_ptr<shm::LaneConsumer> lane_;
+  FrontendProcess process_;
+  boost::asio::posix::stream_descriptor wake_;
+  boost::asio::posix::stream_descriptor process_end_;
+  std::unique_ptr<boost::asio::thread_pool> notifier_;  // made when first needed
+  // Directories whose kernel locks requests under way hold: an invalidation of a name in one of
+  // them would wait for that request.
+  std::multiset<uint64_t> locked_directories_;
+  State state_ = State::kStarting;
+  bool process_ended_ = false;
+  bool serving_ = false;
+  Event ended_;
+  uint64_t wakeups_ = 0;
+  uint64_t ready_us_ = 0;
+};
+
+}  // namespace airstore::broker

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/mutation_log.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "broker/backoff.h"
+#include "broker/clock.h"
+
+namespace airstore::broker {
+namespace {
+
+// How long an append waits for company. Long enough for a burst (unpacking, a build's temporary
+// files) to become one batch, short enough that nobody notices.
+constexpr auto kLinger = std::chrono::milliseconds(10);
+constexpr size_t kContentItemBytes = 64u << 10;  // guess for batch sizing before the write is built
+
+size_t InlineBytes(const WriteOp& op) {
+  size_t bytes = 0;
+  for (const WriteExtent& extent : op.extents) {
+    if (const auto* data = std::get_if<std::string>(&extent.source)) bytes += data->size();
+  }
+  return bytes;
+}
+
+}  // namespace
+
+MutationLog::MutationLog(boost::asio::any_io_executor executor, Tasks* tasks, Gateway* gateway,
+                         ContentSource* contents, OnRefused on_refused, Reopen reopen)
+    : executor_(executor),
+      tasks_(tasks),
+      gateway_(gateway),
+      contents_(contents),
+      on_refused_(std::move(on_refused)),
+      reopen_(std::move(reopen)),
+      appended_(executor),
+      settled_event_(executor),
+      linger_(executor) {}
+
+void MutationLog::Start() {
+  running_ = true;
+  tasks_->Spawn(Send());
+}
+
+Task<void> MutationLog::Stop() {
+  stopping_ = true;
+  Hurry();
+  while (running_) co_await settled_event_.Wait();
+}
+
+Ticket MutationLog::Append(Mutation mutation, std::vector<uint64_t> subjects,
+                           std::vector<uint64_t> parents) {
+  const bool creates = std::holds_alternative<CreateOp>(mutation.op);
+  const bool pins =
+      std::holds_alternative<RenameOp>(mutation.op) || std::holds_alternative<LinkOp>(mutation.op);
+  items_.push_back(Item{.ticket = next_ticket_++,
+                        .mutation = std::move(mutation),
+                        .subjects = std::move(subjects),
+                        .parents = std::move(parents),
+                        .appended_ns = MonotonicNs()});
+  const auto item = std::prev(items_.end());
+  for (uint64_t inode : item->subjects) {
+    Subject& subject = subjects_[inode];
+    subject.items.push_back(item);
+    subject.created_here |= creates;
+    subject.pinned |= pins;
+    subject.last = item->ticket;
+  }
+  for (uint64_t parent : item->parents) subjects_[parent].last = item->ticket;
+  appended_.NotifyAll();
+  return item->ticket;
+}
+
+Ticket MutationLog::AppendContent(uint64_t inode) {
+  Subject& subject = subjects_[inode];
+  if (subject.has_content) return subject.content->ticket;
+  items_.push_back(Item{.ticket = next_ticket_++,
+                        .mutation = {},
+                        .subjects = {inode},
+                        .content_inode = inode,
+                        .appended_ns = MonotonicNs()});
+  const auto item = std::prev(items_.end());
+  subject.items.push_back(item);
+  subject.content = item;
+  subject.has_content = true;
+  subject.last = item->ticket;
+  appended_.NotifyAll();
+  return item->ticket;
+}
+
+bool MutationLog::TakeContent(uint64_t inode) {
+  const auto found = subjects_.find(inode);
+  if (found == subjects_.end() || !found->second.has_content) return false;
+  Subject& subject = found->second;
+  const Items::iterator item = subject.content;
+  std::erase(subject.items, item);
+  subject.has_content = false;
+  items_.erase(item);
+  return true;
+}
+
+bool MutationLog::Elide(uint64_t inode, uint64_t parent, int64_t time_ns) {
+  const auto found = subjects_.find(inode);
+  if (found == subjects_.end()) return false;
+  Subject& subject = found->second;
+  if (!subject.created_here || subject.pinned || subject.waiters > 0) return false;
+  for (const Items::iterator& item : subject.items) items_.erase(item);
+  subjects_.erase(found);
+
+  const auto touch = touches_.find(parent);
+  if (touch != touches_.end()) {
+    touch->second->mutation.time_ns = time_ns;
+  } else {
+    Append(Mutation{.time_ns = time_ns, .op = TouchOp{parent}}, {}, {parent});
+    touches_[parent] = std::prev(items_.end());
+  }
+  return true;
+}
+
+Ticket MutationLog::PendingOf(uint64_t inode) const {
+  const auto found = subjects_.find(inode);
+  return found == subjects_.end() ? 0 : found->second.last;
+}
+
+Task<int> MutationLog::WaitSettled(Ticket ticket, uint64_t inode) {
+  ++subjects_[inode].waiters;
+  while (settled_ < ticket && pending() > 0) {
+    Hurry();
+    co_await settled_event_.Wait();
+  }
+  Subject& subject = subjects_[inode];
+  const int refused = subject.refused;
+  if (--subject.waiters == 0) {
+    subject.refused = 0;
+    if (subject.items.empty() && subject.last <= settled_) subjects_.erase(inode);
+  }
+  co_return refused;
+}
+
+Task<void> MutationLog::Drain() {
+  const Ticket last = next_ticket_ - 1;
+  while (settled_ < last && pending() > 0) {
+    Hurry();
+    co_await settled_event_.Wait();
+  }
+}
+
+int64_t MutationLog::oldest_ns() const {
+  if (in_flight_ > 0) return in_flight_since_ns_;
+  return items_.empty() ? 0 : items_.front().appended_ns;
+}
+
+void MutationLog::Hurry() {
+  urgent_ = true;
+  linger_.cancel();
+  appended_.NotifyAll();
+}
+
+Task<void> MutationLog::Send() {
+  while (!stopping_) {
+    if (items_.empty()) {
+      co_await appended_.Wait();
+      continue;
+    }
+    if (!urgent_) {
+      linger_.expires_after(kLinger);
+      boost::system::error_code ignored;
+      co_await linger_.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
+    }
+    urgent_ = false;
+    if (!items_.empty() && !stopping_) co_await SendBatch();
+  }
+  running_ = false;
+  settled_event_.NotifyAll();
+}
+
+Task<void> MutationLog::SendBatch() {
+  std::vector<Item> items;
+  size_t bytes = 0;
+  while (!items_.empty() && items.size() < limits_.max_batch_mutations &&
+         bytes < limits_.max_batch_bytes / 2) {
+    const auto front = items_.begin();
+    if (front->content_inode != 0) bytes += kContentItemBytes;
+    Unindex(front);
+    items.push_back(std::move(*front));
+    items_.pop_front();
+  }
+  in_flight_ = items.size();
+  in_flight_since_ns_ = items.front().appended_ns;
+
+  auto batch = std::make_shared<std::vector<Mutation>>();
+  std::vector<size_t> item_of;  // batch position -> item
+  size_t inline_bytes = 0;
+  for (size_t i = 0; i < items.size(); ++i) {
+    Mutation mutation = std::move(items[i].mutation);
+    if (items[i].content_inode != 0) {
+      mutation = co_await contents_->BuildWrite(items[i].content_inode);
+      const WriteOp& write = std::get<WriteOp>(mutation.op);
+      if (write.extents.empty() && !write.size) {
+        contents_->ContentSettled(items[i].content_inode, 0);
+        continue;
+      }
+      inline_bytes += InlineBytes(write);
+    }
+    mutation.sequence = next_sequence_++;
+    batch->push_back(std::move(mutation));
+    item_of.push_back(i);
+    // A batch that grew too long is sent in parts; order is kept.
+    if (inline_bytes > limits_.max_batch_bytes / 2 && i + 1 < items.size()) {
+      const auto results = co_await ApplyUntilAnswered(batch);
+      Settle(items, *batch, results, item_of);
+      batch = std::make_shared<std::vector<Mutation>>();
+      item_of.clear();
+      inline_bytes = 0;
+    }
+  }
+  if (!batch->empty()) {
+    const auto results = co_await ApplyUntilAnswered(batch);
+    Settle(items, *batch, results, item_of);
+  }
+  for (const Item& item : items) Retire(item);
+  settled_ = items.back().ticket;
+  in_flight_ = 0;
+  settled_event_.NotifyAll();
+}
+
+Task<std::vector<MutationResult>> MutationLog::ApplyUntilAnswered(
+    std::shared_ptr<const std::vector<Mutation>> batch) {
+  Backoff backoff;
+  for (;;) {
+    auto answer = co_await gateway_->Apply(batch);
+    if (answer && answer->size() == batch->size()) {
+      stalled_ = false;
+      last_error_.clear();
+      co_return std::move(*answer);
+    }
+    const Error error =
+        answer ? Error{EPROTO, "the gateway answered another number of results"} : answer.error();
+    last_error_ = error.ToString();
+    stalled_ = true;
+    spdlog::warn("sending {} changes failed, will retry: {}", batch->size(), last_error_);
+    if (error.code == ESTALE) (void)co_await reopen_();
+    co_await backoff.Wait(executor_);
+  }
+}
+
+void MutationLog::Settle(const std::vector<Item>& items, const std::vector<Mutation>& batch,
+                         const std::vector<MutationResult>& results,
+                         const std::vector<size_t>& item_of) {
+  for (size_t i = 0; i < results.size(); ++i) {
+    const Item& item = items[item_of[i]];
+    const int error = results[i].error;
+    if (item.content_inode != 0) contents_->ContentSettled(item.content_inode, error);
+    if (error == 0) continue;
+    for (uint64_t inode : item.subjects) subjects_[inode].refused = error;
+    on_refused_(batch[i], error);
+  }
+}
+
+void MutationLog::Retire(const Item& item) {
+  const auto retire = [&](uint64_t inode) {
+    const auto found = subjects_.find(inode);
+    if (found == subjects_.end()) return;
+    const Subject& subject = found->second;
+    if (subject.items.empty() && subject.waiters == 0 && subject.last <= item.ticket) {
+      subjects_.erase(found);
+    }
+  };
+  for (uint64_t inode : item.subjects) retire(inode);
+  for (uint64_t parent : item.parents) retire(parent);
+}
+
+void MutationLog::Unindex(Items::iterator item) {
+  for (uint64_t inode : item->subjects) {
+    Subject& subject = subjects_[inode];
+    std::erase(subject.items, item);
+    if (subject.has_content && subject.content == item) subject.has_content = false;
+    subject.created_here = false;  // from now on the gateway may know it
+  }
+  for (uint64_t parent : item->parents) {
+    const auto touch = touches_.find(parent);
+    if (touch != touches_.end() && touch->second == item) touches_.erase(touch);
+  }
+}
+
+}  // namespace airstore::broker

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// MutationLog: every change of the session on its way to the gateway, in order.
+//
+// A mutation is applied locally first, then appended here. A sender coroutine gathers what has
+// accumulated into one batch, gives it sequence numbers, and sends it until the gateway has
+// answered: a transport error is retried for ever with backoff, under the same numbers, so the
+// gateway applies each mutation once. Content is not copied into the log: a "content" item is
+// turned into a write when its batch is built, from the file as it is then.
+//
+// A file made and removed before anything of it was sent leaves no trace but its parent's times:
+// compilers, editors and git make many of those.
+//
+// Threads: the event loop.
+// Fails: a mutation that the gateway refuses is reported to whoever waits for it and to OnRefused.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "broker/gateway.h"
+
+namespace airstore::broker {
+
+// Place in the log; grows with each append.
+using Ticket = uint64_t;
+
+// Turns the dirty content of an inode into a write, when its turn has come.
+class ContentSource {
+ public:
+  virtual ~ContentSource() = default;
+  // Stores blocks as needed and returns a mutation that holds a WriteOp; an op without extents and
+  // size: nothing to send. Does not fail for the gateway's absence: it retries inside.
+  virtual Task<Mutation> BuildWrite(uint64_t inode) = 0;
+  // The write was applied (error 0) or refused.
+  virtual void ContentSettled(uint64_t inode, int error) = 0;
+};
+
+class MutationLog {
+ public:
+  using OnRefused = std::function<void(const Mutation& mutation, int error)>;
+  // Reopens the session after the gateway forgot it; returns the last sequence it applied.
+  using Reopen = std::function<Task<Result<uint64_t>>()>;
+
+  MutationLog(boost::asio::any_io_executor executor, Tasks* tasks, Gateway* gateway,
+              ContentSource* contents, OnRefused on_refused, Reopen reopen);
+
+  void SetLimits(const SessionLimits& limits) { limits_ = limits; }
+  // Starts the sender. Call once.
+  void Start();
+
+  // `subjects`: the inodes whose fate the mutation decides; `parents`: the directories it changes.
+  Ticket Append(Mutation mutation, std::vector<uint64_t> subjects, std::vector<uint64_t> parents);
+  // Queues the inode's content; one queued item serves all changes up to its batch.
+  Ticket AppendContent(uint64_t inode);
+  // Takes a queued content item back; false when none is queued.
+  bool TakeContent(uint64_t inode);
+  // The inode lost its last name. If its creation was not sent yet and nothing else refers to it,
+  // forgets everything about it, records the parents' times, and returns true: the caller must not
+  // append the unlink then.
+  bool Elide(uint64_t inode, uint64_t parent, int64_t time_ns);
+
+  // Greatest unsettled ticket of the inode, 0 if nothing of it is pending.
+  Ticket PendingOf(uint64_t inode) const;
+  // Waits until everything up to the ticket is settled, without lingering; returns the errno of
+  // what was refused for `inode` meanwhile, or 0.
+  Task<int> WaitSettled(Ticket ticket, uint64_t inode);
+  // Waits until all that was appended before is settled.
+  Task<void> Drain();
+  // Sends what is queued without lingering.
+  void Hurry();
+  // Ends the sender; what is queued stays queued. Call before destruction.
+  Task<void> Stop();
+
+  size_t pending() const { return items_.size() + in_flight_; }
+  Ticket settled() const { return settled_; }
+  // Monotonic time at which the oldest pending item was appended; 0: none.
+  int64_t oldest_ns() const;
+  const std::string& last_error() const { return last_error_; }
+  bool stalled() const { return stalled_; }
+
+ private:
+  struct Item {
+    Ticket ticket = 0;
+    Mutation mutation;
+    std::vector<uint64_t> subjects = {};
+    std::vector<uint64_t> parents = {};
+    uint64_t content_inode = 0;  // != 0: a content item
+    int64_t appended_ns = 0;
+  };
+  using Items = std::list<Item>;
+  struct Subject {
+    std::vector<Items::iterator> items;  // queued, not yet in a batch
+    Items::iterator content;
+    bool has_content = false;
+    bool created_here = false;  // its creation is among the items
+    bool pinned = false;        // a rename or link refers to it: do not elide
+    Ticket last = 0;            // greatest unsettled ticket
+    int refused = 0;            // errno since the last wait
+    int waiters = 0;
+  };
+
+  Task<void> Send();
+  Task<void> SendBatch();
+  Task<std::vector<MutationResult>> ApplyUntilAnswered(
+      std::shared_ptr<const std::vector<Mutation>> batch);
+  void Settle(const std::vector<Item>& items, const std::vector<Mutation>& batch,
+              const std::vector<MutationResult>& results, const std::vector<size_t>& item_of);
+  void Retire(const Item& item);
+  void Unindex(Items::iterator item);
+
+  boost::asio::any_io_executor executor_;
+  Tasks* tasks_;
+  Gateway* gateway_;
+  ContentSource* contents_;
+  OnRefused on_refused_;
+  Reopen reopen_;
+  SessionLimits limits_;
+
+  Items items_;  // appended, not yet in a batch
+  std::unordered_map<uint64_t, Subject> subjects_;
+  std::unordered_map<uint64_t, Items::iterator> touches_;  // queued Touch by directory
+  size_t in_flight_ = 0;
+  int64_t in_flight_since_ns_ = 0;
+  Ticket next_ticket_ = 1;
+  Ticket settled_ = 0;
+  uint64_t next_sequence_ = 1;
+  bool urgent_ = false;
+  bool stalled_ = false;
+  bool stopping_ = false;
+  bool running_ = false;
+  std::string last_error_;
+  Event appended_;
+  Event settled_event_;
+  boost::asio::steady_timer linger_;
+};
+
+}  // namespace airstore::broker

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/session.h"
+
+#include <spdlog/spdlog.h>
+#include <string.h>
+
+#include "broker/clock.h"
+#include "broker/mount.h"
+
+namespace airstore::broker {
+namespace {
+
+constexpr int64_t kStatfsFreshNs = 1'000'000'000;
+
+const char* MutationName(const Mutation& mutation) {
+  static constexpr const char* kNames[] = {"create",  "link",  "unlink", "rename",
+                                           "setattr", "write", "touch"};
+  static_assert(std::size(kNames) == std::variant_size_v<decltype(mutation.op)>);
+  return kNames[mutation.op.index()];
+}
+
+}  // namespace
+
+Session::Session(boost::asio::any_io_executor executor, std::shared_ptr<Gateway> gateway,
+                 const shm::SessionId& id, const OpenedSession& opened,
+                 const SessionOptions& options)
+    : executor_(executor),
+      tasks_(executor),
+      gateway_(std::move(gateway)),
+      id_(id),
+      opened_(opened),
+      options_(options),
+      keep_alive_timer_(executor) {}
+
+Session::~Session() = default;
+
+Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor executor,
+                                                 boost::asio::thread_pool* workers,
+                                                 std::shared_ptr<Gateway> gateway,
+                                                 const shm::SessionId& id,
+                                                 const OpenedSession& opened,
+                                                 const SessionOptions& options) {
+  auto meta = shm::MetaWriter::Create(id, shm::MetaWriter::Capacity{});
+  if (!meta) return meta.error();
+  std::unique_ptr<Session> session(new Session(executor, std::move(gateway), id, opened, options));
+  Session* self = session.get();
+  session->inodes_ =
+      std::make_unique<InodeCache>(std::move(*meta), id, options.slab_limit, &session->mounts_,
+                                   [self](const shm::Segment& segment) {
+                                     for (MountPort* mount : self->mounts_.all()) {
+                                       static_cast<Mount*>(mount)->SendSlab(segment);
+                                     }
+                                   });
+  ContentsOptions contents;
+  contents.directory = options.store_dir.empty() ? options.spool : options.store_dir;
+  contents.limit_bytes = options.content_limit;
+  contents.debounce_ns = options.debounce_ns;
+  contents.debounce_max_ns = options.debounce_max_ns;
+  session->contents_ =
+      std::make_unique<Contents>(executor, &self->tasks_, workers, session->inodes_.get(),
+                                 session->gateway_.get(), &session->mounts_, contents);
+  session->contents_->SetLimits(opened.limits);
+  session->log_ = std::make_unique<MutationLog>(
+      executor, &self->tasks_, session->gateway_.get(), session->contents_.get(),
+      [self](const Mutation& mutation, int error) { self->Refused(mutation, error); },
+      [self] { return self->Reopen(); });
+  session->log_->SetLimits(opened.limits);
+  session->contents_->SetLog(session->log_.get());
+  session->tree_ = std::make_unique<Tree>(executor, &self->tasks_, session->inodes_.get(),
+                                          session->gateway_.get(), session->contents_.get(),
+                                          session->log_.get(), &session->mounts_);
+  session->tree_->GrantInodes(opened.first_inode, opened.inode_count);
+  session->tree_->SetLease(opened.write_lease);
+  auto root = session->inodes_->Insert(opened.root, false);
+  if (!root) return root.error();
+  session->inodes_->Update(shm::kRootInode,
+                           [](shm::InodeRecord& record) { record.known_by = ~0ull; });
+  session->log_->Start();
+  session->tasks_.Spawn(self->KeepAlive());
+  return session;
+}
+
+Task<Result<StatFs>> Session::Statfs() {
+  if (statfs_ && MonotonicNs() - statfs_at_ns_ < kStatfsFreshNs) co_return *statfs_;
+  auto answer = co_await gateway_->Statfs();
+  if (answer) {
+    statfs_ = *answer;
+    statfs_at_ns_ = MonotonicNs();
+    co_return *answer;
+  }
+  // A gateway that is away is no reason for df to fail.
+  if (statfs_) co_return *statfs_;
+  co_return answer.error();
+}
+
+Task<void> Session::Drain() {
+  contents_->FlushAll();
+  co_await log_->Drain();
+}
+
+Task<void> Session::Close() {
+  closed_ = true;
+  keep_alive_timer_.cancel();
+  contents_->Stop();
+  co_await log_->Stop();
+  if (auto closed = co_await gateway_->Close(); !closed) {
+    spdlog::info("closing the session at the gateway: {}", closed.error().ToString());
+  }
+  co_await tasks_.Join();
+}
+
+Task<void> Session::KeepAlive() {
+  while (!closed_) {
+    keep_alive_timer_.expires_after(std::chrono::milliseconds(1000) *
+                                    std::max(1u, opened_.limits.session_seconds / 3));
+    boost::system::error_code cancelled;
+    co_await keep_alive_timer_.async_wait(
+        boost::asio::redirect_error(boost::asio::use_awaitable, cancelled));
+    if (closed_ || cancelled) co_return;
+    auto alive = co_await gateway_->KeepAlive();
+    if (!alive && alive.error().code == ESTALE) {
+      (void)co_await Reopen();
+    } else if (alive) {
+      tree_->SetLease(*alive);
+    }
+  }
+}
+
+Task<Result<uint64_t>> Session::Reopen() {
+  auto opened = co_await gateway_->Open(opened_.workspace_id, id_, true);
+  if (!opened) {
+    spdlog::warn("resuming the session failed: {}", opened.error().ToString());
+    co_return opened.error();
+  }
+  tree_->SetLease(opened->write_lease);
+  spdlog::info("session resumed on workspace {}", workspace());
+  co_return opened->last_applied_sequence;
+}
+
+void Session::Refused(const Mutation& mutation, int error) {
+  refused_ =
+      std::string("the gateway refused a ") + MutationName(mutation) + ": " + strerror(error);
+  spdlog::error("workspace {}: {}", workspace(), refused_);
+  tree_->DropAfterRefusal(mutation);
+}
+
+SessionStatus Session::Status() const {
+  SessionStatus status;
+  status.workspace = workspace();
+  status.workspace_id = workspace_id();
+  status.gateway = gateway_address();
+  status.principal = principal();
+  status.state = gateway_->state();
+  status.write_lease = tree_->lease();
+  status.dirty_bytes = contents_->dirty_bytes();
+  status.pending_mutations = log_->pending();
+  const int64_t oldest = log_->oldest_ns();
+  status.oldest_dirty_ms =
+      oldest == 0 ? 0 : static_cast<uint64_t>((MonotonicNs() - oldest) / 1'000'000);
+  status.last_error = log_->last_error().empty() ? refused_ : log_->last_error();
+  status.fetched_bytes = gateway_->counters().fetched_bytes;
+  status.uploaded_bytes = gateway_->counters().uploaded_bytes;
+  status.gateway_calls = gateway_->counters().calls;
+  status.cached_inodes = inodes_->meta().inode_count();
+  status.cached_dentries = inodes_->meta().dentry_count();
+  status.slab_bytes = inodes_->slabs().used_bytes();
+  status.content_file_bytes = contents_->file_bytes();
+  status.mounts = static_cast<uint32_t>(mounts_.size());
+  return status;
+}
+
+}  // namespace airstore::broker

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Session: one (gateway, workspace, principal): its shared memory, caches, write-back and mounts.
+//
+// Threads: the event loop.
+// Owns: everything below; declaration order is the reverse of teardown order.
+#pragma once
+
+#include <boost/asio/thread_pool.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "broker/broker_api.h"
+#include "broker/contents.h"
+#include "broker/gateway.h"
+#include "broker/inode_cache.h"
+#include "broker/mount_port.h"
+#include "broker/mutation_log.h"
+#include "broker/tree.h"
+
+namespace airstore::broker {
+
+struct SessionOptions {
+  std::string gateway_address;
+  std::string spool;      // the session's own directory, exists
+  std::string store_dir;  // for content files; empty: in the spool
+  uint64_t slab_limit = 512ull << 20;
+  uint64_t content_limit = 8ull << 30;
+  int64_t debounce_ns = 500'000'000;
+  int64_t debounce_max_ns = 2'000'000'000;
+};
+
+class Session {
+ public:
+  // `opened`: what the gateway answered when the session was opened on it.
+  static Result<std::unique_ptr<Session>> Create(boost::asio::any_io_executor executor,
+                                                 boost::asio::thread_pool* workers,
+                                                 std::shared_ptr<Gateway> gateway,
+                                                 const shm::SessionId& id,
+                                                 const OpenedSession& opened,
+                                                 const SessionOptions& options);
+  ~Session();
+
+  const shm::SessionId& id() const { return id_; }
+  const std::string& workspace() const { return opened_.workspace_name; }
+  const std::string& workspace_id() const { return opened_.workspace_id; }
+  const std::string& principal() const { return opened_.principal; }
+  const std::string& gateway_address() const { return options_.gateway_address; }
+  const std::string& spool() const { return options_.spool; }
+  bool read_only() const { return opened_.read_only; }
+
+  InodeCache& inodes() { return *inodes_; }
+  Contents& contents() { return *contents_; }
+  MutationLog& log() { return *log_; }
+  Tree& tree() { return *tree_; }
+  MountSet& mounts() { return mounts_; }
+  Tasks& tasks() { return tasks_; }
+
+  Task<Result<StatFs>> Statfs();
+  // Sends what is dirty and waits until the gateway has everything.
+  Task<void> Drain();
+  bool clean() const { return log_->pending() == 0 && contents_->dirty_bytes() == 0; }
+  // Ends the session at the gateway and waits for all of its tasks; it may be destroyed then.
+  // REQUIRES: no mounts, clean.
+  Task<void> Close();
+  SessionStatus Status() const;
+
+ private:
+  Session(boost::asio::any_io_executor executor, std::shared_ptr<Gateway> gateway,
+          const shm::SessionId& id, const OpenedSession& opened, const SessionOptions& options);
+  Task<void> KeepAlive();
+  Task<Result<uint64_t>> Reopen();
+  void Refused(const Mutation& mutation, int error);
+
+  boost::asio::any_io_executor executor_;
+  Tasks tasks_;
+  std::shared_ptr<Gateway> gateway_;
+  shm::SessionId id_;
+  OpenedSession opened_;
+  SessionOptions options_;
+  MountSet mounts_;
+  std::unique_ptr<InodeCache> inodes_;
+  std::unique_ptr<Contents> contents_;
+  std::unique_ptr<MutationLog> log_;
+  std::unique_ptr<Tree> tree_;
+  std::optional<StatFs> statfs_;
+  int64_t statfs_at_ns_ = 0;
+  std::string refused_;
+  bool closed_ = false;
+  boost::asio::steady_timer keep_alive_timer_;
+};
+
+}  // namespace airstore::broker

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tree: the session's namespace: resolving names at the gateway when they are not here, and
+// changing the tree. Every change takes one road: resolve what it touches, validate against the
+// local tree, apply locally, append to the mutation log, invalidate the other mounts, and, without
+// a write lease, wait until the gateway has it.
+//
+// Between the last co_await of an operation and its effect nothing else runs, so a validation still
+// holds when it is acted upon.
+// Threads: the event loop.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "broker/contents.h"
+#include "broker/gateway.h"
+#include "broker/inode_cache.h"
+#include "broker/mutation_log.h"
+
+namespace airstore::broker {
+
+struct NewNode {
+  uint32_t mode = 0;  // with type bits
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint64_t rdev = 0;
+  std::string symlink_target;
+};
+
+struct AttrChange {
+  uint32_t valid = 0;  // shm::SetattrValid
+  uint32_t mode = 0;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint64_t size = 0;
+  int64_t atime_ns = 0;
+  int64_t mtime_ns = 0;
+};
+
+class Tree {
+ public:
+  Tree(boost::asio::any_io_executor executor, Tasks* tasks, InodeCache* inodes, Gateway* gateway,
+       Contents* contents, MutationLog* log, MountSet* mounts);
+
+  void GrantInodes(uint64_t first, uint64_t count);
+  // Mutations are acknowledged from here (true) or only by the gateway.
+  void SetLease(bool held) { lease_ = held; }
+  bool lease() const { return lease_; }
+
+  // Makes sure the inode is in the table. ESTALE: it does not exist.
+  Task<Result<void>> Ensure(uint64_t inode);
+  // The child's inode number; it is in the table. ENOENT, ENOTDIR.
+  Task<Result<uint64_t>> Lookup(uint64_t parent, std::string name);
+  // Makes the directory's chain of dentries complete, attributes of all children in the table.
+  Task<Result<void>> LoadListing(uint64_t directory);
+
+  // Makes a symbolic link's target present in a slab.
+  Task<Result<void>> LoadTarget(uint64_t inode);
+
+  // `origin`: the mount the change comes from; the others are invalidated.
+  Task<Result<uint64_t>> Create(MountPort* origin, uint64_t parent, std::string name, NewNode node);
+  Task<Result<void>> Remove(MountPort* origin, uint64_t parent, std::string name, bool directory);
+  Task<Result<void>> Rename(MountPort* origin, uint64_t parent, std::string name,
+                            uint64_t new_parent, std::string new_name, uint32_t flags);
+  Task<Result<void>> Link(MountPort* origin, uint64_t inode, uint64_t parent, std::string name);
+  Task<Result<void>> Setattr(MountPort* origin, uint64_t inode, AttrChange change);
+
+  // An orphan that no mount knows any more is dropped for good.
+  void ReclaimOrphan(uint64_t inode);
+  // The gateway refused a change that was made here: what is cached of it is not to be believed.
+  void DropAfterRefusal(const Mutation& mutation);
+
+  Task<void> NotifyName(MountPort* origin, uint64_t parent, std::string name);
+  Task<void> NotifyData(MountPort* origin, uint64_t inode, uint64_t offset, uint64_t length);
+  void NotifyAttr(MountPort* origin, uint64_t inode);
+
+ private:
+  Task<Result<uint64_t>> NextInode();
+  Task<Result<void>> Committed(Ticket ticket, uint64_t inode);
+  Result<uint64_t> InsertEntry(uint64_t parent, const DirEntry& entry);
+  void AddNegative(uint64_t parent, const std::string& name);
+  void TouchDirectory(uint64_t directory, int64_t now_ns, int nlink_change);
+  void LoseName(uint64_t inode, bool directory, int64_t now_ns);
+  bool IsBelow(uint64_t directory, uint64_t ancestor) const;
+  Task<Result<void>> RequireEmpty(uint64_t directory);
+  Task<Result<std::vector<ResolveResult>>> ResolvePatiently(std::vector<ResolveItem> items);
+
+  boost::asio::any_io_executor executor_;
+  Tasks* tasks_;
+  InodeCache* inodes_;
+  Gateway* gateway_;
+  Contents* contents_;
+  MutationLog* log_;
+  MountSet* mounts_;
+  bool lease_ = false;
+
+  uint64_t next_inode_ = 0;
+  uint64_t end_inode_ = 0;
+  uint64_t spare_first_ = 0;  // the next range, asked for before the current one ends
+  uint64_t spare_end_ = 0;
+  bool asking_inodes_ = false;
+  Event inodes_granted_;
+
+  std::unordered_map<std::string, std::shared_ptr<Event>> resolving_;  // misses under way
+  std::unordered_map<uint64_t, uint64_t> directory_parent_;
+  // Negative entries, oldest first: there is no end to the names that do not exist.
+  std::deque<std::pair<uint32_t, uint64_t>> negatives_;  // (dentry index, parent)
+};
+
+}  // namespace airstore::broker

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Resolving: names, inodes and listings that are not in the table yet. Concurrent misses for the
+// same thing wait for one call.
+#include <spdlog/spdlog.h>
+
+#include "broker/backoff.h"
+#include "broker/clock.h"
+#include "broker/tree.h"
+
+namespace airstore::broker {
+namespace {
+
+constexpr size_t kNegativeEntries = 1u << 16;
+constexpr uint64_t kInodeRange = 1u << 16;
+constexpr uint64_t kListingInlineBudget = 2u << 20;
+constexpr int64_t kResolvePatienceNs = 30'000'000'000;
+
+// GCC 12 rejects initializer lists in some co_await expressions; this is one item all the same.
+std::vector<ResolveItem> One(ResolveItem item) {
+  return std::vector<ResolveItem>(1, std::move(item));
+}
+
+// Registers a miss under way; whoever finds it registered waits instead.
+class Once {
+ public:
+  Once(std::unordered_map<std::string, std::shared_ptr<Event>>* map, std::string key,
+       const boost::asio::any_io_executor& executor)
+      : map_(map), key_(std::move(key)) {
+    map_->emplace(key_, std::make_shared<Event>(executor));
+  }
+  ~Once() {
+    const auto event = map_->at(key_);
+    map_->erase(key_);
+    event->NotifyAll();
+  }
+  Once(const Once&) = delete;
+  Once& operator=(const Once&) = delete;
+
+ private:
+  std::unordered_map<std::string, std::shared_ptr<Event>>* map_;
+  std::string key_;
+};
+
+}  // namespace
+
+Tree::Tree(boost::asio::any_io_executor executor, Tasks* tasks, InodeCache* inodes,
+           Gateway* gateway, Contents* contents, MutationLog* log, MountSet* mounts)
+    : executor_(executor),
+      tasks_(tasks),
+      inodes_(inodes),
+      gateway_(gateway),
+      contents_(contents),
+      log_(log),
+      mounts_(mounts),
+      inodes_granted_(executor) {}
+
+void Tree::GrantInodes(uint64_t first, uint64_t count) {
+  next_inode_ = first;
+  end_inode_ = first + count;
+}
+
+Task<Result<uint64_t>> Tree::NextInode() {
+  for (;;) {
+    if (next_inode_ == end_inode_ && spare_first_ != spare_end_) {
+      next_inode_ = spare_first_;
+      end_inode_ = spare_end_;
+      spare_first_ = spare_end_ = 0;
+    }
+    if (spare_first_ == spare_end_ && !asking_inodes_ &&
+        end_inode_ - next_inode_ < kInodeRange / 4) {
+      asking_inodes_ = true;
+      tasks_->Spawn([](Tree* self) -> Task<void> {
+        Backoff backoff;
+        for (;;) {
+          auto range = co_await self->gateway_->AllocateInodes(kInodeRange);
+          if (range) {
+            self->spare_first_ = range->first;
+            self->spare_end_ = range->first + range->second;
+            break;
+          }
+          co_await backoff.Wait(self->executor_);
+        }
+        self->asking_inodes_ = false;
+        self->inodes_granted_.NotifyAll();
+      }(this));
+    }
+    if (next_inode_ != end_inode_) co_return next_inode_++;
+    co_await inodes_granted_.Wait();
+  }
+}
+
+Task<Result<std::vector<ResolveResult>>> Tree::ResolvePatiently(std::vector<ResolveItem> items) {
+  Backoff backoff;
+  const int64_t deadline = MonotonicNs() + kResolvePatienceNs;
+  for (;;) {
+    auto results = co_await gateway_->Resolve(items);
+    if (results || results.error().code != EAGAIN) co_return results;
+    if (MonotonicNs() > deadline) co_return Error{ETIMEDOUT, "the gateway does not answer"};
+    co_await backoff.Wait(executor_);
+  }
+}
+
+Task<Result<void>> Tree::Ensure(uint64_t inode) {
+  const std::string key = "#" + std::to_string(inode);
+  for (;;) {
+    if (inodes_->IndexOf(inode) != shm::kNoIndex) co_return Result<void>{};
+    const auto running = resolving_.find(key);
+    if (running == resolving_.end()) break;
+    const std::shared_ptr<Event> event = running->second;
+    co_await event->Wait();
+  }
+  Once once(&resolving_, key, executor_);
+  auto results = co_await ResolvePatiently(One(GetattrItem{inode, kSmallFile}));
+  if (!results) co_return results.error();
+  ResolveResult& result = results->front();
+  if (result.error != 0) co_return Error{result.error == ENOENT ? ESTALE : result.error, "inode"};
+  auto inserted = inodes_->Insert(result.entry.attr, false);
+  if (!inserted) co_return inserted.error();
+  co_return Result<void>{};
+}
+
+Result<uint64_t> Tree::InsertEntry(uint64_t parent, const DirEntry& entry) {
+  const uint64_t inode = entry.attr.inode;
+  const bool fresh = inodes_->IndexOf(inode) == shm::kNoIndex;
+  const bool refresh = !lease_ && log_->PendingOf(inode) == 0 && !contents_->HasOpens(inode);
+  auto index = inodes_->Insert(entry.attr, refresh);
+  if (!index) return index.error();
+  auto added =
+      inodes_->meta().AddDentry(parent, entry.name, inode, (entry.attr.mode & 0170000) >> 12);
+  if (!added) return added.error();
+  if (IsDirectory(entry.attr.mode)) directory_parent_[inode] = parent;
+  if (fresh && entry.inlined && IsRegular(entry.attr.mode) &&
+      entry.content.size() == entry.attr.size && entry.attr.size <= kSmallFile) {
+    (void)inodes_->StoreSmall(
+        inode, {reinterpret_cast<const uint8_t*>(entry.content.data()), entry.content.size()});
+  }
+  return inode;
+}
+
+void Tree::AddNegative(uint64_t parent, const std::string& name) {
+  auto added = inodes_->meta().AddDentry(parent, name, 0, 0);
+  if (!added) return;
+  negatives_.emplace_back(*added, parent);
+  if (negatives_.size() <= kNegativeEntries) return;
+  const auto [index, of_parent] = negatives_.front();
+  negatives_.pop_front();
+  const shm::DentryRecord record = inodes_->meta().Dentry(index);
+  if (record.parent == of_parent && record.inode == 0) inodes_->meta().RemoveDentry(index);
+}
+
+Task<Result<void>> Tree::LoadTarget(uint64_t inode) {
+  AIRSTORE_TRY_CO(co_await Ensure(inode));
+  const auto record = inodes_->Get(inode);
+  if (!record || !IsSymlink(record->mode)) co_return Error{EINVAL, "not a symbolic link"};
+  if (record->content_kind == static_cast<uint32_t>(shm::ContentKind::kSlab)) {
+    co_return Result<void>{};
+  }
+  auto results = co_await ResolvePatiently(One(GetattrItem{inode, 0}));
+  if (!results) co_return results.error();
+  if (results->front().error != 0) co_return Error{results->front().error, "symbolic link"};
+  const std::string target = results->front().entry.attr.symlink_target;
+  co_return inodes_->StoreSmall(inode,
+                                {reinterpret_cast<const uint8_t*>(target.data()), target.size()});
+}
+
+Task<Result<uint64_t>> Tree::Lookup(uint64_t parent, std::string name) {
+  AIRSTORE_TRY_CO(co_await Ensure(parent));
+  const std::string key = std::to_string(parent) + "/" + name;
+  for (;;) {
+    const auto directory = inodes_->Get(parent);
+    if (!directory) co_return Error{ESTALE, "directory"};
+    if (!IsDirectory(directory->mode)) co_return Error{ENOTDIR, name};
+    const uint32_t index = inodes_->meta().FindDentry(parent, name);
+    if (index != shm::kNoIndex) {
+      const uint64_t inode = inodes_->meta().Dentry(index).inode;
+      if (inode == 0) co_return Error{ENOENT, name};
+      AIRSTORE_TRY_CO(co_await Ensure(inode));
+      const uint32_t again = inodes_->meta().FindDentry(parent, name);
+      if (again != shm::kNoIndex && inodes_->meta().Dentry(again).inode == inode) co_return inode;
+      continue;
+    }
+    if ((directory->flags & (shm::kListingComplete | shm::kOrphan)) != 0) {
+      AddNegative(parent, name);
+      co_return Error{ENOENT, name};
+    }
+    if (const Ticket pending = log_->PendingOf(parent); pending != 0) {
+      // The gateway does not know yet what was removed here.
+      (void)co_await log_->WaitSettled(pending, parent);
+      continue;
+    }
+    const auto running = resolving_.find(key);
+    if (running == resolving_.end()) {
+      Once once(&resolving_, key, executor_);
+      auto results = co_await ResolvePatiently(One(LookupItem{parent, name, kSmallFile}));
+      if (!results) co_return results.error();
+      if (log_->PendingOf(parent) != 0 ||
+          inodes_->meta().FindDentry(parent, name) != shm::kNoIndex) {
+        continue;  // changed here meanwhile: what came may be of before
+      }
+      ResolveResult& result = results->front();
+      if (result.error == ENOENT) {
+        AddNegative(parent, name);
+      } else if (result.error != 0) {
+        co_return Error{result.error, name};
+      } else {
+        result.entry.name = name;
+        auto inserted = InsertEntry(parent, result.entry);
+        if (!inserted) co_return inserted.error();
+      }
+    } else {
+      const std::shared_ptr<Event> event = running->second;
+      co_await event->Wait();
+    }
+  }
+}
+
+Task<Result<void>> Tree::LoadListing(uint64_t directory) {
+  AIRSTORE_TRY_CO(co_await Ensure(directory));
+  const std::string key = "@" + std::to_string(directory);
+  for (;;) {
+    const auto record = inodes_->Get(directory);
+    if (!record) co_return Error{ESTALE, "directory"};
+    if (!IsDirectory(record->mode)) co_return Error{ENOTDIR, "listing"};
+    if ((record->flags & (shm::kListingComplete | shm::kOrphan)) != 0) co_return Result<void>{};
+    const auto running = resolving_.find(key);
+    if (running != resolving_.end()) {
+      const std::shared_ptr<Event> event = running->second;
+      co_await event->Wait();
+      continue;
+    }
+    if (const Ticket pending = log_->PendingOf(directory); pending != 0) {
+      (void)co_await log_->WaitSettled(pending, directory);
+      continue;
+    }
+    Once once(&resolving_, key, executor_);
+    std::string after;
+    bool end = false;
+    while (!end) {
+      auto results = co_await ResolvePatiently(
+          One(ListItem{directory, after, kSmallFile, kListingInlineBudget}));
+      if (!results) co_return results.error();
+      ResolveResult& page = results->front();
+      if (page.error != 0) co_return Error{page.error == ENOENT ? ESTALE : page.error, "listing"};
+      for (const DirEntry& entry : page.entries) {
+        after = entry.name;
+        // What is known here of a name is newer, also that it does not exist.
+        if (inodes_->meta().FindDentry(directory, entry.name) != shm::kNoIndex) continue;
+        auto inserted = InsertEntry(directory, entry);
+        if (!inserted) co_return inserted.error();
+      }
+      end = page.end || page.entries.empty();
+    }
+    // A name removed here while the pages came is a negative entry by now; one made here is in the
+    // chain. So the chain is the listing.
+    inodes_->Update(directory,
+                    [](shm::InodeRecord& changed) { changed.flags |= shm::kListingComplete; });
+  }
+}
+
+}  // namespace airstore::broker

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Changing the tree. See tree.h for the road every change takes.
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+
+#include "broker/clock.h"
+#include "broker/tree.h"
+
+namespace airstore::broker {
+namespace {
+
+constexpr uint32_t kLinkMax = 65000;
+
+bool ValidName(const std::string& name) {
+  return !name.empty() && name.size() <= shm::kMaxName && name != "." && name != ".." &&
+         name.find('/') == std::string::npos && name.find('\0') == std::string::npos;
+}
+
+Error NameError(const std::string& name) {
+  return Error{name.size() > shm::kMaxName ? ENAMETOOLONG : EINVAL, "name"};
+}
+
+}  // namespace
+
+Task<Result<void>> Tree::Committed(Ticket ticket, uint64_t inode) {
+  if (lease_) co_return Result<void>{};
+  const int refused = co_await log_->WaitSettled(ticket, inode);
+  if (refused != 0) co_return Error{refused, "refused by the gateway"};
+  co_return Result<void>{};
+}
+
+void Tree::TouchDirectory(uint64_t directory, int64_t now_ns, int nlink_change) {
+  inodes_->Update(directory, [&](shm::InodeRecord& record) {
+    record.mtime_ns = now_ns;
+    record.ctime_ns = now_ns;
+    record.nlink = static_cast<uint32_t>(static_cast<int>(record.nlink) + nlink_change);
+  });
+}
+
+Task<Result<uint64_t>> Tree::Create(MountPort* origin, uint64_t parent, std::string name,
+                                    NewNode node) {
+  if (!ValidName(name)) co_return NameError(name);
+  auto number = co_await NextInode();
+  if (!number) co_return number.error();
+  auto existing = co_await Lookup(parent, name);
+  if (existing) co_return Error{EEXIST, name};
+  if (existing.error().code != ENOENT) co_return existing.error();
+  const auto directory = inodes_->Get(parent);
+  if (!directory || (directory->flags & shm::kOrphan) != 0) co_return Error{ENOENT, name};
+  if (IsDirectory(node.mode) && directory->nlink >= kLinkMax) co_return Error{EMLINK, name};
+
+  if ((directory->mode & S_ISGID) != 0) {
+    node.gid = directory->gid;
+    if (IsDirectory(node.mode)) node.mode |= S_ISGID;
+  }
+  const int64_t now = RealtimeNs();
+  shm::InodeRecord record = ToRecord(Attr{.inode = *number,
+                                          .generation = 1,
+                                          .mode = node.mode,
+                                          .uid = node.uid,
+                                          .gid = node.gid,
+                                          .nlink = IsDirectory(node.mode) ? 2u : 1u,
+                                          .size = node.symlink_target.size(),
+                                          .rdev = node.rdev,
+                                          .atime_ns = now,
+                                          .mtime_ns = now,
+                                          .ctime_ns = now,
+                                          .btime_ns = now,
+                                          .symlink_target = {}});
+  if (IsDirectory(node.mode)) record.flags |= shm::kListingComplete;
+  auto inserted = inodes_->InsertNew(record);
+  if (!inserted) co_return inserted.error();
+  if (IsSymlink(node.mode)) {
+    const auto* target = reinterpret_cast<const uint8_t*>(node.symlink_target.data());
+    AIRSTORE_TRY_CO(inodes_->StoreSmall(*number, {target, node.symlink_target.size()}));
+  }
+  auto linked = inodes_->meta().AddDentry(parent, name, *number, (node.mode & 0170000) >> 12);
+  if (!linked) {
+    inodes_->Remove(*number);
+    co_return linked.error();
+  }
+  if (IsDirectory(node.mode)) directory_parent_[*number] = parent;
+  TouchDirectory(parent, now, IsDirectory(node.mode) ? 1 : 0);
+  const Ticket ticket =
+      log_->Append(Mutation{.time_ns = now,
+                            .op = CreateOp{.parent = parent,
+                                           .name = name,
+                                           .inode = *number,
+                                           .mode = node.mode,
+                                           .uid = node.uid,
+                                           .gid = node.gid,
+                                           .rdev = node.rdev,
+                                           .symlink_target = node.symlink_target}},
+                   {*number}, {parent});
+  co_await NotifyName(origin, parent, name);
+  AIRSTORE_TRY_CO(co_await Committed(ticket, *number));
+  co_return *number;
+}
+
+Task<Result<void>> Tree::RequireEmpty(uint64_t directory) {
+  AIRSTORE_TRY_CO(co_await LoadListing(directory));
+  const auto record = inodes_->Get(directory);
+  if (record && record->dir_entries != 0) co_return Error{ENOTEMPTY, "directory"};
+  co_return Result<void>{};
+}
+
+// The inode lost one name: the last one makes it an orphan that lives as long as a mount knows it.
+void Tree::LoseName(uint64_t inode, bool directory, int64_t now_ns) {
+  inodes_->Update(inode, [&](shm::InodeRecord& record) {
+    record.ctime_ns = now_ns;
+    record.nlink = directory ? 0 : record.nlink - (record.nlink > 0 ? 1 : 0);
+    if (record.nlink == 0) record.flags |= shm::kOrphan;
+  });
+  if (directory) directory_parent_.erase(inode);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+
+void Tree::ReclaimOrphan(uint64_t inode) {
+  const uint32_t index = inodes_->IndexOf(inode);
+  if (index == shm::kNoIndex) return;
+  const shm::InodeRecord record = inodes_->meta().Inode(index);
+  if ((record.flags & shm::kOrphan) == 0 || mounts_->AnyLookups(index) ||
+      mounts_->AnyLocalOpens(index) || contents_->HasOpens(inode)) {
+    return;
+  }
+  contents_->Destroy(inode);
+  inodes_->Remove(inode);
+}
+
+Task<Result<void>> Tree::Remove(MountPort* origin, uint64_t parent, std::string name,
+                                bool directory) {
+  uint64_t inode = 0;
+  for (;;) {
+    auto found = co_await Lookup(parent, name);
+    if (!found) co_return found.error();
+    const auto record = inodes_->Get(*found);
+    if (!record) co_return Error{ESTALE, name};
+    if (directory && !IsDirectory(record->mode)) co_return Error{ENOTDIR, name};
+    if (!directory && IsDirectory(record->mode)) co_return Error{EISDIR, name};
+    if (!directory) {
+      inode = *found;
+      break;
+    }
+    AIRSTORE_TRY_CO(co_await RequireEmpty(*found));
+    const uint32_t again = inodes_->meta().FindDentry(parent, name);
+    if (again != shm::kNoIndex && inodes_->meta().Dentry(again).inode == *found) {
+      inode = *found;
+      break;
+    }
+  }
+  const int64_t now = RealtimeNs();
+  inodes_->meta().RemoveDentry(inodes_->meta().FindDentry(parent, name));
+  AddNegative(parent, name);
+  TouchDirectory(parent, now, directory ? -1 : 0);
+  LoseName(inode, directory, now);
+
+  const auto left = inodes_->Get(inode);
+  const bool last_name = left && left->nlink == 0;
+  Ticket ticket = 0;
+  if (!(last_name && !directory && log_->Elide(inode, parent, now))) {
+    ticket = log_->Append(
+        Mutation{
+            .time_ns = now,
+            .op = UnlinkOp{.parent = parent, .name = name, .directory = directory, .inode = inode}},
+        {inode}, {parent});
+  }
+  NotifyAttr(origin, inode);
+  co_await NotifyName(origin, parent, name);
+  ReclaimOrphan(inode);
+  co_return co_await Committed(ticket, inode);
+}
+
+bool Tree::IsBelow(uint64_t directory, uint64_t ancestor) const {
+  for (uint64_t at = directory; at != shm::kRootInode;) {
+    if (at == ancestor) return true;
+    const auto up = directory_parent_.find(at);
+    if (up == directory_parent_.end()) return false;
+    at = up->second;
+  }
+  return ancestor == shm::kRootInode;
+}
+
+Task<Result<void>> Tree::Rename(MountPort* origin, uint64_t parent, std::string name,
+                                uint64_t new_parent, std::string new_name, uint32_t flags) {
+  if (!ValidName(new_name)) co_return NameError(new_name);
+  if ((flags & ~static_cast<uint32_t>(RENAME_NOREPLACE)) != 0) co_return Error{EINVAL, "rename"};
+  uint64_t inode = 0;
+  uint64_t replaced = 0;
+  for (;;) {
+    auto target = co_await Lookup(new_parent, new_name);
+    if (!target && target.error().code != ENOENT) co_return target.error();
+    if (target && (flags & RENAME_NOREPLACE) != 0) co_return Error{EEXIST, new_name};
+    if (target) {
+      const auto record = inodes_->Get(*target);
+      if (record && IsDirectory(record->mode)) {
+        auto empty = co_await RequireEmpty(*target);
+        if (!empty && empty.error().code != ENOTEMPTY) co_return empty.error();
+      }
+    }
+    auto source = co_await Lookup(parent, name);
+    if (!source) co_return source.error();
+    const uint32_t index = inodes_->meta().FindDentry(new_parent, new_name);
+    replaced = index == shm::kNoIndex ? 0 : inodes_->meta().Dentry(index).inode;
+    inode = *source;
+    if (replaced == (target ? *target : 0)) break;
+  }
+  const auto moved = inodes_->Get(inode);
+  const auto directory = inodes_->Get(new_parent);
+  if (!moved || !directory || (directory->flags & shm::kOrphan) != 0) {
+    co_return Error{ENOENT, new_name};
+  }
+  if (replaced == inode) co_return Result<void>{};
+  const bool is_directory = IsDirectory(moved->mode);
+  if (is_directory && IsBelow(new_parent, inode)) co_return Error{EINVAL, new_name};
+  if (replaced != 0) {
+    const auto old = inodes_->Get(replaced);
+    if (!old) co_return Error{ESTALE, new_name};
+    if (is_directory && !IsDirectory(old->mode)) co_return Error{ENOTDIR, new_name};
+    if (!is_directory && IsDirectory(old->mode)) co_return Error{EISDIR, new_name};
+    if (is_directory && old->dir_entries != 0) co_return Error{ENOTEMPTY, new_name};
+  }
+  // A replace that arrives before its content would show an empty file elsewhere.
+  contents_->Flush(inode);
+
+  const int64_t now = RealtimeNs();
+  const uint32_t type = (moved->mode & 0170000) >> 12;
+  shm::MetaWriter& meta = inodes_->meta();
+  if (replaced != 0) {
+    meta.ReplaceDentry(meta.FindDentry(new_parent, new_name), inode, type);
+    LoseName(replaced, is_directory, now);
+  } else {
+    auto added = meta.AddDentry(new_parent, new_name, inode, type);
+    if (!added) co_return added.error();
+  }
+  meta.RemoveDentry(meta.FindDentry(parent, name));
+  AddNegative(parent, name);
+  if (is_directory) directory_parent_[inode] = new_parent;
+  TouchDirectory(parent, now, is_directory ? -1 : 0);
+  TouchDirectory(new_parent, now, is_directory && replaced == 0 ? 1 : 0);
+  inodes_->Update(inode, [&](shm::InodeRecord& record) { record.ctime_ns = now; });
+  std::vector<uint64_t> subjects{inode};
+  if (replaced != 0) subjects.push_back(replaced);
+  const Ticket ticket = log_->Append(Mutation{.time_ns = now,
+                                              .op = RenameOp{.old_parent = parent,
+                                                             .old_name = name,
+                                                             .new_parent = new_parent,
+                                                             .new_name = new_name,
+                                                             .flags = flags}},
+                                     subjects, {parent, new_parent});
+  NotifyAttr(origin, inode);
+  if (replaced != 0) NotifyAttr(origin, replaced);
+  co_await NotifyName(origin, parent, name);
+  co_await NotifyName(origin, new_parent, new_name);
+  if (replaced != 0) ReclaimOrphan(replaced);
+  co_return co_await Committed(ticket, inode);
+}
+
+Task<Result<void>> Tree::Link(MountPort* origin, uint64_t inode, uint64_t parent,
+                              std::string name) {
+  if (!ValidName(name)) co_return NameError(name);
+  AIRSTORE_TRY_CO(co_await Ensure(inode));
+  auto existing = co_await Lookup(parent, name);
+  if (existing) co_return Error{EEXIST, name};
+  if (existing.error().code != ENOENT) co_return existing.error();
+  const auto record = inodes_->Get(inode);
+  const auto directory = inodes_->Get(parent);
+  if (!record || !directory || (directory->flags & shm::kOrphan) != 0 ||
+      (record->flags & shm::kOrphan) != 0) {
+    co_return Error{ENOENT, name};
+  }
+  if (IsDirectory(record->mode)) co_return Error{EPERM, name};
+  if (record->nlink >= kLinkMax) co_return Error{EMLINK, name};
+  auto added = inodes_->meta().AddDentry(parent, name, inode, (record->mode & 0170000) >> 12);
+  if (!added) co_return added.error();
+  const int64_t now = RealtimeNs();
+  TouchDirectory(parent, now, 0);
+  inodes_->Update(inode, [&](shm::InodeRecord& changed) {
+    ++changed.nlink;
+    changed.ctime_ns = now;
+  });
+  const Ticket ticket = log_->Append(
+      Mutation{.time_ns = now, .op = LinkOp{.inode = inode, .parent = parent, .name = name}},
+      {inode}, {parent});
+  NotifyAttr(origin, inode);
+  co_await NotifyName(origin, parent, name);
+  co_return co_await Committed(ticket, inode);
+}
+
+Task<Result<void>> Tree::Setattr(MountPort* origin, uint64_t inode, AttrChange change) {
+  AIRSTORE_TRY_CO(co_await Ensure(inode));
+  const auto before = inodes_->Get(inode);
+  const bool resize = (change.valid & shm::kSetSize) != 0;
+  if (resize) {
+    if (IsDirectory(before->mode)) co_return Error{EISDIR, "truncate"};
+    if (!IsRegular(before->mode)) co_return Error{EINVAL, "truncate"};
+    AIRSTORE_TRY_CO(co_await contents_->Truncate(inode, change.size));
+  }
+  const int64_t now = RealtimeNs();
+  SetattrOp op;
+  op.inode = inode;
+  shm::InodeRecord after{};
+  const bool present = inodes_->Update(inode, [&](shm::InodeRecord& record) {
+    if ((change.valid & shm::kSetMode) != 0) {
+      record.mode = (record.mode & 0170000) | (change.mode & 07777);
+      op.mode = record.mode & 07777;
+    }
+    if ((change.valid & shm::kSetUid) != 0) op.uid = record.uid = change.uid;
+    if ((change.valid & shm::kSetGid) != 0) op.gid = record.gid = change.gid;
+    if (resize) {
+      op.size = change.size;
+      op.mtime_ns = record.mtime_ns = now;
+    }
+    if ((change.valid & shm::kSetAtime) != 0) op.atime_ns = record.atime_ns = change.atime_ns;
+    if ((change.valid & shm::kSetMtime) != 0) op.mtime_ns = record.mtime_ns = change.mtime_ns;
+    op.ctime_ns = record.ctime_ns = now;
+    after = record;
+  });
+  if (!present) co_return Error{ESTALE, "setattr"};
+  if ((change.valid & (shm::kSetAtime | shm::kSetMtime | shm::kSetSize)) != 0) {
+    contents_->SetTimes(inode, after.atime_ns, after.mtime_ns);
+  }
+  Ticket ticket = 0;
+  if ((after.flags & shm::kOrphan) == 0) {
+    // Content that is still queued goes out as it is when its turn comes, so it must come after
+    // the cut, or the cut would take away what was written behind it.
+    const bool queued = resize && log_->TakeContent(inode);
+    ticket = log_->Append(Mutation{.time_ns = now, .op = op}, {inode}, {});
+    if (queued) log_->AppendContent(inode);
+  }
+  if (resize) {
+    co_await NotifyData(origin, inode, 0, 0);
+  } else {
+    NotifyAttr(origin, inode);
+  }
+  co_return co_await Committed(ticket, inode);
+}
+
+void Tree::DropAfterRefusal(const Mutation& mutation) {
+  const auto drop = [this](uint64_t directory) {
+    const uint32_t index = inodes_->IndexOf(directory);
+    if (index != shm::kNoIndex) inodes_->meta().DropListing(index);
+    for (MountPort* mount : mounts_->all()) {
+      mount->InvalidateAttr(directory);
+    }
+  };
+  if (const auto* create = std::get_if<CreateOp>(&mutation.op)) drop(create->parent);
+  if (const auto* link = std::get_if<LinkOp>(&mutation.op)) drop(link->parent);
+  if (const auto* unlink = std::get_if<UnlinkOp>(&mutation.op)) drop(unlink->parent);
+  if (const auto* rename = std::get_if<RenameOp>(&mutation.op)) {
+    drop(rename->old_parent);
+    drop(rename->new_parent);
+  }
+}
+
+Task<void> Tree::NotifyName(MountPort* origin, uint64_t parent, std::string name) {
+  if (mounts_->size() < 2) co_return;
+  const auto record = inodes_->Get(parent);
+  if (!record) co_return;
+  for (MountPort* mount : std::vector<MountPort*>(mounts_->all())) {
+    if (mount == origin || (record->known_by & (1ull << mount->index())) == 0) continue;
+    co_await mount->InvalidateName(parent, name);
+  }
+}
+
+Task<void> Tree::NotifyData(MountPort* origin, uint64_t inode, uint64_t offset, uint64_t length) {
+  if (mounts_->size() < 2) co_return;
+  const auto record = inodes_->Get(inode);
+  if (!record) co_return;
+  for (MountPort* mount : std::vector<MountPort*>(mounts_->all())) {
+    if (mount == origin || (record->known_by & (1ull << mount->index())) == 0) continue;
+    co_await mount->InvalidateData(inode, offset, length);
+  }
+}
+
+void Tree::NotifyAttr(MountPort* origin, uint64_t inode) {
+  if (mounts_->size() < 2) return;
+  const auto record = inodes_->Get(inode);
+  if (!record) return;
+  for (MountPort* mount : mounts_->all()) {
+    if (mount == origin || (record->known_by & (1ull << mount->index())) == 0) continue;
+    mount->InvalidateAttr(inode);
+  }
+}
+
+}  // namespace airstore::broker
