@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "shm/slab.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <set>
+
+#include "tests/unit/shm/support.h"
+
+namespace airstore::shm {
+namespace {
+
+std::vector<uint8_t> Content(size_t bytes, uint8_t first) {
+  std::vector<uint8_t> content(bytes);
+  for (size_t i = 0; i < bytes; ++i) content[i] = static_cast<uint8_t>(first + i * 7);
+  return content;
+}
+
+bool Equal(std::span<const uint8_t> a, std::span<const uint8_t> b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end());
+}
+
+SlabPool MakePool(uint64_t limit, SlabPool::InUse in_use = nullptr) {
+  return SlabPool(TestSession(), limit, std::move(in_use), nullptr);
+}
+
+TEST(Slab, SizeClassesWasteAnEighthAtMost) {
+  for (uint32_t bytes = 1; bytes <= kSlabMaxExtent; ++bytes) {
+    const uint32_t extent = SlabClassBytes(bytes);
+    ASSERT_GE(extent, bytes);
+    ASSERT_EQ(extent % 64, 0u);
+    ASSERT_LE(extent - bytes, std::max(bytes / 8, 63u)) << bytes;
+    ASSERT_EQ(SlabClassBytes(extent), extent);
+  }
+  EXPECT_EQ(SlabClassBytes(1), 64u);
+  EXPECT_EQ(SlabClassBytes(4096), 4096u);
+  EXPECT_EQ(SlabClassBytes(4097), 4608u);
+  EXPECT_EQ(SlabClassBytes(kSlabMaxExtent), kSlabMaxExtent);
+}
+
+TEST(Slab, KeepsContentAlignedAndBehindTheHeader) {
+  SlabPool pool = MakePool(16u << 20);
+  std::vector<std::pair<Extent, std::vector<uint8_t>>> stored;
+  for (uint32_t i = 1; i < 500; ++i) {
+    auto content = Content(i * 97 % 60'000 + 1, static_cast<uint8_t>(i));
+    auto extent = pool.Store(content);
+    ASSERT_TRUE(extent.has_value());
+    EXPECT_EQ(extent->offset % 64, 0u);
+    EXPECT_GE(extent->offset, kSlabHeaderBytes);
+    stored.emplace_back(*extent, std::move(content));
+  }
+  for (const auto& [extent, content] : stored) {
+    ASSERT_TRUE(Equal(pool.Bytes(extent), content));
+  }
+}
+
+TEST(Slab, RefusesEmptyAndOversizedContent) {
+  SlabPool pool = MakePool(1u << 20);
+  EXPECT_EQ(pool.Store({}).error().code, EINVAL);
+  EXPECT_EQ(pool.Store(Content(kSlabMaxExtent + 1, 0)).error().code, EFBIG);
+  EXPECT_TRUE(pool.segments().empty());
+}
+
+TEST(Slab, LimitMeansNoSpace) {
+  SlabPool pool = MakePool(1u << 20);
+  std::vector<Extent> extents;
+  for (int i = 0; i < 16; ++i) {
+    auto extent = pool.Store(Content(kSlabMaxExtent, 1));
+    ASSERT_TRUE(extent.has_value());
+    extents.push_back(*extent);
+  }
+  EXPECT_EQ(pool.used_bytes(), 1u << 20);
+  EXPECT_EQ(pool.Store(Content(1, 1)).error().code, ENOSPC);
+  pool.Free(extents[3]);
+  EXPECT_TRUE(pool.Store(Content(1, 1)).has_value());
+}
+
+TEST(Slab, WhatWasEvictedMakesRoomForAnySize) {
+  SlabPool pool = MakePool(1u << 20);
+  std::vector<Extent> small;
+  for (;;) {
+    auto extent = pool.Store(Content(100, 1));
+    if (!extent) break;
+    small.push_back(*extent);
+  }
+  EXPECT_EQ(pool.Store(Content(kSlabMaxExtent, 1)).error().code, ENOSPC);
+  for (const Extent& extent : small) pool.Free(extent);
+  EXPECT_EQ(pool.used_bytes(), 0u);
+  for (int i = 0; i < 16; ++i) EXPECT_TRUE(pool.Store(Content(kSlabMaxExtent, 1)).has_value());
+}
+
+TEST(Slab, HazardKeepsAnExtentFromReuse) {
+  std::set<uint64_t> named;
+  SlabPool pool = MakePool(kSlabMaxExtent, [&](uint64_t key) { return named.count(key) != 0; });
+  const auto content = Content(kSlabMaxExtent, 9);
+  auto extent = pool.Store(content);
+  ASSERT_TRUE(extent.has_value());
+  named.insert(extent->key());
+  pool.Free(*extent);
+  EXPECT_EQ(pool.Store(Content(10, 1)).error().code, ENOSPC);
+  EXPECT_TRUE(Equal(pool.Bytes(*extent), content));
+  named.clear();
+  EXPECT_TRUE(pool.Store(Content(10, 1)).has_value());
+}
+
+TEST(Slab, HazardOfOneExtentDoesNotHoldUpOthers) {
+  std::set<uint64_t> named;
+  SlabPool pool = MakePool(2 * kSlabMaxExtent, [&](uint64_t key) { return named.count(key) != 0; });
+  auto first = pool.Store(Content(kSlabMaxExtent, 1));
+  auto second = pool.Store(Content(kSlabMaxExtent, 2));
+  ASSERT_TRUE(first.has_value() && second.has_value());
+  named.insert(first->key());
+  pool.Free(*first);
+  pool.Free(*second);
+  auto third = pool.Store(Content(kSlabMaxExtent, 3));
+  ASSERT_TRUE(third.has_value());
+  EXPECT_EQ(third->key(), second->key());
+}
+
+TEST(Slab, RandomUseNeverOverlaps) {
+  SlabPool pool = MakePool(4u << 20);
+  std::mt19937 random(7);
+  std::map<uint64_t, std::pair<Extent, std::vector<uint8_t>>> live;
+  uint64_t expected_used = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    auto content = Content(1 + random() % (random() % 8 == 0 ? kSlabMaxExtent : 4000),
+                           static_cast<uint8_t>(i));
+    auto extent = pool.Store(content);
+    if (extent) {
+      expected_used += SlabClassBytes(extent->bytes);
+      ASSERT_TRUE(live.emplace(extent->key(), std::pair(*extent, std::move(content))).second);
+    }
+    while (!live.empty() && (!extent || random() % 3 == 0)) {
+      auto victim = std::next(live.begin(), static_cast<long>(random() % live.size()));
+      ASSERT_TRUE(Equal(pool.Bytes(victim->second.first), victim->second.second));
+      expected_used -= SlabClassBytes(victim->second.first.bytes);
+      pool.Free(victim->second.first);
+      live.erase(victim);
+      if (random() % 2 == 0) break;
+    }
+    ASSERT_EQ(pool.used_bytes(), expected_used);
+  }
+  for (const auto& [key, entry] : live) ASSERT_TRUE(Equal(pool.Bytes(entry.first), entry.second));
+}
+
+TEST(Slab, GrowsByWholeSegmentsAndTellsOfEach) {
+  std::vector<uint32_t> told;
+  SlabPool pool(TestSession(), 3 * kSlabSegmentBytes, nullptr,
+                [&](const Segment& segment) { told.push_back(segment.header().index); });
+  const auto content = Content(kSlabMaxExtent, 1);
+  for (uint64_t stored = 0; stored < kSlabSegmentBytes + kSlabMaxExtent; stored += kSlabMaxExtent) {
+    ASSERT_TRUE(pool.Store(content).has_value());
+  }
+  EXPECT_EQ(told, (std::vector<uint32_t>{0, 1}));
+  EXPECT_EQ(pool.mapped_bytes(), 2 * kSlabSegmentBytes);
+}
+
+TEST(Slab, ViewReadsWhatThePoolStored) {
+  SlabPool pool = MakePool(1u << 20);
+  const auto content = Content(5000, 3);
+  auto extent = pool.Store(content);
+  ASSERT_TRUE(extent.has_value());
+  SlabView view(TestSession());
+  EXPECT_TRUE(view.Bytes(*extent).empty());
+  auto fd = pool.segments()[0]->OpenReadOnly();
+  ASSERT_TRUE(fd.has_value());
+  ASSERT_TRUE(view.Attach(std::move(*fd), 0).has_value());
+  EXPECT_TRUE(Equal(view.Bytes(*extent), content));
+}
+
+TEST(Slab, ViewRefusesExtentsOutsideOfTheSegment) {
+  SlabPool pool = MakePool(1u << 20);
+  ASSERT_TRUE(pool.Store(Content(100, 3)).has_value());
+  SlabView view(TestSession());
+  ASSERT_TRUE(view.Attach(std::move(*pool.segments()[0]->OpenReadOnly()), 0).has_value());
+  EXPECT_TRUE(view.Bytes({0, kSlabSegmentBytes, 1}).empty());
+  EXPECT_TRUE(view.Bytes({0, kSlabSegmentBytes - 64, 65}).empty());
+  EXPECT_TRUE(view.Bytes({0, ~0ull, 64}).empty());
+  EXPECT_TRUE(view.Bytes({0, 0, 64}).empty());
+  EXPECT_TRUE(view.Bytes({1, 4096, 64}).empty());
+  EXPECT_TRUE(view.Bytes({kMaxSlabs, 4096, 64}).empty());
+  EXPECT_TRUE(view.Bytes({~0u, 4096, 64}).empty());
+  EXPECT_EQ(view.Bytes({0, kSlabSegmentBytes - 64, 64}).size(), 64u);
+}
+
+TEST(Slab, ViewRefusesAnotherSlabOrSession) {
+  SlabPool pool = MakePool(1u << 20);
+  ASSERT_TRUE(pool.Store(Content(100, 3)).has_value());
+  SlabView other(TestSession(2));
+  EXPECT_FALSE(other.Attach(std::move(*pool.segments()[0]->OpenReadOnly()), 0).has_value());
+  SlabView view(TestSession());
+  EXPECT_FALSE(view.Attach(std::move(*pool.segments()[0]->OpenReadOnly()), 1).has_value());
+  EXPECT_FALSE(view.Attach(std::move(*pool.segments()[0]->OpenReadOnly()), kMaxSlabs).has_value());
+}
+
+}  // namespace
+}  // namespace airstore::shm
