@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
-#include <map>
+#include <filesystem>
 #include <set>
 #include <string>
 #include <vector>
@@ -183,6 +183,9 @@ int Main(int argc, char** argv) {
   if (options.baseline) {
     options.targets.tmpfs = options.targets.null_server = true;
     if (options.targets.ext4.empty()) options.targets.ext4 = "/var/tmp";
+  }
+  if (!options.workload.repository.empty()) {  // used from other working directories
+    options.workload.repository = std::filesystem::absolute(options.workload.repository).string();
   }
   struct sigaction action {};
   action.sa_handler = OnSignal;

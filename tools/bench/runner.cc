@@ -20,6 +20,41 @@ void Settle(const Target& target) {
   if (fd) syncfs(fd.get());
 }
 
+// Makes a target's directory the working directory for a while. Not longer: a working directory
+// keeps a mount busy.
+class Visit {
+ public:
+  explicit Visit(const Target& target) : home_(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)) {
+    entered_ = chdir(target.dir.c_str()) == 0;
+    error_ = errno;
+  }
+  Visit(const Visit&) = delete;
+  Visit& operator=(const Visit&) = delete;
+  ~Visit() { AIRSTORE_CHECK(fchdir(home_.get()) == 0); }
+
+  Result<void> entered() const {
+    if (!entered_) return SysError("enter its directory", error_);
+    return {};
+  }
+
+ private:
+  const UniqueFd home_;
+  bool entered_ = false;
+  int error_ = 0;
+};
+
+Result<void> PrepareOn(const Target& target, Workload* workload) {
+  const Visit visit(target);
+  AIRSTORE_TRY(visit.entered());
+  return workload->Prepare(target);
+}
+
+Result<double> MeasureOn(const Target& target, Workload* workload, unsigned round) {
+  const Visit visit(target);
+  if (auto entered = visit.entered(); !entered) return entered.error();
+  return workload->Run(target, round);
+}
+
 Result<WorkloadResult> RunOne(const RunnerOptions& options, const std::vector<Target>& targets,
                               Workload* workload) {
   WorkloadResult result{workload->name(), workload->unit(), workload->unavailable(), {}};
@@ -28,7 +63,7 @@ Result<WorkloadResult> RunOne(const RunnerOptions& options, const std::vector<Ta
   for (const Target& target : targets) {
     if (options.stopped()) return stopped;
     options.progress(result.name + ": prepare " + target.name);
-    auto prepared = workload->Prepare(target);
+    auto prepared = PrepareOn(target, workload);
     if (!prepared) return In(*workload, target, prepared.error());
     Settle(target);
   }
@@ -37,7 +72,7 @@ Result<WorkloadResult> RunOne(const RunnerOptions& options, const std::vector<Ta
       const Target& target = targets[turn];
       if (options.stopped()) return stopped;
       options.progress(result.name + ": round " + std::to_string(round + 1) + " " + target.name);
-      auto value = workload->Run(target, round);
+      auto value = MeasureOn(target, workload, round);
       if (!value) return In(*workload, target, value.error());
       result.values[target.name].push_back(*value);
       Settle(target);

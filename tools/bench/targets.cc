@@ -86,7 +86,10 @@ Result<void> TargetSet::Add(const std::string& name, const std::string& parent) 
   if (std::any_of(targets_.begin(), targets_.end(), same)) {
     return Error{EINVAL, "two targets are named " + name};
   }
-  auto dir = MakeDirectory(parent);
+  std::error_code error;
+  const fs::path absolute = fs::absolute(parent, error);
+  if (error) return Error{error.value(), parent};
+  auto dir = MakeDirectory(absolute.string());
   if (!dir) return dir.error();
   CheckFileSystem(name, *dir);
   targets_.push_back({name, *dir, FileSystemType(*dir) == kFuseMagic});

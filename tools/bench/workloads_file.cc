@@ -31,7 +31,7 @@ Error WrongData(const std::string& path, uint64_t block) {
 class LargeFile {
  public:
   LargeFile(const Target& target, uint64_t blocks, const BlockPattern* pattern)
-      : path_(target.dir + "/large.dat"),
+      : path_("large.dat"),
         is_fuse_(target.is_fuse),
         pattern_(pattern),
         buffer_(pattern->NewBuffer()),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Workloads on names and small files.
+// Workloads on names and small files. Paths are relative: how deep a target happens to be mounted
+// is not what is measured.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -56,20 +57,20 @@ class SmallFiles final : public Workload {
     return "dropping dentries and inodes needs root";
   }
 
-  Result<void> Prepare(const Target& target) override {
-    AIRSTORE_TRY(MakeDirectory(target.dir + "/small"));
-    for (unsigned d = 0; d < kDirectories; ++d) AIRSTORE_TRY(MakeDirectory(Directory(target, d)));
+  Result<void> Prepare(const Target& /*target*/) override {
+    AIRSTORE_TRY(MakeDirectory("small"));
+    for (unsigned d = 0; d < kDirectories; ++d) AIRSTORE_TRY(MakeDirectory(Directory(d)));
     for (unsigned i = 0; i < kFiles; ++i) {
       FillContent(i);
-      AIRSTORE_TRY(WriteNewFile(Path(target, i), buffer_.data(), SizeOf(i)));
+      AIRSTORE_TRY(WriteNewFile(Path(i), buffer_.data(), SizeOf(i)));
     }
-    for (unsigned i = 0; i < kFiles; ++i) AIRSTORE_TRY(ReadOne(Path(target, i), i, true));
+    for (unsigned i = 0; i < kFiles; ++i) AIRSTORE_TRY(ReadOne(Path(i), i, true));
     return {};
   }
 
-  Result<double> Run(const Target& target, unsigned /*round*/) override {
+  Result<double> Run(const Target& /*target*/, unsigned /*round*/) override {
     std::vector<std::string> paths;
-    for (unsigned i = 0; i < kFiles; ++i) paths.push_back(Path(target, i));
+    for (unsigned i = 0; i < kFiles; ++i) paths.push_back(Path(i));
     if (auto dropped = DropDentriesAndInodes(); !dropped) return dropped.error();
     const Stopwatch watch;
     for (unsigned i = 0; i < kFiles; ++i) {
@@ -84,11 +85,9 @@ class SmallFiles final : public Workload {
   static constexpr size_t kLeastBytes = 1 << 10;
   static constexpr size_t kMostBytes = 16 << 10;
 
-  static std::string Directory(const Target& target, unsigned number) {
-    return Numbered(target.dir + "/small/d", number);
-  }
-  static std::string Path(const Target& target, unsigned number) {
-    return Numbered(Directory(target, number % kDirectories) + "/f", number);
+  static std::string Directory(unsigned number) { return Numbered("small/d", number); }
+  static std::string Path(unsigned number) {
+    return Numbered(Directory(number % kDirectories) + "/f", number);
   }
   static size_t SizeOf(unsigned number) {
     return kLeastBytes + Mix(number) % (kMostBytes - kLeastBytes + 1);
@@ -139,13 +138,10 @@ class CreateCycle final : public Workload {
  public:
   const char* name() const override { return "create_cycle"; }
   const char* unit() const override { return "op/s"; }
-  Result<void> Prepare(const Target& target) override {
-    return MakeDirectory(target.dir + "/create");
-  }
+  Result<void> Prepare(const Target& /*target*/) override { return MakeDirectory("create"); }
 
-  Result<double> Run(const Target& target, unsigned round) override {
-    const std::string directory = target.dir + "/create";
-    const std::string prefix = Numbered(directory + "/r", round) + "-";
+  Result<double> Run(const Target& /*target*/, unsigned round) override {
+    const std::string prefix = Numbered("create/r", round) + "-";
     const Stopwatch watch;
     uint64_t count = 0;
     while (watch.seconds() < kLoopSeconds) {
@@ -183,15 +179,15 @@ class NameDirectory {
  public:
   Result<void> Prepare(const Target& target) {
     if (!prepared_.insert(target.name).second) return {};
-    AIRSTORE_TRY(MakeDirectory(PathOf(target)));
-    for (const std::string& path : Paths(target)) AIRSTORE_TRY(WriteNewFile(path, nullptr, 0));
+    AIRSTORE_TRY(MakeDirectory(kDirectory));
+    for (const std::string& path : Paths()) AIRSTORE_TRY(WriteNewFile(path, nullptr, 0));
     return {};
   }
-  static std::string PathOf(const Target& target) { return target.dir + "/names"; }
-  static std::vector<std::string> Paths(const Target& target) {
+  static constexpr const char* kDirectory = "names";
+  static std::vector<std::string> Paths() {
     std::vector<std::string> paths;
     for (unsigned i = 0; i < kNames; ++i) {
-      paths.push_back(Numbered(PathOf(target) + "/some-source-file-", i));
+      paths.push_back(Numbered(std::string(kDirectory) + "/some-source-file-", i));
     }
     return paths;
   }
@@ -207,12 +203,12 @@ class NameWorkload : public Workload {
   Result<void> Prepare(const Target& target) override { return names_->Prepare(target); }
 
   // Calls of one pass, repeated for about a second after one that warms the caches.
-  Result<double> Run(const Target& target, unsigned /*round*/) override {
-    if (auto warm = Pass(target); !warm) return warm.error();
+  Result<double> Run(const Target& /*target*/, unsigned /*round*/) override {
+    if (auto warm = Pass(); !warm) return warm.error();
     const Stopwatch watch;
     double calls = 0;
     while (watch.seconds() < kLoopSeconds) {
-      auto done = Pass(target);
+      auto done = Pass();
       if (!done) return done.error();
       calls += *done;
     }
@@ -220,7 +216,7 @@ class NameWorkload : public Workload {
   }
 
  protected:
-  virtual Result<double> Pass(const Target& target) = 0;
+  virtual Result<double> Pass() = 0;
 
  private:
   const std::shared_ptr<NameDirectory> names_;
@@ -233,11 +229,7 @@ class StatCached final : public NameWorkload {
   const char* unit() const override { return "op/s"; }
 
  private:
-  Result<double> Pass(const Target& target) override {
-    if (paths_of_ != target.name) {
-      paths_ = NameDirectory::Paths(target);
-      paths_of_ = target.name;
-    }
+  Result<double> Pass() override {
     for (const std::string& path : paths_) {
       struct stat attributes;
       if (stat(path.c_str(), &attributes) != 0) return SysError("stat " + path);
@@ -246,8 +238,7 @@ class StatCached final : public NameWorkload {
     return static_cast<double>(paths_.size());
   }
 
-  std::string paths_of_;
-  std::vector<std::string> paths_;
+  const std::vector<std::string> paths_ = NameDirectory::Paths();
 };
 
 class ReadDirectory final : public NameWorkload {
@@ -257,8 +248,8 @@ class ReadDirectory final : public NameWorkload {
   const char* unit() const override { return "list/s"; }
 
  private:
-  Result<double> Pass(const Target& target) override {
-    const std::string path = NameDirectory::PathOf(target);
+  Result<double> Pass() override {
+    const std::string path = NameDirectory::kDirectory;
     const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(path.c_str()), closedir);
     if (!directory) return SysError("opendir " + path);
     unsigned count = 0;
