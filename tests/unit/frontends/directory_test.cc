@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <functional>
 #include <map>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "fake_broker.h"
 
@@ -24,10 +26,12 @@ class NameSink final : public volume::DirSink {
   bool Fits(size_t) override { return room_ > 0; }
   void Add(const DirEntry& entry) override {
     --room_;
+    if (entry.name == "a" && after_a) after_a();
     names.emplace_back(entry.name);
     offset = entry.offset;
     if (entry.node != nullptr) nodes.insert(entry.inode);
   }
+  std::function<void()> after_a;  // when the walk has read "a" and not yet what follows
   std::vector<std::string> names;
   std::set<uint64_t> nodes;
   uint64_t offset = 0;
@@ -141,6 +145,46 @@ TEST(VolumeReaddir, UnlinkingWhatWasListedSkipsNothing) {
     });
   }
   EXPECT_EQ(50u, seen);
+}
+
+// Lists a directory of a, b, c while `change` happens between the reading of a and of b.
+std::vector<std::string> ListAcross(FakeBroker* broker, const std::function<void()>& change) {
+  broker->AddDirectory(kDirectory, shm::kRootInode, "d");
+  for (const char* name : {"a", "b", "c"}) {
+    broker->AddFile(200 + static_cast<uint64_t>(name[0]), kDirectory, name);
+  }
+  PlainRequest request;
+  NameSink sink(100);
+  sink.after_a = [&, once = false]() mutable {
+    if (!std::exchange(once, true)) broker->Do(change);
+  };
+  EXPECT_EQ(0, broker->volume().Readdir(request, kDirectory, broker->volume().Opendir(), 2,
+                                        Listing::kNames, sink));
+  return sink.names;
+}
+
+TEST(VolumeReaddir, EntryReusedAtTheEndDoesNotHideThoseBetween) {
+  FakeBroker broker;
+  const auto names = ListAcross(&broker, [&] {
+    const uint32_t b = broker.meta().FindDentry(kDirectory, "b");
+    broker.meta().RemoveDentry(b);
+    EXPECT_EQ(b, *broker.meta().AddDentry(kDirectory, "e", 200, S_IFREG >> 12));
+  });
+  EXPECT_EQ((std::vector<std::string>{"a", "c", "e"}), names);
+}
+
+TEST(VolumeReaddir, EntriesReusedInTheSameOrderDoNotHideThoseBefore) {
+  FakeBroker broker;
+  const auto names = ListAcross(&broker, [&] {
+    const uint32_t a = broker.meta().FindDentry(kDirectory, "a");
+    const uint32_t b = broker.meta().FindDentry(kDirectory, "b");
+    const uint32_t c = broker.meta().FindDentry(kDirectory, "c");
+    for (const uint32_t index : {b, a, c}) broker.meta().RemoveDentry(index);
+    EXPECT_EQ(c, *broker.meta().AddDentry(kDirectory, "x", 200, S_IFREG >> 12));
+    EXPECT_EQ(a, *broker.meta().AddDentry(kDirectory, "y", 200, S_IFREG >> 12));
+    EXPECT_EQ(b, *broker.meta().AddDentry(kDirectory, "z", 200, S_IFREG >> 12));
+  });
+  EXPECT_EQ((std::vector<std::string>{"a", "x", "y", "z"}), names);
 }
 
 TEST(VolumeReaddir, WhatStaysIsListedExactlyOnceWhileOthersComeAndGo) {
