@@ -22,6 +22,18 @@ constexpr char kFooter[] =
     "\n"
     "Tokens come from --token-file or the variable AIRSTORE_TOKEN, never from the command line.";
 
+// Positional arguments as one writes them, instead of "where(1x)".
+class HelpFormatter : public CLI::Formatter {
+ public:
+  HelpFormatter() = default;
+  std::string make_option_name(const CLI::Option* option, bool positional) const override {
+    return positional ? "" : CLI::Formatter::make_option_name(option, positional);
+  }
+  std::string make_option_usage(const CLI::Option* option) const override {
+    return option->get_option_text();
+  }
+};
+
 void AddGateway(CLI::App* command, Invocation& out) {
   command
       ->add_option("--gateway", out.gateway,
@@ -125,6 +137,7 @@ std::string DefaultSocket(const GetEnv& getenv) {
 std::shared_ptr<CLI::App> MakeParser(Invocation& out) {
   auto app =
       std::make_shared<CLI::App>("airctl: mounts workspaces and shows what they do.", "airctl");
+  app->formatter(std::make_shared<HelpFormatter>());
   app->require_subcommand(1);
   app->set_version_flag("--version", "airctl " AIRSTORE_VERSION);
   app->add_option("--socket", out.socket, "The broker's socket (default: AIRSTORE_SOCKET)")

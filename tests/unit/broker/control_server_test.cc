@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/control_server.h"
+
+#include <gtest/gtest.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <sstream>
+#include <thread>
+
+#include "broker/control_frame.h"
+#include "shm/base/fd.h"
+#include "shm/layout.h"
+#include "tests/unit/broker/temp_dir.h"
+
+namespace airstore::broker {
+namespace {
+
+namespace wire = control::v1;
+
+class FakeBroker final : public BrokerApi {
+ public:
+  Task<Outcome<MountStatus>> Mount(const Caller& caller, const MountSpec& spec,
+                                   ProgressFn progress) override {
+    last_caller = caller;
+    last_spec = spec;
+    progress("connecting", 0, 0);
+    progress("reading", 1, 2);
+    if (spec.mountpoint == "/busy") {
+      co_return Outcome<MountStatus>{{}, {FailureKind::kBusy, "in use", "go elsewhere"}};
+    }
+    kept = progress;
+    MountStatus status;
+    status.mountpoint = spec.mountpoint;
+    status.counters["reads"] = 7;
+    co_return Outcome<MountStatus>{status, {}};
+  }
+  Task<Outcome<Nothing>> Unmount(const Caller&, const std::string& mountpoint, bool force,
+                                 ProgressFn) override {
+    if (!force) co_return Outcome<Nothing>{{}, {FailureKind::kDirty, mountpoint, ""}};
+    co_return Outcome<Nothing>{Nothing(), {}};
+  }
+  Outcome<BrokerStatus> Status(const Caller&, const std::string&) override {
+    if (kept) kept("too late", 0, 0);
+    BrokerStatus status;
+    status.state_dir = "/state";
+    status.sessions.emplace_back().workspace = "w";
+    status.mounts.resize(mounts);
+    for (auto& mount : status.mounts) mount.mountpoint = std::string(1000, 'm');
+    return {status, {}};
+  }
+  std::string default_gateway() const override { return gateway; }
+
+  std::string gateway = "127.0.0.1:1";
+  size_t mounts = 0;
+  Caller last_caller;
+  MountSpec last_spec;
+  ProgressFn kept;
+};
+
+class FakeAdmin final : public AdminClient {
+ public:
+  Task<Outcome<WorkspaceEntry>> CreateWorkspace(const std::string& name) override {
+    co_return Outcome<WorkspaceEntry>{WorkspaceEntry{"id", name, 1, 2, 3}, {}};
+  }
+  Task<Outcome<std::vector<WorkspaceEntry>>> ListWorkspaces() override {
+    co_return Outcome<std::vector<WorkspaceEntry>>{std::vector<WorkspaceEntry>(2), {}};
+  }
+  Task<Outcome<Nothing>> DeleteWorkspace(const std::string&) override {
+    co_return Outcome<Nothing>{{}, {FailureKind::kNotFound, "no such workspace", ""}};
+  }
+  Task<Outcome<CreatedToken>> CreateToken(const std::string& workspace,
+                                          const std::string& principal, bool read_only) override {
+    co_return Outcome<CreatedToken>{
+        CreatedToken{{"id", workspace, principal, read_only, 0, 0}, "shh"}, {}};
+  }
+  Task<Outcome<std::vector<TokenEntry>>> ListTokens(const std::string&) override {
+    co_return Outcome<std::vector<TokenEntry>>{std::vector<TokenEntry>(1), {}};
+  }
+  Task<Outcome<Nothing>> RevokeToken(const std::string&) override {
+    co_return Outcome<Nothing>{Nothing(), {}};
+  }
+};
+
+class ControlServerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto server = ControlServer::Listen(
+        loop_.get_executor(), temp_ / "s", broker_,
+        [this](const std::string& address, const std::string& token) {
+          admin_address_ = address;
+          admin_token_ = token;
+          return Outcome<std::shared_ptr<AdminClient>>{std::make_shared<FakeAdmin>(), {}};
+        });
+    ASSERT_TRUE(server) << server.error().ToString();
+    server_ = std::move(*server);
+    thread_ = std::thread([this] { loop_.run(); });
+  }
+  void TearDown() override {
+    loop_.stop();
+    thread_.join();
+    server_.reset();
+  }
+
+  UniqueFd Connect() {
+    UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    strcpy(address.sun_path, (temp_ / "s").c_str());
+    EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    return fd;
+  }
+  static void SendRaw(const UniqueFd& fd, const std::string& bytes) {
+    ASSERT_EQ(send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(bytes.size()));
+  }
+  static bool ReadExactly(const UniqueFd& fd, void* to, size_t bytes) {
+    return recv(fd.get(), to, bytes, MSG_WAITALL) == static_cast<ssize_t>(bytes);
+  }
+  static std::optional<wire::Response> Read(const UniqueFd& fd) {
+    control::FrameHeader header{};
+    if (!ReadExactly(fd, header.data(), header.size())) return std::nullopt;
+    std::string body(control::FrameLength(header), '\0');
+    wire::Response response;
+    if (!ReadExactly(fd, body.data(), body.size()) || !response.ParseFromString(body)) {
+      return std::nullopt;
+    }
+    return response;
+  }
+  // The final response to a request.
+  wire::Response Ask(const wire::Request& request, const UniqueFd& fd) {
+    SendRaw(fd, control::MakeFrame(request.SerializeAsString()));
+    progress_.clear();
+    for (;;) {
+      const auto response = Read(fd);
+      EXPECT_TRUE(response);
+      if (!response) return {};
+      if (!response->has_progress()) return *response;
+      progress_.push_back(response->progress().message());
+    }
+  }
+  wire::Response Ask(const wire::Request& request) { return Ask(request, Connect()); }
+  static bool IsClosed(const UniqueFd& fd) {
+    char byte = 0;
+    return recv(fd.get(), &byte, 1, 0) <= 0;
+  }
+  static wire::Request MountRequest(const std::string& mountpoint) {
+    wire::Request request;
+    request.mutable_mount()->set_mountpoint(mountpoint);
+    request.mutable_mount()->mutable_gateway()->set_token("top-secret");
+    return request;
+  }
+
+  TempDir temp_;
+  FakeBroker broker_;
+  boost::asio::io_context loop_{1};
+  std::unique_ptr<ControlServer> server_;
+  std::thread thread_;
+  std::vector<std::string> progress_;
+  std::string admin_address_;
+  std::string admin_token_;
+};
+
+TEST_F(ControlServerTest, AnswersTheVersion) {
+  wire::Request request;
+  request.mutable_version();
+  const auto response = Ask(request);
+  EXPECT_EQ(response.version().version(), AIRSTORE_VERSION);
+  EXPECT_EQ(response.version().shm_abi(), shm::kAbiMajor);
+}
+
+TEST_F(ControlServerTest, MountsWithProgressForWhoTheKernelSays) {
+  wire::Request request = MountRequest("/x");
+  request.mutable_mount()->set_uid(0);
+  request.mutable_mount()->set_passthrough(wire::PASSTHROUGH_OFF);
+  request.mutable_mount()->set_backend(wire::BACKEND_NFS);
+  const auto response = Ask(request);
+  ASSERT_TRUE(response.has_mount());
+  EXPECT_EQ(response.mount().mount().mountpoint(), "/x");
+  EXPECT_EQ(response.mount().mount().counters().at("reads"), 7u);
+  EXPECT_EQ(progress_, (std::vector<std::string>{"connecting", "reading"}));
+  EXPECT_EQ(broker_.last_caller.uid, getuid());
+  EXPECT_EQ(broker_.last_caller.pid, static_cast<uint32_t>(getpid()));
+  EXPECT_EQ(broker_.last_spec.gateway, "127.0.0.1:1") << "the default";
+  EXPECT_EQ(broker_.last_spec.token, "top-secret");
+  EXPECT_EQ(broker_.last_spec.uid, 0u);
+  EXPECT_FALSE(broker_.last_spec.gid);
+  EXPECT_FALSE(broker_.last_spec.passthrough);
+  EXPECT_EQ(broker_.last_spec.backend, "nfs");
+}
+
+TEST_F(ControlServerTest, PassesFailures) {
+  const auto response = Ask(MountRequest("/busy"));
+  EXPECT_EQ(response.failure().kind(), wire::FAILURE_KIND_BUSY);
+  EXPECT_EQ(response.failure().advice(), "go elsewhere");
+  wire::Request unmount;
+  unmount.mutable_unmount()->set_mountpoint("/x");
+  EXPECT_EQ(Ask(unmount).failure().kind(), wire::FAILURE_KIND_DIRTY);
+  unmount.mutable_unmount()->set_force(true);
+  EXPECT_TRUE(Ask(unmount).has_unmount());
+}
+
+TEST_F(ControlServerTest, NeedsTokenAndGateway) {
+  wire::Request request;
+  request.mutable_mount()->set_mountpoint("/x");
+  EXPECT_EQ(Ask(request).failure().kind(), wire::FAILURE_KIND_USAGE);
+  broker_.gateway.clear();
+  EXPECT_EQ(Ask(MountRequest("/x")).failure().kind(), wire::FAILURE_KIND_USAGE);
+}
+
+TEST_F(ControlServerTest, SeveralRequestsOnOneConnection) {
+  const UniqueFd fd = Connect();
+  EXPECT_TRUE(Ask(MountRequest("/x"), fd).has_mount());
+  wire::Request status;
+  status.mutable_status();
+  // The fake reports progress of the mount that was answered: nothing of it may arrive.
+  EXPECT_TRUE(Ask(status, fd).has_status());
+  EXPECT_TRUE(progress_.empty());
+}
+
+TEST_F(ControlServerTest, StatusHasTheBroker) {
+  wire::Request request;
+  request.mutable_status();
+  const auto response = Ask(request);
+  EXPECT_EQ(response.status().broker().pid(), static_cast<uint32_t>(getpid()));
+  EXPECT_EQ(response.status().broker().state_dir(), "/state");
+  EXPECT_EQ(response.status().sessions(0).workspace(), "w");
+}
+
+TEST_F(ControlServerTest, AnswerBeyondTheLimitIsAFailure) {
+  broker_.mounts = 5000;
+  wire::Request request;
+  request.mutable_status();
+  EXPECT_TRUE(Ask(request).has_failure());
+}
+
+TEST_F(ControlServerTest, Administers) {
+  wire::Request request;
+  request.mutable_workspace_create()->set_name("demo");
+  request.mutable_workspace_create()->mutable_gateway()->set_token("admin");
+  EXPECT_EQ(Ask(request).workspaces().workspaces(0).name(), "demo");
+  EXPECT_EQ(admin_token_, "admin");
+  EXPECT_EQ(admin_address_, "127.0.0.1:1");
+  request.mutable_workspace_list()->mutable_gateway()->set_token("admin");
+  EXPECT_EQ(Ask(request).workspaces().workspaces_size(), 2);
+  request.mutable_workspace_delete()->mutable_gateway()->set_token("admin");
+  EXPECT_EQ(Ask(request).failure().kind(), wire::FAILURE_KIND_NOT_FOUND);
+  request.mutable_token_create()->mutable_gateway()->set_token("admin");
+  EXPECT_EQ(Ask(request).token_created().secret(), "shh");
+  request.mutable_token_list()->mutable_gateway()->set_token("admin");
+  EXPECT_EQ(Ask(request).tokens().tokens_size(), 1);
+  request.mutable_token_revoke()->mutable_gateway()->set_token("admin");
+  EXPECT_TRUE(Ask(request).has_done());
+  request.mutable_token_revoke()->clear_gateway();
+  EXPECT_EQ(Ask(request).failure().kind(), wire::FAILURE_KIND_USAGE);
+}
+
+TEST_F(ControlServerTest, EmptyRequestIsAFailure) {
+  EXPECT_EQ(Ask(wire::Request()).failure().kind(), wire::FAILURE_KIND_USAGE);
+}
+
+TEST_F(ControlServerTest, GarbageEndsItsConnectionOnly) {
+  const UniqueFd other = Connect();
+  for (const std::string& bytes :
+       {control::MakeFrame("\xff\xff\xff\xff"), std::string("\xff\xff\xff\xff", 4),
+        std::string("GET / HTTP/1.1\r\n\r\n")}) {
+    const UniqueFd fd = Connect();
+    SendRaw(fd, bytes);
+    EXPECT_TRUE(IsClosed(fd));
+  }
+  {
+    const UniqueFd half = Connect();
+    SendRaw(half, control::MakeFrame("abcdef").substr(0, 7));
+  }
+  wire::Request request;
+  request.mutable_version();
+  EXPECT_TRUE(Ask(request, other).has_version());
+}
+
+TEST_F(ControlServerTest, CallerMayLeaveBeforeTheAnswer) {
+  for (int i = 0; i < 20; ++i) {
+    const UniqueFd fd = Connect();
+    SendRaw(fd, control::MakeFrame(MountRequest("/x").SerializeAsString()));
+  }
+  wire::Request request;
+  request.mutable_version();
+  EXPECT_TRUE(Ask(request).has_version());
+}
+
+TEST_F(ControlServerTest, FrameInPiecesIsAFrame) {
+  const UniqueFd fd = Connect();
+  wire::Request request;
+  request.mutable_version();
+  for (const char byte : control::MakeFrame(request.SerializeAsString())) {
+    SendRaw(fd, std::string(1, byte));
+  }
+  EXPECT_TRUE(Read(fd)->has_version());
+}
+
+TEST_F(ControlServerTest, LogsNoToken) {
+  std::ostringstream log;
+  const auto before = spdlog::default_logger();
+  const auto logger = std::make_shared<spdlog::logger>(
+      "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log));
+  logger->set_level(spdlog::level::trace);
+  spdlog::set_default_logger(logger);
+  Ask(MountRequest("/x"));
+  spdlog::set_default_logger(before);
+  EXPECT_NE(log.str().find("/x"), std::string::npos);
+  EXPECT_EQ(log.str().find("top-secret"), std::string::npos);
+}
+
+TEST(ControlFrame, LengthIsLittleEndian) {
+  const std::string frame = control::MakeFrame(std::string(0x0102, 'x'));
+  EXPECT_EQ(frame.substr(0, 4), std::string("\x02\x01\x00\x00", 4));
+  EXPECT_EQ(control::FrameLength({0x02, 0x01, 0, 0x80}), 0x80000102u);
+}
+
+}  // namespace
+}  // namespace airstore::broker

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/gateway_address.h"
+
+#include <gtest/gtest.h>
+
+namespace airstore::broker {
+namespace {
+
+TEST(GatewayAddress, KnowsWhatStaysOnThisHost) {
+  for (const char* text : {"localhost:1", "127.0.0.1:50051", "127.9.9.9:1", "[::1]:1", "unix:/a",
+                           "unix:///a", "http://127.0.0.1:1"}) {
+    const auto address = ParseGatewayAddress(text);
+    ASSERT_TRUE(address) << text;
+    EXPECT_TRUE(address->on_host) << text;
+  }
+  for (const char* text : {"example.org:443", "10.0.0.1:1", "[2001:db8::1]:1", "128.0.0.1:1",
+                           "localhost.example.org:1", "https://example.org:443"}) {
+    const auto address = ParseGatewayAddress(text);
+    ASSERT_TRUE(address) << text;
+    EXPECT_FALSE(address->on_host) << text;
+  }
+  EXPECT_EQ(ParseGatewayAddress("unix:///a/b")->target, "unix:/a/b");
+}
+
+TEST(GatewayAddress, RefusesWhatIsNone) {
+  for (const char* text :
+       {"", "host", "host:", ":1", "host:0", "host:65536", "host:1x", "a b:1", "host:1/path",
+        "2001:db8::1:1", "[::1:1", "unix:", "unix:relative", "ftp://x:1", "x\n:1"}) {
+    EXPECT_FALSE(ParseGatewayAddress(text)) << text;
+  }
+  EXPECT_FALSE(ParseGatewayAddress("unix:/" + std::string(200, 'x')));
+}
+
+}  // namespace
+}  // namespace airstore::broker

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/options.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <regex>
+#include <set>
+#include <vector>
+
+#include "tests/unit/broker/temp_dir.h"
+
+namespace airstore::broker {
+namespace {
+
+class OptionsTest : public testing::Test {
+ protected:
+  CommandLine Parse(std::vector<std::string> words) {
+    // Never what this host has configured.
+    if (!environment_.count("AIRSTORE_CONFIG") && !config_.empty()) {
+      environment_["AIRSTORE_CONFIG"] = config_;
+    }
+    words.insert(words.begin(), "airstored");
+    std::vector<const char*> argv;
+    for (const auto& word : words) argv.push_back(word.c_str());
+    return ParseCommandLine(static_cast<int>(argv.size()), argv.data(), [this](const char* name) {
+      const auto found = environment_.find(name);
+      return found == environment_.end() ? nullptr : found->second.c_str();
+    });
+  }
+  void Configure(const std::string& text) { config_ = dir_.Write("airstored.toml", text); }
+
+  TempDir dir_;
+  std::string config_ = dir_.Write("empty.toml", "");
+  std::map<std::string, std::string> environment_;
+};
+
+TEST_F(OptionsTest, HasDefaultsForRootAndForUsers) {
+  environment_["XDG_STATE_HOME"] = "/s";
+  environment_["XDG_RUNTIME_DIR"] = "/r";
+  const auto line = Parse({});
+  ASSERT_EQ(line.action, CommandLine::Action::kRun) << line.text;
+  const bool root = geteuid() == 0;
+  EXPECT_EQ(line.options.state_dir, root ? "/var/lib/airstore" : "/s/airstore");
+  EXPECT_EQ(line.options.socket, root ? "/run/airstore/control.sock" : "/r/airstore/control.sock");
+  EXPECT_EQ(line.options.slab_limit, 512u << 20);
+  EXPECT_FALSE(line.options.frontend_dir.empty());
+}
+
+TEST_F(OptionsTest, LaterSourcesWin) {
+  Configure("log_level = \"warn\"\ngateway = \"file:1\"\nslab_limit = \"64MiB\"\n");
+  environment_["AIRSTORE_GATEWAY"] = "env:1";
+  environment_["AIRSTORE_SLAB_LIMIT"] = "65MiB";
+  const auto line = Parse({"--slab-limit", "66MiB"});
+  ASSERT_EQ(line.action, CommandLine::Action::kRun) << line.text;
+  EXPECT_EQ(line.options.log_level, "warn");
+  EXPECT_EQ(line.options.gateway, "env:1");
+  EXPECT_EQ(line.options.slab_limit, 66u << 20);
+}
+
+TEST_F(OptionsTest, ReadsEveryKindFromTheFile) {
+  Configure(
+      "io_timeout = \"2m\"\nwrite_debounce_ms = 100\nfuse_passthrough = false\n"
+      "content_limit = 1048576\n");
+  const auto line = Parse({});
+  ASSERT_EQ(line.action, CommandLine::Action::kRun) << line.text;
+  EXPECT_EQ(line.options.io_timeout, std::chrono::minutes(2));
+  EXPECT_EQ(line.options.write_debounce, std::chrono::milliseconds(100));
+  EXPECT_FALSE(line.options.fuse_passthrough);
+  EXPECT_EQ(line.options.content_limit, 1u << 20);
+}
+
+TEST_F(OptionsTest, OwnStateDirMeansOwnSocket) {
+  EXPECT_EQ(Parse({"--state-dir", "/tmp/x"}).options.socket, "/tmp/x/control.sock");
+  EXPECT_EQ(Parse({"--state-dir", "/tmp/x", "--socket", "/tmp/s"}).options.socket, "/tmp/s");
+}
+
+TEST_F(OptionsTest, FlagsCanBeTurnedOff) {
+  EXPECT_FALSE(Parse({"--no-fuse-passthrough"}).options.fuse_passthrough);
+  EXPECT_TRUE(Parse({"--fuse-passthrough"}).options.fuse_passthrough);
+  EXPECT_TRUE(Parse({"--gateway-insecure"}).options.gateway_insecure);
+  environment_["AIRSTORE_GATEWAY_INSECURE"] = "true";
+  EXPECT_FALSE(Parse({"--no-gateway-insecure"}).options.gateway_insecure);
+}
+
+struct BadFile {
+  const char* text;
+  const char* complaint;
+};
+class OptionsFileTest : public OptionsTest, public testing::WithParamInterface<BadFile> {};
+
+TEST_P(OptionsFileTest, SaysWhatIsWrongWhere) {
+  Configure(GetParam().text);
+  const auto line = Parse({});
+  EXPECT_EQ(line.action, CommandLine::Action::kExit);
+  EXPECT_EQ(line.exit_code, 2);
+  EXPECT_NE(line.text.find("airstored.toml:"), std::string::npos) << line.text;
+  EXPECT_NE(line.text.find(GetParam().complaint), std::string::npos) << line.text;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Bad, OptionsFileTest,
+    testing::Values(BadFile{"\nfoo = 1\n", ":2: foo: there is no such key"},
+                    BadFile{"slab_limit = true\n", ":1: slab_limit: expected a size"},
+                    BadFile{"slab_limit = \"12XB\"\n", ":1: slab_limit: expected a size"},
+                    BadFile{"fuse_passthrough = \"yes\"\n", "expected true or false"},
+                    BadFile{"gateway = 5\n", ":1: gateway: expected a string"},
+                    BadFile{"log_level = \"loud\"\n", "expected one of trace"},
+                    BadFile{"io_timeout = \"soon\"\n", "expected a time"},
+                    BadFile{"write_debounce_ms = -1\n", "expected milliseconds"},
+                    BadFile{"[table]\nx = 1\n", ":1: table: there is no such key"},
+                    BadFile{"gateway = \n", ":1: "}));
+
+TEST_F(OptionsTest, RefusesWhatContradictsItself) {
+  EXPECT_EQ(Parse({"--write-debounce-ms", "5000"}).exit_code, 2);
+  EXPECT_EQ(Parse({"--gateway-cert-file", "/dev/null"}).exit_code, 2);
+  EXPECT_EQ(Parse({"--gateway-ca-file", "/nonexistent"}).exit_code, 2);
+  EXPECT_EQ(Parse({"--state-dir", "relative"}).exit_code, 2);
+  EXPECT_EQ(Parse({"--slab-limit", "1KiB"}).exit_code, 2);
+  EXPECT_EQ(Parse({"--bogus"}).exit_code, 2);
+  environment_["AIRSTORE_IO_TIMEOUT"] = "x";
+  const auto line = Parse({});
+  EXPECT_NE(line.text.find("AIRSTORE_IO_TIMEOUT"), std::string::npos);
+}
+
+TEST_F(OptionsTest, MissingNamedFileIsAnError) {
+  EXPECT_EQ(Parse({"--config", dir_ / "none.toml"}).exit_code, 2);
+}
+
+TEST_F(OptionsTest, CheckConfigPrintsWhatHolds) {
+  const auto line = Parse({"--check-config", "--slab-limit", "1GiB"});
+  EXPECT_EQ(line.action, CommandLine::Action::kExit);
+  EXPECT_EQ(line.exit_code, 0);
+  EXPECT_NE(line.text.find("slab_limit = 1GiB\n"), std::string::npos);
+}
+
+TEST_F(OptionsTest, SizesAndDurationsParse) {
+  EXPECT_EQ(*ParseSize("0"), 0u);
+  EXPECT_EQ(*ParseSize("3KiB"), 3072u);
+  EXPECT_EQ(*ParseSize("2G"), 2ull << 30);
+  EXPECT_EQ(*ParseSize("2TiB"), 2ull << 40);
+  for (const char* bad :
+       {"", "x", "-1", "1 MiB", "99999999999999999999", "99999999999TiB", "1KBB"}) {
+    EXPECT_FALSE(ParseSize(bad)) << bad;
+  }
+  const std::chrono::milliseconds second(1000);
+  EXPECT_EQ(*ParseDuration("5", second), 5 * second);
+  EXPECT_EQ(*ParseDuration("5ms", second), std::chrono::milliseconds(5));
+  EXPECT_EQ(*ParseDuration("2h", second), std::chrono::hours(2));
+  for (const char* bad : {"", "s", "5 s", "5d", "99999999999h"}) {
+    EXPECT_FALSE(ParseDuration(bad, second)) << bad;
+  }
+  EXPECT_EQ(FormatSize(512u << 20), "512MiB");
+  EXPECT_EQ(FormatSize(1025), "1025B");
+}
+
+TEST_F(OptionsTest, EveryFlagIsInTheManualPage) {
+  const auto line = Parse({"--help"});
+  ASSERT_EQ(line.exit_code, 0);
+  std::ifstream file(AIRSTORE_MAN_DIR "/airstored.8");
+  const std::string page(std::istreambuf_iterator<char>(file), {});
+  ASSERT_FALSE(page.empty());
+  const std::regex flag("--[a-z][a-z-]+");
+  std::set<std::string> flags;
+  for (std::sregex_iterator it(line.text.begin(), line.text.end(), flag), end; it != end; ++it) {
+    flags.insert(it->str());
+  }
+  EXPECT_GT(flags.size(), 15u);
+  for (const std::string& name : flags) {
+    EXPECT_NE(page.find(std::regex_replace(name, std::regex("-"), "\\-")), std::string::npos)
+        << name;
+  }
+}
+
+}  // namespace
+}  // namespace airstore::broker
