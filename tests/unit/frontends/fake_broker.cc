@@ -6,8 +6,11 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+
+#include "shm/channel.h"
 
 namespace airstore::testing {
 namespace {
@@ -16,7 +19,8 @@ constexpr uint32_t kInodes = 4096;
 
 }  // namespace
 
-FakeBroker::FakeBroker(volume::VolumeOptions options) : options_(std::move(options)) {
+FakeBroker::FakeBroker(volume::VolumeOptions options, Frontend frontend)
+    : options_(std::move(options)) {
   options_.session[0] = 7;
   char pattern[] = "/tmp/airstore-frontends-XXXXXX";
   directory_ = mkdtemp(pattern);
@@ -30,19 +34,17 @@ FakeBroker::FakeBroker(volume::VolumeOptions options) : options_(std::move(optio
   slabs_ = std::make_unique<shm::SlabPool>(
       options_.session, shm::kSlabSegmentBytes,
       [this](uint64_t key) { return lane_->HazardNames(key); },
-      [this](const shm::Segment& segment) {
-        auto fd = segment.OpenReadOnly();
-        AIRSTORE_CHECK(fd.has_value());
-        AIRSTORE_CHECK(volume_->OnSlab(segment.header().index, *std::move(fd)).has_value());
-      });
+      [this](const shm::Segment& segment) { OnSegment(segment); });
   wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  auto meta_fd = meta_->segment().OpenReadOnly();
-  AIRSTORE_CHECK(meta_fd.has_value());
-  auto volume =
-      volume::Volume::Create(options_, *std::move(meta_fd), UniqueFd(dup(lane_->lane().fd())),
-                             UniqueFd(dup(lane_->arena().fd())), UniqueFd(dup(wake_)));
-  AIRSTORE_CHECK(volume.has_value());
-  volume_ = std::move(*volume);
+  if (frontend == Frontend::kHere) {
+    auto meta_fd = meta_->segment().OpenReadOnly();
+    AIRSTORE_CHECK(meta_fd.has_value());
+    auto volume =
+        volume::Volume::Create(options_, *std::move(meta_fd), UniqueFd(dup(lane_->lane().fd())),
+                               UniqueFd(dup(lane_->arena().fd())), UniqueFd(dup(wake_)));
+    AIRSTORE_CHECK(volume.has_value());
+    volume_ = std::move(*volume);
+  }
   thread_ = std::thread([this] { Run(); });
   Do([this] {
     shm::InodeRecord root{};
@@ -62,6 +64,35 @@ FakeBroker::~FakeBroker() {
   volume_.reset();
   close(wake_);
   std::filesystem::remove_all(directory_);
+}
+
+void FakeBroker::OnSegment(const shm::Segment& segment) {
+  auto fd = segment.OpenReadOnly();
+  AIRSTORE_CHECK(fd.has_value());
+  const uint32_t index = segment.header().index;
+  if (volume_ != nullptr) {
+    AIRSTORE_CHECK(volume_->OnSlab(index, *std::move(fd)).has_value());
+    return;
+  }
+  shm::ChannelMessage message{};
+  message.kind = static_cast<uint32_t>(shm::ChannelKind::kSlab);
+  message.id = index;
+  AIRSTORE_CHECK(shm::SendMessage(channel_, message, {fd->get()}).has_value());
+}
+
+void FakeBroker::SendAttach(int channel, int device, uint32_t flags) {
+  channel_ = channel;
+  auto meta = meta_->segment().OpenReadOnly();
+  AIRSTORE_CHECK(meta.has_value());
+  shm::ChannelMessage message{};
+  message.kind = static_cast<uint32_t>(shm::ChannelKind::kAttach);
+  std::copy(options_.session.begin(), options_.session.end(), message.session);
+  message.mount_index = options_.mount_index;
+  message.flags = flags;
+  AIRSTORE_CHECK(
+      shm::SendMessage(channel, message,
+                       {device, meta->get(), lane_->lane().fd(), lane_->arena().fd(), wake_})
+          .has_value());
 }
 
 void FakeBroker::Wake() {

@@ -39,11 +39,16 @@ class PlainRequest final : public volume::Request {
 
 class FakeBroker {
  public:
-  // A directory of its own for lane and arena files.
-  explicit FakeBroker(volume::VolumeOptions options = {});
+  enum class Frontend { kHere, kProcess };
+
+  // A directory of its own for lane and arena files. kHere: with a volume in this process.
+  explicit FakeBroker(volume::VolumeOptions options = {}, Frontend frontend = Frontend::kHere);
   ~FakeBroker();
 
   volume::Volume& volume() { return *volume_; }
+
+  // For a frontend in a process: the attach message; slabs follow over the same channel.
+  void SendAttach(int channel, int device, uint32_t flags);
 
   // Runs on the broker's thread and waits for it.
   void Do(const std::function<void()>& work);
@@ -74,6 +79,7 @@ class FakeBroker {
   void HoldBack(bool hold) { hold_ = hold; }  // records are popped but not applied
 
  private:
+  void OnSegment(const shm::Segment& segment);
   void Run();
   void Consume();
   void Handle(const shm::LaneConsumer::Item& item);
@@ -83,6 +89,7 @@ class FakeBroker {
   volume::VolumeOptions options_;
   std::string directory_;
   int wake_ = -1;
+  int channel_ = -1;  // of a frontend in a process; the test's
   std::unique_ptr<shm::MetaWriter> meta_;
   std::unique_ptr<shm::SlabPool> slabs_;
   std::unique_ptr<shm::LaneConsumer> lane_;
