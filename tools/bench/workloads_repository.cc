@@ -19,6 +19,12 @@ Result<void> RemoveTree(const std::string& path) {
   return {};
 }
 
+Result<void> MakeDirectory(const std::string& path) {
+  std::error_code error;
+  if (!fs::create_directory(path, error)) return Error{error.value(), "mkdir " + path};
+  return {};
+}
+
 class RepositoryWorkload : public Workload {
  public:
   RepositoryWorkload(const char* name, std::string repository)
@@ -95,25 +101,29 @@ class GitCheckout final : public RepositoryWorkload {
 class TarExtract final : public RepositoryWorkload {
  public:
   TarExtract(std::string repository, const std::string& scratch)
-      : RepositoryWorkload("tar", std::move(repository)), archive_(scratch + "/repository.tar") {}
+      : RepositoryWorkload("tar", std::move(repository)),
+        archive_(scratch + "/repository.tar"),
+        reference_(scratch + "/reference") {}
 
  private:
   Result<void> Setup(const std::string& place) override {
     if (!fs::exists(archive_)) {
-      AIRSTORE_TRY(RunCommand({"tar", "-cf", archive_, "-C", repository(), "."}));
+      AIRSTORE_TRY(RunCommand({"git", "-c", "safe.directory=*", "-C", repository(), "archive",
+                               "--format=tar", "-o", archive_, "HEAD"}));
+      AIRSTORE_TRY(MakeDirectory(reference_));
+      AIRSTORE_TRY(Work(reference_));
     }
-    std::error_code error;
-    if (!fs::create_directory(place, error)) return Error{error.value(), "mkdir " + place};
-    return {};
+    return MakeDirectory(place);
   }
   Result<void> Work(const std::string& place) override {
     return RunCommand({"tar", "-xf", archive_, "-C", place});
   }
   Result<void> Check(const std::string& place) override {
-    return RunCommand({"diff", "-rq", "--no-dereference", repository(), place});
+    return RunCommand({"diff", "-rq", "--no-dereference", reference_, place});
   }
 
   const std::string archive_;
+  const std::string reference_;  // what was extracted is compared with this
 };
 
 }  // namespace
