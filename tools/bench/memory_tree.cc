@@ -27,8 +27,8 @@ MemoryTree::MemoryTree(DataArena* arena) : arena_(arena) {
 }
 
 MemoryTree::~MemoryTree() {
-  // Nodes that only the kernel still names are not reachable from here; the process ends anyway.
-  std::vector<Node*> todo{root_};
+  std::vector<Node*> todo(orphans_.begin(), orphans_.end());
+  todo.push_back(root_);
   while (!todo.empty()) {
     Node* node = todo.back();
     todo.pop_back();
@@ -101,7 +101,13 @@ void MemoryTree::UnlinkLocked(Node* parent,
 }
 
 void MemoryTree::DeleteIfUnused(Node* node) {
-  if (node->links == 0 && node->lookups.load(std::memory_order_relaxed) == 0) delete node;
+  if (node->links > 0) return;
+  if (node->lookups.load(std::memory_order_relaxed) > 0) {
+    orphans_.insert(node);
+  } else {
+    orphans_.erase(node);
+    delete node;
+  }
 }
 
 Result<Node*> MemoryTree::Lookup(Node* parent, const char* name, struct stat* attributes) {

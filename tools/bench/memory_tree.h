@@ -20,6 +20,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "shm/base/result.h"
 #include "tools/bench/file_data.h"
@@ -105,7 +106,8 @@ class MemoryTree {
   DataArena* const arena_;
   std::shared_mutex tree_lock_;
   std::array<std::shared_mutex, 256> node_locks_;
-  uint64_t next_ino_ = 1;  // guarded by tree_lock_
+  uint64_t next_ino_ = 1;              // guarded by tree_lock_
+  std::unordered_set<Node*> orphans_;  // without a name, still known to the kernel; tree_lock_
   Node* root_;
 };
 

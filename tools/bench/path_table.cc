@@ -16,6 +16,7 @@ PathTable::PathTable(std::string root) : root_path_(std::move(root)), root_(new 
 
 PathTable::~PathTable() {
   for (const auto& [name, node] : names_) delete node;
+  for (const Node* node : nameless_) delete node;
   delete root_;
 }
 
@@ -39,8 +40,7 @@ void PathTable::Forget(Node* node, uint64_t count) {
 void PathTable::DeleteIfUnused(Node* node) {
   while (node != root_ && node->lookups == 0 && node->children == 0) {
     Node* parent = node->parent;
-    const auto found = names_.find({parent, node->name});
-    if (found != names_.end() && found->second == node) names_.erase(found);
+    if (nameless_.erase(node) == 0) names_.erase({parent, node->name});
     delete node;
     --parent->children;
     node = parent;
@@ -71,9 +71,16 @@ std::string PathTable::PathOf(const Node* parent, const char* name) {
   return path;
 }
 
+void PathTable::TakeNameAway(const Name& name) {
+  const auto found = names_.find(name);
+  if (found == names_.end()) return;
+  nameless_.insert(found->second);
+  names_.erase(found);
+}
+
 void PathTable::Removed(Node* parent, const char* name) {
   const std::lock_guard lock(mutex_);
-  names_.erase({parent, name});
+  TakeNameAway({parent, name});
 }
 
 void PathTable::Renamed(Node* parent, const char* name, Node* new_parent, const char* new_name) {
@@ -81,7 +88,7 @@ void PathTable::Renamed(Node* parent, const char* name, Node* new_parent, const 
   const auto found = names_.find({parent, name});
   Node* node = found == names_.end() ? nullptr : found->second;
   if (node != nullptr) names_.erase(found);
-  names_.erase({new_parent, new_name});
+  TakeNameAway({new_parent, new_name});
   if (node == nullptr) return;
   node->parent = new_parent;
   node->name = new_name;

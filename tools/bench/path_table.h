@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -42,11 +43,14 @@ class PathTable {
 
   void BuildPath(const Node* node, std::string* out) const;
   void DeleteIfUnused(Node* node);
+  void TakeNameAway(const Name& name);
 
   const std::string root_path_;
   std::mutex mutex_;
   Node* const root_;
-  std::map<Name, Node*> names_;  // guarded by mutex_, as is what is in a Node
+  // Guarded by mutex_, as is what is in a Node.
+  std::map<Name, Node*> names_;
+  std::set<Node*> nameless_;  // still known to the kernel
 };
 
 }  // namespace airstore::bench
