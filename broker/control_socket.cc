@@ -40,7 +40,11 @@ Result<void> ClearStale(const std::string& path, const sockaddr_un& address) {
 
 void ControlSocket::Remove() const {
   struct stat info {};
-  if (lstat(path.c_str(), &info) == 0 && info.st_dev == device && info.st_ino == inode) {
+  if (lstat(path.c_str(), &info) != 0) return;
+  // The time, too: a successor's file may get the same inode number.
+  if (info.st_dev == identity.st_dev && info.st_ino == identity.st_ino &&
+      info.st_ctim.tv_sec == identity.st_ctim.tv_sec &&
+      info.st_ctim.tv_nsec == identity.st_ctim.tv_nsec) {
     unlink(path.c_str());
   }
 }
@@ -65,12 +69,9 @@ Result<ControlSocket> ListenOnControlSocket(const std::string& path) {
   if (bind(out.fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     return SysError("bind " + path);
   }
-  struct stat info {};
-  if (chmod(path.c_str(), 0666) != 0 || lstat(path.c_str(), &info) != 0) {
+  if (chmod(path.c_str(), 0666) != 0 || lstat(path.c_str(), &out.identity) != 0) {
     return SysError("control socket " + path);
   }
-  out.device = info.st_dev;
-  out.inode = info.st_ino;
   if (listen(out.fd.get(), SOMAXCONN) != 0) return SysError("listen on " + path);
   return out;
 }

@@ -4,7 +4,7 @@
 // Threads: any; blocks shortly.
 #pragma once
 
-#include <sys/types.h>
+#include <sys/stat.h>
 
 #include <string>
 
@@ -16,8 +16,7 @@ namespace airstore::broker {
 struct ControlSocket {
   UniqueFd fd;  // listening, non-blocking
   std::string path;
-  dev_t device = 0;  // of the socket file, to remove no other
-  ino_t inode = 0;
+  struct stat identity {};  // of the socket file, to remove no other
 
   // The file goes, if it is still ours.
   void Remove() const;

@@ -16,6 +16,8 @@ constexpr int kKeepaliveTimeoutMs = 10'000;
 // Reconnect soon: people wait for their files.
 constexpr int kFirstBackoffMs = 200;
 constexpr int kGreatestBackoffMs = 5'000;
+// How long one attempt to connect may take, which gRPC calls the least backoff.
+constexpr int kConnectMs = 10'000;
 
 Result<std::string> ReadFile(const std::string& path) {
   if (path.empty()) return std::string();
@@ -119,7 +121,7 @@ Outcome<std::shared_ptr<GatewayChannel>> GatewayChannelPool::Get(const std::stri
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kFirstBackoffMs);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kFirstBackoffMs);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kGreatestBackoffMs);
   // No proxy from the environment for what is on this host.
   if (parsed->on_host) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);

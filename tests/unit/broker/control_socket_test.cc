@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "tests/unit/broker/temp_dir.h"
 
@@ -42,6 +43,8 @@ TEST(ControlSocket, RemovesNoOther) {
   auto first = ListenOnControlSocket(temp / "s");
   ASSERT_TRUE(first);
   first->fd.reset();
+  // Another name keeps the inode number from being given to the second one.
+  ASSERT_EQ(link((temp / "s").c_str(), (temp / "kept").c_str()), 0);
   const auto second = ListenOnControlSocket(temp / "s");
   ASSERT_TRUE(second);
   first->Remove();

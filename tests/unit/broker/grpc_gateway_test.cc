@@ -300,12 +300,16 @@ TEST(GatewayChannelPool, PlainTextStaysOnThisHost) {
   const auto refused = pool.Get("http://example.org:1");
   EXPECT_FALSE(refused.value);
   EXPECT_EQ(refused.failure.kind, FailureKind::kPermission);
-  GatewayChannelPool insecure{GatewayTls{.insecure = true}};
+  GatewayTls tls;
+  tls.insecure = true;
+  GatewayChannelPool insecure(tls);
   EXPECT_TRUE(insecure.Get("http://example.org:1").value);
 }
 
 TEST(GatewayChannelPool, SaysWhatIsWrong) {
-  GatewayChannelPool pool{GatewayTls{.ca_file = "/nonexistent"}};
+  GatewayTls tls;
+  tls.ca_file = "/nonexistent";
+  GatewayChannelPool pool(tls);
   EXPECT_EQ(pool.Get("example.org:1").failure.kind, FailureKind::kHost);
   EXPECT_EQ(pool.Get("nonsense").failure.kind, FailureKind::kUsage);
 }

@@ -78,7 +78,8 @@ class ResolveTest : public testing::Test {
     return entry;
   }
   int ErrorOf(size_t item) {
-    const auto results = DecodeResolve(asked_, answer_);
+    wire::ResolveResponse taken = answer_;  // decoding empties it
+    const auto results = DecodeResolve(asked_, taken);
     EXPECT_TRUE(results);
     return results ? (*results)[item].error : -1;
   }

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/airctl/command_line.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <set>
+#include <vector>
+
+#include "tests/unit/broker/temp_dir.h"
+#include "tools/airctl/completion.h"
+
+namespace airstore::airctl {
+namespace {
+
+class CommandLineTest : public testing::Test {
+ protected:
+  Parsed Parse(std::vector<const char*> words) {
+    words.insert(words.begin(), "airctl");
+    return ParseCommandLine(static_cast<int>(words.size()), words.data(), Environment());
+  }
+  GetEnv Environment() {
+    return [this](const char* name) -> const char* {
+      const auto found = environment_.find(name);
+      return found == environment_.end() ? nullptr : found->second.c_str();
+    };
+  }
+
+  std::map<std::string, std::string> environment_;
+};
+
+TEST_F(CommandLineTest, WorkspaceOfAMountMayBeLeftOut) {
+  auto parsed = Parse({"mount", "/mnt"});
+  ASSERT_TRUE(parsed.invocation) << parsed.text;
+  EXPECT_EQ(parsed.invocation->command, Command::kMount);
+  EXPECT_EQ(parsed.invocation->mountpoint, "/mnt");
+  EXPECT_EQ(parsed.invocation->workspace, "");
+  parsed = Parse({"mount", "demo", "/mnt"});
+  EXPECT_EQ(parsed.invocation->mountpoint, "/mnt");
+  EXPECT_EQ(parsed.invocation->workspace, "demo");
+  EXPECT_FALSE(Parse({"mount"}).invocation);
+  EXPECT_FALSE(Parse({"mount", "a", "b", "c"}).invocation);
+}
+
+TEST_F(CommandLineTest, ReadsEveryFlagOfMount) {
+  const auto parsed = Parse({"mount", "w", "/m", "--token-file", "f", "--gateway", "g:1", "--uid",
+                             "0", "--gid", "7", "--read-only", "--backend", "nfs", "--passthrough",
+                             "off", "--allow-non-empty", "-v"});
+  ASSERT_TRUE(parsed.invocation) << parsed.text;
+  const Invocation& got = *parsed.invocation;
+  EXPECT_EQ(got.token_file, "f");
+  EXPECT_EQ(got.gateway, "g:1");
+  EXPECT_EQ(got.uid, 0u);
+  EXPECT_EQ(got.gid, 7u);
+  EXPECT_TRUE(got.read_only);
+  EXPECT_EQ(got.backend, "nfs");
+  EXPECT_EQ(got.passthrough, "off");
+  EXPECT_TRUE(got.allow_non_empty);
+  EXPECT_TRUE(got.verbose);
+}
+
+TEST_F(CommandLineTest, KnowsEveryCommand) {
+  EXPECT_EQ(Parse({"unmount", "/m", "--force"}).invocation->command, Command::kUnmount);
+  EXPECT_EQ(Parse({"status"}).invocation->command, Command::kStatus);
+  EXPECT_EQ(Parse({"status", "/m"}).invocation->mountpoint, "/m");
+  EXPECT_EQ(Parse({"workspace", "create", "n"}).invocation->command, Command::kWorkspaceCreate);
+  EXPECT_EQ(Parse({"workspace", "list"}).invocation->command, Command::kWorkspaceList);
+  EXPECT_EQ(Parse({"workspace", "delete", "n"}).invocation->name, "n");
+  const auto token = Parse({"token", "create", "w", "--principal", "p", "--read-only"});
+  EXPECT_EQ(token.invocation->command, Command::kTokenCreate);
+  EXPECT_EQ(token.invocation->workspace, "w");
+  EXPECT_EQ(token.invocation->principal, "p");
+  EXPECT_TRUE(token.invocation->read_only);
+  EXPECT_EQ(Parse({"token", "list"}).invocation->command, Command::kTokenList);
+  EXPECT_EQ(Parse({"token", "revoke", "id"}).invocation->name, "id");
+  EXPECT_EQ(Parse({"version"}).invocation->command, Command::kVersion);
+  EXPECT_EQ(Parse({"completion", "fish"}).invocation->command, Command::kCompletion);
+}
+
+TEST_F(CommandLineTest, GlobalFlagsStandAnywhere) {
+  for (const auto& words : std::vector<std::vector<const char*>>{
+           {"--json", "--socket", "/s", "status"}, {"status", "--json", "--socket", "/s"}}) {
+    const auto parsed = Parse(words);
+    ASSERT_TRUE(parsed.invocation) << parsed.text;
+    EXPECT_TRUE(parsed.invocation->json);
+    EXPECT_EQ(parsed.invocation->socket, "/s");
+  }
+  EXPECT_TRUE(Parse({"token", "list", "--json"}).invocation->json);
+}
+
+TEST_F(CommandLineTest, EnvironmentIsWeakerThanFlags) {
+  environment_["AIRSTORE_SOCKET"] = "/env";
+  environment_["AIRSTORE_GATEWAY"] = "env:1";
+  EXPECT_EQ(Parse({"status"}).invocation->socket, "/env");
+  EXPECT_EQ(Parse({"mount", "/m"}).invocation->gateway, "env:1");
+  EXPECT_EQ(Parse({"status", "--socket", "/flag"}).invocation->socket, "/flag");
+}
+
+TEST_F(CommandLineTest, DefaultSocketIsRootsOrOnesOwn) {
+  const TempDir runtime;
+  std::filesystem::create_directory(runtime / "airstore");
+  environment_["XDG_RUNTIME_DIR"] = runtime.path();
+  EXPECT_EQ(DefaultSocket(Environment()), "/run/airstore/control.sock");
+  const std::string own = runtime.Write("airstore/control.sock", "");
+  EXPECT_EQ(DefaultSocket(Environment()), geteuid() == 0 ? "/run/airstore/control.sock" : own);
+}
+
+TEST_F(CommandLineTest, WrongUseExitsWithTwo) {
+  for (const auto& words :
+       std::vector<std::vector<const char*>>{{},
+                                             {"bogus"},
+                                             {"mount", "/m", "--uid", "x"},
+                                             {"mount", "/m", "--uid", "-1"},
+                                             {"mount", "/m", "--backend", "smb"},
+                                             {"mount", "/m", "--token", "secret"},
+                                             {"unmount"},
+                                             {"workspace"},
+                                             {"workspace", "create"},
+                                             {"completion", "csh"}}) {
+    const auto parsed = Parse(words);
+    EXPECT_FALSE(parsed.invocation);
+    EXPECT_EQ(parsed.exit_code, 2);
+    EXPECT_EQ(parsed.text.rfind("airctl: ", 0), 0u) << parsed.text;
+  }
+  const auto parsed = Parse({"bogus", "--json"});
+  EXPECT_EQ(parsed.exit_code, 2);
+  EXPECT_NE(parsed.text.find("\"kind\": \"usage\""), std::string::npos) << parsed.text;
+}
+
+TEST_F(CommandLineTest, HelpAndVersionExitWithZero) {
+  for (const auto& words : std::vector<std::vector<const char*>>{
+           {"--help"}, {"--version"}, {"mount", "--help"}, {"token", "create", "--help"}}) {
+    const auto parsed = Parse(words);
+    EXPECT_FALSE(parsed.invocation);
+    EXPECT_EQ(parsed.exit_code, 0);
+    EXPECT_FALSE(parsed.text.empty());
+  }
+  EXPECT_NE(Parse({"--help"}).text.find("Exit status"), std::string::npos);
+}
+
+void CollectFlags(const CLI::App& app, std::set<std::string>& flags) {
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) flags.insert("--" + name);
+  }
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    CollectFlags(*command, flags);
+  }
+}
+
+TEST_F(CommandLineTest, EveryFlagIsInTheManualPageAndTheCompletions) {
+  Invocation unused;
+  std::set<std::string> flags;
+  CollectFlags(*MakeParser(unused), flags);
+  EXPECT_GE(flags.size(), 15u);
+  std::ifstream file(AIRSTORE_MAN_DIR "/airctl.1");
+  const std::string page(std::istreambuf_iterator<char>(file), {});
+  for (const std::string& flag : flags) {
+    std::string roff;
+    for (const char c : flag) roff += c == '-' ? std::string("\\-") : std::string(1, c);
+    EXPECT_NE(page.find(roff), std::string::npos) << flag;
+    EXPECT_NE(CompletionScript("bash").find(flag), std::string::npos) << flag;
+    EXPECT_NE(CompletionScript("zsh").find(flag), std::string::npos) << flag;
+    EXPECT_NE(CompletionScript("fish").find("-l " + flag.substr(2)), std::string::npos) << flag;
+  }
+}
+
+}  // namespace
+}  // namespace airstore::airctl
