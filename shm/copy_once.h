@@ -17,6 +17,12 @@ T LoadOnce(const T& shared) {
   return __atomic_load_n(&shared, __ATOMIC_RELAXED);
 }
 
+// Its counterpart: the other side may be reading, which with a plain store would be a data race.
+template <typename T>
+void StoreOnce(T* shared, T value) {
+  __atomic_store_n(shared, value, __ATOMIC_RELAXED);
+}
+
 // REQUIRES: `from` is aligned to 8 bytes, and readable up to the next multiple of 8 bytes.
 inline void CopyOnce(void* to, const void* from, size_t bytes) {
   const auto* words = static_cast<const uint64_t*>(from);

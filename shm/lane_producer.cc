@@ -3,6 +3,7 @@
 #include <chrono>
 #include <thread>
 
+#include "shm/copy_once.h"
 #include "shm/counters.h"
 #include "shm/futex.h"
 #include "shm/lane.h"
@@ -224,14 +225,14 @@ std::optional<uint64_t> LaneProducer::Enqueue(const Message& message, std::span<
     memcpy(arena_->base() + kArenaRingOffset + place.arena % kArenaBytes, data.data(), data.size());
   }
   QueueRecord& record = layout()->queue[place.record % kQueueRecords];
-  record.op = static_cast<uint32_t>(message.op);
-  record.slot = message.slot;
-  record.inode = message.inode;
-  record.offset = message.offset;
-  record.arena_position = place.arena;
-  record.length = static_cast<uint32_t>(data.size());
-  record.flags = message.flags;
-  record.time_ns = message.time_ns;
+  StoreOnce(&record.op, static_cast<uint32_t>(message.op));
+  StoreOnce(&record.slot, message.slot);
+  StoreOnce(&record.inode, message.inode);
+  StoreOnce(&record.offset, message.offset);
+  StoreOnce(&record.arena_position, place.arena);
+  StoreOnce(&record.length, static_cast<uint32_t>(data.size()));
+  StoreOnce(&record.flags, message.flags);
+  StoreOnce(&record.time_ns, message.time_ns);
   // Release pairs with the acquire in LaneConsumer::HasNext: publishes record, payload and slot.
   record.position.store(place.record + 1, std::memory_order_release);
   Wake();

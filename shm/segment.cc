@@ -56,9 +56,9 @@ struct Mappable {
   }
 };
 
-Result<bip::mapped_region> Map(int fd, uint64_t bytes, bip::mode_t mode) {
+Result<std::shared_ptr<bip::mapped_region>> Map(int fd, uint64_t bytes, bip::mode_t mode) {
   try {
-    return bip::mapped_region(Mappable{fd}, mode, 0, bytes);
+    return std::make_shared<bip::mapped_region>(Mappable{fd}, mode, 0, bytes);
   } catch (const bip::interprocess_exception& e) {
     const int code = e.get_native_error();
     return Error{code != 0 ? code : EIO, "mmap"};
@@ -153,8 +153,10 @@ AttachState CheckHeader(const SegmentHeader& header, const Segment::Identity& ex
   return AttachState::kOk;
 }
 
-Segment::Segment(UniqueFd fd, bip::mapped_region region)
-    : fd_(std::move(fd)), region_(std::move(region)) {}
+Segment::Segment(UniqueFd fd, Region region)
+    : fd_(std::move(fd)),
+      region_(std::move(region)),
+      base_(static_cast<uint8_t*>(region_->get_address())) {}
 
 Segment::~Segment() = default;
 
@@ -251,11 +253,11 @@ void Segment::MarkReady() {
   At<SegmentHeader>(0)->ready.store(kSegmentReady, std::memory_order_release);
 }
 
-uint8_t* Segment::base() const { return static_cast<uint8_t*>(region_.get_address()); }
-
-uint64_t Segment::size() const { return region_.get_size(); }
-
-const SegmentHeader& Segment::header() const { return *At<SegmentHeader>(0); }
+Result<std::unique_ptr<Segment>> Segment::Alias() const {
+  UniqueFd fd(fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0));
+  if (!fd) return SysError("duplicate segment descriptor");
+  return std::unique_ptr<Segment>(new Segment(std::move(fd), region_));
+}
 
 Result<UniqueFd> Segment::OpenReadOnly() const {
   const std::string path = "/proc/self/fd/" + std::to_string(fd_.get());

@@ -63,12 +63,14 @@ class Segment {
   // The last step of a creator.
   void MarkReady();
 
-  uint8_t* base() const;
-  uint64_t size() const;
+  uint8_t* base() const { return base_; }
+  uint64_t size() const { return region_->get_size(); }
   int fd() const { return fd_.get(); }
-  const SegmentHeader& header() const;
+  const SegmentHeader& header() const { return *At<SegmentHeader>(0); }
   // A new descriptor of the same memory that cannot write. EACCES and the like from /proc.
   Result<UniqueFd> OpenReadOnly() const;
+  // The same mapping once more, for both sides of a lane in one process.
+  Result<std::unique_ptr<Segment>> Alias() const;
   // Backs a range with memory or blocks, so that touching it cannot fault. ENOSPC or ENOMEM.
   Result<void> Allocate(uint64_t offset, uint64_t bytes) const;
 
@@ -78,13 +80,15 @@ class Segment {
   }
 
  private:
-  Segment(UniqueFd fd, boost::interprocess::mapped_region region);
+  using Region = std::shared_ptr<boost::interprocess::mapped_region>;  // shared by aliases
+  Segment(UniqueFd fd, Region region);
   static Result<std::unique_ptr<Segment>> Format(UniqueFd fd, const Identity& identity,
                                                  uint64_t bytes);
   static Result<void> Allocate(int fd, uint64_t offset, uint64_t bytes);
 
   UniqueFd fd_;
-  boost::interprocess::mapped_region region_;
+  Region region_;
+  uint8_t* base_;
 };
 
 // Checks a header against what was expected; `bytes` is the file's size.

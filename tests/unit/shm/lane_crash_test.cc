@@ -110,13 +110,13 @@ TEST(LaneCrash, KilledFrontendLosesNothingItWasPromised) {
   Acknowledged* acknowledged = SharedAcknowledged();
   Survivor survivor(&lane);
   std::mt19937 random(11);
-  for (uint64_t life = 0; life < 60 && !HasFailure(); ++life) {
+  for (uint64_t life = 0; life < 40 && !HasFailure(); ++life) {
     for (std::atomic<uint64_t>& count : acknowledged->writes) count.store(0);
     survivor.BeginLife(static_cast<int64_t>(life));
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) RunFrontend(&lane, acknowledged, life);
-    const uint64_t enough = 1 + random() % 2000;
+    const uint64_t enough = 1 + random() % 800;
     while (acknowledged->writes[0].load() < enough) {
       if (!survivor.Drain()) std::this_thread::yield();
     }

@@ -176,6 +176,43 @@ TEST(LaneWrite, NewFrontendContinuesBehindItsPredecessor) {
   EXPECT_TRUE(Equal(second.data, new_content));
 }
 
+TEST(LaneAttach, FrontendMapsWhatItReceived) {
+  TestLane lane;
+  lane.producer.reset();
+  const auto attach = [&](const Segment& segment, SegmentKind kind) {
+    return Segment::Attach(UniqueFd(fcntl(segment.fd(), F_DUPFD_CLOEXEC, 0)),
+                           {kind, TestSession(), TestLane::kMount}, true);
+  };
+  auto lane_segment = attach(lane.consumer->lane(), SegmentKind::kLane);
+  auto arena_segment = attach(lane.consumer->arena(), SegmentKind::kArena);
+  ASSERT_TRUE(lane_segment.has_value() && arena_segment.has_value());
+  auto producer =
+      LaneProducer::Attach(std::move(*lane_segment), std::move(*arena_segment), lane.wake.get());
+  ASSERT_TRUE(producer.has_value()) << producer.error().ToString();
+  const auto content = Content(5000, 1);
+  (*producer)->QueueWrite(42, 1000, content, 77);
+  EXPECT_TRUE(Equal(lane.Pop().data, content));
+}
+
+TEST(LaneAttach, RefusesSegmentsThatAreTooShort) {
+  TestLane lane;
+  TempDir directory;
+  const auto small = [&] {
+    return std::move(*Segment::CreateSpool({SegmentKind::kArena, TestSession(), 0}, 4096,
+                                           directory.Path("small")));
+  };
+  EXPECT_FALSE(
+      LaneProducer::Attach(small(), std::move(*lane.consumer->arena().Alias()), lane.wake.get())
+          .has_value());
+  EXPECT_FALSE(
+      LaneProducer::Attach(std::move(*lane.consumer->lane().Alias()), small(), lane.wake.get())
+          .has_value());
+  lane.layout()->cursors.inode_uses = TestLane::kUses + 1;
+  EXPECT_FALSE(LaneProducer::Attach(std::move(*lane.consumer->lane().Alias()),
+                                    std::move(*lane.consumer->arena().Alias()), lane.wake.get())
+                   .has_value());
+}
+
 TEST(LaneUse, IndexesOutOfRangeHaveNone) {
   TestLane lane;
   EXPECT_EQ(lane.producer->Use(kNoIndex), nullptr);

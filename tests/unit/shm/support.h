@@ -41,15 +41,8 @@ class TempDir {
   std::filesystem::path path_;
 };
 
-// Maps the segment once more through a descriptor of its own, as another process would.
-inline std::unique_ptr<Segment> MapAgain(const Segment& segment, SegmentKind kind, uint32_t index) {
-  UniqueFd fd(fcntl(segment.fd(), F_DUPFD_CLOEXEC, 0));
-  auto again = Segment::Attach(std::move(fd), {kind, TestSession(), index}, true);
-  EXPECT_TRUE(again.has_value()) << again.error().ToString();
-  return std::move(*again);
-}
-
-// Both sides of one lane in one process.
+// Both sides of one lane in one process, over one mapping: so ThreadSanitizer sees how they order
+// each other's accesses, which it does by address.
 struct TestLane {
   static constexpr uint32_t kMount = 3;
   static constexpr uint32_t kUses = 1024;
