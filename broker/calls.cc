@@ -73,9 +73,9 @@ class Answer {
         AIRSTORE_TRY_CO(co_await session_->tree().LoadTarget(args_.inode));
         co_return Fill(args_.inode);
       case Op::kMknod:
-        co_return co_await Make(args_.mode, {});
+        co_return co_await Make(args_.mode, std::string());
       case Op::kMkdir:
-        co_return co_await Make(S_IFDIR | (args_.mode & 07777), {});
+        co_return co_await Make(S_IFDIR | (args_.mode & 07777), std::string());
       case Op::kSymlink:
         co_return co_await Make(S_IFLNK | 0777, call_.name2);
       case Op::kUnlink:
@@ -139,12 +139,13 @@ class Answer {
   }
 
   Task<Result<void>> Make(uint32_t mode, std::string target) {
-    auto made = co_await session_->tree().Create(mount_, args_.inode, call_.name,
-                                                 NewNode{.mode = mode,
-                                                         .uid = args_.uid,
-                                                         .gid = args_.gid,
-                                                         .rdev = args_.rdev,
-                                                         .symlink_target = std::move(target)});
+    NewNode node;
+    node.mode = mode;
+    node.uid = args_.uid;
+    node.gid = args_.gid;
+    node.rdev = args_.rdev;
+    node.symlink_target = std::move(target);
+    auto made = co_await session_->tree().Create(mount_, args_.inode, call_.name, std::move(node));
     if (!made) co_return made.error();
     co_return Fill(*made);
   }
@@ -155,8 +156,9 @@ class Answer {
     if (!record || !IsRegular(record->mode)) co_return Error{EINVAL, "open"};
     if ((args_.flags & O_TRUNC) != 0) {
       session_->contents().Refresh(inode);
-      AIRSTORE_TRY_CO(co_await session_->tree().Setattr(
-          mount_, inode, AttrChange{.valid = shm::kSetSize, .size = 0}));
+      AttrChange empty;
+      empty.valid = shm::kSetSize;
+      AIRSTORE_TRY_CO(co_await session_->tree().Setattr(mount_, inode, empty));
     }
     auto opened = co_await session_->contents().Open(mount_, inode, args_.flags);
     if (!opened) co_return opened.error();
@@ -172,11 +174,11 @@ class Answer {
   }
 
   Task<Result<void>> Create() {
-    auto made = co_await session_->tree().Create(mount_, args_.inode, call_.name,
-                                                 NewNode{.mode = S_IFREG | (args_.mode & 07777),
-                                                         .uid = args_.uid,
-                                                         .gid = args_.gid,
-                                                         .symlink_target = {}});
+    NewNode node;
+    node.mode = S_IFREG | (args_.mode & 07777);
+    node.uid = args_.uid;
+    node.gid = args_.gid;
+    auto made = co_await session_->tree().Create(mount_, args_.inode, call_.name, std::move(node));
     if (!made) {
       if (made.error().code != EEXIST || (args_.flags & O_EXCL) != 0) co_return made.error();
       auto existing = co_await session_->tree().Lookup(args_.inode, call_.name);

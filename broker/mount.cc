@@ -360,26 +360,29 @@ Task<void> Mount::OnNotifier(Work work) {
 
 Task<void> Mount::InvalidateName(uint64_t parent, std::string name) {
   FuseDevice* device = device_.get();
+  auto forget = [device, parent, name] { (void)device->NotifyInvalEntry(parent, name); };
   if (locked_directories_.contains(parent)) {
     // Waiting for that directory's lock would be waiting for a request that may be waiting for us.
     // A new epoch makes the kernel ask again for every name, without a lock.
     auto bumped = device->NotifyIncEpoch();
     if (bumped) {
-      co_await OnNotifier([device, parent] { (void)device->NotifyInvalData(parent, 0, 0); });
+      auto drop_listing = [device, parent] { (void)device->NotifyInvalData(parent, 0, 0); };
+      co_await OnNotifier(drop_listing);
       co_return;
     }
     // Before Linux 6.16: send it, but do not wait.
-    session_->tasks().Spawn(
-        OnNotifier([device, parent, name] { (void)device->NotifyInvalEntry(parent, name); }));
+    session_->tasks().Spawn(OnNotifier(std::move(forget)));
     co_return;
   }
-  co_await OnNotifier([device, parent, name] { (void)device->NotifyInvalEntry(parent, name); });
+  co_await OnNotifier(std::move(forget));
 }
 
 Task<void> Mount::InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) {
   FuseDevice* device = device_.get();
-  co_await OnNotifier(
-      [device, inode, offset, length] { (void)device->NotifyInvalData(inode, offset, length); });
+  auto forget = [device, inode, offset, length] {
+    (void)device->NotifyInvalData(inode, offset, length);
+  };
+  co_await OnNotifier(forget);
 }
 
 void Mount::InvalidateAttr(uint64_t inode) { (void)device_->NotifyInvalAttr(inode); }

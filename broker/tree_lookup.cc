@@ -16,9 +16,15 @@ constexpr uint64_t kInodeRange = 1u << 16;
 constexpr uint64_t kListingInlineBudget = 2u << 20;
 constexpr int64_t kResolvePatienceNs = 30'000'000'000;
 
-// GCC 12 rejects initializer lists in some co_await expressions; this is one item all the same.
-std::vector<ResolveItem> One(ResolveItem item) {
-  return std::vector<ResolveItem>(1, std::move(item));
+// GCC 12 destroys braced temporaries of co_await expressions twice, so requests are built outside.
+std::vector<ResolveItem> OneLookup(uint64_t parent, const std::string& name) {
+  return std::vector<ResolveItem>(1, LookupItem{parent, name, kSmallFile});
+}
+std::vector<ResolveItem> OneGetattr(uint64_t inode, uint64_t inline_bytes) {
+  return std::vector<ResolveItem>(1, GetattrItem{inode, inline_bytes});
+}
+std::vector<ResolveItem> OneList(uint64_t directory, const std::string& after) {
+  return std::vector<ResolveItem>(1, ListItem{directory, after, kSmallFile, kListingInlineBudget});
 }
 
 // Registers a miss under way; whoever finds it registered waits instead.
@@ -111,7 +117,7 @@ Task<Result<void>> Tree::Ensure(uint64_t inode) {
     co_await event->Wait();
   }
   Once once(&resolving_, key, executor_);
-  auto results = co_await ResolvePatiently(One(GetattrItem{inode, kSmallFile}));
+  auto results = co_await ResolvePatiently(OneGetattr(inode, kSmallFile));
   if (!results) co_return results.error();
   ResolveResult& result = results->front();
   if (result.error != 0) co_return Error{result.error == ENOENT ? ESTALE : result.error, "inode"};
@@ -156,7 +162,7 @@ Task<Result<void>> Tree::LoadTarget(uint64_t inode) {
   if (record->content_kind == static_cast<uint32_t>(shm::ContentKind::kSlab)) {
     co_return Result<void>{};
   }
-  auto results = co_await ResolvePatiently(One(GetattrItem{inode, 0}));
+  auto results = co_await ResolvePatiently(OneGetattr(inode, 0));
   if (!results) co_return results.error();
   if (results->front().error != 0) co_return Error{results->front().error, "symbolic link"};
   const std::string target = results->front().entry.attr.symlink_target;
@@ -192,7 +198,7 @@ Task<Result<uint64_t>> Tree::Lookup(uint64_t parent, std::string name) {
     const auto running = resolving_.find(key);
     if (running == resolving_.end()) {
       Once once(&resolving_, key, executor_);
-      auto results = co_await ResolvePatiently(One(LookupItem{parent, name, kSmallFile}));
+      auto results = co_await ResolvePatiently(OneLookup(parent, name));
       if (!results) co_return results.error();
       if (log_->PendingOf(parent) != 0 ||
           inodes_->meta().FindDentry(parent, name) != shm::kNoIndex) {
@@ -237,8 +243,7 @@ Task<Result<void>> Tree::LoadListing(uint64_t directory) {
     std::string after;
     bool end = false;
     while (!end) {
-      auto results = co_await ResolvePatiently(
-          One(ListItem{directory, after, kSmallFile, kListingInlineBudget}));
+      auto results = co_await ResolvePatiently(OneList(directory, after));
       if (!results) co_return results.error();
       ResolveResult& page = results->front();
       if (page.error != 0) co_return Error{page.error == ENOENT ? ESTALE : page.error, "listing"};
