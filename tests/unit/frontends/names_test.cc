@@ -153,7 +153,7 @@ TEST(VolumeNames, OwnersAreShownAndSentAsTheMountSays) {
     return true;
   });
   EXPECT_EQ(EACCES, broker.volume().Mkdir(request, shm::kRootInode, "d", 0755, &node));
-  EXPECT_EQ(77u, uid);
+  broker.Do([&] { EXPECT_EQ(77u, uid); });
 }
 
 TEST(VolumeNames, ReadOnlyVolumeRefusesChanges) {

@@ -148,7 +148,7 @@ TEST(VolumeOpen, CreateCountsTheNodeAndTheOpen) {
                                       O_RDWR | O_CREAT, &node, &opened));
   EXPECT_EQ(50u, node.record.inode);
   EXPECT_EQ(1000u, node.record.uid);
-  EXPECT_EQ(1u, broker.lane().Lookups(index));
+  broker.Do([&] { EXPECT_EQ(1u, broker.lane().Lookups(index)); });
   EXPECT_TRUE(opened.handle.for_write());
   EXPECT_FALSE(opened.handle.local);
 }
