@@ -61,10 +61,12 @@ void SetArguments(grpc::ServerBuilder& builder) {
 }  // namespace
 
 bool IsLocalAddress(const std::string& listen) {
-  for (const char* prefix : {"unix:", "unix-abstract:", "127.", "localhost:", "[::1]:"}) {
+  for (const char* prefix : {"unix:", "unix-abstract:", "localhost:", "[::1]:"}) {
     if (listen.starts_with(prefix)) return true;
   }
-  return false;
+  // An address in 127.0.0.0/8, not a host name that begins like one.
+  return listen.starts_with("127.") &&
+         listen.find_first_not_of("0123456789.:") == std::string::npos;
 }
 
 Server::Server() = default;

@@ -7,8 +7,20 @@
 
 namespace airstore::gateway {
 
-WatchHub::WatchHub(size_t events_per_workspace)
-    : capacity_(events_per_workspace), start_cursor_(static_cast<uint64_t>(WallClockNs() / 1000)) {}
+namespace {
+
+size_t BytesOf(const ChangeSet& changes) {
+  size_t bytes = 64 + changes.inodes.size() * sizeof(InodeNo);
+  for (const ChangeSet::Name& name : changes.names) bytes += sizeof name + name.name.size();
+  return bytes;
+}
+
+}  // namespace
+
+WatchHub::WatchHub(size_t events_per_workspace, size_t bytes_per_workspace)
+    : capacity_(events_per_workspace),
+      capacity_bytes_(bytes_per_workspace),
+      start_cursor_(static_cast<uint64_t>(WallClockNs() / 1000)) {}
 
 WatchHub::Stream& WatchHub::StreamOf(WorkspaceKey ws) {
   auto [it, added] = streams_.try_emplace(ws);
@@ -18,6 +30,7 @@ WatchHub::Stream& WatchHub::StreamOf(WorkspaceKey ws) {
 
 void WatchHub::PublishChanges(WorkspaceKey ws, const SessionId& by, ChangeSet changes) {
   Stored stored;
+  stored.bytes = BytesOf(changes);
   stored.event.changes = std::make_shared<const ChangeSet>(std::move(changes));
   stored.session = by;
   Publish(ws, std::move(stored));
@@ -36,8 +49,12 @@ void WatchHub::Publish(WorkspaceKey ws, Stored stored) {
     std::lock_guard lock(mu_);
     Stream& stream = StreamOf(ws);
     stored.event.cursor = ++stream.last;
+    stream.bytes += stored.bytes;
     stream.events.push_back(std::move(stored));
-    if (stream.events.size() > capacity_) {
+    // The newest stays, however large.
+    while (stream.events.size() > capacity_ ||
+           (stream.bytes > capacity_bytes_ && stream.events.size() > 1)) {
+      stream.bytes -= stream.events.front().bytes;
       stream.forgotten = stream.events.front().event.cursor;
       stream.events.pop_front();
     }

@@ -41,7 +41,8 @@ class WatchHub {
                            const std::string* token_id) const = 0;
   };
 
-  explicit WatchHub(size_t events_per_workspace = 8192);
+  explicit WatchHub(size_t events_per_workspace = 8192,
+                    size_t bytes_per_workspace = size_t{32} << 20);
 
   void PublishChanges(WorkspaceKey ws, const SessionId& by, ChangeSet changes);
   void PublishRecall(WorkspaceKey ws, const SessionId& to, uint64_t lease_id);
@@ -58,10 +59,12 @@ class WatchHub {
  private:
   struct Stored {
     HubEvent event;
+    size_t bytes = 0;
     SessionId session;  // of changes: who made them; of a recall: whom it is for
   };
   struct Stream {
     std::deque<Stored> events;
+    size_t bytes = 0;  // of `events`, about
     uint64_t last = 0;
     uint64_t forgotten = 0;  // greatest cursor that is no longer in `events`
   };
@@ -69,6 +72,7 @@ class WatchHub {
   void Publish(WorkspaceKey ws, Stored stored);
 
   const size_t capacity_;
+  const size_t capacity_bytes_;
   const uint64_t start_cursor_;
   std::mutex mu_;
   // Guarded by mu_.

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The services end to end: a real server on a unix socket and real channels.
+#include <grpcpp/generic/generic_stub.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <zstd.h>
 
 #include <fstream>
+#include <sstream>
 
 #include "tests/unit/gateway/bench.h"
 #include "tests/unit/gateway/client.h"
@@ -61,6 +65,34 @@ class Service : public testing::Test {
   std::string admin_secret_;
   std::string workspace_id_;
 };
+
+// Self-signed, for localhost.
+void MakeCertificate(const std::string& cert_path, const std::string& key_path) {
+  EVP_PKEY* key = EVP_EC_gen("P-256");
+  X509* cert = X509_new();
+  X509_set_version(cert, 2);
+  ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
+  X509_gmtime_adj(X509_getm_notBefore(cert), -3600);
+  X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
+  X509_set_pubkey(cert, key);
+  X509_NAME* name = X509_get_subject_name(cert);
+  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
+                             reinterpret_cast<const unsigned char*>("localhost"), -1, -1, 0);
+  X509_set_issuer_name(cert, name);
+  X509_EXTENSION* names =
+      X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, "DNS:localhost");
+  X509_add_ext(cert, names, -1);
+  X509_EXTENSION_free(names);
+  X509_sign(cert, key, EVP_sha256());
+  BIO* out = BIO_new_file(cert_path.c_str(), "w");
+  PEM_write_bio_X509(out, cert);
+  BIO_free(out);
+  out = BIO_new_file(key_path.c_str(), "w");
+  PEM_write_bio_PrivateKey(out, key, nullptr, nullptr, 0, nullptr, nullptr);
+  BIO_free(out);
+  X509_free(cert);
+  EVP_PKEY_free(key);
+}
 
 grpc::StatusCode CodeOf(const grpc::Status& status) { return status.error_code(); }
 
@@ -368,11 +400,56 @@ TEST_F(Service, ASecondGatewayOnTheSameDataIsRefused) {
   EXPECT_EQ(second.error().code, EBUSY);
 }
 
+TEST_F(Service, AnswersHealthChecks) {
+  grpc::GenericStub stub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  const auto call =
+      stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::ByteBuffer(), &queue);
+  call->StartCall();
+  grpc::ByteBuffer answer;
+  grpc::Status status;
+  call->Finish(&answer, &status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  ASSERT_TRUE(queue.Next(&tag, &ok));
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  grpc::Slice slice;
+  ASSERT_TRUE(answer.DumpToSingleSlice(&slice).ok());
+  // HealthCheckResponse{status: SERVING}
+  EXPECT_EQ(std::string(slice.begin(), slice.end()), std::string("\x08\x01"));
+}
+
+TEST_F(Service, ListensWithTls) {
+  const std::string cert = directory_.path() + "/cert.pem";
+  const std::string key = directory_.path() + "/key.pem";
+  MakeCertificate(cert, key);
+  ServerOptions options;
+  options.listen = "localhost:0";
+  options.tls_cert = cert;
+  EXPECT_EQ(Server::Start(*gateway_, options).error().code, EINVAL) << "a certificate without key";
+  options.tls_key = key;
+  auto server = Server::Start(*gateway_, options);
+  ASSERT_TRUE(server) << server.error().ToString();
+  grpc::SslCredentialsOptions ssl;
+  std::stringstream pem;
+  pem << std::ifstream(cert).rdbuf();
+  ssl.pem_root_certs = pem.str();
+  auto stub = wire::Admin::NewStub(grpc::CreateChannel(
+      "localhost:" + std::to_string((*server)->port()), grpc::SslCredentials(ssl)));
+  grpc::ClientContext context;
+  context.AddMetadata("authorization", "Bearer " + admin_secret_);
+  wire::ListWorkspacesResponse listed;
+  const auto status = stub->ListWorkspaces(&context, wire::ListWorkspacesRequest(), &listed);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+}
+
 TEST(ServerOptions, PlainTextStaysLocal) {
   for (const char* local : {"127.0.0.1:1", "localhost:1", "[::1]:1", "unix:/x"}) {
     EXPECT_TRUE(IsLocalAddress(local)) << local;
   }
-  for (const char* remote : {"0.0.0.0:1", "[::]:1", "10.0.0.1:1", "example.org:1"}) {
+  for (const char* remote :
+       {"0.0.0.0:1", "127.example.org:1", "[::]:1", "10.0.0.1:1", "example.org:1"}) {
     EXPECT_FALSE(IsLocalAddress(remote)) << remote;
   }
 }

@@ -144,6 +144,14 @@ TEST(WatchHub, SaysWhenEventsAreLost) {
   EXPECT_TRUE(hub.Next(1, kTwo, UINT64_MAX)->gap);
 }
 
+TEST(WatchHub, KeepsWithinItsBytes) {
+  WatchHub hub(1000, 1000);
+  const uint64_t start = hub.cursor(1);
+  for (int i = 0; i < 3; ++i) hub.PublishChanges(1, kOne, {std::vector<InodeNo>(100, 7), {}});
+  EXPECT_TRUE(hub.Next(1, kTwo, start)->gap);
+  EXPECT_FALSE(hub.Next(1, kTwo, start + 2)->gap) << "the newest stays";
+}
+
 TEST(Auth, TokensAreKnownByTheirHashUntilRevoked) {
   Bench b;
   const std::string admin = NewSecret();
