@@ -404,8 +404,9 @@ TEST_F(Service, AnswersHealthChecks) {
   grpc::GenericStub stub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
   grpc::ClientContext context;
   grpc::CompletionQueue queue;
-  const auto call =
-      stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::ByteBuffer(), &queue);
+  const grpc::Slice whole_server("");  // HealthCheckRequest{}
+  const auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check",
+                                          grpc::ByteBuffer(&whole_server, 1), &queue);
   call->StartCall();
   grpc::ByteBuffer answer;
   grpc::Status status;
