@@ -29,6 +29,7 @@ using Node = PathTable::Node;
 PathTable& PathsOf(fuse_req_t req) { return *static_cast<PathTable*>(fuse_req_userdata(req)); }
 
 Node* NodeOf(fuse_req_t req, fuse_ino_t ino) {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): libfuse carries our pointer as a number
   return ino == FUSE_ROOT_ID ? PathsOf(req).root() : reinterpret_cast<Node*>(ino);
 }
 
@@ -40,6 +41,7 @@ std::string PathOf(fuse_req_t req, fuse_ino_t parent, const char* name) {
 
 int FdOf(const fuse_file_info* file) { return static_cast<int>(file->fh); }
 
+// NOLINTNEXTLINE(performance-no-int-to-ptr): libfuse carries our pointer as a number
 DIR* DirOf(const fuse_file_info* file) { return reinterpret_cast<DIR*>(file->fh); }
 
 void ReplyStatus(fuse_req_t req, int rc) { fuse_reply_err(req, rc == 0 ? 0 : errno); }

@@ -19,13 +19,14 @@
 namespace airstore::bench {
 namespace {
 
-static_assert(sizeof(fuse_ino_t) >= sizeof(Node*), "node ids are pointers");
+static_assert(sizeof(fuse_ino_t) >= sizeof(uintptr_t), "node ids are pointers");
 
 constexpr uint64_t kArenaBytes = 256ULL << 30;
 
 MemoryTree& TreeOf(fuse_req_t req) { return *static_cast<MemoryTree*>(fuse_req_userdata(req)); }
 
 Node* NodeOf(fuse_req_t req, fuse_ino_t ino) {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): libfuse carries our pointer as a number
   return ino == FUSE_ROOT_ID ? TreeOf(req).root() : reinterpret_cast<Node*>(ino);
 }
 

@@ -27,6 +27,7 @@ constexpr milliseconds kStopTimeout{5'000};
 
 [[noreturn]] void Exec(std::vector<std::string>& argv) {
   std::vector<char*> pointers;
+  pointers.reserve(argv.size() + 1);
   for (std::string& word : argv) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   execvp(pointers[0], pointers.data());

@@ -16,6 +16,7 @@ namespace {
   char text[256];
   va_list arguments;
   va_start(arguments, format);
+  // NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start is the line above
   vsnprintf(text, sizeof(text), format, arguments);
   va_end(arguments);
   return text;
