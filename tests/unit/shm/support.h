@@ -62,9 +62,8 @@ struct TestLane {
 
   void AttachProducer() {
     producer.reset();
-    auto attached =
-        LaneProducer::Attach(MapAgain(consumer->lane(), SegmentKind::kLane, kMount),
-                             MapAgain(consumer->arena(), SegmentKind::kArena, kMount), wake.get());
+    auto attached = LaneProducer::Attach(std::move(*consumer->lane().Alias()),
+                                         std::move(*consumer->arena().Alias()), wake.get());
     EXPECT_TRUE(attached.has_value()) << attached.error().ToString();
     producer = std::move(*attached);
   }
