@@ -15,7 +15,17 @@ namespace {
 constexpr size_t kReadyFiles = 32;   // made ahead
 constexpr size_t kSpareFiles = 256;  // kept after use
 
+// A write lease is only given when nobody else has the file open, maps included; it is the one
+// question about that which the kernel answers.
+bool Held(int fd) {
+  if (fcntl(fd, F_SETLEASE, F_WRLCK) != 0) return true;
+  fcntl(fd, F_SETLEASE, F_UNLCK);
+  return false;
+}
+
 }  // namespace
+
+bool ContentFile::HeldElsewhere() const { return Held(fd()); }
 
 Result<FileStamp> ContentFile::Stamp() const {
   struct stat status {};
@@ -77,7 +87,8 @@ Result<ContentSlot*> ContentPool::MakeSlot() {
 }
 
 void ContentPool::Return(ContentSlot* slot) {
-  if (ready_.size() < kSpareFiles && ftruncate(slot->fd.get(), 0) == 0) {
+  // Who still maps it keeps what is in it: such a file is not used again.
+  if (ready_.size() < kSpareFiles && !Held(slot->fd.get()) && ftruncate(slot->fd.get(), 0) == 0) {
     ready_.push_back(slot);
     return;
   }

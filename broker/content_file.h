@@ -61,6 +61,9 @@ struct ContentFile {
   bool never_sent = false;   // the gateway has no content: everything here is to be sent
 
   int fd() const { return slot->fd.get(); }
+  // Somebody else has the file open or mapped. The map of a passthrough file holds the content file
+  // itself: the kernel releases the open as soon as its descriptor is closed, and does not tell.
+  bool HeldElsewhere() const;
   Result<FileStamp> Stamp() const;
 };
 

@@ -109,9 +109,10 @@ class Contents : public ContentSource {
     bool loading_small = false;
     std::unique_ptr<Event> progress;  // of fetches
     int fetch_error = 0;
-    uint64_t read_end = 0;    // where the last read ended: sequential readers continue there
-    uint64_t readahead = 0;   // current window; 0: off
-    bool dirty_hint = false;  // daemon writes since the last commit was built
+    uint64_t read_end = 0;          // where the last read ended: sequential readers continue there
+    uint64_t readahead = 0;         // current window; 0: off
+    bool passthrough_used = false;  // since it was last idle: maps may outlive the opens
+    bool dirty_hint = false;        // daemon writes since the last commit was built
     int64_t dirty_since_ns = 0;
     int64_t last_change_ns = 0;
     FileStamp seen;  // at the last look of the debounce timer
@@ -138,6 +139,8 @@ class Contents : public ContentSource {
   void PublishFile(const NodePtr& node);
   void SetFlags(uint64_t inode, uint32_t set, uint32_t clear);
   void WriterGone(const NodePtr& node);
+  void Closed(const NodePtr& node);
+  void Watch(const NodePtr& node);
   bool IsDirty(const Node& node) const;
   void Touch(const NodePtr& node);
   void LeaveLru(const NodePtr& node);
@@ -169,7 +172,7 @@ class Contents : public ContentSource {
   SessionLimits limits_;
   ContentPool pool_;
   std::unordered_map<uint64_t, NodePtr> nodes_;
-  std::unordered_set<uint64_t> writing_;  // inodes with writers: the debounce timer looks at them
+  std::unordered_set<uint64_t> watched_;  // inodes with writers or maps, for the debounce timer
   bool debounce_running_ = false;
   boost::asio::steady_timer debounce_timer_;
   bool refill_queued_ = false;

@@ -252,17 +252,25 @@ Task<void> Contents::AfterSettled(uint64_t inode) {
   co_return;
 }
 
-// Runs while any file is open for writing, so that long writers are sent without being closed.
+// Runs while any file is open for writing or mapped, so that long writers are sent without being
+// closed, and maps that outlived their descriptors are not forgotten.
 Task<void> Contents::Debounce() {
-  while (!writing_.empty()) {
+  while (!watched_.empty()) {
     debounce_timer_.expires_after(std::chrono::nanoseconds(options_.debounce_ns));
     boost::system::error_code ignored;
     co_await debounce_timer_.async_wait(
         boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
     const int64_t now = MonotonicNs();
-    for (const uint64_t inode : std::vector<uint64_t>(writing_.begin(), writing_.end())) {
+    for (const uint64_t inode : std::vector<uint64_t>(watched_.begin(), watched_.end())) {
       const NodePtr node = Find(inode);
-      if (!node || !node->file) continue;
+      if (!node || !node->file) {
+        watched_.erase(inode);
+        continue;
+      }
+      if (node->opens() == 0) {
+        Closed(node);
+        if (!watched_.contains(inode)) continue;
+      }
       const auto stamp = node->file->Stamp();
       if (!stamp) continue;
       if (!(*stamp == node->seen)) {

@@ -61,7 +61,7 @@ Contents::Contents(boost::asio::any_io_executor executor, Tasks* tasks,
 }
 
 void Contents::Stop() {
-  writing_.clear();
+  watched_.clear();
   debounce_timer_.cancel();
 }
 
@@ -182,11 +182,12 @@ Result<OpenResult> Contents::OpenNow(MountPort* mount, const NodePtr& node, bool
       passthrough = false;
     }
   }
-  if (!passthrough && Sum(node->passthrough_opens) == 0) {
+  if (!passthrough && !node->passthrough_used) {
     SetFlags(node->inode, 0, shm::kPassthroughOpen);
   }
   const uint32_t index_of_mount = mount->index();
   if (passthrough) {
+    node->passthrough_used = true;
     ++node->passthrough_opens[index_of_mount];
     if (for_write) {
       ++node->passthrough_writers[index_of_mount];
@@ -198,21 +199,23 @@ Result<OpenResult> Contents::OpenNow(MountPort* mount, const NodePtr& node, bool
     // A writer whose pages are locked by the kernel while its write waits for the other mounts'
     // pages to go could meet another one doing the same: with several mounts writers keep no pages.
     // Neither may a reader keep pages of a file that the kernel writes behind our back.
+    const shm::InodeRecord record = inodes_->meta().Inode(index);
     const bool keeps_pages =
-        !(for_write && mounts_->size() > 1) && Sum(node->passthrough_writers) == 0;
+        !(for_write && mounts_->size() > 1) && (record.flags & shm::kPassthroughWriter) == 0;
     result.mode = keeps_pages ? shm::kOpenCached : shm::kOpenDirect;
   }
-  if (for_write) {
-    if (writing_.insert(node->inode).second) {
-      if (auto stamp = node->file->Stamp()) node->seen = *stamp;
-    }
-    if (!debounce_running_) {
-      debounce_running_ = true;
-      tasks_->Spawn(Debounce());
-    }
-  }
+  if (for_write) Watch(node);
   Touch(node);
   return result;
+}
+
+void Contents::Watch(const NodePtr& node) {
+  if (watched_.insert(node->inode).second) {
+    if (auto stamp = node->file->Stamp()) node->seen = *stamp;
+  }
+  if (debounce_running_) return;
+  debounce_running_ = true;
+  tasks_->Spawn(Debounce());
 }
 
 Result<int32_t> Contents::BackingFor(MountPort* mount, ContentFile* file) {
@@ -306,19 +309,31 @@ void Contents::Release(uint64_t inode, uint32_t mount, uint32_t mode_flags) {
     if (writer) Decrement(&node->daemon_writers, mount);
   }
   if (writer) WriterGone(node);
-  if (node->passthrough_opens.empty()) SetFlags(inode, 0, shm::kPassthroughOpen);
-  if (node->opens() == 0) {
-    MoveToSlab(node);
-    if (Find(inode) == node) Touch(node);
-  }
-  DropIfIdle(node);
+  if (node->opens() == 0) Closed(node);
 }
 
 void Contents::WriterGone(const NodePtr& node) {
   Refresh(node->inode);
-  if (node->passthrough_writers.empty()) SetFlags(node->inode, 0, shm::kPassthroughWriter);
-  if (node->writers() == 0) writing_.erase(node->inode);
   Flush(node->inode);
+}
+
+// The last open is gone. Maps may be left of passthrough opens: until they are, the file stays what
+// it was, and is looked at from time to time.
+void Contents::Closed(const NodePtr& node) {
+  if (node->file && node->passthrough_used && node->file->HeldElsewhere()) {
+    Watch(node);
+    return;
+  }
+  if (node->passthrough_used) {
+    Refresh(node->inode);
+    Flush(node->inode);
+    SetFlags(node->inode, 0, shm::kPassthroughOpen | shm::kPassthroughWriter);
+    node->passthrough_used = false;
+  }
+  watched_.erase(node->inode);
+  MoveToSlab(node);
+  if (Find(node->inode) == node) Touch(node);
+  DropIfIdle(node);
 }
 
 void Contents::ReleaseMount(uint32_t mount) {
@@ -334,9 +349,7 @@ void Contents::ReleaseMount(uint32_t mount) {
     node->passthrough_opens.erase(mount);
     node->daemon_opens.erase(mount);
     if (wrote) WriterGone(node);
-    if (node->passthrough_opens.empty()) SetFlags(node->inode, 0, shm::kPassthroughOpen);
-    if (node->opens() == 0) MoveToSlab(node);
-    DropIfIdle(node);
+    if (node->opens() == 0) Closed(node);
   }
   pool_.ForgetMount(mount);
 }
@@ -492,7 +505,7 @@ void Contents::Destroy(uint64_t inode) {
   const NodePtr node = Find(inode);
   if (!node) return;
   LeaveLru(node);
-  writing_.erase(inode);
+  watched_.erase(inode);
   node->file.reset();
   node->progress->NotifyAll();
   nodes_.erase(inode);

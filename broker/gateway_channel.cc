@@ -40,26 +40,31 @@ Result<std::shared_ptr<grpc::ChannelCredentials>> TlsCredentials(const GatewayTl
 
 }  // namespace
 
-void GatewayChannel::Add(grpc::ClientContext* context) {
+void GatewayChannel::Enter(grpc::ClientContext* context) {
   const std::lock_guard lock(mutex_);
-  in_flight_.insert(context);
+  contexts_.insert(context);
+  ++entered_;
   if (closed_) context->TryCancel();
 }
 
-void GatewayChannel::Remove(grpc::ClientContext* context, const grpc::Status& status) {
+void GatewayChannel::Forget(grpc::ClientContext* context, const grpc::Status& status) {
   const bool unanswered = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
                           status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
   last_.store(unanswered ? kUnanswered : kAnswered, std::memory_order_relaxed);
   const std::lock_guard lock(mutex_);
-  in_flight_.erase(context);
-  if (in_flight_.empty()) empty_.notify_all();
+  contexts_.erase(context);
+}
+
+void GatewayChannel::Leave() {
+  const std::lock_guard lock(mutex_);
+  if (--entered_ == 0) left_.notify_all();
 }
 
 void GatewayChannel::Shutdown() {
   std::unique_lock lock(mutex_);
   closed_ = true;
-  for (grpc::ClientContext* context : in_flight_) context->TryCancel();
-  empty_.wait(lock, [this] { return in_flight_.empty(); });
+  for (grpc::ClientContext* context : contexts_) context->TryCancel();
+  left_.wait(lock, [this] { return entered_ == 0; });
 }
 
 std::string GatewayChannel::State() const {

@@ -25,10 +25,12 @@ class GatewayChannel {
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
 
   // A call starts. After Shutdown it is cancelled at once.
-  void Add(grpc::ClientContext* context);
-  // A call has ended and gRPC's thread needs the event loop no more.
-  void Remove(grpc::ClientContext* context, const grpc::Status& status);
-  // Cancels every call and waits until all were removed.
+  void Enter(grpc::ClientContext* context);
+  // It has ended: its context may go.
+  void Forget(grpc::ClientContext* context, const grpc::Status& status);
+  // The last thing that gRPC's thread does with the call, and with this object.
+  void Leave();
+  // Cancels every call and waits until all have left.
   void Shutdown();
 
   // "connected", "connecting", "unreachable".
@@ -45,8 +47,9 @@ class GatewayChannel {
 
   std::mutex mutex_;
   // Guarded by mutex_.
-  std::condition_variable empty_;
-  std::set<grpc::ClientContext*> in_flight_;
+  std::condition_variable left_;
+  std::set<grpc::ClientContext*> contexts_;
+  size_t entered_ = 0;
   bool closed_ = false;
 };
 

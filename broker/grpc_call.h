@@ -37,24 +37,28 @@ auto UnaryCall(CallContext via, Request request, Start start, Decode decode)
     Response response;
     std::unique_ptr<Outcome> outcome;
   };
-  const auto call = std::make_shared<Call>();
+  auto call = std::make_shared<Call>();
   call->request = std::move(request);
   call->context.AddMetadata("authorization", "Bearer " + via.token);
   call->context.set_deadline(std::chrono::system_clock::now() + via.timeout);
 
   auto initiate = [&call, &via, &start, &decode](auto handler) {
     using Handler = std::decay_t<decltype(handler)>;
-    via.channel->Add(&call->context);
+    via.channel->Enter(&call->context);
     // std::function wants what can be copied.
     auto resume = std::make_shared<Handler>(std::move(handler));
-    start(
-        &call->context, &call->request, &call->response,
-        [call, resume, loop = via.loop, channel = via.channel, decode](const grpc::Status& status) {
-          call->outcome = std::make_unique<Outcome>(decode(status, call->request, call->response));
-          boost::asio::post(loop, std::move(*resume));
-          // From here on the coroutine may run, and this thread touches nothing of the loop's.
-          channel->Remove(&call->context, status);
-        });
+    auto on_done = [call, resume, loop = via.loop, channel = via.channel.get(),
+                    decode](const grpc::Status& status) mutable {
+      call->outcome = std::make_unique<Outcome>(decode(status, call->request, call->response));
+      channel->Forget(&call->context, status);
+      boost::asio::post(loop, std::move(*resume));
+      // From here on the coroutine may run, and end. gRPC's connection must not end with what this
+      // thread holds: it would wait for this very thread. So the context, which refers to it, goes
+      // first, while the pool, which waits in Shutdown, still has it.
+      call.reset();
+      channel->Leave();
+    };
+    start(&call->context, &call->request, &call->response, std::move(on_done));
   };
   co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>&, void()>(
       std::move(initiate), boost::asio::use_awaitable);

@@ -360,7 +360,11 @@ Task<void> Mount::OnNotifier(Work work) {
 
 Task<void> Mount::InvalidateName(uint64_t parent, std::string name) {
   FuseDevice* device = device_.get();
-  auto forget = [device, parent, name] { (void)device->NotifyInvalEntry(parent, name); };
+  // The kernel drops the parent's cached listing with a name only if it has that name cached.
+  auto forget = [device, parent, name] {
+    (void)device->NotifyInvalEntry(parent, name);
+    (void)device->NotifyInvalData(parent, 0, 0);
+  };
   if (locked_directories_.contains(parent)) {
     // Waiting for that directory's lock would be waiting for a request that may be waiting for us.
     // A new epoch makes the kernel ask again for every name, without a lock.
