@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Modes, owners, times and the rest that is not content, in one mount.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "tests/e2e/basics.h"
+
+namespace airstore::e2e {
+namespace {
+
+TEST_F(Basics, KeepsModes) {
+  for (const mode_t mode : {0u, 0400u, 0644u, 0755u, 0777u, 04755u, 02755u, 01777u}) {
+    const std::string path = At("f" + std::to_string(mode));
+    WriteFile(path, "x");
+    ASSERT_EQ(chmod(path.c_str(), mode), 0);
+    EXPECT_EQ(Stat(path).st_mode, S_IFREG | mode);
+  }
+  const mode_t old = umask(027);
+  Open(At("masked"), O_WRONLY | O_CREAT, 0666);
+  umask(old);
+  EXPECT_EQ(Stat(At("masked")).st_mode, static_cast<mode_t>(S_IFREG | 0640));
+  const TreeEntries before = Tree(mount());
+  RemountFresh();
+  EXPECT_EQ(Difference(before, Tree(mount())), "");
+}
+
+TEST_F(Basics, KeepsOwners) {
+  WriteFile(At("f"), "x");
+  mkdir(At("d").c_str(), 0755);
+  symlink("f", At("l").c_str());
+  ASSERT_EQ(chown(At("f").c_str(), 1234, 5678), 0);
+  ASSERT_EQ(chown(At("d").c_str(), 4'000'000'000u, static_cast<gid_t>(-1)), 0);
+  ASSERT_EQ(lchown(At("l").c_str(), 7, 8), 0);
+  const auto check = [&] {
+    EXPECT_EQ(Stat(At("f")).st_uid, 1234u);
+    EXPECT_EQ(Stat(At("f")).st_gid, 5678u);
+    EXPECT_EQ(Stat(At("d")).st_uid, 4'000'000'000u);
+    EXPECT_EQ(Stat(At("d")).st_gid, 0u);
+    EXPECT_EQ(Stat(At("l")).st_uid, 7u);
+  };
+  check();
+  RemountFresh();
+  check();
+}
+
+TEST_F(Basics, KeepsTimesToTheNanosecond) {
+  const timespec times[2] = {{1'000'000'000, 123'456'789}, {1'700'000'000, 999'999'999}};
+  WriteFile(At("f"), "x");
+  mkdir(At("d").c_str(), 0755);
+  symlink("f", At("l").c_str());
+  for (const char* name : {"f", "d", "l"}) {
+    ASSERT_EQ(utimensat(AT_FDCWD, At(name).c_str(), times, AT_SYMLINK_NOFOLLOW), 0);
+  }
+  const auto check = [&] {
+    for (const char* name : {"f", "d", "l"}) {
+      const struct stat info = Stat(At(name));
+      EXPECT_EQ(info.st_mtim.tv_sec, times[1].tv_sec) << name;
+      EXPECT_EQ(info.st_mtim.tv_nsec, times[1].tv_nsec) << name;
+      EXPECT_EQ(info.st_atim.tv_sec, times[0].tv_sec) << name;
+      EXPECT_EQ(info.st_atim.tv_nsec, times[0].tv_nsec) << name;
+    }
+  };
+  check();
+  RemountFresh();
+  check();
+}
+
+TEST_F(Basics, KeepsTimesSetWhileTheFileIsOpenForWriting) {
+  // As tar and cp -p do.
+  const timespec times[2] = {{1'000'000'000, 1}, {1'000'000'001, 2}};
+  for (const size_t size : {100u, 500'000u}) {
+    const std::string path = At("f" + std::to_string(size));
+    {
+      const UniqueFd file = Open(path, O_WRONLY | O_CREAT);
+      WriteAt(file.get(), RandomBytes(3, size), 0);
+      ASSERT_EQ(futimens(file.get(), times), 0);
+    }
+    EXPECT_EQ(Stat(path).st_mtim.tv_sec, 1'000'000'001) << size;
+    EXPECT_EQ(Stat(path).st_mtim.tv_nsec, 2) << size;
+  }
+  const TreeEntries before = Tree(mount());
+  RemountFresh();
+  EXPECT_EQ(Difference(before, Tree(mount())), "");
+}
+
+TEST_F(Basics, MovesTimesForward) {
+  mkdir(At("d").c_str(), 0755);
+  WriteFile(At("d/f"), "x");
+  const timespec past[2] = {{1000, 0}, {1000, 0}};
+  utimensat(AT_FDCWD, At("d").c_str(), past, 0);
+  utimensat(AT_FDCWD, At("d/f").c_str(), past, 0);
+  {
+    const UniqueFd file = Open(At("d/f"), O_WRONLY);
+    WriteAt(file.get(), "y", 0);
+  }
+  EXPECT_GT(Stat(At("d/f")).st_mtim.tv_sec, 1000);
+  EXPECT_EQ(Stat(At("d")).st_mtim.tv_sec, 1000);
+  WriteFile(At("d/g"), "");
+  EXPECT_GT(Stat(At("d")).st_mtim.tv_sec, 1000);
+  EXPECT_GT(Stat(At("d/f")).st_ctim.tv_sec, 1000);
+}
+
+TEST_F(Basics, AnswersStatfs) {
+  struct statvfs info {};
+  ASSERT_EQ(statvfs(mount().c_str(), &info), 0);
+  EXPECT_GT(info.f_bsize, 0u);
+  EXPECT_GT(info.f_blocks, 0u);
+  EXPECT_GT(info.f_bavail, 0u);
+  EXPECT_EQ(info.f_namemax, 255u);
+}
+
+TEST_F(Basics, HasNoExtendedAttributes) {
+  WriteFile(At("f"), "x");
+  char value[16];
+  EXPECT_EQ(ErrnoOf(setxattr(At("f").c_str(), "user.a", "v", 1, 0)), EOPNOTSUPP);
+  EXPECT_EQ(ErrnoOf(getxattr(At("f").c_str(), "user.a", value, sizeof value)), EOPNOTSUPP);
+  const int code = ErrnoOf(listxattr(At("f").c_str(), value, sizeof value));
+  EXPECT_TRUE(code == EOPNOTSUPP || code == 0) << strerror(code);
+}
+
+TEST_F(Basics, RefusesChangesOnReadOnlyMounts) {
+  WriteFile(At("f"), "x");
+  const std::string other = host().Mount("work", "ro", {"--read-only"});
+  EXPECT_EQ(ReadFile(other + "/f"), "x");
+  EXPECT_EQ(ErrnoOf(open((other + "/f").c_str(), O_WRONLY)), EROFS);
+  EXPECT_EQ(ErrnoOf(open((other + "/g").c_str(), O_WRONLY | O_CREAT, 0644)), EROFS);
+  EXPECT_EQ(ErrnoOf(unlink((other + "/f").c_str())), EROFS);
+  EXPECT_EQ(ErrnoOf(mkdir((other + "/d").c_str(), 0755)), EROFS);
+  EXPECT_EQ(ErrnoOf(chmod((other + "/f").c_str(), 0600)), EROFS);
+  EXPECT_EQ(ErrnoOf(truncate((other + "/f").c_str(), 0)), EROFS);
+  WriteFile(At("f"), "changed");
+  EXPECT_EQ(ReadFile(other + "/f"), "changed");
+}
+
+TEST_F(Basics, RefusesChangesWithReadOnlyTokens) {
+  WriteFile(At("f"), "x");
+  host().Unmount(mount());
+  host().CreateToken("work", host().Path("reader.token"), {"--read-only"});
+  const std::string other = host().MountWith(host().Path("reader.token"), "ro", {});
+  EXPECT_EQ(ReadFile(other + "/f"), "x");
+  EXPECT_EQ(ErrnoOf(open((other + "/f").c_str(), O_WRONLY)), EROFS);
+  EXPECT_EQ(ErrnoOf(mkdir((other + "/d").c_str(), 0755)), EROFS);
+}
+
+TEST_F(Basics, ShowsTheOwnerThatTheMountWasGiven) {
+  WriteFile(At("f"), "x");
+  const std::string other = host().Mount("work", "shown", {"--uid", "123", "--gid", "456"});
+  EXPECT_EQ(Stat(other + "/f").st_uid, 123u);
+  EXPECT_EQ(Stat(other + "/f").st_gid, 456u);
+  EXPECT_EQ(Stat(other).st_uid, 123u);
+  EXPECT_EQ(Stat(At("f")).st_uid, 0u);
+}
+
+TEST_F(Basics, ChecksPermissions) {
+  WriteFile(At("secret"), "x");
+  chmod(At("secret").c_str(), 0600);
+  WriteFile(At("public"), "x");
+  const Finished secret = RunProgram({"cat", At("secret")}, {.uid = 65534});
+  EXPECT_NE(secret.code, 0);
+  EXPECT_NE(secret.err.find("Permission denied"), std::string::npos) << secret.All();
+}
+
+}  // namespace
+}  // namespace airstore::e2e

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One gateway and one broker with state of their own, as processes, and the mounts made with them.
+// Fails how: throws std::runtime_error, which ends the test with that message. When a test failed,
+// the destructor prints the logs. A watchdog prints them and ends the process when a test hangs.
+// Threads: the test's; Status may be called from others.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "tests/e2e/support/janitor.h"
+#include "tests/e2e/support/process.h"
+#include "tests/e2e/support/watchdog.h"
+
+namespace airstore::e2e {
+
+// Why nothing can be mounted here; empty when it can.
+std::string WhatIsMissing();
+// Of airstored, airctl, ...: in AIRSTORE_BIN_DIR, or where they were built.
+std::string Program(const std::string& name);
+// Of a number in the environment.
+uint64_t EnvOr(const char* name, uint64_t fallback);
+
+struct HostOptions {
+  Arguments broker_arguments;
+  std::chrono::seconds patience{240};  // of the watchdog
+};
+
+class Host {
+ public:
+  explicit Host(HostOptions options = {});
+  ~Host();
+
+  const std::string& directory() const { return janitor_.directory(); }
+  std::string Path(const std::string& name) const { return directory() + "/" + name; }
+  const std::string& gateway_address() const { return gateway_address_; }
+  std::string socket() const { return Path("state/control.sock"); }
+  std::string admin_token_file() const { return Path("gateway/admin-token"); }
+  const Process& broker() const { return broker_; }
+
+  // airctl with our socket.
+  Finished Airctl(const Arguments& arguments, const RunOptions& options = {}) const;
+  // As JSON; throws when it fails.
+  nlohmann::json AirctlJson(const Arguments& arguments) const;
+  nlohmann::json Status() const { return AirctlJson({"status"}); }
+  nlohmann::json MountStatus(const std::string& mountpoint) const;
+  nlohmann::json SessionStatus(const std::string& workspace) const;
+
+  // The file of a token for it.
+  std::string CreateWorkspace(const std::string& name);
+  std::string CreateToken(const std::string& workspace, const std::string& file,
+                          const Arguments& extra = {});
+  // Of a workspace made here, on the directory `name`, which it returns.
+  std::string Mount(const std::string& workspace, const std::string& name,
+                    const Arguments& extra = {});
+  std::string MountWith(const std::string& token_file, const std::string& name,
+                        const Arguments& extra);
+  void Unmount(const std::string& mountpoint);
+
+  void StartGateway();
+  void StopGateway();  // SIGTERM, and waits
+  void KillGateway();
+  void StartBroker();
+  void StopBroker();
+  // And what it served: the frontends end, the mount points are detached.
+  void KillBroker();
+  void WipeBrokerState();
+  // Unmounts, forgets all that this host knows, and mounts again: what is there then came from the
+  // gateway.
+  std::string RemountFresh(const std::string& workspace, const std::string& mountpoint,
+                           const Arguments& extra = {});
+
+ private:
+  void DumpLogs() const;
+
+  Janitor janitor_;
+  HostOptions options_;
+  std::string gateway_address_;
+  Arguments mount_arguments_;
+  Process gateway_;
+  Process broker_;
+  Watchdog watchdog_;
+};
+
+}  // namespace airstore::e2e

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/e2e/support/janitor.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+#include <vector>
+
+namespace airstore::e2e {
+namespace {
+
+std::string ReadAll(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+// Octal escapes of /proc/mounts.
+std::string Unescape(const std::string& text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\' && i + 3 < text.size()) {
+      out += static_cast<char>(std::stoi(text.substr(i + 1, 3), nullptr, 8));
+      i += 3;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+bool IsBelow(const std::string& path, const std::string& directory) {
+  return path == directory || path.rfind(directory + "/", 0) == 0;
+}
+
+// Those with the directory in their command line or as their current one; nobody else's name
+// contains it, so none of other tests is met.
+bool KillAllOf(const std::string& directory) {
+  bool found = false;
+  DIR* proc = opendir("/proc");
+  if (proc == nullptr) return false;
+  while (const dirent* entry = readdir(proc)) {
+    const pid_t pid = atoi(entry->d_name);
+    if (pid <= 1 || pid == getpid()) continue;
+    const std::string base = std::string("/proc/") + entry->d_name;
+    char link[4096];
+    const ssize_t length = readlink((base + "/cwd").c_str(), link, sizeof link);
+    const std::string cwd(link, length > 0 ? static_cast<size_t>(length) : 0);
+    if (ReadAll(base + "/cmdline").find(directory) == std::string::npos &&
+        !IsBelow(cwd, directory)) {
+      continue;
+    }
+    found = kill(pid, SIGKILL) == 0 || found;
+  }
+  closedir(proc);
+  return found;
+}
+
+int RemoveOne(const char* path, const struct stat*, int, FTW*) {
+  (void)remove(path);
+  return 0;
+}
+
+[[noreturn]] void Clean(const std::string& directory, int leash) {
+  char byte = 0;
+  while (read(leash, &byte, 1) < 0 && errno == EINTR) {
+  }
+  // Whoever was killed may have started another one just before.
+  for (int round = 0; round < 100 && KillAllOf(directory); ++round) usleep(10'000);
+  UnmountAllBelow(directory);
+  const char* keep = getenv("AIRSTORE_E2E_KEEP");
+  if (keep == nullptr || *keep == '\0') {
+    // Never into something that is mounted still.
+    nftw(directory.c_str(), RemoveOne, 64, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+  }
+  _exit(0);
+}
+
+}  // namespace
+
+void UnmountAllBelow(const std::string& path) {
+  std::vector<std::string> mounted;
+  std::ifstream file("/proc/self/mounts");
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line);
+    std::string source, where;
+    words >> source >> where;
+    where = Unescape(where);
+    if (IsBelow(where, path)) mounted.push_back(where);
+  }
+  std::reverse(mounted.begin(), mounted.end());
+  for (const auto& where : mounted) (void)umount2(where.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+}
+
+Janitor::Janitor() {
+  char name[] = "/tmp/airstore-e2e-XXXXXX";
+  if (mkdtemp(name) == nullptr || chmod(name, 0755) != 0) {
+    throw std::runtime_error(std::string("make a directory in /tmp: ") + strerror(errno));
+  }
+  directory_ = name;
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
+  const UniqueFd watched(ends[0]);
+  leash_.reset(ends[1]);
+  pid_ = fork();
+  if (pid_ < 0) throw std::runtime_error("fork");
+  if (pid_ == 0) {
+    setsid();
+    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) signal(number, SIG_IGN);
+    (void)chdir("/");
+    leash_.reset();
+    // Whoever reads our output (ctest) must not wait for the janitor.
+    const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (const int fd : {0, 1, 2}) dup2(null, fd);
+    Clean(directory_, watched.get());
+  }
+}
+
+Janitor::~Janitor() {
+  leash_.reset();
+  while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+}  // namespace airstore::e2e
