@@ -113,7 +113,8 @@ void AddToken(CLI::App* app, Invocation& out) {
   create->add_option("workspace", out.workspace, "What it is for")
       ->option_text("WORKSPACE")
       ->required();
-  create->add_option("--principal", out.principal, "Whom it stands for")->option_text("NAME");
+  create->add_option("--principal", out.principal, "Whom it stands for (default: your user name)")
+      ->option_text("NAME");
   create->add_flag("--read-only", out.read_only, "It may not change anything");
   CLI::App* list = Add(group, "list", "List tokens", out, Command::kTokenList);
   list->add_option("workspace", out.workspace, "Only those of one")->option_text("[WORKSPACE]");

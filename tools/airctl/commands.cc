@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/airctl/commands.h"
 
+#include <pwd.h>
+#include <unistd.h>
+
 #include "tools/airctl/client.h"
 #include "tools/airctl/completion.h"
 #include "tools/airctl/failure.h"
@@ -13,6 +16,11 @@
 
 namespace airstore::airctl {
 namespace {
+
+std::string UserName() {
+  const passwd* entry = getpwuid(getuid());
+  return entry == nullptr ? std::to_string(getuid()) : entry->pw_name;
+}
 
 namespace wire = control::v1;
 
@@ -140,7 +148,8 @@ Outcome<wire::Response> Administer(const Invocation& asked, const Surroundings& 
       break;
     case Command::kTokenCreate:
       request.mutable_token_create()->set_workspace(asked.workspace);
-      request.mutable_token_create()->set_principal(asked.principal);
+      request.mutable_token_create()->set_principal(asked.principal.empty() ? UserName()
+                                                                            : asked.principal);
       request.mutable_token_create()->set_read_only(asked.read_only);
       gateway = request.mutable_token_create()->mutable_gateway();
       break;
