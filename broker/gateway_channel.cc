@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "broker/gateway_channel.h"
 
+#include <grpc/grpc.h>
+
 #include <fstream>
 #include <iterator>
 
@@ -81,7 +83,12 @@ std::string GatewayChannel::State() const {
   }
 }
 
-GatewayChannelPool::GatewayChannelPool(GatewayTls tls) : tls_(std::move(tls)) {}
+GatewayChannelPool::GatewayChannelPool(GatewayTls tls) : tls_(std::move(tls)) {
+  // One reference to the library that is never given back: with the last one gone it would join its
+  // poller, which can take ten seconds of a process's exit.
+  static const bool started = (grpc_init(), true);
+  (void)started;
+}
 GatewayChannelPool::~GatewayChannelPool() { Shutdown(); }
 
 Outcome<std::shared_ptr<GatewayChannel>> GatewayChannelPool::Get(const std::string& address) {
