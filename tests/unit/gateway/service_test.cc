@@ -426,7 +426,7 @@ TEST_F(Service, ListensWithTls) {
   const std::string key = directory_.path() + "/key.pem";
   MakeCertificate(cert, key);
   ServerOptions options;
-  options.listen = "localhost:0";
+  options.listen = "127.0.0.1:0";
   options.tls_cert = cert;
   EXPECT_EQ(Server::Start(*gateway_, options).error().code, EINVAL) << "a certificate without key";
   options.tls_key = key;
@@ -436,8 +436,10 @@ TEST_F(Service, ListensWithTls) {
   std::stringstream pem;
   pem << std::ifstream(cert).rdbuf();
   ssl.pem_root_certs = pem.str();
-  auto stub = wire::Admin::NewStub(grpc::CreateChannel(
-      "localhost:" + std::to_string((*server)->port()), grpc::SslCredentials(ssl)));
+  grpc::ChannelArguments arguments;
+  arguments.SetSslTargetNameOverride("localhost");
+  auto stub = wire::Admin::NewStub(grpc::CreateCustomChannel(
+      "127.0.0.1:" + std::to_string((*server)->port()), grpc::SslCredentials(ssl), arguments));
   grpc::ClientContext context;
   context.AddMetadata("authorization", "Bearer " + admin_secret_);
   wire::ListWorkspacesResponse listed;
