@@ -153,7 +153,9 @@ class Answer {
   Task<Result<void>> Open(uint64_t inode) {
     AIRSTORE_TRY_CO(co_await session_->tree().Ensure(inode));
     const auto record = session_->inodes().Get(inode);
-    if (!record || !IsRegular(record->mode)) co_return Error{EINVAL, "open"};
+    if (record && IsDirectory(record->mode)) co_return Error{EISDIR, "open"};
+    // Something else has taken the name meanwhile: the kernel looks again.
+    if (!record || !IsRegular(record->mode)) co_return Error{ESTALE, "open"};
     if ((args_.flags & O_TRUNC) != 0) {
       session_->contents().Refresh(inode);
       AttrChange empty;

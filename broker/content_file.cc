@@ -2,6 +2,7 @@
 #include "broker/content_file.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +16,16 @@ namespace {
 constexpr size_t kReadyFiles = 32;   // made ahead
 constexpr size_t kSpareFiles = 256;  // kept after use
 
+// What the rest of the process needs: sockets, lanes, frontends.
+constexpr size_t kOtherDescriptors = 2048;
+
+size_t OpenLimit() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const size_t most = std::min<size_t>(limit.rlim_cur, 1u << 20);
+  return most > 2 * kOtherDescriptors ? most - kOtherDescriptors : most / 2;
+}
+
 // A write lease is only given when nobody else has the file open, maps included; it is the one
 // question about that which the kernel answers.
 bool Held(int fd) {
@@ -25,11 +36,21 @@ bool Held(int fd) {
 
 }  // namespace
 
-bool ContentFile::HeldElsewhere() const { return Held(fd()); }
+int ContentFile::fd() const {
+  if (!slot->fd) {
+    slot->fd = UniqueFd(open(slot->path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    if (slot->fd) ++*slot->open_count;
+  }
+  return slot->fd.get();
+}
+
+// A parked file was not held when it was parked, and nobody can have opened it since.
+bool ContentFile::HeldElsewhere() const { return slot->fd && Held(slot->fd.get()); }
 
 Result<FileStamp> ContentFile::Stamp() const {
   struct stat status {};
-  if (fstat(fd(), &status) != 0) return SysError("stat of content file " + slot->path);
+  const int got = slot->fd ? fstat(slot->fd.get(), &status) : stat(slot->path.c_str(), &status);
+  if (got != 0) return SysError("stat of content file " + slot->path);
   return FileStamp{
       .size = static_cast<uint64_t>(status.st_size),
       .mtime_ns = FromTimespec(status.st_mtim.tv_sec, status.st_mtim.tv_nsec),
@@ -39,7 +60,16 @@ Result<FileStamp> ContentFile::Stamp() const {
 }
 
 ContentPool::ContentPool(std::string directory, CloseBacking close_backing)
-    : directory_(std::move(directory)), close_backing_(std::move(close_backing)) {}
+    : directory_(std::move(directory)),
+      close_backing_(std::move(close_backing)),
+      open_limit_(OpenLimit()) {}
+
+void ContentPool::Park(ContentSlot* slot) {
+  for (const auto& [mount, id] : slot->backing_ids) close_backing_(mount, id);
+  slot->backing_ids.clear();
+  if (slot->fd) --open_count_;
+  slot->fd.reset();
+}
 
 ContentPool::~ContentPool() {
   for (const auto& slot : slots_) unlink(slot->path.c_str());
@@ -82,17 +112,20 @@ Result<ContentSlot*> ContentPool::MakeSlot() {
   slot->fd = UniqueFd(open(slot->path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
                            S_IRUSR | S_IWUSR));
   if (!slot->fd) return SysError("create content file " + slot->path);
+  slot->open_count = &open_count_;
+  ++open_count_;
   slots_.push_back(std::move(slot));
   return slots_.back().get();
 }
 
 void ContentPool::Return(ContentSlot* slot) {
   // Who still maps it keeps what is in it: such a file is not used again.
-  if (ready_.size() < kSpareFiles && !Held(slot->fd.get()) && ftruncate(slot->fd.get(), 0) == 0) {
+  if (ready_.size() < kSpareFiles && slot->fd && !Held(slot->fd.get()) &&
+      ftruncate(slot->fd.get(), 0) == 0) {
     ready_.push_back(slot);
     return;
   }
-  for (const auto& [mount, id] : slot->backing_ids) close_backing_(mount, id);
+  Park(slot);
   unlink(slot->path.c_str());
   std::erase_if(slots_, [slot](const auto& owned) { return owned.get() == slot; });
 }

@@ -27,10 +27,12 @@ inline constexpr uint64_t kContentBlock = 256u << 10;  // granule of validity an
 
 inline uint64_t BlocksOf(uint64_t bytes) { return (bytes + kContentBlock - 1) / kContentBlock; }
 
-// One file of the pool and its registrations; survives its uses.
+// One file of the pool and its registrations; survives its uses. Its descriptor may be closed while
+// nobody has the file open (descriptors are fewer than files) and comes back when it is asked for.
 struct ContentSlot {
   UniqueFd fd;
   std::string path;
+  size_t* open_count = nullptr;                           // the pool's
   std::vector<std::pair<uint32_t, int32_t>> backing_ids;  // (mount, id)
 };
 
@@ -60,7 +62,8 @@ struct ContentFile {
   uint64_t truncations = 0;  // tells a sender that what it read may be of before
   bool never_sent = false;   // the gateway has no content: everything here is to be sent
 
-  int fd() const { return slot->fd.get(); }
+  // Opens the file again if it was parked; -1 with errno when that fails.
+  int fd() const;
   // Somebody else has the file open or mapped. The map of a passthrough file holds the content file
   // itself: the kernel releases the open as soon as its descriptor is closed, and does not tell.
   bool HeldElsewhere() const;
@@ -78,6 +81,10 @@ class ContentPool {
 
   // An empty file for the inode. Goes back to the pool, emptied, with the last reference.
   Result<std::shared_ptr<ContentFile>> Take(uint64_t inode);
+  // More descriptors are open than there should be: park files that nobody has open.
+  bool crowded() const { return open_count_ >= open_limit_; }
+  // Closes descriptor and registrations until the file is asked for again. REQUIRES: not open.
+  void Park(ContentSlot* slot);
   // Makes some files ahead; false when enough are ready.
   bool Refill();
   // The mount is gone and its registrations with it.
@@ -91,6 +98,8 @@ class ContentPool {
   CloseBacking close_backing_;
   std::vector<std::unique_ptr<ContentSlot>> slots_;
   std::vector<ContentSlot*> ready_;
+  size_t open_count_ = 0;
+  size_t open_limit_;
   uint64_t next_id_ = 1;
   uint64_t next_path_ = 1;
 };

@@ -144,6 +144,7 @@ class Contents : public ContentSource {
   bool IsDirty(const Node& node) const;
   void Touch(const NodePtr& node);
   void LeaveLru(const NodePtr& node);
+  Result<std::shared_ptr<ContentFile>> TakeFile(uint64_t inode);
   void Evict();
 
   // contents_fetch.cc

@@ -70,7 +70,7 @@ Task<Result<void>> Contents::EnsureRange(uint64_t inode, uint64_t offset, uint64
   if (record->size <= kSmallFile && !node->file) co_return co_await LoadSmall(node);
 
   if (!node->file) {
-    auto taken = pool_.Take(inode);
+    auto taken = TakeFile(inode);
     if (!taken) {
       DropIfIdle(node);
       co_return taken.error();

@@ -86,12 +86,18 @@ void Contents::DropIfIdle(const NodePtr& node) {
 }
 
 Result<void> Contents::AttachNew(uint64_t inode) {
-  auto taken = pool_.Take(inode);
+  auto taken = TakeFile(inode);
   if (!taken) return taken.error();
   const NodePtr node = Get(inode);
   node->file = std::move(*taken);
   node->file->complete = true;
   node->file->never_sent = true;
+  // The file was made ahead; what the kernel shows of it is to be as old as the name.
+  if (const auto record = inodes_->Get(inode)) {
+    const timespec times[2] = {ToTimespec(record->atime_ns), ToTimespec(record->mtime_ns)};
+    futimens(node->file->fd(), times);
+  }
+  if (auto stamp = node->file->Stamp()) node->file->sent = *stamp;
   PublishFile(node);
   if (!refill_queued_) {
     refill_queued_ = true;
@@ -245,7 +251,7 @@ Task<Result<void>> Contents::MakeWritable(const NodePtr& node) {
 
 Result<void> Contents::MoveToFile(const NodePtr& node) {
   const auto record = inodes_->Get(node->inode);
-  auto taken = pool_.Take(node->inode);
+  auto taken = TakeFile(node->inode);
   if (!taken) return taken.error();
   ContentFile& file = **taken;
   const auto bytes = inodes_->slabs().Bytes(
@@ -474,6 +480,23 @@ void Contents::LeaveLru(const NodePtr& node) {
   lru_.erase(node->lru);
   lru_bytes_ -= node->lru_bytes;
   node->in_lru = false;
+}
+
+Result<std::shared_ptr<ContentFile>> Contents::TakeFile(uint64_t inode) {
+  constexpr size_t kParkAtOnce = 1024;  // so that the walk over those already parked is rare
+  if (pool_.crowded()) {
+    size_t parked = 0;
+    for (auto at = lru_.begin(); at != lru_.end() && parked < kParkAtOnce; ++at) {
+      const NodePtr node = Find(*at);
+      if (!node || !node->file || !node->file->slot->fd || node->opening != 0 ||
+          !node->file->fetching.empty()) {
+        continue;
+      }
+      pool_.Park(node->file->slot);
+      ++parked;
+    }
+  }
+  return pool_.Take(inode);
 }
 
 void Contents::Evict() {

@@ -86,6 +86,7 @@ Ticket MutationLog::AppendContent(uint64_t inode) {
   subject.content = item;
   subject.has_content = true;
   subject.last = item->ticket;
+  if (std::exchange(subject.taken, false)) subject.moved_to = item->ticket;
   appended_.NotifyAll();
   return item->ticket;
 }
@@ -97,6 +98,7 @@ bool MutationLog::TakeContent(uint64_t inode) {
   const Items::iterator item = subject.content;
   std::erase(subject.items, item);
   subject.has_content = false;
+  subject.taken = true;
   items_.erase(item);
   return true;
 }
@@ -126,7 +128,8 @@ Ticket MutationLog::PendingOf(uint64_t inode) const {
 
 Task<int> MutationLog::WaitSettled(Ticket ticket, uint64_t inode) {
   ++subjects_[inode].waiters;
-  while (settled_ < ticket && pending() > 0) {
+  // Content that was waited for may have moved behind other changes meanwhile.
+  while (settled_ < std::max(ticket, subjects_[inode].moved_to) && pending() > 0) {
     Hurry();
     co_await settled_event_.Wait();
   }

@@ -101,6 +101,8 @@ class MutationLog {
     bool created_here = false;  // its creation is among the items
     bool pinned = false;        // a rename or link refers to it: do not elide
     Ticket last = 0;            // greatest unsettled ticket
+    Ticket moved_to = 0;        // where content went that was taken back and queued again
+    bool taken = false;         // its content was taken back
     int refused = 0;            // errno since the last wait
     int waiters = 0;
   };

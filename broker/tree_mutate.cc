@@ -325,8 +325,10 @@ Task<Result<void>> Tree::Setattr(MountPort* origin, uint64_t inode, AttrChange c
   Ticket ticket = 0;
   if ((after.flags & shm::kOrphan) == 0) {
     // Content that is still queued goes out as it is when its turn comes, so it must come after
-    // the cut, or the cut would take away what was written behind it.
-    const bool queued = resize && log_->TakeContent(inode);
+    // the cut, or the cut would take away what was written behind it; and after the times, which
+    // a later write outdates.
+    const bool behind = resize || (change.valid & shm::kSetMtime) != 0;
+    const bool queued = behind && log_->TakeContent(inode);
     ticket = log_->Append(Mutation{.time_ns = now, .op = op}, {inode}, {});
     if (queued) log_->AppendContent(inode);
   }
