@@ -89,6 +89,45 @@ TEST_F(Basics, KeepsTimesSetWhileTheFileIsOpenForWriting) {
   EXPECT_EQ(Difference(before, Tree(mount())), "");
 }
 
+TEST_F(Basics, KeepsTimesWhenOpenedForWritingWithoutAWrite) {
+  for (const size_t size : {0u, 100u, 500'000u}) {
+    WriteFile(At("f" + std::to_string(size)), RandomBytes(3, size));
+  }
+  const TreeEntries before = Tree(mount());
+  RemountFresh();
+  for (const auto& name : NamesIn(mount())) Open(At(name), O_RDWR);
+  EXPECT_EQ(Difference(before, Tree(mount())), "");
+  RemountFresh();
+  EXPECT_EQ(Difference(before, Tree(mount())), "");
+}
+
+TEST_F(Basics, NewFilesAreNew) {
+  for (int i = 0; i < 100; ++i) {
+    const std::string path = At(std::to_string(i));
+    timespec now{};
+    // As file systems see it: of the last tick.
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    Open(path, O_WRONLY | O_CREAT);
+    const timespec made = Stat(path).st_mtim;
+    ASSERT_GE(made.tv_sec * 1'000'000'000 + made.tv_nsec, now.tv_sec * 1'000'000'000 + now.tv_nsec);
+  }
+}
+
+TEST_F(Basics, KeepsTheTimeOfTheSameBytesWrittenAgain) {
+  for (const size_t size : {100u, 500'000u}) {
+    const std::string path = At("f" + std::to_string(size));
+    const std::string content = RandomBytes(3, size);
+    WriteFile(path, content);
+    const timespec past[2] = {{1000, 0}, {1000, 0}};
+    utimensat(AT_FDCWD, path.c_str(), past, 0);
+    { WriteAt(Open(path, O_WRONLY).get(), content, 0); }
+    EXPECT_GT(Stat(path).st_mtim.tv_sec, 1000) << size;
+  }
+  const TreeEntries before = Tree(mount());
+  RemountFresh();
+  EXPECT_EQ(Difference(before, Tree(mount())), "");
+}
+
 TEST_F(Basics, MovesTimesForward) {
   mkdir(At("d").c_str(), 0755);
   WriteFile(At("d/f"), "x");
