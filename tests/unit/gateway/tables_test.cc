@@ -54,6 +54,10 @@ TEST(LockTable, AnOwnerConvertsItsLockAndTestingTakesNone) {
 class Sessions : public testing::Test {
  protected:
   Sessions() {
+    AddSessions();
+    table = NewTable();
+  }
+  void AddSessions() {
     auto txn = b.store->Write();
     for (const SessionId& id : {kOne, kTwo}) {
       SessionRecord record;
@@ -63,7 +67,6 @@ class Sessions : public testing::Test {
       (*txn)->PutSession(record);
     }
     EXPECT_TRUE((*txn)->Commit());
-    table = NewTable();
   }
   std::unique_ptr<SessionTable> NewTable() {
     auto fresh = std::make_unique<SessionTable>(
