@@ -115,14 +115,15 @@ std::string Bash() {
   return out + "  esac\n}\ncomplete -F _airctl airctl\n";
 }
 
+// Not $path: that is special to zsh.
 std::string Zsh() {
   std::string out =
       "#compdef airctl\n"
       "_airctl() {\n"
-      "  local path= word\n"
+      "  local at= word\n"
       "  local -a commands flags\n"
       "  for word in ${words[2,$((CURRENT-1))]}; do\n"
-      "    case \"$path/$word\" in\n";
+      "    case \"$at/$word\" in\n";
   const auto nodes = Nodes();
   for (const Node& node : nodes) {
     if (node.path.empty()) continue;
@@ -131,9 +132,9 @@ std::string Zsh() {
            (space == std::string::npos
                 ? "/" + node.path
                 : node.path.substr(0, space) + "/" + node.path.substr(space + 1)) +
-           "') path='" + node.path + "' ;;\n";
+           "') at='" + node.path + "' ;;\n";
   }
-  out += "    esac\n  done\n  case $path in\n";
+  out += "    esac\n  done\n  case $at in\n";
   for (const Node& node : nodes) {
     out += "    '" + node.path + "')\n      flags=(";
     for (const Entry& flag : node.flags) out += " '" + flag.word + ":" + flag.help + "'";

@@ -31,8 +31,10 @@ void Progress::Update(const std::string& message, uint64_t done, uint64_t total)
     const auto percent = static_cast<double>(done) * 100 / static_cast<double>(total);
     detail_ += " " + std::to_string(static_cast<int>(percent)) + " %";
   }
-  if (!terminal_ && verbose_ && clean != last_message_)
-    fprintf(stderr, "airctl: %s\n", clean.c_str());
+  if (verbose_ && clean != last_message_) {
+    fprintf(stderr, "%sairctl: %s\n", shown_ ? "\r\033[K" : "", clean.c_str());
+    shown_ = false;
+  }
   last_message_ = clean;
   Tick();
 }
