@@ -61,6 +61,7 @@ class Answer {
       case Op::kLookup: {
         auto inode = co_await session_->tree().Lookup(args_.inode, call_.name);
         if (!inode) co_return inode.error();
+        session_->contents().Refresh(*inode);
         co_return Fill(*inode);
       }
       case Op::kGetattr:
@@ -90,7 +91,7 @@ class Answer {
             co_await session_->tree().Link(mount_, args_.inode, args_.inode2, call_.name));
         co_return Fill(args_.inode);
       case Op::kOpen:
-        co_return co_await Open(args_.inode);
+        co_return co_await Open(args_.inode, args_.flags);
       case Op::kCreate:
         co_return co_await Create();
       case Op::kFsync:
@@ -150,19 +151,19 @@ class Answer {
     co_return Fill(*made);
   }
 
-  Task<Result<void>> Open(uint64_t inode) {
+  Task<Result<void>> Open(uint64_t inode, uint32_t flags) {
     AIRSTORE_TRY_CO(co_await session_->tree().Ensure(inode));
     const auto record = session_->inodes().Get(inode);
     if (record && IsDirectory(record->mode)) co_return Error{EISDIR, "open"};
     // Something else has taken the name meanwhile: the kernel looks again.
     if (!record || !IsRegular(record->mode)) co_return Error{ESTALE, "open"};
-    if ((args_.flags & O_TRUNC) != 0) {
+    if ((flags & O_TRUNC) != 0) {
       session_->contents().Refresh(inode);
       AttrChange empty;
       empty.valid = shm::kSetSize;
       AIRSTORE_TRY_CO(co_await session_->tree().Setattr(mount_, inode, empty));
     }
-    auto opened = co_await session_->contents().Open(mount_, inode, args_.flags);
+    auto opened = co_await session_->contents().Open(mount_, inode, flags);
     if (!opened) co_return opened.error();
     co_return Opened(inode, *opened);
   }
@@ -185,21 +186,32 @@ class Answer {
       if (made.error().code != EEXIST || (args_.flags & O_EXCL) != 0) co_return made.error();
       auto existing = co_await session_->tree().Lookup(args_.inode, call_.name);
       if (!existing) co_return existing.error();
-      co_return co_await Open(*existing);
+      co_return co_await Open(*existing, args_.flags);
+    }
+    const auto record = session_->inodes().Get(*made);
+    if (!record) co_return Error{ESTALE, "create"};
+    // The name shows since before: somebody else may have opened and written the file meanwhile.
+    if (record->content_generation != 0 || session_->contents().HasOpens(*made)) {
+      co_return co_await Open(*made, args_.flags & ~static_cast<uint32_t>(O_TRUNC));
     }
     if (auto attached = session_->contents().AttachNew(*made); !attached) {
       (void)co_await session_->tree().Remove(mount_, args_.inode, call_.name, false);
       co_return attached.error();
     }
-    co_return Opened(*made, session_->contents().OpenCreated(mount_, *made, args_.flags));
+    auto opened = session_->contents().OpenCreated(mount_, *made, args_.flags);
+    if (!opened) co_return opened.error();
+    co_return Opened(*made, *opened);
   }
 
   Task<Result<void>> Fsync() {
     session_->contents().Refresh(args_.inode);
-    const Ticket ticket = session_->contents().Flush(args_.inode);
-    if (ticket != 0) {
+    // More than once when a truncation moved the content behind itself in the log.
+    int rounds = 0;
+    for (Ticket ticket = session_->contents().Flush(args_.inode); ticket != 0;
+         ticket = session_->log().PendingOf(args_.inode)) {
       const int refused = co_await session_->log().WaitSettled(ticket, args_.inode);
       if (refused != 0) co_return Error{refused, "fsync"};
+      if (++rounds == 3) break;
     }
     co_return TakeWriteError();
   }

@@ -44,10 +44,13 @@ struct Volume::Walk {
 bool Volume::AcquireChild(Request& request, Walk* walk, uint64_t inode, Node* out) {
   for (;;) {
     shm::InodeRef child;
-    if (reader_.FindInode(inode, &child) && KnownHere(child.record) &&
-        Acquire(child.index, inode, &child.record)) {
-      *out = Present(child.record);
-      return true;
+    if (reader_.FindInode(inode, &child) && KnownHere(child.record)) {
+      // Size and times of a file that the kernel writes are not in the table: only its name.
+      if ((child.record.flags & shm::kPassthroughWriter) != 0) return false;
+      if (Acquire(child.index, inode, &child.record)) {
+        *out = Present(child.record);
+        return true;
+      }
     }
     if (walk->at.loaded) return false;
     // One call makes all children known to us; once per open directory is enough.

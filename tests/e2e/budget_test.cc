@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Memory and times that were promised (section 2 of ARCHITECTURE.md). Medians of five, because
+// other things run on the machine, too.
+#include <algorithm>
+
+#include "tests/e2e/support/host_test.h"
+
+namespace airstore::e2e {
+namespace {
+
+class Budget : public HostTest {
+ protected:
+  void SetUp() override {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    GTEST_SKIP() << "sanitizers cost memory and time";
+#endif
+    HostTest::SetUp();
+    if (!IsSkipped()) host().CreateWorkspace("work");
+  }
+  template <typename Measure>
+  static uint64_t MedianOfFive(const Measure& measure) {
+    std::vector<uint64_t> values;
+    for (int i = 0; i < 5; ++i) values.push_back(measure(i));
+    std::sort(values.begin(), values.end());
+    return values[2];
+  }
+};
+
+TEST_F(Budget, FrontendsAreReadySoon) {
+  const uint64_t micros = MedianOfFive([&](int i) {
+    const std::string path = host().Mount("work", "mnt" + std::to_string(i));
+    return host().MountStatus(path).at("ready_us").get<uint64_t>();
+  });
+  EXPECT_LT(micros, 30'000u);
+}
+
+TEST_F(Budget, FrontendsAreSmall) {
+  const uint64_t bytes = MedianOfFive([&](int i) {
+    const std::string path = host().Mount("work", "mnt" + std::to_string(i));
+    for (int file = 0; file < 200; ++file) {
+      WriteFile(path + "/" + std::to_string(file), RandomBytes(1, 5000));
+    }
+    WriteFile(path + "/large", RandomBytes(1, 4 << 20));
+    for (const auto& name : NamesIn(path)) (void)ReadFile(path + "/" + name);
+    return host().MountStatus(path).at("frontend_rss_bytes").get<uint64_t>();
+  });
+  EXPECT_LE(bytes, 6u << 20);
+}
+
+TEST_F(Budget, TheBrokerIsSmall) {
+  const std::string path = host().Mount("work", "mnt");
+  EXPECT_LE(host().Status().at("broker").at("rss_bytes").get<uint64_t>(), 40u << 20);
+}
+
+TEST_F(Budget, StatusIsQuick) {
+  const std::string path = host().Mount("work", "mnt");
+  const uint64_t millis = MedianOfFive([&](int) {
+    const auto before = Now();
+    EXPECT_EQ(host().Airctl({"status"}).code, 0);
+    return static_cast<uint64_t>(
+        std::chrono::duration_cast<std::chrono::milliseconds>(Now() - before).count());
+  });
+  EXPECT_LT(millis, 50u);
+}
+
+}  // namespace
+}  // namespace airstore::e2e
