@@ -61,7 +61,8 @@ Broker::Broker(boost::asio::any_io_executor executor, Options options, std::stri
       explain_open_(std::move(explain_open)),
       started_ns_(MonotonicNs()),
       passthrough_(options_.fuse_passthrough && FuseDevice::PassthroughPossible()),
-      workers_(1) {
+      workers_(1),
+      opened_(executor_) {
   SaveLeftovers();
 }
 
@@ -91,7 +92,8 @@ Result<std::string> Broker::MakeSpool(const shm::SessionId& id) {
 
 Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec) {
   for (const SlotPtr& slot : sessions_) {
-    if (slot->session->gateway_address() == spec.gateway && slot->token == spec.token &&
+    if (!slot->closing && slot->session->gateway_address() == spec.gateway &&
+        slot->token == spec.token &&
         (slot->asked_workspace == spec.workspace || slot->session->workspace() == spec.workspace)) {
       co_return Outcome<SlotPtr>{slot, {}};
     }
@@ -105,9 +107,10 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec) 
     co_return Outcome<SlotPtr>{std::nullopt,
                                explain_open_(opened.error(), spec.gateway, spec.workspace)};
   }
-  for (const SlotPtr& slot : sessions_) {
+  const std::vector<SlotPtr> slots = sessions_;  // owners over the await
+  for (const SlotPtr& slot : slots) {
     // The same workspace and principal under another name or token: one session serves both.
-    if (slot->session->gateway_address() == spec.gateway &&
+    if (!slot->closing && slot->session->gateway_address() == spec.gateway &&
         slot->session->workspace_id() == opened->workspace_id &&
         slot->session->principal() == opened->principal &&
         slot->session->read_only() == opened->read_only) {
@@ -240,24 +243,31 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   } started{&starting_, spec.mountpoint};
 
   progress("opening workspace at " + spec.gateway, 0, 0);
+  while (opening_) co_await opened_.Wait();
+  opening_ = true;
   auto found = co_await FindOrOpenSession(spec);
+  if (found.value) ++(*found.value)->users;
+  opening_ = false;
+  opened_.NotifyAll();
   if (!found.value) co_return Outcome<MountStatus>{std::nullopt, found.failure};
   const SlotPtr slot = *found.value;
   Session& session = *slot->session;
   uint32_t index = 0;
   while (index < shm::kMaxMounts &&
-         std::any_of(mounts_.begin(), mounts_.end(), [&](const MountPtr& mount) {
-           return mount->session() == &session && mount->index() == index;
-         })) {
+         (slot->starting.contains(index) ||
+          std::any_of(mounts_.begin(), mounts_.end(), [&](const MountPtr& mount) {
+            return mount->session() == &session && mount->index() == index;
+          }))) {
     ++index;
   }
   if (index == shm::kMaxMounts) {
+    --slot->users;
     co_return Fail<MountStatus>(FailureKind::kBusy,
                                 "workspace " + session.workspace() + " has " +
                                     std::to_string(shm::kMaxMounts) + " mounts, which is the most",
                                 "unmount one of them");
   }
-  ++slot->users;
+  slot->starting.insert(index);
   MountOptions options;
   options.spec = spec;
   options.caller = caller;
@@ -266,6 +276,7 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   options.passthrough = passthrough_ && spec.passthrough;
   progress("mounting " + spec.mountpoint, 0, 0);
   auto mount = co_await broker::Mount::Start(executor_, &session, index, std::move(options));
+  slot->starting.erase(index);
   if (!mount) {
     --slot->users;
     co_await DropSessionIfUnused(slot);
@@ -305,7 +316,8 @@ Task<bool> Broker::DrainSession(SlotPtr slot, std::chrono::milliseconds patience
 }
 
 Task<void> Broker::DropSessionIfUnused(SlotPtr slot) {
-  if (slot->users != 0 || !slot->session->clean()) co_return;
+  if (slot->users != 0 || slot->closing || !slot->session->clean()) co_return;
+  slot->closing = true;
   std::erase(sessions_, slot);
   const std::string spool = slot->session->spool();
   co_await slot->session->Close();
@@ -335,13 +347,13 @@ Task<Outcome<Nothing>> Broker::Unmount(const Caller& caller, const std::string& 
     co_return Fail<Nothing>(FailureKind::kInternal, stopped.error().ToString());
   }
   std::erase(mounts_, mount);
-  --slot->users;
   TellMountCounts();
   const bool clean = co_await DrainSession(slot, kUnmountPatience, progress);
   const std::string why = slot->session->log().last_error();
   const uint64_t dirty = slot->session->contents().dirty_bytes();
   const size_t pending = slot->session->log().pending();
-  if (slot->users == 0 && clean) co_await DropSessionIfUnused(slot);
+  --slot->users;
+  if (clean) co_await DropSessionIfUnused(slot);
   spdlog::info("unmounted {}", mountpoint);
   if (!clean) {
     co_return Fail<Nothing>(
@@ -386,18 +398,22 @@ Task<bool> Broker::Shutdown(std::chrono::milliseconds patience) {
   };
   for (const MountPtr& mount : std::vector<MountPtr>(mounts_)) {
     auto stopped = co_await mount->Stop(false);
-    if (!stopped) {
-      spdlog::warn("{}; detaching it", stopped.error().ToString());
+    if (!stopped && stopped.error().code == EBUSY) {
+      spdlog::warn("{} is in use; detaching it", mount->spec().mountpoint);
       stopped = co_await mount->Stop(true);
     }
-    std::erase(mounts_, mount);
+    if (!stopped || std::erase(mounts_, mount) == 0) continue;  // another unmount has it
     for (const SlotPtr& slot : sessions_) {
       if (slot->session.get() == mount->session()) --slot->users;
     }
   }
   bool clean = true;
   for (const SlotPtr& slot : std::vector<SlotPtr>(sessions_)) {
-    if (co_await DrainSession(slot, patience, log)) {
+    if (slot->closing) continue;
+    ++slot->users;
+    const bool drained = co_await DrainSession(slot, patience, log);
+    --slot->users;
+    if (drained) {
       co_await DropSessionIfUnused(slot);
     } else {
       clean = false;

@@ -46,7 +46,9 @@ class Broker : public BrokerApi {
     std::string token;  // to find a session without asking the gateway
     std::string asked_workspace;
     std::unique_ptr<Session> session;
-    uint32_t users = 0;  // mounts, and mounts being made
+    uint32_t users = 0;           // mounts, mounts being made or unmade
+    std::set<uint32_t> starting;  // indexes of mounts being made
+    bool closing = false;
   };
   using SlotPtr = std::shared_ptr<SessionSlot>;
   using MountPtr = std::shared_ptr<broker::Mount>;
@@ -71,6 +73,8 @@ class Broker : public BrokerApi {
   boost::asio::thread_pool workers_;
   std::vector<SlotPtr> sessions_;
   std::vector<MountPtr> mounts_;
+  bool opening_ = false;  // one session is opened at a time: two mounts may want the same one
+  Event opened_;
   std::set<std::string> starting_;  // mount points of mounts being made
 };
 

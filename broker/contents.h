@@ -61,7 +61,7 @@ class Contents : public ContentSource {
   // REQUIRES: a regular file in the table. `flags`: of open(2); O_TRUNC has been done before.
   Task<Result<OpenResult>> Open(MountPort* mount, uint64_t inode, uint32_t flags);
   // The open of a file just made, without waiting.
-  OpenResult OpenCreated(MountPort* mount, uint64_t inode, uint32_t flags);
+  Result<OpenResult> OpenCreated(MountPort* mount, uint64_t inode, uint32_t flags);
   void Release(uint64_t inode, uint32_t mount, uint32_t mode_flags);
   // The mount is gone: all of its opens are closed.
   void ReleaseMount(uint32_t mount);
@@ -92,6 +92,8 @@ class Contents : public ContentSource {
   uint64_t dirty_bytes() const;
   uint64_t file_bytes() const { return lru_bytes_; }  // of closed content files
   bool HasOpens(uint64_t inode) const;
+  // Its content is in a content file, or it is open.
+  bool HasFile(uint64_t inode) const { return Find(inode) != nullptr; }
 
   Task<Mutation> BuildWrite(uint64_t inode) override;
   void ContentSettled(uint64_t inode, int error) override;
@@ -106,6 +108,7 @@ class Contents : public ContentSource {
     std::unordered_map<uint32_t, uint32_t> daemon_opens;  // those that asked the broker
     std::unordered_map<uint32_t, uint32_t> daemon_writers;
     uint32_t opening = 0;  // opens that wait for content: the file must not move meanwhile
+    bool sending = false;  // a worker uses the content file's descriptor
     bool loading_small = false;
     std::unique_ptr<Event> progress;  // of fetches
     int fetch_error = 0;
@@ -144,6 +147,7 @@ class Contents : public ContentSource {
   bool IsDirty(const Node& node) const;
   void Touch(const NodePtr& node);
   void LeaveLru(const NodePtr& node);
+  void ParkSome();
   Result<std::shared_ptr<ContentFile>> TakeFile(uint64_t inode);
   void Evict();
 
@@ -158,8 +162,9 @@ class Contents : public ContentSource {
   // contents_commit.cc
   Task<void> AfterSettled(uint64_t inode);
   Task<void> Debounce();
-  Task<void> BuildSmall(const NodePtr& node, const FileStamp& stamp, WriteOp* op);
-  Task<void> BuildLarge(const NodePtr& node, const FileStamp& stamp, WriteOp* op);
+  // errno of the content file, 0 when all of it could be read.
+  Task<int> BuildSmall(const NodePtr& node, const FileStamp& stamp, WriteOp* op);
+  Task<int> BuildLarge(const NodePtr& node, const FileStamp& stamp, WriteOp* op);
   Task<void> SendBlock(BlockId id, std::string data);
 
   boost::asio::any_io_executor executor_;

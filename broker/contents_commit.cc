@@ -63,13 +63,17 @@ std::vector<ByteRange> FindDirty(int fd, uint64_t size, bool never_sent,
       }
     }
     std::fill_n(block.begin(), length, '\0');
-    if (pread(fd, block.data(), length, static_cast<off_t>(offset)) < 0) continue;
+    if (pread(fd, block.data(), length, static_cast<off_t>(offset)) < 0) {
+      add(offset, length);  // not known to be clean
+      continue;
+    }
     if (XXH3_64bits(block.data(), length) != sent) add(offset, length);
   }
   return ranges;
 }
 
 struct ReadBlock {
+  int error = 0;
   std::string data;
   std::vector<uint64_t> hashes;
 };
@@ -83,7 +87,11 @@ ReadBlock ReadForSending(int fd, ByteRange range) {
     const ssize_t got = pread(fd, result.data.data() + done, range.length - done,
                               static_cast<off_t>(range.offset + done));
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) break;  // shortened meanwhile: the rest is zeros, and the truncation follows
+    if (got < 0) {
+      result.error = errno;
+      return result;
+    }
+    if (got == 0) break;  // shortened meanwhile: the rest is zeros, and the truncation follows
     done += static_cast<size_t>(got);
   }
   for (uint64_t at = 0; at < range.length; at += kContentBlock) {
@@ -105,6 +113,11 @@ BlockId RandomBlockId() {
 Ticket Contents::Flush(uint64_t inode) {
   const NodePtr node = Find(inode);
   const auto record = inodes_->Get(inode);
+  // Neither a store to a page that is writable already nor a second write in one tick of the clock
+  // shows in the stamp: of what the kernel writes only the bytes tell.
+  if (node && node->file && record && (record->flags & shm::kPassthroughWriter) != 0) {
+    node->dirty_hint = true;
+  }
   if (node && node->file && record && (record->flags & shm::kOrphan) == 0 && IsDirty(*node)) {
     Refresh(inode);
     log_->AppendContent(inode);
@@ -132,7 +145,14 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
   const auto before = inodes_->Get(inode);
   if (node && node->file && node->file->complete && before && (before->flags & shm::kOrphan) == 0) {
     const std::shared_ptr<ContentFile> file = node->file;
+    node->sending = true;
+    Backoff backoff;
+    while (file->fd() < 0) {  // out of descriptors: nothing may be sent that was not read
+      ParkSome();
+      if (file->fd() < 0) co_await backoff.Wait(executor_);
+    }
     auto stamp = file->Stamp();
+    int error = stamp ? 0 : stamp.error().code;
     if (stamp) {
       const bool all = file->never_sent;
       const FileStamp old = file->sent;
@@ -140,17 +160,26 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
       node->dirty_since_ns = 0;
       file->sent = *stamp;
       if (stamp->size <= limits_.max_inline_bytes) {
-        co_await BuildSmall(node, *stamp, &op);
+        error = co_await BuildSmall(node, *stamp, &op);
       } else {
-        co_await BuildLarge(node, *stamp, &op);
+        error = co_await BuildLarge(node, *stamp, &op);
       }
-      file->never_sent = false;
-      // The same bytes written again are no content, but a new time.
-      if (!op.extents.empty() || stamp->size != old.size || stamp->mtime_ns != old.mtime_ns ||
-          (all && stamp->size != 0)) {
-        op.size = stamp->size;
+      if (error == 0) {
+        file->never_sent = false;
+        if (!op.extents.empty() || stamp->size != old.size || (all && stamp->size != 0)) {
+          op.size = stamp->size;
+        }
       }
       Refresh(inode);
+    }
+    node->sending = false;
+    if (error != 0) {
+      spdlog::error("reading content file {} failed: {}", file->slot->path, strerror(error));
+      op.extents.clear();
+      file->never_sent = true;
+      inodes_->Update(inode, [&](shm::InodeRecord& record) {
+        record.write_error = static_cast<uint32_t>(error);
+      });
     }
   }
   const auto after = inodes_->Get(inode);
@@ -162,20 +191,22 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
   co_return mutation;
 }
 
-Task<void> Contents::BuildSmall(const NodePtr& node, const FileStamp& stamp, WriteOp* op) {
+Task<int> Contents::BuildSmall(const NodePtr& node, const FileStamp& stamp, WriteOp* op) {
   ContentFile& file = *node->file;
   if (stamp.size == 0) {
     file.sent_hash.clear();
-    co_return;
+    co_return 0;
   }
   ReadBlock block = ReadForSending(file.fd(), {0, stamp.size});
-  if (!file.never_sent && file.sent_hash == block.hashes) co_return;
+  if (block.error != 0) co_return block.error;
+  if (!file.never_sent && file.sent_hash == block.hashes) co_return 0;
   file.sent_hash = std::move(block.hashes);
   op->extents.push_back(
       WriteExtent{.offset = 0, .length = stamp.size, .source = std::move(block.data)});
+  co_return 0;
 }
 
-Task<void> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, WriteOp* op) {
+Task<int> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, WriteOp* op) {
   const std::shared_ptr<ContentFile> file = node->file;
   file->sent_hash.resize(BlocksOf(stamp.size), 0);
   const uint64_t truncations = file->truncations;
@@ -188,6 +219,7 @@ Task<void> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, Wri
       find(file->fd(), stamp.size, file->never_sent, file->sent_hash, limits_.block_bytes),
       boost::asio::use_awaitable);
 
+  int error = 0;
   size_t in_flight = 0;
   Event sent(executor_);
   auto send = [](Contents* self, BlockId id, std::string data, size_t* running,
@@ -203,6 +235,10 @@ Task<void> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, Wri
     };
     ReadBlock block = co_await boost::asio::co_spawn(
         workers_->get_executor(), read(file->fd(), range), boost::asio::use_awaitable);
+    if (block.error != 0) {
+      error = block.error;
+      break;
+    }
     for (size_t i = 0; i < block.hashes.size(); ++i) {
       const size_t at = range.offset / kContentBlock + i;
       if (at >= file->sent_hash.size()) break;
@@ -216,6 +252,7 @@ Task<void> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, Wri
     tasks_->Spawn(send(this, id, std::move(block.data), &in_flight, &sent));
   }
   while (in_flight > 0) co_await sent.Wait();
+  co_return error;
 }
 
 Task<void> Contents::SendBlock(BlockId id, std::string data) {

@@ -131,9 +131,8 @@ void Contents::SetFlags(uint64_t inode, uint32_t set, uint32_t clear) {
                   [&](InodeRecord& record) { record.flags = (record.flags | set) & ~clear; });
 }
 
-OpenResult Contents::OpenCreated(MountPort* mount, uint64_t inode, uint32_t flags) {
-  auto opened = OpenNow(mount, Get(inode), ForWrite(flags), true);
-  return opened ? *opened : OpenResult{};
+Result<OpenResult> Contents::OpenCreated(MountPort* mount, uint64_t inode, uint32_t flags) {
+  return OpenNow(mount, Get(inode), ForWrite(flags), true);
 }
 
 Task<Result<OpenResult>> Contents::Open(MountPort* mount, uint64_t inode, uint32_t flags) {
@@ -165,6 +164,8 @@ Task<Result<OpenResult>> Contents::Open(MountPort* mount, uint64_t inode, uint32
 
 Result<OpenResult> Contents::OpenNow(MountPort* mount, const NodePtr& node, bool for_write,
                                      bool complete) {
+  // The mount may have gone while content came: nobody would close this open.
+  if (mounts_->Find(mount->index()) != mount) return Error{ENOTCONN, "the mount is gone"};
   const uint32_t index = inodes_->IndexOf(node->inode);
   if (index == shm::kNoIndex) return Error{ESTALE, "open of a file that is gone"};
   OpenResult result;
@@ -254,9 +255,9 @@ Result<void> Contents::MoveToFile(const NodePtr& node) {
   auto taken = TakeFile(node->inode);
   if (!taken) return taken.error();
   ContentFile& file = **taken;
-  const auto bytes = inodes_->slabs().Bytes(
-      shm::Extent{record->slab_index, record->extent_offset, record->extent_bytes});
-  if (record->extent_bytes != 0) {
+  if (record->extent_bytes != 0) {  // else there may be no slab at all
+    const auto bytes = inodes_->slabs().Bytes(
+        shm::Extent{record->slab_index, record->extent_offset, record->extent_bytes});
     const ssize_t written = pwrite(file.fd(), bytes.data(), bytes.size(), 0);
     if (written != static_cast<ssize_t>(bytes.size())) {
       return SysError("write to content file " + file.slot->path, written < 0 ? errno : ENOSPC);
@@ -277,8 +278,8 @@ Result<void> Contents::MoveToFile(const NodePtr& node) {
 void Contents::MoveToSlab(const NodePtr& node) {
   const auto record = inodes_->Get(node->inode);
   if (!record || !node->file || !node->file->complete || node->opens() != 0 || node->opening != 0 ||
-      record->size > kSmallFile || IsDirty(*node) || log_->PendingOf(node->inode) != 0 ||
-      (record->flags & shm::kOrphan) != 0) {
+      node->passthrough_used || node->sending || record->size > kSmallFile || IsDirty(*node) ||
+      log_->PendingOf(node->inode) != 0 || (record->flags & shm::kOrphan) != 0) {
     return;
   }
   std::string content(record->size, '\0');
@@ -466,7 +467,7 @@ void Contents::Refresh(uint64_t inode) {
 
 void Contents::Touch(const NodePtr& node) {
   LeaveLru(node);
-  if (!node->file || node->opens() != 0) return;
+  if (!node->file || node->opens() != 0 || node->passthrough_used) return;
   const auto record = inodes_->Get(node->inode);
   node->lru = lru_.insert(lru_.end(), node->inode);
   node->in_lru = true;
@@ -482,20 +483,22 @@ void Contents::LeaveLru(const NodePtr& node) {
   node->in_lru = false;
 }
 
-Result<std::shared_ptr<ContentFile>> Contents::TakeFile(uint64_t inode) {
+void Contents::ParkSome() {
   constexpr size_t kParkAtOnce = 1024;  // so that the walk over those already parked is rare
-  if (pool_.crowded()) {
-    size_t parked = 0;
-    for (auto at = lru_.begin(); at != lru_.end() && parked < kParkAtOnce; ++at) {
-      const NodePtr node = Find(*at);
-      if (!node || !node->file || !node->file->slot->fd || node->opening != 0 ||
-          !node->file->fetching.empty()) {
-        continue;
-      }
-      pool_.Park(node->file->slot);
-      ++parked;
+  size_t parked = 0;
+  for (auto at = lru_.begin(); at != lru_.end() && parked < kParkAtOnce; ++at) {
+    const NodePtr node = Find(*at);
+    if (!node || !node->file || !node->file->slot->fd || node->opening != 0 || node->sending ||
+        !node->file->fetching.empty()) {
+      continue;
     }
+    pool_.Park(node->file->slot);
+    ++parked;
   }
+}
+
+Result<std::shared_ptr<ContentFile>> Contents::TakeFile(uint64_t inode) {
+  if (pool_.crowded()) ParkSome();
   return pool_.Take(inode);
 }
 
@@ -504,8 +507,8 @@ void Contents::Evict() {
   while (lru_bytes_ > options_.limit_bytes && candidate != lru_.end()) {
     const NodePtr node = Find(*candidate);
     ++candidate;
-    if (!node || node->opens() != 0 || node->opening != 0 || !node->file->fetching.empty() ||
-        IsDirty(*node) || log_->PendingOf(node->inode) != 0) {
+    if (!node || node->opens() != 0 || node->opening != 0 || node->sending ||
+        !node->file->fetching.empty() || IsDirty(*node) || log_->PendingOf(node->inode) != 0) {
       continue;
     }
     LeaveLru(node);

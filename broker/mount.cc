@@ -79,6 +79,8 @@ Task<Result<std::shared_ptr<Mount>>> Mount::Start(boost::asio::any_io_executor e
   mount->ready_us_ = static_cast<uint64_t>((MonotonicNs() - begun) / 1000);
   mount->state_ = State::kReady;
   session->mounts().Add(mount.get());
+  const auto& slabs = session->inodes().slabs().segments();
+  for (size_t i = mount->slabs_sent_; i < slabs.size(); ++i) mount->SendSlab(*slabs[i]);
   mount->serving_ = true;
   session->tasks().Spawn(mount->Serve());
   session->tasks().Spawn(mount->WatchProcess());
@@ -144,6 +146,7 @@ Result<void> Mount::Prepare() {
                                 lane_->arena().fd(), wake_.native_handle()});
   if (!sent) return sent.error();
   for (const auto& segment : session_->inodes().slabs().segments()) SendSlab(*segment);
+  slabs_sent_ = session_->inodes().slabs().segments().size();
   return {};
 }
 
@@ -225,7 +228,7 @@ Task<bool> Mount::DrainLane() {
   std::string why;
   for (int handled = 0;; ++handled) {
     if (handled == kItemsAtOnce) {
-      lane_->MarkApplied();
+      if (notifying_ == 0) lane_->MarkApplied();
       co_await boost::asio::post(executor_, boost::asio::use_awaitable);
       handled = 0;
     }
@@ -245,7 +248,10 @@ Task<bool> Mount::DrainLane() {
         if (!written) {
           spdlog::warn("write to inode {}: {}", item.inode, written.error().ToString());
         }
-        co_await session_->tree().NotifyData(this, item.inode, item.offset, item.data.size());
+        if (session_->mounts().size() > 1) {
+          ++notifying_;
+          session_->tasks().Spawn(NotifyWrite(item.inode, item.offset, item.data.size()));
+        }
         break;
       }
       case shm::QueueOp::kRelease:
@@ -260,8 +266,17 @@ Task<bool> Mount::DrainLane() {
         break;
     }
   }
-  lane_->MarkApplied();
+  if (notifying_ == 0) lane_->MarkApplied();
   co_return true;
+}
+
+// A write is applied, for who waits for it, when no other mount's kernel shows the old bytes any
+// more. The lane goes on meanwhile: a read of that kernel may hold the page, and its answer may
+// come through a call of a sibling.
+Task<void> Mount::NotifyWrite(uint64_t inode, uint64_t offset, uint64_t length) {
+  const auto self = shared_from_this();
+  co_await session_->tree().NotifyData(this, inode, offset, length);
+  if (--notifying_ == 0) lane_->MarkApplied();
 }
 
 Task<void> Mount::HandleCall(shm::Call call) {
@@ -282,10 +297,12 @@ Task<void> Mount::WatchProcess() {
                                    boost::asio::redirect_error(boost::asio::use_awaitable, error));
   const std::string how = Reap(process_);
   process_ended_ = true;
+  lane_->FrontendGone();
   wake_.cancel();
   if (state_ == State::kReady) {
     spdlog::error("{}: the frontend ended unexpectedly ({}); the mount is detached",
                   options_.spec.mountpoint, how);
+    while (serving_) co_await ended_.Wait();  // what was accepted is applied first
     Detach();
   }
   ended_.NotifyAll();

@@ -84,6 +84,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Task<void> Serve();
   // Applies what is queued; false when the frontend broke the protocol.
   Task<bool> DrainLane();
+  Task<void> NotifyWrite(uint64_t inode, uint64_t offset, uint64_t length);
   Task<void> HandleCall(shm::Call call);
   Task<void> WatchProcess();
   void Detach();
@@ -107,6 +108,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   bool process_ended_ = false;
   bool serving_ = false;
   Event ended_;
+  uint32_t notifying_ = 0;  // writes applied here that siblings are still told of
+  size_t slabs_sent_ = 0;
   uint64_t wakeups_ = 0;
   uint64_t ready_us_ = 0;
 };

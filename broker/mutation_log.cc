@@ -111,13 +111,11 @@ bool MutationLog::Elide(uint64_t inode, uint64_t parent, int64_t time_ns) {
   for (const Items::iterator& item : subject.items) items_.erase(item);
   subjects_.erase(found);
 
+  // Anew, so that its ticket is behind that of the creation: the parent waits for no other.
   const auto touch = touches_.find(parent);
-  if (touch != touches_.end()) {
-    touch->second->mutation.time_ns = time_ns;
-  } else {
-    Append(Mutation{.time_ns = time_ns, .op = TouchOp{parent}}, {}, {parent});
-    touches_[parent] = std::prev(items_.end());
-  }
+  if (touch != touches_.end()) items_.erase(touch->second);
+  Append(Mutation{.time_ns = time_ns, .op = TouchOp{parent}}, {}, {parent});
+  touches_[parent] = std::prev(items_.end());
   return true;
 }
 
@@ -137,7 +135,9 @@ Task<int> MutationLog::WaitSettled(Ticket ticket, uint64_t inode) {
   const int refused = subject.refused;
   if (--subject.waiters == 0) {
     subject.refused = 0;
-    if (subject.items.empty() && subject.last <= settled_) subjects_.erase(inode);
+    if (subject.items.empty() && (subject.last <= settled_ || pending() == 0)) {
+      subjects_.erase(inode);
+    }
   }
   co_return refused;
 }
@@ -179,6 +179,16 @@ Task<void> MutationLog::Send() {
   settled_event_.NotifyAll();
 }
 
+bool MutationLog::CutQueued(uint64_t inode) const {
+  const auto found = subjects_.find(inode);
+  if (found == subjects_.end()) return false;
+  return std::any_of(found->second.items.begin(), found->second.items.end(),
+                     [](const Items::iterator& item) {
+                       const auto* change = std::get_if<SetattrOp>(&item->mutation.op);
+                       return item->content_inode == 0 && change != nullptr && change->size;
+                     });
+}
+
 Task<void> MutationLog::SendBatch() {
   std::vector<Item> items;
   size_t bytes = 0;
@@ -199,6 +209,11 @@ Task<void> MutationLog::SendBatch() {
   for (size_t i = 0; i < items.size(); ++i) {
     Mutation mutation = std::move(items[i].mutation);
     if (items[i].content_inode != 0) {
+      if (CutQueued(items[i].content_inode)) {
+        // What is in the file by now belongs behind that cut.
+        AppendContent(items[i].content_inode);
+        continue;
+      }
       mutation = co_await contents_->BuildWrite(items[i].content_inode);
       const WriteOp& write = std::get<WriteOp>(mutation.op);
       if (write.extents.empty() && !write.size) {

@@ -114,6 +114,8 @@ class MutationLog {
   void Settle(const std::vector<Item>& items, const std::vector<Mutation>& batch,
               const std::vector<MutationResult>& results, const std::vector<size_t>& item_of);
   void Retire(const Item& item);
+  // A change of the inode's size waits for the next batch.
+  bool CutQueued(uint64_t inode) const;
   void Unindex(Items::iterator item);
 
   boost::asio::any_io_executor executor_;

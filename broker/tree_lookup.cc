@@ -129,7 +129,7 @@ Task<Result<void>> Tree::Ensure(uint64_t inode) {
 Result<uint64_t> Tree::InsertEntry(uint64_t parent, const DirEntry& entry) {
   const uint64_t inode = entry.attr.inode;
   const bool fresh = inodes_->IndexOf(inode) == shm::kNoIndex;
-  const bool refresh = !lease_ && log_->PendingOf(inode) == 0 && !contents_->HasOpens(inode);
+  const bool refresh = !lease_ && log_->PendingOf(inode) == 0 && !contents_->HasFile(inode);
   auto index = inodes_->Insert(entry.attr, refresh);
   if (!index) return index.error();
   auto added =
