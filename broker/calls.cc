@@ -61,12 +61,10 @@ class Answer {
       case Op::kLookup: {
         auto inode = co_await session_->tree().Lookup(args_.inode, call_.name);
         if (!inode) co_return inode.error();
-        session_->contents().Refresh(*inode);
         co_return Fill(*inode);
       }
       case Op::kGetattr:
         AIRSTORE_TRY_CO(co_await session_->tree().Ensure(args_.inode));
-        session_->contents().Refresh(args_.inode);
         co_return Fill(args_.inode);
       case Op::kSetattr:
         co_return co_await Setattr();
@@ -115,8 +113,10 @@ class Answer {
     co_return Error{ENOSYS, "unknown operation"};
   }
 
-  // The kernel of this mount is about to learn of the inode.
+  // The kernel of this mount is about to learn of the inode; what it writes itself (passthrough)
+  // must not come back to it with an older size.
   Result<void> Fill(uint64_t inode) {
+    session_->contents().Refresh(inode);
     session_->inodes().MarkKnown(inode, mount_->index());
     const uint32_t index = session_->inodes().IndexOf(inode);
     if (index == shm::kNoIndex) return Error{ESTALE, "inode"};
@@ -135,7 +135,6 @@ class Answer {
                       .mtime_ns = args_.mtime_ns};
     session_->contents().Refresh(args_.inode);
     AIRSTORE_TRY_CO(co_await session_->tree().Setattr(mount_, args_.inode, change));
-    session_->contents().Refresh(args_.inode);
     co_return Fill(args_.inode);
   }
 
