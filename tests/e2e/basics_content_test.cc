@@ -42,6 +42,17 @@ TEST_F(Basics, KeepsEmptyFiles) {
   EXPECT_EQ(ReadFile(At("empty")), "");
 }
 
+TEST_F(Basics, TruncatesAsTheFirstThing) {
+  WriteFile(At("small"), "something");
+  WriteFile(At("large"), RandomBytes(1, 300'000));
+  RemountFresh();
+  WriteFile(At("small"), "other");
+  RemountFresh();
+  WriteFile(At("large"), "");
+  EXPECT_EQ(ReadFile(At("small")), "other");
+  EXPECT_EQ(ReadFile(At("large")), "");
+}
+
 TEST_F(Basics, KeepsSparseFiles) {
   constexpr off_t kSize = 300 << 20;
   {

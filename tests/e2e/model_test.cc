@@ -77,9 +77,8 @@ class Lockstep {
         << where << "\n  expected " << Show(expected) << "\n  found    " << Show(found);
   }
   void Remember(const std::string& line) {
-    constexpr size_t kLines = 60;
     history_.push_back(line);
-    if (history_.size() > kLines) history_.pop_front();
+    if (history_.size() > history_lines_) history_.pop_front();
   }
   static std::string Show(int code) { return code == 0 ? "success" : strerror(code); }
   static std::string Show(const std::string& text) {
@@ -105,6 +104,7 @@ class Lockstep {
   const std::string roots_[2];
   std::mt19937_64 random_;
   std::vector<Pair> open_;
+  const size_t history_lines_ = EnvOr("AIRSTORE_E2E_HISTORY", 60);
   std::deque<std::string> history_;
 };
 
@@ -322,7 +322,9 @@ TEST_F(Model, RandomOperationsMatchALocalDirectory) {
     if (i % 1000 == 0) {
       both.CloseAll();
       RemountFresh();
-      ASSERT_EQ(both.CompareTrees(), "") << "mounted again, step " << i << ", seed " << seed;
+      ASSERT_EQ(both.CompareTrees(), "")
+          << "mounted again, step " << i << ", seed " << seed << ", done before:\n"
+          << both.History();
     }
   }
 }
