@@ -6,6 +6,8 @@
 // slot), writes (with bytes in the arena), releases and forgets. Order is the meaning: a call sees
 // every write queued before it. The consumer copies each record and each call's arguments once,
 // validates the copy, and uses only the copy: a hostile frontend can hurt nothing but its own lane.
+// Should it truncate the files, the broker goes on with zeroed memory and finds the lane corrupt
+// (fault_guard.h).
 //
 // Waking: the broker sleeps on an eventfd and says so in `broker_sleeps`; a frontend thread sleeps
 // on its slot's state, or on `progress` when the queue or the arena is full. Nobody polls.
@@ -20,6 +22,7 @@
 #include <string>
 #include <string_view>
 
+#include "shm/fault_guard.h"
 #include "shm/segment.h"
 
 namespace airstore::shm {
@@ -60,6 +63,12 @@ class LaneConsumer {
                                                       const std::string& lane_path,
                                                       const std::string& arena_path);
 
+  // Over the segments of a broker that has died, attached writable, with or without a living
+  // frontend. Goes on behind what had been applied: Pop gives again what may have been in work,
+  // first of all the calls that were taken and never answered.
+  static Result<std::unique_ptr<LaneConsumer>> Adopt(std::unique_ptr<Segment> lane,
+                                                     std::unique_ptr<Segment> arena);
+
   Segment& lane() { return *lane_; }
   Segment& arena() { return *arena_; }
 
@@ -91,20 +100,31 @@ class LaneConsumer {
   LaneConsumer(std::unique_ptr<Segment> lane, std::unique_ptr<Segment> arena);
   LaneLayout* layout() const { return lane_->At<LaneLayout>(0); }
   bool HasNext() const;
+  Next PopAdopted(Item* item);
+  Next PopQueued(Item* item);
   // Validates one record into `item`; what is wrong with it, or nothing.
   std::string Take(const QueueRecord& record, QueueOp op, Item* item);
   std::string TakeWrite(uint64_t position, uint32_t length, Item* item);
   std::string TakeCall(uint32_t slot_index, Call* call);
+  // The call of the record at popped_ was answered by the broker whose lane this was.
+  bool AnsweredBefore(uint32_t slot_index) const;
+  uint64_t QueuedCalls() const;  // bits of the slots whose call is still to be popped
   void WakeFrontend();
+
+  Result<void> Guard();
 
   std::unique_ptr<Segment> lane_;
   std::unique_ptr<Segment> arena_;
+  FaultGuard lane_guard_;  // behind the segments: ends before them
+  FaultGuard arena_guard_;
   // Our own cursors: the shared ones are for the frontend to read.
   uint64_t popped_ = 0;
   uint64_t applied_ = 0;
   uint64_t arena_popped_ = 0;
   uint64_t arena_applied_ = 0;
-  uint64_t open_calls_ = 0;  // bit: a call of this slot was popped and not yet answered
+  uint64_t open_calls_ = 0;     // bit: a call of this slot was popped and not yet answered
+  uint64_t adopted_calls_ = 0;  // bit: an earlier broker had popped it; Pop gives it once more
+  uint64_t adopted_until_ = 0;  // records before this place may have been popped by that broker
   uint32_t inode_uses_ = 0;
   std::string broken_;  // why the lane is corrupt, for good
 };
@@ -167,7 +187,8 @@ class LaneProducer {
   template <typename Ready>
   bool AwaitProgress(Ready ready, const std::function<bool()>& interrupted);
   void TakeOver();
-  void Wake();
+  void Wake();  // if it sleeps
+  void WakeBroker();
   void BumpProgress();
   std::atomic<uint64_t>& LastWrite(uint64_t inode);
 

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <bit>
+
 #include "shm/copy_once.h"
 #include "shm/futex.h"
 #include "shm/lane.h"
-#include "shm/lane_recovery.h"
-#include "shm/request_rules.h"
 
 namespace airstore::shm {
 namespace {
-
-constexpr uint32_t kReleaseFlags = kOpenModeMask | kOpenForWrite;
 
 InodeUse* Uses(const Segment& lane) { return lane.At<InodeUse>(sizeof(LaneLayout)); }
 
@@ -36,6 +34,7 @@ Result<std::unique_ptr<LaneConsumer>> LaneConsumer::Create(const SessionId& sess
                                     ArenaSegmentBytes(), arena_path);
   if (!arena) return arena.error();
   std::unique_ptr<LaneConsumer> consumer(new LaneConsumer(std::move(*lane), std::move(*arena)));
+  AIRSTORE_TRY(consumer->Guard());
   consumer->inode_uses_ = inode_uses;
   LaneCursors& cursors = consumer->layout()->cursors;
   cursors.mounts.store(1, std::memory_order_relaxed);
@@ -46,6 +45,16 @@ Result<std::unique_ptr<LaneConsumer>> LaneConsumer::Create(const SessionId& sess
   return consumer;
 }
 
+Result<void> LaneConsumer::Guard() {
+  auto lane_guard = FaultGuard::Watch(lane_->base(), lane_->size());
+  if (!lane_guard) return lane_guard.error();
+  auto arena_guard = FaultGuard::Watch(arena_->base(), arena_->size());
+  if (!arena_guard) return arena_guard.error();
+  lane_guard_ = std::move(*lane_guard);
+  arena_guard_ = std::move(*arena_guard);
+  return {};
+}
+
 bool LaneConsumer::HasNext() const {
   // Acquire pairs with the release in LaneProducer::Publish: the record's fields are there.
   return layout()->queue[popped_ % kQueueRecords].position.load(std::memory_order_acquire) ==
@@ -53,101 +62,50 @@ bool LaneConsumer::HasNext() const {
 }
 
 LaneConsumer::Next LaneConsumer::Pop(Item* item, std::string* why) {
-  if (broken_.empty()) {
-    // An honest frontend leaves voids only behind a restart. A hostile one can make no more of them
-    // than fit into the queue, because nothing is applied while we are here.
-    while (HasNext()) {
-      if (popped_ - applied_ >= kQueueRecords) {
-        broken_ = "queue overrun";
-        break;
-      }
-      const QueueRecord& record = layout()->queue[popped_ % kQueueRecords];
-      const auto op = static_cast<QueueOp>(LoadOnce(record.op));
-      if (op != QueueOp::kNone) broken_ = Take(record, op, item);
-      if (!broken_.empty()) break;
-      ++popped_;
-      if (op != QueueOp::kNone) return Next::kItem;
-    }
-    if (broken_.empty()) return Next::kEmpty;
-  }
+  Next next = Next::kCorrupt;
+  if (broken_.empty()) next = adopted_calls_ != 0 ? PopAdopted(item) : PopQueued(item);
+  if (broken_.empty() && (lane_guard_.lost() || arena_guard_.lost())) broken_ = "file cut short";
+  if (broken_.empty()) return next;
   *why = broken_;
   return Next::kCorrupt;
 }
 
-std::string LaneConsumer::Take(const QueueRecord& record, QueueOp op, Item* item) {
-  item->op = op;
-  item->inode = LoadOnce(record.inode);
-  item->offset = LoadOnce(record.offset);
-  item->flags = LoadOnce(record.flags);
-  item->time_ns = LoadOnce(record.time_ns);
-  item->data = {};
-  item->arena_end = arena_popped_;
-  switch (op) {
-    case QueueOp::kNone:
-      return {};
-    case QueueOp::kCall:
-      return TakeCall(LoadOnce(record.slot), &item->call);
-    case QueueOp::kWrite:
-      return TakeWrite(LoadOnce(record.arena_position), LoadOnce(record.length), item);
-    case QueueOp::kRelease:
-      if (item->inode == 0) return "release of inode 0";
-      if ((item->flags & ~kReleaseFlags) != 0 || (item->flags & kOpenModeMask) == kOpenModeMask) {
-        return "release with flags " + std::to_string(item->flags);
-      }
-      return {};
-    case QueueOp::kForget:
-      return item->inode == 0 ? "forget of inode 0" : std::string();
-  }
-  return "queue operation " + std::to_string(static_cast<uint32_t>(op));
+LaneConsumer::Next LaneConsumer::PopAdopted(Item* item) {
+  const auto slot = static_cast<uint32_t>(std::countr_zero(adopted_calls_));
+  adopted_calls_ &= adopted_calls_ - 1;
+  *item = Item{};
+  item->op = QueueOp::kCall;
+  broken_ = TakeCall(slot, &item->call);
+  return Next::kItem;
 }
 
-std::string LaneConsumer::TakeWrite(uint64_t position, uint32_t length, Item* item) {
-  if (item->inode == 0) return "write to inode 0";
-  if (length > kMaxWrite) return "write of " + std::to_string(length) + " bytes";
-  if (item->offset > static_cast<uint64_t>(INT64_MAX) - length) return "write beyond any file";
-  if (position < arena_popped_ || position - arena_applied_ > kArenaBytes - length) {
-    return "payload outside of the arena's window";
+LaneConsumer::Next LaneConsumer::PopQueued(Item* item) {
+  // An honest frontend leaves voids only behind a restart. A hostile one can make no more of them
+  // than fit into the queue, because nothing is applied while we are here.
+  while (HasNext()) {
+    if (popped_ - applied_ >= kQueueRecords) {
+      broken_ = "queue overrun";
+      return Next::kCorrupt;
+    }
+    const QueueRecord& record = layout()->queue[popped_ % kQueueRecords];
+    const auto op = static_cast<QueueOp>(LoadOnce(record.op));
+    const bool is_void =
+        op == QueueOp::kNone || (op == QueueOp::kCall && AnsweredBefore(LoadOnce(record.slot)));
+    if (!is_void) broken_ = Take(record, op, item);
+    ++popped_;
+    if (!is_void) return Next::kItem;
   }
-  const uint64_t place = position % kArenaBytes;
-  if (place + length > kArenaBytes) return "payload across the arena's end";
-  item->data = {arena_->base() + kArenaRingOffset + place, length};
-  arena_popped_ = position + length;
-  item->arena_end = arena_popped_;
-  return {};
-}
-
-std::string LaneConsumer::TakeCall(uint32_t slot_index, Call* call) {
-  if (slot_index >= kRequestSlots) return "request slot " + std::to_string(slot_index);
-  if ((open_calls_ >> slot_index & 1) != 0) return "request slot submitted twice";
-  const RequestSlot& slot = layout()->slots[slot_index];
-  const uint32_t state = slot.state.load(std::memory_order_acquire) & ~kSlotPoked;
-  if (state != static_cast<uint32_t>(SlotState::kSubmitted)) return "request slot not submitted";
-  call->slot = slot_index;
-  call->args = CopyOnce(slot.args);
-  const uint32_t name_bytes = call->args.name_bytes;
-  const uint32_t name2_bytes = call->args.name2_bytes;
-  if (name_bytes > kRequestText || name2_bytes > kRequestText - name_bytes) {
-    return "texts longer than the slot";
-  }
-  char text[kRequestText];
-  CopyOnce(text, slot.text, name_bytes + name2_bytes);
-  call->name.assign(text, name_bytes);
-  call->name2.assign(text + name_bytes, name2_bytes);
-  if (CheckRequest(call->args, call->name, call->name2) != 0) {
-    return "malformed call of operation " + std::to_string(call->args.op);
-  }
-  open_calls_ |= uint64_t{1} << slot_index;
-  return {};
+  return Next::kEmpty;
 }
 
 void LaneConsumer::MarkApplied() {
   LaneCursors& cursors = layout()->cursors;
   applied_ = popped_;
   arena_applied_ = arena_popped_;
-  // Release: our reads of the arena are over before a producer may overwrite it. The arena first,
-  // for a producer that sees the record's place free looks at the arena's next.
-  cursors.arena_applied.store(arena_applied_, std::memory_order_release);
+  // Release: our reads of the arena are over before a producer may overwrite it. The queue first:
+  // were we to die in between, our successor would pop records whose payload may be gone.
   cursors.applied.store(applied_, std::memory_order_release);
+  cursors.arena_applied.store(arena_applied_, std::memory_order_release);
   WakeFrontend();
 }
 
@@ -173,30 +131,12 @@ void LaneConsumer::WakeFrontend() {
   FutexWakeAll(cursors.progress);
 }
 
-void LaneConsumer::FrontendGone() {
-  LaneLayout* lane = layout();
-  CloseQueueGaps(lane);
-  uint64_t sent = open_calls_;
-  for (uint64_t place = popped_; place < popped_ + kQueueRecords; ++place) {
-    const QueueRecord& record = lane->queue[place % kQueueRecords];
-    if (record.position.load(std::memory_order_acquire) != place + 1) continue;
-    if (static_cast<QueueOp>(record.op) != QueueOp::kCall || record.slot >= kRequestSlots) continue;
-    sent |= uint64_t{1} << record.slot;
-  }
-  for (uint32_t i = 0; i < kRequestSlots; ++i) {
-    if ((sent >> i & 1) != 0) continue;
-    lane->slots[i].state.store(static_cast<uint32_t>(SlotState::kFree), std::memory_order_release);
-  }
-  for (HazardSlot& hazard : lane->hazards) hazard.extent.store(0, std::memory_order_release);
-  lane->cursors.frontend_waits.store(0, std::memory_order_relaxed);
-}
-
 bool LaneConsumer::PrepareSleep() {
   std::atomic<uint32_t>& sleeps = layout()->cursors.broker_sleeps;
   sleeps.store(1, std::memory_order_seq_cst);
   // Pairs with the fence in LaneProducer::Wake: either it sees the 1, or we see its record.
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (!HasNext()) return true;
+  if (!HasNext() && adopted_calls_ == 0) return true;
   sleeps.store(0, std::memory_order_relaxed);
   return false;
 }

@@ -3,6 +3,10 @@
 
 #include <algorithm>
 
+#include "shm/copy_once.h"
+#include "shm/futex.h"
+#include "shm/lane.h"
+
 namespace airstore::shm {
 
 QueueEnd CloseQueueGaps(LaneLayout* lane) {
@@ -23,6 +27,76 @@ QueueEnd CloseQueueGaps(LaneLayout* lane) {
     record.position.store(place + 1, std::memory_order_release);
   }
   return end;
+}
+
+Result<std::unique_ptr<LaneConsumer>> LaneConsumer::Adopt(std::unique_ptr<Segment> lane,
+                                                          std::unique_ptr<Segment> arena) {
+  if (lane->size() < sizeof(LaneLayout) || arena->size() < ArenaSegmentBytes()) {
+    return Error{EPROTO, "segments too short for a lane"};
+  }
+  std::unique_ptr<LaneConsumer> consumer(new LaneConsumer(std::move(lane), std::move(arena)));
+  AIRSTORE_TRY(consumer->Guard());
+  LaneLayout* layout = consumer->layout();
+  const uint32_t inode_uses = LoadOnce(layout->cursors.inode_uses);
+  if (consumer->lane_->size() < LaneBytes(inode_uses)) {
+    return Error{EPROTO, "lane segment too short for its inode uses"};
+  }
+  consumer->inode_uses_ = inode_uses;
+  // The frontend may have changed these; with wrong ones it is its own writes that are lost.
+  consumer->applied_ = layout->cursors.applied.load(std::memory_order_acquire);
+  consumer->arena_applied_ = layout->cursors.arena_applied.load(std::memory_order_acquire);
+  consumer->popped_ = consumer->applied_;
+  consumer->adopted_until_ = consumer->applied_ + kQueueRecords;
+  consumer->arena_popped_ = consumer->arena_applied_;
+  for (uint32_t i = 0; i < kRequestSlots; ++i) {
+    const RequestSlot& slot = layout->slots[i];
+    const uint32_t state = slot.state.load(std::memory_order_acquire) & ~kSlotPoked;
+    const uint64_t position = slot.position.load(std::memory_order_acquire);
+    if (state == static_cast<uint32_t>(SlotState::kSubmitted) && position != 0 &&
+        position <= consumer->applied_) {
+      consumer->adopted_calls_ |= uint64_t{1} << i;
+    }
+  }
+  layout->cursors.broker_sleeps.store(0, std::memory_order_seq_cst);
+  // The old broker may have died between an answer and its wake.
+  for (RequestSlot& slot : layout->slots) FutexWakeAll(slot.state);
+  layout->cursors.progress.fetch_add(1, std::memory_order_acq_rel);
+  FutexWakeAll(layout->cursors.progress);
+  return consumer;
+}
+
+bool LaneConsumer::AnsweredBefore(uint32_t slot_index) const {
+  if (popped_ >= adopted_until_ || slot_index >= kRequestSlots) return false;
+  const RequestSlot& slot = layout()->slots[slot_index];
+  const uint32_t state = slot.state.load(std::memory_order_acquire) & ~kSlotPoked;
+  return state != static_cast<uint32_t>(SlotState::kSubmitted) ||
+         slot.position.load(std::memory_order_acquire) != popped_ + 1;
+}
+
+uint64_t LaneConsumer::QueuedCalls() const {
+  uint64_t calls = 0;
+  for (uint64_t place = popped_; place < popped_ + kQueueRecords; ++place) {
+    const QueueRecord& record = layout()->queue[place % kQueueRecords];
+    if (record.position.load(std::memory_order_acquire) != place + 1) continue;
+    const uint32_t slot = LoadOnce(record.slot);
+    if (static_cast<QueueOp>(LoadOnce(record.op)) != QueueOp::kCall || slot >= kRequestSlots) {
+      continue;
+    }
+    calls |= uint64_t{1} << slot;
+  }
+  return calls;
+}
+
+void LaneConsumer::FrontendGone() {
+  LaneLayout* lane = layout();
+  CloseQueueGaps(lane);
+  const uint64_t sent = open_calls_ | adopted_calls_ | QueuedCalls();
+  for (uint32_t i = 0; i < kRequestSlots; ++i) {
+    if ((sent >> i & 1) != 0) continue;
+    lane->slots[i].state.store(static_cast<uint32_t>(SlotState::kFree), std::memory_order_release);
+  }
+  for (HazardSlot& hazard : lane->hazards) hazard.extent.store(0, std::memory_order_release);
+  lane->cursors.frontend_waits.store(0, std::memory_order_relaxed);
 }
 
 }  // namespace airstore::shm

@@ -291,7 +291,11 @@ inline constexpr uint32_t kSlotPoked = 1u << 31;
 // by the broker, Done -> Free by the frontend.
 struct RequestSlot {
   std::atomic<uint32_t> state;  // SlotState [| kSlotPoked]; futex word
-  uint32_t reserved[31];
+  uint32_t reserved0;
+  // Writer: the frontend. Place in the endless queue + 1 of the kCall record, before that is
+  // published; 0: none yet. Tells a new broker whether the old one had taken the call.
+  std::atomic<uint64_t> position;
+  uint32_t reserved[28];
   RequestArgs args;  // writer: the frontend while Free; the broker copies it once
   uint8_t text[kRequestText];
   RequestReply reply;  // writer: the broker while Submitted

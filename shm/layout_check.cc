@@ -163,7 +163,9 @@ AIRSTORE_FIELD(RequestReply, attr, 72);
 
 AIRSTORE_SIZE(RequestSlot, 6144);
 AIRSTORE_FIELD(RequestSlot, state, 0);
-AIRSTORE_FIELD(RequestSlot, reserved, 4);
+AIRSTORE_FIELD(RequestSlot, reserved0, 4);
+AIRSTORE_FIELD(RequestSlot, position, 8);
+AIRSTORE_FIELD(RequestSlot, reserved, 16);
 AIRSTORE_FIELD(RequestSlot, args, 128);
 AIRSTORE_FIELD(RequestSlot, text, 240);
 AIRSTORE_FIELD(RequestSlot, reply, 4848);

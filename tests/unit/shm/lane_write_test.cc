@@ -104,7 +104,7 @@ TEST(LaneWrite, FullQueueHoldsTheWriterBack) {
 TEST(LaneWrite, ManyWritersKeepOrderEachAndContent) {
   TestLane lane;
   constexpr uint64_t kThreads = 4;
-  constexpr uint64_t kEach = 4000;
+  constexpr uint64_t kEach = 2000;
   std::map<uint64_t, uint64_t> next;
   {
     ServingThread broker(&lane, [&](LaneConsumer& consumer, const LaneConsumer::Item& item) {

@@ -125,7 +125,7 @@ TEST(Slab, RandomUseNeverOverlaps) {
   std::mt19937 random(7);
   std::map<uint64_t, std::pair<Extent, std::vector<uint8_t>>> live;
   uint64_t expected_used = 0;
-  for (int i = 0; i < 20'000; ++i) {
+  for (int i = 0; i < 8'000; ++i) {
     auto content = Content(1 + random() % (random() % 8 == 0 ? kSlabMaxExtent : 4000),
                            static_cast<uint8_t>(i));
     auto extent = pool.Store(content);
