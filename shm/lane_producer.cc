@@ -53,7 +53,7 @@ void LaneProducer::TakeOver() {
   }
   for (HazardSlot& hazard : lane->hazards) hazard.extent.store(0, std::memory_order_release);
   // Whatever `broker_sleeps` says: a predecessor may have died between clearing it and this.
-  WakeBroker();
+  if (tail_ != 0) WakeBroker();
 }
 
 uint64_t LaneProducer::QueueWrite(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,

@@ -27,6 +27,17 @@ TEST(LaneSleep, SleepingBrokerIsWokenOnce) {
   EXPECT_EQ(lane.consumer->Counter(kBrokerWakes), 1u);
 }
 
+TEST(LaneSleep, NextFrontendMakesUpForAWakeItsPredecessorOwed) {
+  TestLane lane;
+  ASSERT_TRUE(lane.consumer->PrepareSleep());
+  // As if the first had died between clearing the word and writing the eventfd.
+  lane.layout()->cursors.broker_sleeps.store(0);
+  lane.producer->QueueForget(1);
+  lane.AttachProducer();
+  uint64_t count = 0;
+  EXPECT_EQ(read(lane.wake.get(), &count, sizeof(count)), ssize_t{sizeof(count)});
+}
+
 TEST(LaneSleep, AwakeBrokerCostsNoSystemCall) {
   TestLane lane;
   lane.producer->QueueForget(1);
