@@ -9,18 +9,24 @@
 
 namespace airstore::shm {
 
-QueueEnd CloseQueueGaps(LaneLayout* lane) {
+QueueEnd EndOfQueue(const LaneLayout* lane) {
   const uint64_t applied = lane->cursors.applied.load(std::memory_order_acquire);
   QueueEnd end{applied, lane->cursors.arena_applied.load(std::memory_order_acquire)};
-  for (uint64_t place = applied; place < applied + kQueueRecords; ++place) {
+  for (uint64_t place = applied; place != applied + kQueueRecords; ++place) {
     const QueueRecord& record = lane->queue[place % kQueueRecords];
     if (record.position.load(std::memory_order_acquire) != place + 1) continue;
     end.record = place + 1;
-    if (static_cast<QueueOp>(record.op) == QueueOp::kWrite) {
-      end.arena = std::max(end.arena, record.arena_position + record.length);
+    if (static_cast<QueueOp>(LoadOnce(record.op)) == QueueOp::kWrite) {
+      end.arena = std::max(end.arena, LoadOnce(record.arena_position) + LoadOnce(record.length));
     }
   }
-  for (uint64_t place = applied; place < end.record; ++place) {
+  return end;
+}
+
+QueueEnd CloseQueueGaps(LaneLayout* lane) {
+  const uint64_t applied = lane->cursors.applied.load(std::memory_order_acquire);
+  const QueueEnd end = EndOfQueue(lane);
+  for (uint64_t place = applied; place != end.record; ++place) {
     QueueRecord& record = lane->queue[place % kQueueRecords];
     if (record.position.load(std::memory_order_acquire) == place + 1) continue;
     record.op = static_cast<uint32_t>(QueueOp::kNone);
@@ -46,7 +52,7 @@ Result<std::unique_ptr<LaneConsumer>> LaneConsumer::Adopt(std::unique_ptr<Segmen
   consumer->applied_ = layout->cursors.applied.load(std::memory_order_acquire);
   consumer->arena_applied_ = layout->cursors.arena_applied.load(std::memory_order_acquire);
   consumer->popped_ = consumer->applied_;
-  consumer->adopted_until_ = consumer->applied_ + kQueueRecords;
+  consumer->adopted_until_ = EndOfQueue(layout).record;
   consumer->arena_popped_ = consumer->arena_applied_;
   for (uint32_t i = 0; i < kRequestSlots; ++i) {
     const RequestSlot& slot = layout->slots[i];
@@ -59,7 +65,10 @@ Result<std::unique_ptr<LaneConsumer>> LaneConsumer::Adopt(std::unique_ptr<Segmen
   }
   layout->cursors.broker_sleeps.store(0, std::memory_order_seq_cst);
   // The old broker may have died between an answer and its wake.
-  for (RequestSlot& slot : layout->slots) FutexWakeAll(slot.state);
+  for (RequestSlot& slot : layout->slots) {
+    const uint32_t state = slot.state.load(std::memory_order_acquire);
+    if (state != static_cast<uint32_t>(SlotState::kFree)) FutexWakeAll(slot.state);
+  }
   layout->cursors.progress.fetch_add(1, std::memory_order_acq_rel);
   FutexWakeAll(layout->cursors.progress);
   return consumer;
@@ -75,7 +84,7 @@ bool LaneConsumer::AnsweredBefore(uint32_t slot_index) const {
 
 uint64_t LaneConsumer::QueuedCalls() const {
   uint64_t calls = 0;
-  for (uint64_t place = popped_; place < popped_ + kQueueRecords; ++place) {
+  for (uint64_t place = popped_; place != popped_ + kQueueRecords; ++place) {
     const QueueRecord& record = layout()->queue[place % kQueueRecords];
     if (record.position.load(std::memory_order_acquire) != place + 1) continue;
     const uint32_t slot = LoadOnce(record.slot);

@@ -17,6 +17,8 @@ struct QueueEnd {
   uint64_t record = 0;
   uint64_t arena = 0;
 };
+// Of what lies there now.
+QueueEnd EndOfQueue(const LaneLayout* lane);
 QueueEnd CloseQueueGaps(LaneLayout* lane);
 
 }  // namespace airstore::shm
