@@ -166,7 +166,9 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
       }
       if (error == 0) {
         file->never_sent = false;
-        if (!op.extents.empty() || stamp->size != old.size || (all && stamp->size != 0)) {
+        // The same bytes written again are no content, but a new time.
+        if (!op.extents.empty() || stamp->size != old.size || stamp->mtime_ns != old.mtime_ns ||
+            (all && stamp->size != 0)) {
           op.size = stamp->size;
         }
       }

@@ -123,7 +123,8 @@ void Volume::Release(uint64_t inode, OpenHandle handle) {
 int Volume::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data) {
   const Stopwatch watch(*lane_, shm::kLatencyWrite);
   if (options_.read_only) return EROFS;
-  constexpr uint64_t kGreatestSize = std::numeric_limits<int64_t>::max();
+  // What ext4 takes in one file: the answer comes before the broker tries, so it must know.
+  constexpr uint64_t kGreatestSize = (uint64_t{1} << 44) - 4096;
   if (offset > kGreatestSize || data.size() > kGreatestSize - offset) return EFBIG;
   lane_->Count(shm::kWrites);
   lane_->Count(shm::kWriteBytes, data.size());
