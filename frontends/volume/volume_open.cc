@@ -4,7 +4,6 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "frontends/volume/stopwatch.h"
 #include "frontends/volume/volume.h"

@@ -24,7 +24,7 @@ std::string Program(const std::string& name);
 uint64_t EnvOr(const char* name, uint64_t fallback);
 
 struct HostOptions {
-  Arguments broker_arguments;
+  Arguments broker_arguments = {};
   std::chrono::seconds patience{240};  // of the watchdog
 };
 
