@@ -4,16 +4,15 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
@@ -47,6 +46,21 @@ bool IsBelow(const std::string& path, const std::string& directory) {
   return path == directory || path.rfind(directory + "/", 0) == 0;
 }
 
+// The innermost first.
+std::vector<std::string> MountsBelow(const std::string& path) {
+  std::vector<std::string> mounted;
+  std::ifstream file("/proc/self/mounts");
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line);
+    std::string source, where;
+    words >> source >> where;
+    where = Unescape(where);
+    if (IsBelow(where, path)) mounted.push_back(where);
+  }
+  std::reverse(mounted.begin(), mounted.end());
+  return mounted;
+}
+
 // Those with the directory in their command line or as their current one; nobody else's name
 // contains it, so none of other tests is met.
 bool KillAllOf(const std::string& directory) {
@@ -75,9 +89,25 @@ int RemoveOne(const char* path, const struct stat*, int, FTW*) {
   return 0;
 }
 
-[[noreturn]] void Clean(const std::string& directory, int leash) {
-  char byte = 0;
-  while (read(leash, &byte, 1) < 0 && errno == EINTR) {
+// A killed process with threads that wait for a mount is a zombie that keeps the pipe open.
+bool IsZombie(pid_t pid) {
+  const std::string stat = ReadAll("/proc/" + std::to_string(pid) + "/stat");
+  const size_t name_end = stat.rfind(')');
+  return name_end == std::string::npos || stat.compare(name_end, 3, ") Z") == 0;
+}
+
+void AwaitEnd(int leash, pid_t test) {
+  constexpr int kLookEveryMs = 1000;
+  for (;;) {
+    pollfd polled{leash, POLLIN, 0};
+    if (poll(&polled, 1, kLookEveryMs) > 0 || IsZombie(test)) return;
+  }
+}
+
+[[noreturn]] void Clean(const std::string& directory) {
+  // First of all the waiting calls, which would keep their processes from ending.
+  for (const auto& where : MountsBelow(directory)) {
+    (void)umount2(where.c_str(), MNT_FORCE | UMOUNT_NOFOLLOW);
   }
   // Whoever was killed may have started another one just before.
   for (int round = 0; round < 100 && KillAllOf(directory); ++round) usleep(10'000);
@@ -93,17 +123,9 @@ int RemoveOne(const char* path, const struct stat*, int, FTW*) {
 }  // namespace
 
 void UnmountAllBelow(const std::string& path) {
-  std::vector<std::string> mounted;
-  std::ifstream file("/proc/self/mounts");
-  for (std::string line; std::getline(file, line);) {
-    std::istringstream words(line);
-    std::string source, where;
-    words >> source >> where;
-    where = Unescape(where);
-    if (IsBelow(where, path)) mounted.push_back(where);
+  for (const auto& where : MountsBelow(path)) {
+    (void)umount2(where.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
   }
-  std::reverse(mounted.begin(), mounted.end());
-  for (const auto& where : mounted) (void)umount2(where.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
 }
 
 Janitor::Janitor() {
@@ -116,6 +138,7 @@ Janitor::Janitor() {
   if (pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
   const UniqueFd watched(ends[0]);
   leash_.reset(ends[1]);
+  const pid_t test = getpid();
   pid_ = fork();
   if (pid_ < 0) throw std::runtime_error("fork");
   if (pid_ == 0) {
@@ -126,7 +149,8 @@ Janitor::Janitor() {
     // Whoever reads our output (ctest) must not wait for the janitor.
     const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (const int fd : {0, 1, 2}) dup2(null, fd);
-    Clean(directory_, watched.get());
+    AwaitEnd(watched.get(), test);
+    Clean(directory_);
   }
 }
 

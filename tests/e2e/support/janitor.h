@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A directory of the test's own under /tmp, and a process that cleans up after it however the test
-// ends: it waits for a pipe that closes with the test process, then kills what mentions the
-// directory, unmounts what is below it, and removes it.
+// ends: it waits for a pipe that closes with the test process, or for that to be a zombie; aborts
+// what is mounted below the directory, kills who mentions it, and removes it.
 // Fails how: throws std::runtime_error when the directory cannot be made.
 #pragma once
 
