@@ -18,7 +18,7 @@ namespace wire = storage::v2;
 class GrpcGatewayTest : public testing::Test {
  protected:
   std::shared_ptr<Gateway> Connect(const std::string& address, const std::string& token = "secret",
-                                   std::chrono::milliseconds timeout = std::chrono::seconds(10)) {
+                                   std::chrono::milliseconds timeout = std::chrono::seconds(60)) {
     auto channel = pool_.Get(address);
     EXPECT_TRUE(channel.value) << channel.failure.message;
     return MakeGrpcGateway(loop_.get_executor(), *channel.value, token, {timeout});
