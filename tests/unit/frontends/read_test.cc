@@ -97,7 +97,7 @@ TEST(VolumeRead, SlabIsNeverTornWhileItIsReplaced) {
       }
     });
   }
-  for (int round = 0; (round < 3000 || reads < 100) && !testing::Test::HasFailure(); ++round) {
+  for (int round = 0; (round < 3000 || reads < 100) && !HasFailure(); ++round) {
     broker.SetContent(kFile, std::string(kBytes, static_cast<char>('a' + round % 26)));
     std::this_thread::yield();
   }
