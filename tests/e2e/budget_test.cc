@@ -3,6 +3,8 @@
 // Memory and times that were promised (section 2 of ARCHITECTURE.md). Medians of five, because
 // other things run on the machine, too.
 #include <algorithm>
+#include <cstdlib>
+#include <thread>
 
 #include "tests/e2e/support/host_test.h"
 
@@ -27,7 +29,14 @@ class Budget : public HostTest {
   }
 };
 
+// A limit on time is not to be judged while others keep every core busy.
+bool MachineIsBusy() {
+  double load = 0;
+  return getloadavg(&load, 1) == 1 && load > 2.0 * std::thread::hardware_concurrency();
+}
+
 TEST_F(Budget, FrontendsAreReadySoon) {
+  if (MachineIsBusy()) GTEST_SKIP() << "other work keeps this machine busy";
   const uint64_t micros = MedianOfFive([&](int i) {
     const std::string path = host().Mount("work", "mnt" + std::to_string(i));
     return host().MountStatus(path).at("ready_us").get<uint64_t>();
@@ -54,6 +63,7 @@ TEST_F(Budget, TheBrokerIsSmall) {
 }
 
 TEST_F(Budget, StatusIsQuick) {
+  if (MachineIsBusy()) GTEST_SKIP() << "other work keeps this machine busy";
   const std::string path = host().Mount("work", "mnt");
   const uint64_t millis = MedianOfFive([&](int) {
     const auto before = Now();
