@@ -25,6 +25,8 @@ int Volume::Lookup(Request& request, uint64_t parent, std::string_view name, Nod
       lane_->Count(shm::kLookupHits);
       return ENOENT;
     }
+    // The kernel takes the size from here: it must count what it has written before.
+    lane_->WaitWrites(inode);
     shm::InodeRef found;
     // The kernel writes passthrough files behind our back: the broker knows how they are now.
     if (reader_.FindInode(inode, &found) && KnownHere(found.record) &&
