@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <functional>
 
 #include "tests/e2e/basics.h"
 
@@ -125,6 +126,32 @@ TEST_F(Basics, HonoursOpenFlags) {
   }
   Open(At("f"), O_WRONLY | O_TRUNC);
   EXPECT_EQ(ReadFile(At("f")), "");
+}
+
+TEST_F(Basics, NeverForgetsTheSizeItHasWritten) {
+  // Answers that carry a size, right after a write: the kernel believes them, and appends there.
+  const std::function<void(const std::string&)> answers[] = {
+      [&](const std::string&) { (void)NamesIn(mount()); },
+      [&](const std::string& path) { EXPECT_EQ(ErrnoOf(mkdir(path.c_str(), 0755)), EEXIST); },
+      [&](const std::string& path) { EXPECT_EQ(link(path.c_str(), (path + "l").c_str()), 0); },
+      [&](const std::string& path) { EXPECT_EQ(chmod(path.c_str(), 0600), 0); },
+      [&](const std::string& path) { Open(path, O_RDWR); },
+  };
+  int count = 0;
+  for (int round = 0; round < 30; ++round) {
+    for (const auto& answer : answers) {
+      const std::string path = At("f" + std::to_string(count++));
+      const UniqueFd one = Open(path, O_RDWR | O_CREAT);
+      const UniqueFd two = Open(path, O_RDWR | O_APPEND);
+      WriteAt(one.get(), std::string(300'000, '1'), 0);
+      answer(path);
+      ASSERT_EQ(write(two.get(), "2222", 4), 4);
+      struct stat info {};
+      ASSERT_EQ(fstat(one.get(), &info), 0);
+      ASSERT_EQ(info.st_size, 300'004) << "answer " << (count - 1) % 5;
+      ASSERT_EQ(ReadSome(one.get(), 2, 0), "11");
+    }
+  }
 }
 
 TEST_F(Basics, KeepsAnUnlinkedFileWhileItIsOpen) {

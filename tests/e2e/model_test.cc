@@ -73,8 +73,8 @@ class Lockstep {
     const auto expected = body(pair.fds[1].get());
     const std::string where = what + " on " + std::to_string(pair.fds[0].get()) + " " + pair.path;
     Remember(where + ": " + Show(expected));
-    EXPECT_TRUE(found == expected)
-        << where << "\n  expected " << Show(expected) << "\n  found    " << Show(found);
+    EXPECT_TRUE(found == expected) << where << "\n  expected " << Show(expected) << "\n  found    "
+                                   << Show(found) << Compare(expected, found);
   }
   void Remember(const std::string& line) {
     history_.push_back(line);
@@ -86,6 +86,18 @@ class Lockstep {
       if (c < ' ' && c != '\n') return std::to_string(text.size()) + " bytes";
     }
     return text;
+  }
+  // Where two answers that look alike differ.
+  static std::string Compare(int, int) { return ""; }
+  static std::string Compare(const std::string& expected, const std::string& found) {
+    if (expected == found || expected.size() != found.size()) return "";
+    size_t first = 0;
+    size_t last = expected.size() - 1;
+    while (expected[first] == found[first]) ++first;
+    while (expected[last] == found[last]) --last;
+    const bool zeros = found.find_first_not_of('\0', first) > last;
+    return "\n  different from byte " + std::to_string(first) + " to " + std::to_string(last) +
+           (zeros ? ", found zeros" : "");
   }
   static std::string Describe(int failed, const struct stat& info) {
     if (failed != 0) return strerror(errno);
