@@ -34,6 +34,15 @@ bool Held(int fd) {
   return false;
 }
 
+// Empties the file for its next use. ext4 takes a file that was cut to nothing for one that is being
+// replaced, and writes it to the disk at the next close of any descriptor, passthrough opens
+// included (auto_da_alloc): a close while there is nothing to write takes the mark off again.
+bool Empty(const ContentSlot& slot) {
+  if (ftruncate(slot.fd.get(), 0) != 0) return false;
+  const UniqueFd closed_at_once(open(slot.path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  return true;
+}
+
 }  // namespace
 
 int ContentFile::fd() const {
@@ -120,8 +129,7 @@ Result<ContentSlot*> ContentPool::MakeSlot() {
 
 void ContentPool::Return(ContentSlot* slot) {
   // Who still maps it keeps what is in it: such a file is not used again.
-  if (ready_.size() < kSpareFiles && slot->fd && !Held(slot->fd.get()) &&
-      ftruncate(slot->fd.get(), 0) == 0) {
+  if (ready_.size() < kSpareFiles && slot->fd && !Held(slot->fd.get()) && Empty(*slot)) {
     ready_.push_back(slot);
     return;
   }

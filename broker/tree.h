@@ -82,6 +82,14 @@ class Tree {
   Task<Result<void>> Committed(Ticket ticket, uint64_t inode);
   Result<uint64_t> InsertEntry(uint64_t parent, const DirEntry& entry);
   void AddNegative(uint64_t parent, const std::string& name);
+  static std::string ListingKey(uint64_t directory);
+  // Counts a miss. Whoever asks for a second name of a directory will ask for more: bringing the
+  // whole listing along makes those local, names that do not exist included.
+  bool WorthListing(uint64_t directory);
+  // False: it is not the whole listing.
+  bool TakeWholeListing(uint64_t directory, const ResolveResult& page);
+  Result<void> InsertPage(uint64_t directory, const ResolveResult& page);
+  void MarkListed(uint64_t directory);
   void TouchDirectory(uint64_t directory, int64_t now_ns, int nlink_change);
   void LoseName(uint64_t inode, bool directory, int64_t now_ns);
   bool IsBelow(uint64_t directory, uint64_t ancestor) const;
@@ -105,6 +113,7 @@ class Tree {
   Event inodes_granted_;
 
   std::unordered_map<std::string, std::shared_ptr<Event>> resolving_;  // misses under way
+  std::unordered_map<uint64_t, uint32_t> misses_;  // names asked for, by incomplete directory
   std::unordered_map<uint64_t, uint64_t> directory_parent_;
   // Negative entries, oldest first: there is no end to the names that do not exist.
   std::deque<std::pair<uint32_t, uint64_t>> negatives_;  // (dentry index, parent)

@@ -14,6 +14,8 @@ namespace {
 constexpr size_t kNegativeEntries = 1u << 16;
 constexpr uint64_t kInodeRange = 1u << 16;
 constexpr uint64_t kListingInlineBudget = 2u << 20;
+constexpr uint32_t kLargeDirectory = UINT32_MAX;  // more than one page of names: not worth listing
+constexpr size_t kCountedDirectories = 1u << 16;
 constexpr int64_t kResolvePatienceNs = 30'000'000'000;
 
 // GCC 12 destroys braced temporaries of co_await expressions twice, so requests are built outside.
@@ -25,6 +27,12 @@ std::vector<ResolveItem> OneGetattr(uint64_t inode, uint64_t inline_bytes) {
 }
 std::vector<ResolveItem> OneList(uint64_t directory, const std::string& after) {
   return std::vector<ResolveItem>(1, ListItem{directory, after, kSmallFile, kListingInlineBudget});
+}
+
+std::vector<ResolveItem> LookupAndList(uint64_t parent, const std::string& name) {
+  std::vector<ResolveItem> items = OneLookup(parent, name);
+  items.push_back(ListItem{parent, "", kSmallFile, kListingInlineBudget});
+  return items;
 }
 
 // Registers a miss under way; whoever finds it registered waits instead.
@@ -196,14 +204,23 @@ Task<Result<uint64_t>> Tree::Lookup(uint64_t parent, std::string name) {
       continue;
     }
     const auto running = resolving_.find(key);
-    if (running == resolving_.end()) {
+    const auto listing = resolving_.find(ListingKey(parent));
+    if (listing != resolving_.end()) {
+      const std::shared_ptr<Event> event = listing->second;
+      co_await event->Wait();
+    } else if (running == resolving_.end()) {
       Once once(&resolving_, key, executor_);
-      auto results = co_await ResolvePatiently(OneLookup(parent, name));
+      std::optional<Once> listed;
+      if (WorthListing(parent)) listed.emplace(&resolving_, ListingKey(parent), executor_);
+      const std::vector<ResolveItem> items =
+          listed ? LookupAndList(parent, name) : OneLookup(parent, name);
+      auto results = co_await ResolvePatiently(items);
       if (!results) co_return results.error();
       if (log_->PendingOf(parent) != 0 ||
           inodes_->meta().FindDentry(parent, name) != shm::kNoIndex) {
         continue;  // changed here meanwhile: what came may be of before
       }
+      if (listed && results->size() == 2 && TakeWholeListing(parent, results->back())) continue;
       ResolveResult& result = results->front();
       if (result.error == ENOENT) {
         AddNegative(parent, name);
@@ -221,9 +238,46 @@ Task<Result<uint64_t>> Tree::Lookup(uint64_t parent, std::string name) {
   }
 }
 
+std::string Tree::ListingKey(uint64_t directory) { return "@" + std::to_string(directory); }
+
+bool Tree::WorthListing(uint64_t directory) {
+  if (misses_.size() > kCountedDirectories) misses_.clear();
+  uint32_t& misses = misses_[directory];
+  return misses != kLargeDirectory && ++misses > 1;
+}
+
+bool Tree::TakeWholeListing(uint64_t directory, const ResolveResult& page) {
+  if (page.error != 0) return false;
+  if (!page.end) {
+    misses_[directory] = kLargeDirectory;
+    return false;
+  }
+  if (!InsertPage(directory, page)) return false;
+  MarkListed(directory);
+  return true;
+}
+
+Result<void> Tree::InsertPage(uint64_t directory, const ResolveResult& page) {
+  for (const DirEntry& entry : page.entries) {
+    // What is known here of a name is newer, also that it does not exist.
+    if (inodes_->meta().FindDentry(directory, entry.name) != shm::kNoIndex) continue;
+    auto inserted = InsertEntry(directory, entry);
+    if (!inserted) return inserted.error();
+  }
+  return {};
+}
+
+// A name removed here while the pages came is a negative entry by now; one made here is in the
+// chain. So the chain is the listing.
+void Tree::MarkListed(uint64_t directory) {
+  misses_.erase(directory);
+  inodes_->Update(directory,
+                  [](shm::InodeRecord& changed) { changed.flags |= shm::kListingComplete; });
+}
+
 Task<Result<void>> Tree::LoadListing(uint64_t directory) {
   AIRSTORE_TRY_CO(co_await Ensure(directory));
-  const std::string key = "@" + std::to_string(directory);
+  const std::string key = ListingKey(directory);
   for (;;) {
     const auto record = inodes_->Get(directory);
     if (!record) co_return Error{ESTALE, "directory"};
@@ -247,19 +301,11 @@ Task<Result<void>> Tree::LoadListing(uint64_t directory) {
       if (!results) co_return results.error();
       ResolveResult& page = results->front();
       if (page.error != 0) co_return Error{page.error == ENOENT ? ESTALE : page.error, "listing"};
-      for (const DirEntry& entry : page.entries) {
-        after = entry.name;
-        // What is known here of a name is newer, also that it does not exist.
-        if (inodes_->meta().FindDentry(directory, entry.name) != shm::kNoIndex) continue;
-        auto inserted = InsertEntry(directory, entry);
-        if (!inserted) co_return inserted.error();
-      }
+      AIRSTORE_TRY_CO(InsertPage(directory, page));
+      if (!page.entries.empty()) after = page.entries.back().name;
       end = page.end || page.entries.empty();
     }
-    // A name removed here while the pages came is a negative entry by now; one made here is in the
-    // chain. So the chain is the listing.
-    inodes_->Update(directory,
-                    [](shm::InodeRecord& changed) { changed.flags |= shm::kListingComplete; });
+    MarkListed(directory);
   }
 }
 
