@@ -34,8 +34,8 @@ bool Held(int fd) {
   return false;
 }
 
-// Empties the file for its next use. ext4 takes a file that was cut to nothing for one that is being
-// replaced, and writes it to the disk at the next close of any descriptor, passthrough opens
+// Empties the file for its next use. ext4 takes a file that was cut to nothing for one that is
+// being replaced, and writes it to the disk at the next close of any descriptor, passthrough opens
 // included (auto_da_alloc): a close while there is nothing to write takes the mark off again.
 bool Empty(const ContentSlot& slot) {
   if (ftruncate(slot.fd.get(), 0) != 0) return false;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Result<T>: a value or an Error, spelled like std::expected so that the standard one can replace it.
+// Result<T>: a value or an Error, spelled like std::expected so that the standard one can replace
+// it.
 //
 // Why not absl::StatusOr: its codes fold errno values together (ENOTDIR, EISDIR, ENOTEMPTY become
 // one), and a file system must answer the exact one; and frontends must not link absl.
@@ -71,11 +72,11 @@ class [[nodiscard]] Result<void> {
 }  // namespace airstore
 
 // Returns the error of `expr` from the enclosing function, or goes on.
-#define AIRSTORE_TRY(expr)                                 \
-  do {                                                     \
-    if (auto try_result_ = (expr); !try_result_) {         \
-      return ::airstore::Error(try_result_.error());       \
-    }                                                      \
+#define AIRSTORE_TRY(expr)                           \
+  do {                                               \
+    if (auto try_result_ = (expr); !try_result_) {   \
+      return ::airstore::Error(try_result_.error()); \
+    }                                                \
   } while (0)
 
 // A bug, not an input: end the process, also in release builds.

@@ -62,6 +62,21 @@ TEST_F(Budget, TheBrokerIsSmall) {
   EXPECT_LE(host().Status().at("broker").at("rss_bytes").get<uint64_t>(), 40u << 20);
 }
 
+// Over distance each question costs a round trip: a tool that tries many names must not ask for
+// each of them.
+TEST_F(Budget, NamesThatDoNotExistCostFewQuestions) {
+  const std::string made = host().Mount("work", "mnt");
+  for (int i = 0; i < 20; ++i) WriteFile(made + "/there" + std::to_string(i), "x");
+  const std::string path = host().RemountFresh("work", made);
+  const auto calls = [&] {
+    return host().SessionStatus("work").at("gateway_calls").get<uint64_t>();
+  };
+  const uint64_t before = calls();
+  for (int i = 0; i < 100; ++i) EXPECT_FALSE(Exists(path + "/missing" + std::to_string(i)));
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(Exists(path + "/there" + std::to_string(i)));
+  EXPECT_LE(calls() - before, 4u);
+}
+
 TEST_F(Budget, StatusIsQuick) {
   if (MachineIsBusy()) GTEST_SKIP() << "other work keeps this machine busy";
   const std::string path = host().Mount("work", "mnt");

@@ -2,9 +2,8 @@
 //
 // Progress: one line on stderr that says what takes so long.
 //
-// On a terminal it appears after a second and is wiped away at the end. When asked for details, each
-// new message is a line of its own.
-// Threads: one.
+// On a terminal it appears after a second and is wiped away at the end. When asked for details,
+// each new message is a line of its own. Threads: one.
 #pragma once
 
 #include <chrono>
