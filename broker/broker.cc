@@ -135,6 +135,7 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec) 
   options.content_limit = options_.content_limit;
   options.debounce_ns = std::chrono::nanoseconds(options_.write_debounce).count();
   options.debounce_max_ns = std::chrono::nanoseconds(options_.write_debounce_max).count();
+  options.io_timeout_ns = std::chrono::nanoseconds(options_.io_timeout).count();
   auto session = Session::Create(executor_, &workers_, gateway, id, *opened, options);
   if (!session) {
     co_return Fail<SlotPtr>(FailureKind::kHost,
@@ -274,6 +275,7 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   options.frontend_dir = options_.frontend_dir;
   options.spool = session.spool();
   options.passthrough = passthrough_ && spec.passthrough;
+  options.io_timeout = options_.io_timeout;
   progress("mounting " + spec.mountpoint, 0, 0);
   auto mount = co_await broker::Mount::Start(executor_, &session, index, std::move(options));
   slot->starting.erase(index);

@@ -276,6 +276,14 @@ Task<RequestReply> AnswerCall(Session* session, Mount* mount, const Call& call) 
   co_return co_await answer.Run();
 }
 
+void UndoOpen(Session* session, Mount* mount, const Call& call, const RequestReply& reply) {
+  const auto op = static_cast<Op>(call.args.op);
+  if (op != Op::kOpen && op != Op::kCreate) return;
+  const bool for_write = (call.args.flags & O_ACCMODE) != O_RDONLY;
+  session->contents().Release(reply.attr.inode, mount->index(),
+                              reply.open_mode | (for_write ? shm::kOpenForWrite : 0u));
+}
+
 std::vector<uint64_t> LockedDirectories(const Call& call) {
   const shm::RequestArgs& args = call.args;
   switch (static_cast<Op>(args.op)) {

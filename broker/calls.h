@@ -16,6 +16,10 @@ class Session;
 
 Task<shm::RequestReply> AnswerCall(Session* session, Mount* mount, const shm::Call& call);
 
+// Closes what a call opened whose caller is gone.
+void UndoOpen(Session* session, Mount* mount, const shm::Call& call,
+              const shm::RequestReply& reply);
+
 // Directories whose inode lock the calling kernel holds while it waits for the answer.
 std::vector<uint64_t> LockedDirectories(const shm::Call& call);
 

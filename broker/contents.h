@@ -45,6 +45,7 @@ struct ContentsOptions {
   uint64_t limit_bytes = 20ull << 30;  // of clean content kept in files
   int64_t debounce_ns = 500'000'000;
   int64_t debounce_max_ns = 2'000'000'000;
+  int64_t patience_ns = 30'000'000'000;  // of readers who wait for the gateway
 };
 
 class Contents : public ContentSource {

@@ -13,13 +13,15 @@
 #include "broker/backoff.h"
 #include "broker/clock.h"
 #include "broker/contents.h"
+#include "broker/deadline.h"
 
 namespace airstore::broker {
 namespace {
 
 constexpr uint64_t kReadaheadStart = 4;  // blocks
 constexpr uint64_t kReadaheadMost = 64;
-constexpr int64_t kFetchPatienceNs = 30'000'000'000;  // io_timeout: then readers get the error
+
+bool IsAway(const Error& error) { return error.code == EAGAIN || error.code == ETIMEDOUT; }
 
 struct Filled {
   int error = 0;
@@ -103,7 +105,7 @@ Task<Result<void>> Contents::LoadSmall(NodePtr node) {
   node->loading_small = true;
   node->fetch_error = 0;
   Backoff backoff;
-  const int64_t deadline = MonotonicNs() + kFetchPatienceNs;
+  const int64_t deadline = MonotonicNs() + options_.patience_ns;
   for (;;) {
     const auto record = inodes_->Get(node->inode);
     if (!record || node->file ||
@@ -111,7 +113,8 @@ Task<Result<void>> Contents::LoadSmall(NodePtr node) {
       break;  // somebody truncated or removed it meanwhile
     }
     const uint64_t size = record->size;
-    auto ranges = co_await gateway_->Fetch(node->inode, 0, size);
+    auto ranges =
+        co_await Before(deadline, tasks_, executor_, gateway_->Fetch(node->inode, 0, size));
     if (ranges) {
       const auto now = inodes_->Get(node->inode);
       if (!now || now->size != size || node->file ||
@@ -130,7 +133,7 @@ Task<Result<void>> Contents::LoadSmall(NodePtr node) {
       break;
     }
     if (ranges.error().code != EAGAIN || MonotonicNs() > deadline) {
-      node->fetch_error = ranges.error().code == EAGAIN ? ETIMEDOUT : EIO;
+      node->fetch_error = IsAway(ranges.error()) ? ETIMEDOUT : EIO;
       spdlog::warn("reading inode {} failed: {}", node->inode, ranges.error().ToString());
       break;
     }
@@ -184,10 +187,11 @@ Task<void> Contents::FetchRun(NodePtr node, std::shared_ptr<ContentFile> file, u
   const uint64_t offset = first * kContentBlock;
   const uint64_t length = std::min(count * kContentBlock, size - std::min(size, offset));
   Backoff backoff;
-  const int64_t deadline = MonotonicNs() + kFetchPatienceNs;
+  const int64_t deadline = MonotonicNs() + options_.patience_ns;
   int error = 0;
   while (node->file == file && length > 0) {
-    auto ranges = co_await gateway_->Fetch(node->inode, offset, length);
+    auto ranges =
+        co_await Before(deadline, tasks_, executor_, gateway_->Fetch(node->inode, offset, length));
     if (ranges) {
       const int fd = file->fd();
       auto fill = [](int to, std::vector<FetchedRange> from, uint64_t begin, uint64_t blocks,
@@ -210,7 +214,7 @@ Task<void> Contents::FetchRun(NodePtr node, std::shared_ptr<ContentFile> file, u
       break;
     }
     if (ranges.error().code != EAGAIN || MonotonicNs() > deadline) {
-      error = ranges.error().code == EAGAIN ? ETIMEDOUT : EIO;
+      error = IsAway(ranges.error()) ? ETIMEDOUT : EIO;
       spdlog::warn("reading inode {} failed: {}", node->inode, ranges.error().ToString());
       break;
     }

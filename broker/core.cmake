@@ -5,6 +5,7 @@ find_package(spdlog REQUIRED)
 
 add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/broker.cc
+  ${CMAKE_CURRENT_LIST_DIR}/call_watch.cc
   ${CMAKE_CURRENT_LIST_DIR}/calls.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_commit.cc

@@ -18,6 +18,8 @@ namespace airstore::broker {
 namespace {
 
 constexpr auto kReadyPatience = std::chrono::seconds(10);
+// Beyond io_timeout, which ends an operation from within, before it has an effect.
+constexpr auto kAnswerGrace = std::chrono::seconds(2);
 constexpr int kItemsAtOnce = 256;  // then others get their turn
 
 const char* StateName(Mount::State state) {
@@ -59,6 +61,9 @@ Mount::Mount(boost::asio::any_io_executor executor, Session* session, uint32_t i
       options_(std::move(options)),
       wake_(executor),
       process_end_(executor),
+      call_watch_(std::make_shared<CallWatch>(
+          executor, std::chrono::nanoseconds(options_.io_timeout + kAnswerGrace).count(),
+          [this](uint32_t slot, int error) { GiveUp(slot, error); })),
       ended_(executor) {}
 
 Mount::~Mount() {
@@ -283,11 +288,23 @@ Task<void> Mount::HandleCall(shm::Call call) {
   const auto self = shared_from_this();
   const std::vector<uint64_t> locked = LockedDirectories(call);
   for (uint64_t directory : locked) locked_directories_.insert(directory);
+  const uint64_t watched = call_watch_->Begin(call.slot, call.args.pid, &session_->tasks());
   const shm::RequestReply reply = co_await AnswerCall(session_, this, call);
+  const bool wanted = call_watch_->End(watched);
   for (uint64_t directory : locked) {
     locked_directories_.erase(locked_directories_.find(directory));
   }
-  lane_->Reply(call.slot, reply);
+  if (wanted) {
+    lane_->Reply(call.slot, reply);
+  } else if (reply.error == 0) {
+    UndoOpen(session_, this, call, reply);
+  }
+}
+
+void Mount::GiveUp(uint32_t slot, int error) {
+  shm::RequestReply reply{};
+  reply.error = error;
+  lane_->Reply(slot, reply);
 }
 
 Task<void> Mount::WatchProcess() {

@@ -22,6 +22,7 @@
 #include <string>
 
 #include "broker/broker_api.h"
+#include "broker/call_watch.h"
 #include "broker/fuse_device.h"
 #include "broker/launcher.h"
 #include "broker/mount_port.h"
@@ -38,6 +39,7 @@ struct MountOptions {
   std::string frontend_dir;
   std::string spool;  // directory for lane and arena
   bool passthrough = true;
+  std::chrono::milliseconds io_timeout{30'000};
 };
 
 class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
@@ -86,6 +88,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Task<bool> DrainLane();
   Task<void> NotifyWrite(uint64_t inode, uint64_t offset, uint64_t length);
   Task<void> HandleCall(shm::Call call);
+  void GiveUp(uint32_t slot, int error);
   Task<void> WatchProcess();
   void Detach();
   template <typename Work>
@@ -104,6 +107,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   // Directories whose kernel locks requests under way hold: an invalidation of a name in one of
   // them would wait for that request.
   std::multiset<uint64_t> locked_directories_;
+  std::shared_ptr<CallWatch> call_watch_;
   State state_ = State::kStarting;
   bool process_ended_ = false;
   bool serving_ = false;

@@ -8,6 +8,7 @@
 
 #include "broker/backoff.h"
 #include "broker/clock.h"
+#include "broker/deadline.h"
 
 namespace airstore::broker {
 namespace {
@@ -140,6 +141,17 @@ Task<int> MutationLog::WaitSettled(Ticket ticket, uint64_t inode) {
     }
   }
   co_return refused;
+}
+
+Task<Result<void>> MutationLog::WaitSettledBefore(int64_t deadline_ns, Ticket ticket) {
+  auto settle = [](MutationLog* self, Ticket until) -> Task<Result<void>> {
+    while (self->settled_ < until && self->pending() > 0) {
+      self->Hurry();
+      co_await self->settled_event_.Wait();
+    }
+    co_return Result<void>{};
+  };
+  co_return co_await Before(deadline_ns, tasks_, executor_, settle(this, ticket));
 }
 
 Task<void> MutationLog::Drain() {

@@ -70,6 +70,8 @@ class MutationLog {
   // Waits until everything up to the ticket is settled, without lingering; returns the errno of
   // what was refused for `inode` meanwhile, or 0.
   Task<int> WaitSettled(Ticket ticket, uint64_t inode);
+  // Waits until everything up to the ticket is settled, whatever became of it; ETIMEDOUT.
+  Task<Result<void>> WaitSettledBefore(int64_t deadline_ns, Ticket ticket);
   // Waits until all that was appended before is settled.
   Task<void> Drain();
   // Sends what is queued without lingering.

@@ -5,12 +5,14 @@
 #include <string.h>
 
 #include "broker/clock.h"
+#include "broker/deadline.h"
 #include "broker/mount.h"
 
 namespace airstore::broker {
 namespace {
 
 constexpr int64_t kStatfsFreshNs = 1'000'000'000;
+constexpr int64_t kStatfsPatienceNs = 500'000'000;  // df is to answer, also without a gateway
 
 const char* MutationName(const Mutation& mutation) {
   static constexpr const char* kNames[] = {"create",  "link",  "unlink", "rename",
@@ -56,6 +58,7 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
   contents.limit_bytes = options.content_limit;
   contents.debounce_ns = options.debounce_ns;
   contents.debounce_max_ns = options.debounce_max_ns;
+  contents.patience_ns = options.io_timeout_ns;
   session->contents_ =
       std::make_unique<Contents>(executor, &self->tasks_, workers, session->inodes_.get(),
                                  session->gateway_.get(), &session->mounts_, contents);
@@ -70,6 +73,7 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
                                           session->gateway_.get(), session->contents_.get(),
                                           session->log_.get(), &session->mounts_);
   session->tree_->GrantInodes(opened.first_inode, opened.inode_count);
+  session->tree_->SetPatience(options.io_timeout_ns);
   session->tree_->SetLease(opened.write_lease);
   auto root = session->inodes_->Insert(opened.root, false);
   if (!root) return root.error();
@@ -77,12 +81,16 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
                            [](shm::InodeRecord& record) { record.known_by = ~0ull; });
   session->log_->Start();
   session->tasks_.Spawn(self->KeepAlive());
+  // So that there is an answer when the gateway goes away.
+  auto ask = [](Session* of) -> Task<void> { (void)co_await of->Statfs(); };
+  session->tasks_.Spawn(ask(self));
   return session;
 }
 
 Task<Result<StatFs>> Session::Statfs() {
   if (statfs_ && MonotonicNs() - statfs_at_ns_ < kStatfsFreshNs) co_return *statfs_;
-  auto answer = co_await gateway_->Statfs();
+  auto answer =
+      co_await Before(MonotonicNs() + kStatfsPatienceNs, &tasks_, executor_, gateway_->Statfs());
   if (answer) {
     statfs_ = *answer;
     statfs_at_ns_ = MonotonicNs();

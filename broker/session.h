@@ -29,6 +29,7 @@ struct SessionOptions {
   uint64_t content_limit = 8ull << 30;
   int64_t debounce_ns = 500'000'000;
   int64_t debounce_max_ns = 2'000'000'000;
+  int64_t io_timeout_ns = 30'000'000'000;
 };
 
 class Session {

@@ -46,6 +46,8 @@ class Tree {
        Contents* contents, MutationLog* log, MountSet* mounts);
 
   void GrantInodes(uint64_t first, uint64_t count);
+  // How long an operation waits for the gateway before it fails with ETIMEDOUT.
+  void SetPatience(int64_t patience_ns) { patience_ns_ = patience_ns; }
   // Mutations are acknowledged from here (true) or only by the gateway.
   void SetLease(bool held) { lease_ = held; }
   bool lease() const { return lease_; }
@@ -94,7 +96,8 @@ class Tree {
   void LoseName(uint64_t inode, bool directory, int64_t now_ns);
   bool IsBelow(uint64_t directory, uint64_t ancestor) const;
   Task<Result<void>> RequireEmpty(uint64_t directory);
-  Task<Result<std::vector<ResolveResult>>> ResolvePatiently(std::vector<ResolveItem> items);
+  Task<Result<std::vector<ResolveResult>>> ResolveBefore(int64_t deadline_ns,
+                                                         std::vector<ResolveItem> items);
 
   boost::asio::any_io_executor executor_;
   Tasks* tasks_;
@@ -104,6 +107,7 @@ class Tree {
   MutationLog* log_;
   MountSet* mounts_;
   bool lease_ = false;
+  int64_t patience_ns_ = 30'000'000'000;
 
   uint64_t next_inode_ = 0;
   uint64_t end_inode_ = 0;

@@ -6,6 +6,7 @@
 
 #include "broker/backoff.h"
 #include "broker/clock.h"
+#include "broker/deadline.h"
 #include "broker/tree.h"
 
 namespace airstore::broker {
@@ -16,7 +17,6 @@ constexpr uint64_t kInodeRange = 1u << 16;
 constexpr uint64_t kListingInlineBudget = 2u << 20;
 constexpr uint32_t kLargeDirectory = UINT32_MAX;  // more than one page of names: not worth listing
 constexpr size_t kCountedDirectories = 1u << 16;
-constexpr int64_t kResolvePatienceNs = 30'000'000'000;
 
 // GCC 12 destroys braced temporaries of co_await expressions twice, so requests are built outside.
 std::vector<ResolveItem> OneLookup(uint64_t parent, const std::string& name) {
@@ -104,13 +104,13 @@ Task<Result<uint64_t>> Tree::NextInode() {
   }
 }
 
-Task<Result<std::vector<ResolveResult>>> Tree::ResolvePatiently(std::vector<ResolveItem> items) {
+Task<Result<std::vector<ResolveResult>>> Tree::ResolveBefore(int64_t deadline_ns,
+                                                             std::vector<ResolveItem> items) {
   Backoff backoff;
-  const int64_t deadline = MonotonicNs() + kResolvePatienceNs;
   for (;;) {
-    auto results = co_await gateway_->Resolve(items);
+    auto results = co_await Before(deadline_ns, tasks_, executor_, gateway_->Resolve(items));
     if (results || results.error().code != EAGAIN) co_return results;
-    if (MonotonicNs() > deadline) co_return Error{ETIMEDOUT, "the gateway does not answer"};
+    if (MonotonicNs() > deadline_ns) co_return Error{ETIMEDOUT, "the gateway does not answer"};
     co_await backoff.Wait(executor_);
   }
 }
@@ -125,7 +125,8 @@ Task<Result<void>> Tree::Ensure(uint64_t inode) {
     co_await event->Wait();
   }
   Once once(&resolving_, key, executor_);
-  auto results = co_await ResolvePatiently(OneGetattr(inode, kSmallFile));
+  const int64_t deadline = MonotonicNs() + patience_ns_;
+  auto results = co_await ResolveBefore(deadline, OneGetattr(inode, kSmallFile));
   if (!results) co_return results.error();
   ResolveResult& result = results->front();
   if (result.error != 0) co_return Error{result.error == ENOENT ? ESTALE : result.error, "inode"};
@@ -170,7 +171,8 @@ Task<Result<void>> Tree::LoadTarget(uint64_t inode) {
   if (record->content_kind == static_cast<uint32_t>(shm::ContentKind::kSlab)) {
     co_return Result<void>{};
   }
-  auto results = co_await ResolvePatiently(OneGetattr(inode, 0));
+  const int64_t deadline = MonotonicNs() + patience_ns_;
+  auto results = co_await ResolveBefore(deadline, OneGetattr(inode, 0));
   if (!results) co_return results.error();
   if (results->front().error != 0) co_return Error{results->front().error, "symbolic link"};
   const std::string target = results->front().entry.attr.symlink_target;
@@ -181,6 +183,7 @@ Task<Result<void>> Tree::LoadTarget(uint64_t inode) {
 Task<Result<uint64_t>> Tree::Lookup(uint64_t parent, std::string name) {
   AIRSTORE_TRY_CO(co_await Ensure(parent));
   const std::string key = std::to_string(parent) + "/" + name;
+  const int64_t deadline = MonotonicNs() + patience_ns_;
   for (;;) {
     const auto directory = inodes_->Get(parent);
     if (!directory) co_return Error{ESTALE, "directory"};
@@ -200,7 +203,7 @@ Task<Result<uint64_t>> Tree::Lookup(uint64_t parent, std::string name) {
     }
     if (const Ticket pending = log_->PendingOf(parent); pending != 0) {
       // The gateway does not know yet what was removed here.
-      (void)co_await log_->WaitSettled(pending, parent);
+      AIRSTORE_TRY_CO(co_await log_->WaitSettledBefore(deadline, pending));
       continue;
     }
     const auto running = resolving_.find(key);
@@ -214,7 +217,7 @@ Task<Result<uint64_t>> Tree::Lookup(uint64_t parent, std::string name) {
       if (WorthListing(parent)) listed.emplace(&resolving_, ListingKey(parent), executor_);
       const std::vector<ResolveItem> items =
           listed ? LookupAndList(parent, name) : OneLookup(parent, name);
-      auto results = co_await ResolvePatiently(items);
+      auto results = co_await ResolveBefore(deadline, items);
       if (!results) co_return results.error();
       if (log_->PendingOf(parent) != 0 ||
           inodes_->meta().FindDentry(parent, name) != shm::kNoIndex) {
@@ -278,6 +281,7 @@ void Tree::MarkListed(uint64_t directory) {
 Task<Result<void>> Tree::LoadListing(uint64_t directory) {
   AIRSTORE_TRY_CO(co_await Ensure(directory));
   const std::string key = ListingKey(directory);
+  const int64_t deadline = MonotonicNs() + patience_ns_;
   for (;;) {
     const auto record = inodes_->Get(directory);
     if (!record) co_return Error{ESTALE, "directory"};
@@ -290,14 +294,14 @@ Task<Result<void>> Tree::LoadListing(uint64_t directory) {
       continue;
     }
     if (const Ticket pending = log_->PendingOf(directory); pending != 0) {
-      (void)co_await log_->WaitSettled(pending, directory);
+      AIRSTORE_TRY_CO(co_await log_->WaitSettledBefore(deadline, pending));
       continue;
     }
     Once once(&resolving_, key, executor_);
     std::string after;
     bool end = false;
     while (!end) {
-      auto results = co_await ResolvePatiently(OneList(directory, after));
+      auto results = co_await ResolveBefore(deadline, OneList(directory, after));
       if (!results) co_return results.error();
       ResolveResult& page = results->front();
       if (page.error != 0) co_return Error{page.error == ENOENT ? ESTALE : page.error, "listing"};

@@ -62,6 +62,9 @@ class Host {
   void StartGateway();
   void StopGateway();  // SIGTERM, and waits
   void KillGateway();
+  // Connections stay, answers stop.
+  void FreezeGateway();
+  void ThawGateway();
   void StartBroker();
   void StopBroker();
   // And what it served: the frontends end, the mount points are detached.

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A gateway that does not answer: what is cached goes on, the rest waits for io_timeout and no
+// longer, and whoever waits can be killed.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <thread>
+
+#include "tests/e2e/support/host_test.h"
+
+namespace airstore::e2e {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+milliseconds Since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration_cast<milliseconds>(Now() - begin);
+}
+
+class Outage : public MountTest {
+ protected:
+  static constexpr seconds kIoTimeout{3};
+  HostOptions Options() const override {
+    return {.broker_arguments = {"--io-timeout", std::to_string(kIoTimeout.count()) + "s"}};
+  }
+  void SetUp() override {
+    MountTest::SetUp();
+    if (IsSkipped()) return;
+    ASSERT_EQ(mkdir(At("dir").c_str(), 0755), 0);
+    for (int i = 0; i < 5; ++i) WriteFile(At("dir/" + std::to_string(i)), "content");
+    WriteFile(At("large"), RandomBytes(1, 1 << 20));
+    RemountFresh();
+    EXPECT_EQ(NamesIn(mount()).size(), 2u);
+    struct statvfs space {};
+    EXPECT_EQ(statvfs(mount().c_str(), &space), 0);
+    host().FreezeGateway();
+  }
+  void TearDown() override {
+    if (!IsSkipped()) host().ThawGateway();
+  }
+
+  // How long a process that does this and waits needs to die of SIGKILL.
+  template <typename Wait>
+  static milliseconds TimeToKill(const Wait& wait) {
+    const pid_t child = fork();
+    if (child == 0) {
+      wait();
+      _exit(0);
+    }
+    std::this_thread::sleep_for(milliseconds(500));
+    int status = 0;
+    EXPECT_EQ(waitpid(child, &status, WNOHANG), 0) << "it did not wait";
+    const auto begin = Now();
+    kill(child, SIGKILL);
+    waitpid(child, &status, 0);
+    EXPECT_TRUE(WIFSIGNALED(status));
+    return Since(begin);
+  }
+};
+
+TEST_F(Outage, WhatIsCachedIsAnsweredAtOnce) {
+  auto begin = Now();
+  EXPECT_EQ(NamesIn(mount()).size(), 2u);
+  EXPECT_EQ(Stat(At("large")).st_size, 1 << 20);
+  EXPECT_LT(Since(begin), seconds(1));
+  begin = Now();
+  struct statvfs space {};
+  EXPECT_EQ(statvfs(mount().c_str(), &space), 0);
+  EXPECT_LT(Since(begin), seconds(1));
+  begin = Now();
+  EXPECT_EQ(host().Airctl({"status"}).code, 0);
+  EXPECT_LT(Since(begin), seconds(1));
+}
+
+TEST_F(Outage, WhatIsNotCachedFailsAfterTheTimeout) {
+  auto begin = Now();
+  struct stat status {};
+  EXPECT_EQ(ErrnoOf(stat(At("dir/1").c_str(), &status)), ETIMEDOUT);
+  EXPECT_GE(Since(begin), kIoTimeout - milliseconds(100));
+  EXPECT_LT(Since(begin), kIoTimeout + seconds(5));
+  begin = Now();
+  const UniqueFd fd(open(At("large").c_str(), O_RDONLY | O_CLOEXEC));
+  char byte = 0;
+  const int error = fd ? ErrnoOf(read(fd.get(), &byte, 1)) : errno;
+  EXPECT_TRUE(error == ETIMEDOUT || error == EIO) << error;
+  EXPECT_LT(Since(begin), kIoTimeout + seconds(5));
+}
+
+TEST_F(Outage, WhoWaitsCanBeKilled) {
+  const std::string name = At("dir/2");
+  const std::string large = At("large");
+  const std::string fresh = At("fresh");
+  const auto limit = seconds(1);
+  EXPECT_LT(TimeToKill([&] {
+              struct stat status {};
+              stat(name.c_str(), &status);
+            }),
+            limit);
+  EXPECT_LT(TimeToKill([&] {
+              const UniqueFd fd(open(large.c_str(), O_RDONLY | O_CLOEXEC));
+              char byte = 0;
+              [[maybe_unused]] const ssize_t got = read(fd.get(), &byte, 1);
+            }),
+            limit);
+  EXPECT_LT(TimeToKill([&] { rename(name.c_str(), fresh.c_str()); }), limit);
+  EXPECT_LT(TimeToKill([&] {
+              const UniqueFd fd(open(fresh.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
+              fsync(fd.get());
+            }),
+            limit);
+}
+
+TEST_F(Outage, WorkGoesOnAndArrivesAfterwards) {
+  // The write lease makes these local.
+  for (int i = 0; i < 20; ++i) WriteFile(At("new" + std::to_string(i)), "written meanwhile");
+  EXPECT_GT(host().SessionStatus("work").at("pending_mutations").get<uint64_t>(), 0u);
+  std::this_thread::sleep_for(kIoTimeout +
+                              seconds(1));  // calls in flight time out and are sent again
+  host().ThawGateway();
+  RemountFresh();
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(ReadFile(At("new" + std::to_string(i))), "written meanwhile");
+  }
+  EXPECT_EQ(ReadFile(At("dir/2")), "content");
+}
+
+}  // namespace
+}  // namespace airstore::e2e
