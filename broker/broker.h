@@ -35,6 +35,10 @@ class Broker : public BrokerApi {
   Task<Outcome<Nothing>> Unmount(const Caller& caller, const std::string& mountpoint, bool force,
                                  ProgressFn progress) override;
   Outcome<BrokerStatus> Status(const Caller& caller, const std::string& mountpoint) override;
+  Task<Outcome<std::vector<DirtyFile>>> Dirty(const Caller& caller,
+                                              const std::string& mountpoint) override;
+  Task<Outcome<Nothing>> Flush(const Caller& caller, const std::string& mountpoint,
+                               uint64_t timeout_ms, ProgressFn progress) override;
   std::string default_gateway() const override { return options_.gateway; }
 
   // Unmounts everything and waits until the gateways have all changes, or until `patience` is over.
@@ -61,6 +65,9 @@ class Broker : public BrokerApi {
   Task<void> DropSessionIfUnused(SlotPtr slot);
   Failure MountFailure(const Error& error, const MountSpec& spec) const;
   void TellMountCounts();
+  // Those behind the mounts that the caller may see, or behind one of them.
+  Outcome<std::vector<SlotPtr>> SessionsOf(const Caller& caller,
+                                           const std::string& mountpoint) const;
   MountPtr FindMount(const std::string& mountpoint) const;
 
   boost::asio::any_io_executor executor_;

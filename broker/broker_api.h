@@ -92,6 +92,15 @@ struct SessionStatus {
   uint32_t mounts = 0;
 };
 
+struct DirtyFile {
+  std::string workspace;
+  std::string path;  // empty: no name is known
+  uint64_t inode = 0;
+  uint64_t bytes = 0;
+  uint64_t age_ms = 0;
+  int error = 0;
+};
+
 struct BrokerStatus {
   uint64_t uptime_ms = 0;
   uint64_t rss_bytes = 0;
@@ -121,6 +130,12 @@ class BrokerApi {
                                          bool force, ProgressFn progress) = 0;
   // Of the caller's mounts, or of all for root. `mountpoint` empty: every one.
   virtual Outcome<BrokerStatus> Status(const Caller& caller, const std::string& mountpoint) = 0;
+  // Files with changes that are not at the gateway. `mountpoint` empty: of all the caller may see.
+  virtual Task<Outcome<std::vector<DirtyFile>>> Dirty(const Caller& caller,
+                                                      const std::string& mountpoint) = 0;
+  // Waits until they are. `timeout_ms` 0: for ever; kDirty when it is over.
+  virtual Task<Outcome<Nothing>> Flush(const Caller& caller, const std::string& mountpoint,
+                                       uint64_t timeout_ms, ProgressFn progress) = 0;
   virtual std::string default_gateway() const = 0;
 };
 

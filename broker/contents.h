@@ -91,6 +91,14 @@ class Contents : public ContentSource {
   void Stop();
 
   uint64_t dirty_bytes() const;
+  struct Unsent {
+    uint64_t inode = 0;
+    uint64_t bytes = 0;
+    int64_t since_ns = 0;  // monotonic; 0: not known
+    int error = 0;
+  };
+  // Files whose content the gateway does not have.
+  std::vector<Unsent> ListUnsent() const;
   uint64_t file_bytes() const { return lru_bytes_; }  // of closed content files
   bool HasOpens(uint64_t inode) const;
   // Its content is in a content file, or it is open.

@@ -138,6 +138,19 @@ uint64_t Contents::dirty_bytes() const {
   return bytes;
 }
 
+std::vector<Contents::Unsent> Contents::ListUnsent() const {
+  std::vector<Unsent> unsent;
+  for (const auto& [inode, node] : nodes_) {
+    const auto record = inodes_->Get(inode);
+    if (!record || (record->flags & shm::kOrphan) != 0) continue;
+    const int64_t queued_ns = log_->PendingSince(inode);
+    if (queued_ns == 0 && !IsDirty(*node)) continue;
+    unsent.push_back({inode, record->size, queued_ns != 0 ? queued_ns : node->dirty_since_ns,
+                      static_cast<int>(record->write_error)});
+  }
+  return unsent;
+}
+
 Task<Mutation> Contents::BuildWrite(uint64_t inode) {
   Mutation mutation;
   WriteOp op{.inode = inode, .extents = {}, .size = {}, .mtime_ns = {}};

@@ -104,6 +104,15 @@ void ToWire(const WorkspaceEntry& from, wire::WorkspaceEntry* to) {
   to->set_inodes(from.inodes);
 }
 
+void ToWire(const DirtyFile& from, wire::DirtyFile* to) {
+  to->set_workspace(from.workspace);
+  to->set_path(from.path);
+  to->set_inode(from.inode);
+  to->set_bytes(from.bytes);
+  to->set_age_ms(from.age_ms);
+  to->set_last_error(from.error);
+}
+
 void ToWire(const TokenEntry& from, wire::TokenEntry* to) {
   to->set_id(from.id);
   to->set_workspace(from.workspace);

@@ -17,6 +17,7 @@ void ToWire(const Failure& from, control::v1::Failure* to);
 void ToWire(const MountStatus& from, control::v1::MountInfo* to);
 void ToWire(const BrokerStatus& from, control::v1::StatusResponse* to);
 void ToWire(const WorkspaceEntry& from, control::v1::WorkspaceEntry* to);
+void ToWire(const DirtyFile& from, control::v1::DirtyFile* to);
 void ToWire(const TokenEntry& from, control::v1::TokenEntry* to);
 
 }  // namespace airstore::broker

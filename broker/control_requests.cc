@@ -75,6 +75,10 @@ Task<wire::Response> ControlRequests::Answer(Caller caller, wire::Request reques
                                  std::move(progress));
     case wire::Request::kStatus:
       co_return Status(caller, request.status());
+    case wire::Request::kDirty:
+      co_return co_await Dirty(caller, request.dirty().mountpoint());
+    case wire::Request::kFlush:
+      co_return co_await Flush(caller, std::move(*request.mutable_flush()), std::move(progress));
     case wire::Request::kVersion: {
       wire::Response response;
       response.mutable_version()->set_version(AIRSTORE_VERSION);
@@ -122,6 +126,22 @@ wire::Response ControlRequests::Status(const Caller& caller, const wire::StatusR
   wire::Response response;
   ToWire(*status.value, response.mutable_status());
   return response;
+}
+
+Task<wire::Response> ControlRequests::Dirty(Caller caller, std::string mountpoint) {
+  const auto files = co_await api_.Dirty(caller, mountpoint);
+  if (!files.value) co_return Failed(files.failure);
+  wire::Response response;
+  response.mutable_dirty();
+  for (const DirtyFile& file : *files.value) ToWire(file, response.mutable_dirty()->add_files());
+  co_return response;
+}
+
+Task<wire::Response> ControlRequests::Flush(Caller caller, wire::FlushRequest request,
+                                            ProgressFn progress) {
+  const auto done =
+      co_await api_.Flush(caller, request.mountpoint(), request.timeout_ms(), std::move(progress));
+  co_return done.value ? Done() : Failed(done.failure);
 }
 
 Task<wire::Response> ControlRequests::Administer(Caller caller, wire::Request request) {

@@ -34,6 +34,9 @@ class ControlRequests {
   Task<control::v1::Response> Unmount(Caller caller, control::v1::UnmountRequest request,
                                       ProgressFn progress);
   control::v1::Response Status(const Caller& caller, const control::v1::StatusRequest& request);
+  Task<control::v1::Response> Dirty(Caller caller, std::string mountpoint);
+  Task<control::v1::Response> Flush(Caller caller, control::v1::FlushRequest request,
+                                    ProgressFn progress);
   // The address to use, or why not.
   Outcome<std::string> GatewayFor(const Caller& caller, const control::v1::GatewayRef& gateway);
   Outcome<std::shared_ptr<AdminClient>> AdminFor(const Caller& caller,

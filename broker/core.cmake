@@ -5,6 +5,7 @@ find_package(spdlog REQUIRED)
 
 add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/broker.cc
+  ${CMAKE_CURRENT_LIST_DIR}/broker_dirty.cc
   ${CMAKE_CURRENT_LIST_DIR}/call_watch.cc
   ${CMAKE_CURRENT_LIST_DIR}/calls.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_file.cc
@@ -16,7 +17,8 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/mutation_log.cc
   ${CMAKE_CURRENT_LIST_DIR}/session.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_lookup.cc
-  ${CMAKE_CURRENT_LIST_DIR}/tree_mutate.cc)
+  ${CMAKE_CURRENT_LIST_DIR}/tree_mutate.cc
+  ${CMAKE_CURRENT_LIST_DIR}/tree_paths.cc)
 target_link_libraries(airstore_broker_core
   PRIVATE airstore_options PkgConfig::XXHASH
   PUBLIC airstore_broker_host airstore_shm spdlog::spdlog)

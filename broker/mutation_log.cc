@@ -125,6 +125,13 @@ Ticket MutationLog::PendingOf(uint64_t inode) const {
   return found == subjects_.end() ? 0 : found->second.last;
 }
 
+int64_t MutationLog::PendingSince(uint64_t inode) const {
+  const auto found = subjects_.find(inode);
+  if (found == subjects_.end() || found->second.last <= settled_) return 0;
+  if (found->second.items.empty()) return in_flight_since_ns_;
+  return found->second.items.front()->appended_ns;
+}
+
 Task<int> MutationLog::WaitSettled(Ticket ticket, uint64_t inode) {
   ++subjects_[inode].waiters;
   // Content that was waited for may have moved behind other changes meanwhile.

@@ -14,6 +14,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "broker/contents.h"
 #include "broker/gateway.h"
@@ -69,6 +70,10 @@ class Tree {
                             uint64_t new_parent, std::string new_name, uint32_t flags);
   Task<Result<void>> Link(MountPort* origin, uint64_t inode, uint64_t parent, std::string name);
   Task<Result<void>> Setattr(MountPort* origin, uint64_t inode, AttrChange change);
+
+  // Paths from the root, of those of the inodes that have a name in the table. For people: it looks
+  // at every entry.
+  Task<std::unordered_map<uint64_t, std::string>> PathsOf(std::unordered_set<uint64_t> inodes);
 
   // An orphan that no mount knows any more is dropped for good.
   void ReclaimOrphan(uint64_t inode);

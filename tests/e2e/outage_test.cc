@@ -130,5 +130,18 @@ TEST_F(Outage, WorkGoesOnAndArrivesAfterwards) {
   EXPECT_EQ(ReadFile(At("dir/2")), "content");
 }
 
+TEST_F(Outage, WhatIsUnsentIsListedAndCanBeWaitedFor) {
+  WriteFile(At("unsent"), std::string(5000, 'x'));
+  const auto files = host().AirctlJson({"dirty"}).at("files");
+  ASSERT_EQ(files.size(), 1u);
+  EXPECT_EQ(files[0].at("path"), "/unsent");
+  EXPECT_EQ(files[0].at("bytes"), 5000);
+  constexpr int kDirtyExit = 8;
+  EXPECT_EQ(host().Airctl({"flush", "--timeout", "0.5"}).code, kDirtyExit);
+  host().ThawGateway();
+  EXPECT_EQ(host().Airctl({"flush", mount()}).code, 0);
+  EXPECT_EQ(host().AirctlJson({"dirty", mount()}).at("files").size(), 0u);
+}
+
 }  // namespace
 }  // namespace airstore::e2e

@@ -158,6 +158,17 @@ std::shared_ptr<CLI::App> MakeParser(Invocation& out) {
       Add(app.get(), "status", "Show the broker, its mounts and sessions", out, Command::kStatus);
   status->add_option("mountpoint", out.mountpoint, "Details of one mount")
       ->option_text("[MOUNTPOINT]");
+  CLI::App* dirty = Add(app.get(), "dirty", "List files with changes that are not at the gateway",
+                        out, Command::kDirty);
+  CLI::App* flush =
+      Add(app.get(), "flush", "Wait until every change is at the gateway", out, Command::kFlush);
+  for (CLI::App* command : {dirty, flush}) {
+    command->add_option("mountpoint", out.mountpoint, "Only of this mount's workspace")
+        ->option_text("[MOUNTPOINT]");
+  }
+  flush->add_option("--timeout", out.timeout_seconds, "Give up after this long (default: never)")
+      ->option_text("SECONDS")
+      ->check(CLI::PositiveNumber);
   AddWorkspace(app.get(), out);
   AddToken(app.get(), out);
   Add(app.get(), "version", "Show the versions of airctl and of the broker", out,

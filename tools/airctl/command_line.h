@@ -21,6 +21,8 @@ enum class Command {
   kMount,
   kUnmount,
   kStatus,
+  kDirty,
+  kFlush,
   kWorkspaceCreate,
   kWorkspaceList,
   kWorkspaceDelete,
@@ -48,6 +50,7 @@ struct Invocation {
   bool allow_non_empty = false;
   bool force = false;
   bool verbose = false;
+  double timeout_seconds = 0;  // 0: none
   std::string backend;
   std::string passthrough = "auto";
 };

@@ -4,6 +4,8 @@
 #include <pwd.h>
 #include <unistd.h>
 
+#include <cmath>
+
 #include "tools/airctl/client.h"
 #include "tools/airctl/completion.h"
 #include "tools/airctl/failure.h"
@@ -112,6 +114,32 @@ Trouble Status(const Invocation& asked, const Surroundings& around) {
   return {};
 }
 
+Trouble Dirty(const Invocation& asked, const Surroundings& around) {
+  wire::Request request;
+  request.mutable_dirty()->set_mountpoint(
+      asked.mountpoint.empty() ? "" : AbsoluteMountPoint(asked.mountpoint));
+  const auto answer = Ask(asked, request, "asking the broker");
+  if (!answer.value) return answer.failure;
+  if (asked.json) {
+    around.out << ToJson(answer.value->dirty()) << "\n";
+  } else {
+    PrintDirty(around.out, answer.value->dirty(), around.colours);
+  }
+  return {};
+}
+
+Trouble Flush(const Invocation& asked, const Surroundings& around) {
+  wire::Request request;
+  request.mutable_flush()->set_mountpoint(
+      asked.mountpoint.empty() ? "" : AbsoluteMountPoint(asked.mountpoint));
+  request.mutable_flush()->set_timeout_ms(
+      static_cast<uint64_t>(std::ceil(asked.timeout_seconds * 1000)));
+  const auto answer = Ask(asked, request, "sending changes to the gateway");
+  if (!answer.value) return answer.failure;
+  around.out << (asked.json ? "{}\n" : "everything is at the gateway\n");
+  return {};
+}
+
 Trouble Version(const Invocation& asked, const Surroundings& around) {
   wire::Request request;
   request.mutable_version();
@@ -215,6 +243,10 @@ Trouble Do(const Invocation& asked, const Surroundings& around) {
       return Unmount(asked, around);
     case Command::kStatus:
       return Status(asked, around);
+    case Command::kDirty:
+      return Dirty(asked, around);
+    case Command::kFlush:
+      return Flush(asked, around);
     case Command::kVersion:
       return Version(asked, around);
     case Command::kCompletion:

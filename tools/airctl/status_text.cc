@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/airctl/status_text.h"
 
+#include <cstring>
 #include <map>
 
 #include "tools/airctl/format.h"
@@ -119,6 +120,22 @@ void PrintMounted(std::ostream& out, const wire::MountInfo& mount, bool verbose)
   if (!verbose) return;
   out << "  gateway " << Printable(mount.gateway()) << ", " << Flags(mount) << ", frontend pid "
       << mount.frontend_pid() << ", ready in " << HumanLatency(mount.ready_us() * 1000) << "\n";
+}
+
+void PrintDirty(std::ostream& out, const wire::DirtyResponse& dirty, bool colours) {
+  if (dirty.files().empty()) {
+    out << "no unsent files\n";
+    return;
+  }
+  Table table({"WORKSPACE", "SIZE>", "AGE>", "LAST ERROR", "PATH"});
+  for (const wire::DirtyFile& file : dirty.files()) {
+    const Cell error =
+        file.last_error() == 0 ? Cell("-") : Cell(strerror(file.last_error()), Colour::kBad);
+    table.Add({file.workspace(), HumanBytes(file.bytes()), HumanDuration(file.age_ms()), error,
+               file.path().empty() ? "(inode " + std::to_string(file.inode()) + ")"
+                                   : Printable(file.path())});
+  }
+  table.Print(out, colours);
 }
 
 void PrintWorkspaces(std::ostream& out, const wire::WorkspaceList& list, bool colours) {

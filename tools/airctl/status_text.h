@@ -14,6 +14,7 @@ namespace airstore::airctl {
 void PrintStatus(std::ostream& out, const control::v1::StatusResponse& status, bool one_mount,
                  bool colours);
 void PrintMounted(std::ostream& out, const control::v1::MountInfo& mount, bool verbose);
+void PrintDirty(std::ostream& out, const control::v1::DirtyResponse& dirty, bool colours);
 void PrintWorkspaces(std::ostream& out, const control::v1::WorkspaceList& list, bool colours);
 void PrintTokens(std::ostream& out, const control::v1::TokenList& list, bool colours);
 

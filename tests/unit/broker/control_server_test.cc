@@ -54,6 +54,17 @@ class FakeBroker final : public BrokerApi {
     for (auto& mount : status.mounts) mount.mountpoint = std::string(1000, 'm');
     return {status, {}};
   }
+  Task<Outcome<std::vector<DirtyFile>>> Dirty(const Caller&, const std::string&) override {
+    std::vector<DirtyFile> files(1);
+    files[0].path = "/dir/file";
+    files[0].bytes = 7;
+    co_return Outcome<std::vector<DirtyFile>>{std::move(files), {}};
+  }
+  Task<Outcome<Nothing>> Flush(const Caller&, const std::string&, uint64_t timeout_ms,
+                               ProgressFn) override {
+    if (timeout_ms != 0) co_return Outcome<Nothing>{{}, {FailureKind::kDirty, "late", ""}};
+    co_return Outcome<Nothing>{Nothing(), {}};
+  }
   std::string default_gateway() const override { return gateway; }
 
   std::string gateway = "127.0.0.1:1";
