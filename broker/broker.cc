@@ -178,7 +178,7 @@ Broker::MountPtr Broker::FindMount(const std::string& mountpoint) const {
 
 void Broker::TellMountCounts() {
   for (const MountPtr& mount : mounts_) {
-    if (mount->state() != broker::Mount::State::kReady) continue;
+    if (!mount->in_service()) continue;
     for (const SlotPtr& slot : sessions_) {
       if (slot->session->mounts().Find(mount->index()) == mount.get()) {
         mount->SetMounts(static_cast<uint32_t>(slot->session->mounts().size()));

@@ -64,7 +64,8 @@ struct MountStatus {
   std::string state;
   uint64_t frontend_rss_bytes = 0;
   uint64_t ready_us = 0;
-  uint64_t restarts = 0;
+  uint64_t frontend_restarts = 0;
+  std::string problem;  // why it is recovering or dead
   uint64_t dirty_bytes = 0;
   std::map<std::string, uint64_t> counters;
   std::map<std::string, uint64_t> latency_p50_ns;

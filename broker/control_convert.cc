@@ -76,7 +76,8 @@ void ToWire(const MountStatus& from, wire::MountInfo* to) {
   to->set_state(from.state);
   to->set_frontend_rss_bytes(from.frontend_rss_bytes);
   to->set_ready_us(from.ready_us);
-  to->set_restarts(from.restarts);
+  to->set_frontend_restarts(from.frontend_restarts);
+  to->set_problem(from.problem);
   to->set_dirty_bytes(from.dirty_bytes);
   to->mutable_counters()->insert(from.counters.begin(), from.counters.end());
   to->mutable_latency_p50_ns()->insert(from.latency_p50_ns.begin(), from.latency_p50_ns.end());

@@ -28,7 +28,9 @@ struct BackingMap {
 };
 constexpr unsigned long kBackingOpen = _IOW(229, 1, BackingMap);
 constexpr unsigned long kBackingClose = _IOW(229, 2, uint32_t);
+constexpr int32_t kNotifyResend = 7;
 constexpr int32_t kNotifyIncEpoch = 8;
+constexpr uint64_t kUniqueResent = uint64_t{1} << 63;
 
 bool KernelAtLeast(unsigned major, unsigned minor) {
   utsname name{};
@@ -151,6 +153,20 @@ Result<void> FuseDevice::NotifyIncEpoch() {
     return Error{ENOSYS, "fuse notify: the kernel has no mount epochs (Linux 6.16)"};
   }
   return sent;
+}
+
+Result<void> FuseDevice::Resend() { return Notify(fd(), kNotifyResend, nullptr, 0, {}); }
+
+Result<void> FuseDevice::Fail(uint64_t unique, int error) {
+  fuse_out_header header{};
+  header.len = sizeof header;
+  header.error = -error;
+  // Under the number it was last sent with.
+  for (const uint64_t number : {unique | kUniqueResent, unique}) {
+    header.unique = number;
+    if (write(fd(), &header, sizeof header) == ssize_t{sizeof header}) return {};
+  }
+  return SysError("fuse answer");
 }
 
 Result<void> FuseDevice::Unmount(bool lazy) {

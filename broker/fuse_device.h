@@ -57,6 +57,12 @@ class FuseDevice {
   // Makes the kernel revalidate every cached name of this mount. ENOSYS before Linux 6.16.
   Result<void> NotifyIncEpoch();
 
+  // Has the kernel send all requests once more that somebody has read and not answered: before the
+  // next frontend reads, and when the last one is gone. EINVAL before Linux 6.9.
+  Result<void> Resend();
+  // Answers a request that a frontend has read, with an errno. ENOENT: it is not waiting any more.
+  Result<void> Fail(uint64_t unique, int error);
+
   // lazy: detach now even when busy. EBUSY otherwise, when something is open in it.
   Result<void> Unmount(bool lazy);
   // Ends the connection at once: every request gets ECONNABORTED.

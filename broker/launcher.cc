@@ -189,17 +189,24 @@ Result<FrontendProcess> Launch(const LaunchOptions& options) {
   return process;
 }
 
-std::string Reap(const FrontendProcess& process) {
+ProcessEnd Reap(const FrontendProcess& process) {
   siginfo_t info{};
   int rc = 0;
   do {
     rc = waitid(P_PIDFD, static_cast<id_t>(process.pidfd.get()), &info, WEXITED);
   } while (rc != 0 && errno == EINTR);
-  if (rc != 0) return "ended, status unknown";
-  if (info.si_code == CLD_EXITED) return "exit status " + std::to_string(info.si_status);
-  std::string text = "killed by signal " + std::to_string(info.si_status);
-  if (info.si_code == CLD_DUMPED) text += " (core dumped)";
-  return text;
+  ProcessEnd end;
+  if (rc != 0) {
+    end.text = "ended, status unknown";
+  } else if (info.si_code == CLD_EXITED) {
+    end.status = info.si_status;
+    end.text = "exit status " + std::to_string(info.si_status);
+  } else {
+    end.signal = info.si_status;
+    end.text = "killed by signal " + std::to_string(info.si_status);
+    if (info.si_code == CLD_DUMPED) end.text += " (core dumped)";
+  }
+  return end;
 }
 
 uint64_t PrivateResidentBytes(pid_t pid) {

@@ -33,8 +33,13 @@ struct FrontendProcess {
 };
 
 Result<FrontendProcess> Launch(const LaunchOptions& options);
-// Exit status for people ("exit status 1", "killed by signal 9"); reaps the process.
-std::string Reap(const FrontendProcess& process);
+struct ProcessEnd {
+  std::string text;  // for people: "exit status 1", "killed by signal 9"
+  int status = -1;   // of its exit; -1: it did not exit
+  int signal = 0;    // that ended it; 0: none
+};
+// REQUIRES: it has ended or is about to; waits for that.
+ProcessEnd Reap(const FrontendProcess& process);
 // Private resident bytes of a process, from /proc/PID/smaps_rollup; 0 when unknown.
 uint64_t PrivateResidentBytes(pid_t pid);
 

@@ -17,7 +17,7 @@
 namespace airstore::broker {
 namespace {
 
-constexpr auto kReadyPatience = std::chrono::seconds(10);
+constexpr auto kRecoveryPatience = std::chrono::seconds(15);
 // Beyond io_timeout, which ends an operation from within, before it has an effect.
 constexpr auto kAnswerGrace = std::chrono::seconds(2);
 constexpr int kItemsAtOnce = 256;  // then others get their turn
@@ -28,6 +28,8 @@ const char* StateName(Mount::State state) {
       return "starting";
     case Mount::State::kReady:
       return "ready";
+    case Mount::State::kRecovering:
+      return "recovering";
     case Mount::State::kUnmounting:
       return "unmounting";
     case Mount::State::kDead:
@@ -59,12 +61,13 @@ Mount::Mount(boost::asio::any_io_executor executor, Session* session, uint32_t i
       session_(session),
       index_(index),
       options_(std::move(options)),
+      frontend_(executor),
       wake_(executor),
-      process_end_(executor),
+      restart_timer_(executor),
       call_watch_(std::make_shared<CallWatch>(
           executor, std::chrono::nanoseconds(options_.io_timeout + kAnswerGrace).count(),
           [this](uint32_t slot, int error) { GiveUp(slot, error); })),
-      ended_(executor) {}
+      changed_(executor) {}
 
 Mount::~Mount() {
   if (notifier_) notifier_->join();
@@ -76,11 +79,12 @@ Task<Result<std::shared_ptr<Mount>>> Mount::Start(boost::asio::any_io_executor e
   std::shared_ptr<Mount> mount(new Mount(executor, session, index, std::move(options)));
   const int64_t begun = MonotonicNs();
   AIRSTORE_TRY_CO(mount->Prepare());
-  auto ready = co_await mount->AwaitReady();
+  auto ready = co_await mount->frontend_.AwaitReady();
   if (!ready) {
     (void)mount->device_->Unmount(true);
     co_return ready.error();
   }
+  mount->frontend_since_ns_ = MonotonicNs();
   mount->ready_us_ = static_cast<uint64_t>((MonotonicNs() - begun) / 1000);
   mount->state_ = State::kReady;
   session->mounts().Add(mount.get());
@@ -88,7 +92,7 @@ Task<Result<std::shared_ptr<Mount>>> Mount::Start(boost::asio::any_io_executor e
   for (size_t i = mount->slabs_sent_; i < slabs.size(); ++i) mount->SendSlab(*slabs[i]);
   mount->serving_ = true;
   session->tasks().Spawn(mount->Serve());
-  session->tasks().Spawn(mount->WatchProcess());
+  session->tasks().Spawn(mount->WatchFrontend());
   co_return mount;
 }
 
@@ -115,98 +119,22 @@ Result<void> Mount::Prepare() {
   if (!device) return device.error();
   device_ = std::move(*device);
 
-  LaunchOptions launch;
-  launch.program = options_.frontend_dir + "/airstore-fuse";
-  launch.arguments = {options_.spec.mountpoint};
-  launch.uid = options_.caller.uid;
-  launch.gid = options_.caller.gid;
-  auto process = Launch(launch);
-  if (!process) {
+  if (auto started = StartFrontend(); !started) {
     (void)device_->Unmount(true);
-    return process.error();
+    return started.error();
   }
-  process_ = std::move(*process);
-  process_end_.assign(dup(process_.pidfd.get()));
-
-  auto meta_fd = meta.segment().OpenReadOnly();
-  if (!meta_fd) return meta_fd.error();
-  shm::ChannelMessage message{};
-  message.kind = static_cast<uint32_t>(shm::ChannelKind::kAttach);
-  message.abi_major = shm::kAbiMajor;
-  message.abi_minor = shm::kAbiMinor;
-  std::memcpy(message.session, session_->id().data(), sizeof(message.session));
-  message.mount_index = index_;
-  if (options_.spec.read_only) message.flags |= shm::kAttachReadOnly;
-  if (options_.passthrough) message.flags |= shm::kAttachPassthrough;
-  if (options_.spec.uid) {
-    message.flags |= shm::kShowUid;
-    message.show_uid = *options_.spec.uid;
-  }
-  if (options_.spec.gid) {
-    message.flags |= shm::kShowGid;
-    message.show_gid = *options_.spec.gid;
-  }
-  auto sent = shm::SendMessage(process_.channel.get(), message,
-                               {device_->fd(), meta_fd->get(), lane_->lane().fd(),
-                                lane_->arena().fd(), wake_.native_handle()});
-  if (!sent) return sent.error();
-  for (const auto& segment : session_->inodes().slabs().segments()) SendSlab(*segment);
-  slabs_sent_ = session_->inodes().slabs().segments().size();
   return {};
 }
 
-Task<Result<void>> Mount::AwaitReady() {
-  boost::asio::posix::stream_descriptor channel(executor_, dup(process_.channel.get()));
-  boost::asio::steady_timer deadline(executor_, kReadyPatience);
-  deadline.async_wait([&channel](const boost::system::error_code& error) {
-    if (!error) channel.cancel();
-  });
-  boost::system::error_code failed;
-  co_await channel.async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                              boost::asio::redirect_error(boost::asio::use_awaitable, failed));
-  deadline.cancel();
-  if (failed) co_return Error{ETIMEDOUT, "the frontend did not get ready"};
-  auto received = shm::ReceiveMessage(process_.channel.get());
-  if (!received) co_return Error{EIO, "the frontend ended at start: " + Reap(process_)};
-  const shm::ChannelMessage& message = received->message;
-  if (message.kind == static_cast<uint32_t>(shm::ChannelKind::kFailed)) {
-    co_return Error{EPROTO,
-                    "the frontend cannot serve: " +
-                        std::string(message.text, strnlen(message.text, sizeof(message.text)))};
-  }
-  if (message.kind != static_cast<uint32_t>(shm::ChannelKind::kReady)) {
-    co_return Error{EPROTO, "the frontend answered out of order"};
-  }
-  co_return Result<void>{};
-}
-
 void Mount::SendSlab(const shm::Segment& segment) {
-  auto fd = segment.OpenReadOnly();
-  if (!fd) {
-    spdlog::error("slab {}: {}", segment.header().index, fd.error().ToString());
-    return;
-  }
-  shm::ChannelMessage message{};
-  message.kind = static_cast<uint32_t>(shm::ChannelKind::kSlab);
-  message.abi_major = shm::kAbiMajor;
-  message.abi_minor = shm::kAbiMinor;
-  message.id = segment.header().index;
-  if (auto sent = shm::SendMessage(process_.channel.get(), message, {fd->get()}); !sent) {
-    spdlog::warn("{}: handing over a slab: {}", options_.spec.mountpoint, sent.error().ToString());
+  if (!frontend_.running()) return;  // the next one gets them all
+  if (auto sent = frontend_.SendSlab(segment); !sent) {
+    spdlog::warn("{}: handing over slab {}: {}", options_.spec.mountpoint, segment.header().index,
+                 sent.error().ToString());
   }
 }
 
-Result<void> Mount::SendContent(uint64_t id, int file) {
-  const UniqueFd read_only(
-      open(("/proc/self/fd/" + std::to_string(file)).c_str(), O_RDONLY | O_CLOEXEC));
-  if (!read_only) return SysError("open content file for reading");
-  shm::ChannelMessage message{};
-  message.kind = static_cast<uint32_t>(shm::ChannelKind::kContent);
-  message.abi_major = shm::kAbiMajor;
-  message.abi_minor = shm::kAbiMinor;
-  message.id = id;
-  return shm::SendMessage(process_.channel.get(), message, {read_only.get()});
-}
+Result<void> Mount::SendContent(uint64_t id, int file) { return frontend_.SendContent(id, file); }
 
 Task<void> Mount::Serve() {
   const auto self = shared_from_this();
@@ -215,7 +143,7 @@ Task<void> Mount::Serve() {
       Detach();
       break;
     }
-    if (process_ended_) break;
+    if (frontend_gone_) break;
     if (!lane_->PrepareSleep()) continue;
     boost::system::error_code error;
     co_await wake_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
@@ -225,7 +153,7 @@ Task<void> Mount::Serve() {
     lane_->Awake();
   }
   serving_ = false;
-  ended_.NotifyAll();
+  changed_.NotifyAll();
 }
 
 Task<bool> Mount::DrainLane() {
@@ -240,8 +168,8 @@ Task<bool> Mount::DrainLane() {
     const auto next = lane_->Pop(&item, &why);
     if (next == shm::LaneConsumer::Next::kEmpty) break;
     if (next == shm::LaneConsumer::Next::kCorrupt) {
-      spdlog::error("{}: the frontend broke the protocol and is ended: {}",
-                    options_.spec.mountpoint, why);
+      problem_ = "the frontend broke the protocol: " + why;
+      spdlog::error("{}: {}; it is ended", options_.spec.mountpoint, problem_);
       co_return false;
     }
     switch (item.op) {
@@ -307,44 +235,36 @@ void Mount::GiveUp(uint32_t slot, int error) {
   lane_->Reply(slot, reply);
 }
 
-Task<void> Mount::WatchProcess() {
-  const auto self = shared_from_this();
-  boost::system::error_code error;
-  co_await process_end_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                                   boost::asio::redirect_error(boost::asio::use_awaitable, error));
-  const std::string how = Reap(process_);
-  process_ended_ = true;
-  lane_->FrontendGone();
-  wake_.cancel();
-  if (state_ == State::kReady) {
-    spdlog::error("{}: the frontend ended unexpectedly ({}); the mount is detached",
-                  options_.spec.mountpoint, how);
-    while (serving_) co_await ended_.Wait();  // what was accepted is applied first
-    Detach();
-  }
-  ended_.NotifyAll();
-}
-
 void Mount::Detach() {
-  if (state_ != State::kReady) return;
+  if (!in_service()) return;
   state_ = State::kDead;
+  restart_timer_.cancel();
   device_->Abort();
   if (auto done = device_->Unmount(true); !done) {
     spdlog::error("{}: {}", options_.spec.mountpoint, done.error().ToString());
   }
-  process_.channel.reset();
+  frontend_.CloseChannel();
   session_->mounts().Remove(this);
   session_->contents().ReleaseMount(index_);
   session_->inodes().ForgetMount(index_);
+  changed_.NotifyAll();
 }
 
 Task<Result<void>> Mount::Stop(bool force) {
+  // Unmounting may need answers from a frontend.
+  if (state_ == State::kRecovering && !force) co_await Settled(kRecoveryPatience);
+  if (state_ == State::kRecovering && !force) {
+    co_return Error{EBUSY, "unmount " + options_.spec.mountpoint + ": " + problem_};
+  }
   if (state_ == State::kDead) {
     state_ = State::kGone;
     co_return Result<void>{};
   }
-  if (state_ != State::kReady) co_return Error{EBUSY, "the mount is starting or stopping"};
+  if (!in_service()) co_return Error{EBUSY, "the mount is starting or stopping"};
+  const bool served = state_ == State::kReady;
   state_ = State::kUnmounting;
+  restart_timer_.cancel();
+  if (!served) frontend_.Kill();
   auto work = [](FuseDevice* device, bool lazy) -> Task<int> {
     auto done = device->Unmount(lazy);
     co_return done ? 0 : done.error().code;
@@ -353,19 +273,21 @@ Task<Result<void>> Mount::Stop(bool force) {
   const int error = co_await boost::asio::co_spawn(
       notifier_->get_executor(), work(device_.get(), force), boost::asio::use_awaitable);
   if (error != 0) {
+    // What has ended meanwhile was not replaced.
     state_ = State::kReady;
+    if (frontend_gone_ || !served) Detach();
     co_return Error{error, "unmount " + options_.spec.mountpoint};
   }
   // Detached but still in use: the programs that use it keep it alive until this.
   if (force) device_->Abort();
   boost::asio::steady_timer patience(executor_, std::chrono::seconds(5));
   patience.async_wait([self = shared_from_this()](const boost::system::error_code& cancelled) {
-    if (!cancelled && !self->process_ended_) {
+    if (!cancelled && !self->frontend_gone_) {
       spdlog::warn("{}: the frontend does not end; killing it", self->options_.spec.mountpoint);
-      kill(self->process_.pid, SIGKILL);
+      self->frontend_.Kill();
     }
   });
-  while (!process_ended_ || serving_) co_await ended_.Wait();
+  while (!frontend_gone_ || serving_) co_await changed_.Wait();
   patience.cancel();
   session_->mounts().Remove(this);
   session_->contents().ReleaseMount(index_);
@@ -433,10 +355,12 @@ MountStatus Mount::Status() const {
   status.backend = "fuse";
   status.read_only = options_.spec.read_only;
   status.passthrough = options_.passthrough;
-  status.frontend_pid = static_cast<uint32_t>(process_.pid);
+  status.frontend_pid = static_cast<uint32_t>(frontend_.pid());
+  status.frontend_restarts = frontend_restarts_;
+  status.problem = problem_;
   status.owner_uid = options_.caller.uid;
   status.state = StateName(state_);
-  status.frontend_rss_bytes = process_ended_ ? 0 : PrivateResidentBytes(process_.pid);
+  status.frontend_rss_bytes = frontend_.running() ? PrivateResidentBytes(frontend_.pid()) : 0;
   status.ready_us = ready_us_;
   status.dirty_bytes = session_->contents().dirty_bytes();
   for (uint32_t i = 0; i < shm::kCounterCount; ++i) {

@@ -3,14 +3,16 @@
 // Mount: one mount point: its device, its frontend process, and the loop that serves its lane.
 //
 // Life: Start (mount, launch, wait until it serves) -> ready -> Stop (unmount, frontend ends, lane
-// emptied) -> gone. A frontend that ends by itself makes the mount dead: it is detached, its opens
-// are closed, and status says so.
+// emptied) -> gone. A frontend that ends unexpectedly is replaced on the same device and lane
+// (recovering -> ready), and nobody who uses the mount sees it. One that breaks the lane's protocol,
+// or that cannot be replaced, makes the mount dead: it is detached, its opens are closed, and status
+// says why.
 //
 // Invalidations run on a thread of this mount, because the kernel may make the sender wait for a
 // lock that a request of this very mount holds; the event loop must stay free to answer that one.
 //
 // Threads: the event loop, but for what is said above.
-// Owns: the device, the lane, the frontend process.
+// Owns: the device, the lane, the frontend.
 #pragma once
 
 #include <array>
@@ -24,9 +26,9 @@
 #include "broker/broker_api.h"
 #include "broker/call_watch.h"
 #include "broker/fuse_device.h"
-#include "broker/launcher.h"
+#include "broker/frontend.h"
 #include "broker/mount_port.h"
-#include "shm/channel.h"
+#include "broker/restart_policy.h"
 #include "shm/lane.h"
 
 namespace airstore::broker {
@@ -44,7 +46,7 @@ struct MountOptions {
 
 class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
  public:
-  enum class State { kStarting, kReady, kUnmounting, kDead, kGone };
+  enum class State { kStarting, kReady, kRecovering, kUnmounting, kDead, kGone };
 
   // Mounts and starts the frontend; returns when it serves. `workspace` is for /proc/mounts.
   static Task<Result<std::shared_ptr<Mount>>> Start(boost::asio::any_io_executor executor,
@@ -63,6 +65,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   const MountSpec& spec() const { return options_.spec; }
   uint32_t owner() const { return options_.caller.uid; }
   State state() const { return state_; }
+  // Mounted and not on its way out.
+  bool in_service() const { return state_ == State::kReady || state_ == State::kRecovering; }
   Session* session() const { return session_; }
   uint64_t wakeups() const { return wakeups_; }
   void SetMounts(uint32_t count) { lane_->SetMounts(count); }
@@ -82,15 +86,21 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Mount(boost::asio::any_io_executor executor, Session* session, uint32_t index,
         MountOptions options);
   Result<void> Prepare();
-  Task<Result<void>> AwaitReady();
   Task<void> Serve();
   // Applies what is queued; false when the frontend broke the protocol.
   Task<bool> DrainLane();
   Task<void> NotifyWrite(uint64_t inode, uint64_t offset, uint64_t length);
   Task<void> HandleCall(shm::Call call);
   void GiveUp(uint32_t slot, int error);
-  Task<void> WatchProcess();
   void Detach();
+
+  // mount_recovery.cc
+  Result<void> StartFrontend();
+  Task<void> WatchFrontend();
+  // False: there is no other frontend, or none is wanted any more.
+  Task<bool> Replace(ProcessEnd end);
+  void RefuseBlamed(const ProcessEnd& end);
+  Task<void> Settled(std::chrono::seconds patience);  // not recovering any more
   template <typename Work>
   Task<void> OnNotifier(Work work);
 
@@ -100,18 +110,22 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   MountOptions options_;
   std::unique_ptr<FuseDevice> device_;
   std::unique_ptr<shm::LaneConsumer> lane_;
-  FrontendProcess process_;
+  Frontend frontend_;
+  RestartPolicy restart_policy_;
   boost::asio::posix::stream_descriptor wake_;
-  boost::asio::posix::stream_descriptor process_end_;
+  boost::asio::steady_timer restart_timer_;
   std::unique_ptr<boost::asio::thread_pool> notifier_;  // made when first needed
   // Directories whose kernel locks requests under way hold: an invalidation of a name in one of
   // them would wait for that request.
   std::multiset<uint64_t> locked_directories_;
   std::shared_ptr<CallWatch> call_watch_;
   State state_ = State::kStarting;
-  bool process_ended_ = false;
+  bool frontend_gone_ = false;  // for good
   bool serving_ = false;
-  Event ended_;
+  Event changed_;  // state, or one of the two above
+  std::string problem_;  // why it is recovering or dead
+  int64_t frontend_since_ns_ = 0;
+  uint64_t frontend_restarts_ = 0;
   uint32_t notifying_ = 0;  // writes applied here that siblings are still told of
   size_t slabs_sent_ = 0;
   uint64_t wakeups_ = 0;

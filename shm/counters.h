@@ -30,6 +30,8 @@ enum Counter : uint32_t {
   kInterrupted,
   kRequests,  // of the kernel, all kinds
   kFsyncs,
+  kRepeatedRequests,  // sent again after the death of a frontend
+  kLeftCalls,         // of those, answered by a call that the dead one had made
   kCounterCount,
 };
 
@@ -38,7 +40,7 @@ inline constexpr const char* kCounterNames[] = {
     "readdir_misses", "open_local",    "open_broker",      "open_passthrough", "read_slab",
     "read_file",      "read_broker",   "read_bytes",       "writes",           "write_bytes",
     "broker_calls",   "broker_wakes",  "queue_full_waits", "hazard_retries",   "interrupted",
-    "requests",       "fsyncs",
+    "requests",       "fsyncs",        "repeated_requests", "left_calls",
 };
 static_assert(sizeof(kCounterNames) / sizeof(kCounterNames[0]) == kCounterCount);
 

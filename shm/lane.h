@@ -9,6 +9,12 @@
 // Should it truncate the files, the broker goes on with zeroed memory and finds the lane corrupt
 // (fault_guard.h).
 //
+// A frontend that dies leaves behind what its successor needs to serve the interrupted requests once
+// only (the protocol sends them again): answers to calls that change something, which are kept until
+// EndRequest, and traces of what it did without a call. Calls that only ask are simply made again.
+// What stays: a lookup or an open that was counted, but whose trace was not written yet, is counted
+// twice. That keeps an entry in its place, or a file with the daemon, for longer than needed.
+//
 // Waking: the broker sleeps on an eventfd and says so in `broker_sleeps`; a frontend thread sleeps
 // on its slot's state, or on `progress` when the queue or the arena is full. Nobody polls.
 // Threads: LaneProducer: any thread of the frontend. LaneConsumer: one thread of the broker.
@@ -21,8 +27,10 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "shm/fault_guard.h"
+#include "shm/request_traces.h"
 #include "shm/segment.h"
 
 namespace airstore::shm {
@@ -84,6 +92,9 @@ class LaneConsumer {
   // slots of calls that were never sent. Before the next frontend attaches.
   // REQUIRES: the frontend's process is gone.
   void FrontendGone();
+  // Numbers of the requests that the frontend was serving by itself: when it has crashed, one of
+  // them is to blame. REQUIRES: as above, and no other frontend since.
+  std::vector<uint64_t> RequestsInWork() const;
 
   // Going to sleep. False: there is something to do after all, stay awake.
   bool PrepareSleep();
@@ -135,6 +146,30 @@ class LaneProducer {
   static Result<std::unique_ptr<LaneProducer>> Attach(std::unique_ptr<Segment> lane,
                                                       std::unique_ptr<Segment> arena, int wake_fd);
 
+  // From here on this thread serves the request with that number, until EndRequest.
+  // `repeated`: the protocol says that it was sent before, perhaps to another frontend. Returns what
+  // was done for it then, at an inode index, if the caller is to undo it.
+  struct Left {
+    LocalEffect effect = LocalEffect::kNone;  // kNone, kLookup or kOpen
+    uint32_t inode_index = 0;
+  };
+  Left BeginRequest(uint64_t unique, bool repeated);
+  // The protocol's client has the answer: frees what was kept for a repetition.
+  void EndRequest();
+  // The request of this thread is being made again.
+  bool RequestRepeated() const;
+  // No request of an earlier frontend will be made again any more.
+  void DropLeft();
+  // After the lookup or open was counted, before the answer.
+  void NoteEffect(LocalEffect effect, uint32_t inode_index) const;
+  // Before the end of an open is counted. False: it was, for this very request.
+  bool NoteRelease() const;
+
+  // The protocol's opening message, for successors; empty: not saved yet.
+  // REQUIRES: bytes.size() <= kOpeningBytes.
+  void SaveOpening(std::span<const uint8_t> bytes);
+  std::vector<uint8_t> Opening() const;
+
   // Sends a call and waits for its answer. `interrupted` (may be empty) is asked when the wait is
   // woken early (see Interrupt); when true: EINTR, and the slot is reclaimed once the broker is
   // done. Returns the reply with its errno in `error`. ENAMETOOLONG when the texts do not fit.
@@ -144,7 +179,8 @@ class LaneProducer {
   // REQUIRES: data.size() <= kMaxWrite. Returns the record's place: WaitApplied(it) to be sure.
   uint64_t QueueWrite(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
                       int64_t time_ns);
-  uint64_t QueueRelease(uint64_t inode, uint32_t flags);
+  // Does nothing when it was done for this very request before.
+  void QueueRelease(uint64_t inode, uint32_t flags);
   uint64_t QueueForget(uint64_t inode);
   // Waits until the broker has applied everything up to and including that place.
   void WaitApplied(uint64_t place);
@@ -171,6 +207,7 @@ class LaneProducer {
     uint64_t offset = 0;
     uint32_t flags = 0;
     int64_t time_ns = 0;
+    uint64_t unique = 0;
   };
   struct Place {
     uint64_t record = 0;
@@ -182,6 +219,18 @@ class LaneProducer {
   bool Reserve(const Message& message, uint64_t bytes, Place* place);
   bool ClaimSlot(uint32_t* index);
   void FreeSlot(uint32_t index);
+  // Fills a free slot and sends it. False when interrupted.
+  bool Submit(const RequestArgs& args, std::string_view name, std::string_view name2,
+              const std::function<bool()>& interrupted, uint32_t* index);
+  // The slot in which an earlier frontend has made this call for the same request.
+  bool TakeLeftCall(const RequestArgs& args, std::string_view name, std::string_view name2,
+                    uint32_t* index);
+  // Keeps the slot until this thread's request ends. False: there is no request to keep it for.
+  bool KeepCall(uint32_t index);
+  // Of this thread; nullptr: it serves none that leaves traces.
+  RequestTrace* Trace() const;
+  bool ReleaseQueued(uint64_t unique) const;
+  class Waiting;  // marks this thread's request as waiting
   // False when interrupted.
   bool AwaitReply(RequestSlot* slot, const std::function<bool()>& interrupted);
   template <typename Ready>
@@ -202,7 +251,9 @@ class LaneProducer {
   uint64_t arena_tail_ = 0;      // guarded by mutex_
   uint64_t free_slots_ = ~0ull;  // guarded by mutex_; bit: slot is free
   uint64_t abandoned_ = 0;       // guarded by mutex_; bit: nobody waits for its answer
+  uint64_t left_ = 0;            // guarded by mutex_; bit: kept for a request made again
   bool slot_wanted_ = false;     // guarded by mutex_; a thread waits for a free slot
+  RequestTraces traces_;
   // By inode hash: place behind the last queued write. Stored under mutex_, read without.
   std::atomic<uint64_t> last_write_[256] = {};
 };

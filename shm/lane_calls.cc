@@ -39,12 +39,31 @@ RequestReply LaneProducer::CallBroker(const RequestArgs& args, std::string_view 
                                       const std::function<bool()>& interrupted) {
   if (const int error = CheckRequest(args, name, name2); error != 0) return Failure(error);
   if (name.size() + name2.size() > kRequestText) return Failure(ENAMETOOLONG);
+  const Waiting waiting(*this);
   uint32_t index = 0;
-  if (!ClaimSlot(&index) && !AwaitProgress([&] { return ClaimSlot(&index); }, interrupted)) {
+  if (!TakeLeftCall(args, name, name2, &index) &&
+      !Submit(args, name, name2, interrupted, &index)) {
     Count(kInterrupted);
     return Failure(EINTR);
   }
   RequestSlot& slot = layout()->slots[index];
+  if (!AwaitReply(&slot, interrupted)) {
+    const std::lock_guard lock(mutex_);
+    abandoned_ |= uint64_t{1} << index;
+    Count(kInterrupted);
+    return Failure(EINTR);
+  }
+  const RequestReply reply = slot.reply;
+  if (!HasEffect(static_cast<Op>(args.op)) || !KeepCall(index)) FreeSlot(index);
+  return reply;
+}
+
+bool LaneProducer::Submit(const RequestArgs& args, std::string_view name, std::string_view name2,
+                          const std::function<bool()>& interrupted, uint32_t* index) {
+  if (!ClaimSlot(index) && !AwaitProgress([&] { return ClaimSlot(index); }, interrupted)) {
+    return false;
+  }
+  RequestSlot& slot = layout()->slots[*index];
   slot.args = args;
   slot.args.name_bytes = static_cast<uint32_t>(name.size());
   slot.args.name2_bytes = static_cast<uint32_t>(name2.size());
@@ -54,22 +73,13 @@ RequestReply LaneProducer::CallBroker(const RequestArgs& args, std::string_view 
   slot.state.store(kSubmitted, std::memory_order_release);
   Message message{};
   message.op = QueueOp::kCall;
-  message.slot = index;
+  message.slot = *index;
   if (!Enqueue(message, {}, interrupted)) {
-    FreeSlot(index);  // its record was never made: the broker does not know of it
-    Count(kInterrupted);
-    return Failure(EINTR);
+    FreeSlot(*index);  // its record was never made: the broker does not know of it
+    return false;
   }
   Count(kBrokerCalls);
-  if (!AwaitReply(&slot, interrupted)) {
-    const std::lock_guard lock(mutex_);
-    abandoned_ |= uint64_t{1} << index;
-    Count(kInterrupted);
-    return Failure(EINTR);
-  }
-  const RequestReply reply = slot.reply;
-  FreeSlot(index);
-  return reply;
+  return true;
 }
 
 bool LaneProducer::ClaimSlot(uint32_t* index) {

@@ -7,6 +7,7 @@
 #include "shm/lane.h"
 #include "shm/lane_recovery.h"
 #include "shm/lane_wait.h"
+#include "shm/request_rules.h"
 
 namespace airstore::shm {
 namespace {
@@ -22,7 +23,8 @@ LaneProducer::LaneProducer(std::unique_ptr<Segment> lane, std::unique_ptr<Segmen
       wake_fd_(wake_fd),
       inode_uses_(layout()->cursors.inode_uses),
       // With two processors the broker needs the one we would be spinning on.
-      spins_(std::thread::hardware_concurrency() > 2) {}
+      spins_(std::thread::hardware_concurrency() > 2),
+      traces_(layout()->traces) {}
 
 Result<std::unique_ptr<LaneProducer>> LaneProducer::Attach(std::unique_ptr<Segment> lane,
                                                            std::unique_ptr<Segment> arena,
@@ -46,10 +48,13 @@ void LaneProducer::TakeOver() {
   arena_tail_ = end.arena;
   for (std::atomic<uint64_t>& last : last_write_) last.store(tail_, std::memory_order_relaxed);
   for (uint32_t i = 0; i < kRequestSlots; ++i) {
-    const uint32_t state = lane->slots[i].state.load(std::memory_order_acquire);
-    if (state == static_cast<uint32_t>(SlotState::kFree)) continue;
+    const RequestSlot& slot = lane->slots[i];
+    if (slot.state.load(std::memory_order_acquire) == static_cast<uint32_t>(SlotState::kFree)) {
+      continue;
+    }
     free_slots_ &= ~(uint64_t{1} << i);
-    abandoned_ |= uint64_t{1} << i;
+    const bool keep = slot.args.unique != 0 && HasEffect(static_cast<Op>(slot.args.op));
+    (keep ? left_ : abandoned_) |= uint64_t{1} << i;
   }
   for (HazardSlot& hazard : lane->hazards) hazard.extent.store(0, std::memory_order_release);
   // Whatever `broker_sleeps` says: a predecessor may have died between clearing it and this.
@@ -65,14 +70,6 @@ uint64_t LaneProducer::QueueWrite(uint64_t inode, uint64_t offset, std::span<con
   message.offset = offset;
   message.time_ns = time_ns;
   return *Enqueue(message, data, {});
-}
-
-uint64_t LaneProducer::QueueRelease(uint64_t inode, uint32_t flags) {
-  Message message{};
-  message.op = QueueOp::kRelease;
-  message.inode = inode;
-  message.flags = flags;
-  return *Enqueue(message, {}, {});
 }
 
 uint64_t LaneProducer::QueueForget(uint64_t inode) {
@@ -103,6 +100,7 @@ std::optional<uint64_t> LaneProducer::Enqueue(const Message& message, std::span<
   StoreOnce(&record.length, static_cast<uint32_t>(data.size()));
   StoreOnce(&record.flags, message.flags);
   StoreOnce(&record.time_ns, message.time_ns);
+  StoreOnce(&record.unique, message.unique);
   if (message.op == QueueOp::kCall) {
     layout()->slots[message.slot].position.store(place.record + 1, std::memory_order_release);
   }
@@ -164,7 +162,9 @@ void LaneProducer::WaitApplied(uint64_t place) {
   const auto applied = [this, place] {
     return layout()->cursors.applied.load(std::memory_order_acquire) > place;
   };
-  if (!applied()) AwaitProgress(applied, {});
+  if (applied()) return;
+  const Waiting waiting(*this);
+  AwaitProgress(applied, {});
 }
 
 void LaneProducer::WaitWrites(uint64_t inode) {

@@ -101,11 +101,24 @@ void LaneConsumer::FrontendGone() {
   CloseQueueGaps(lane);
   const uint64_t sent = open_calls_ | adopted_calls_ | QueuedCalls();
   for (uint32_t i = 0; i < kRequestSlots; ++i) {
-    if ((sent >> i & 1) != 0) continue;
+    // Answers stay: the requests they belong to may come again.
+    const uint32_t state = lane->slots[i].state.load(std::memory_order_acquire);
+    if ((sent >> i & 1) != 0 || state == static_cast<uint32_t>(SlotState::kDone)) continue;
     lane->slots[i].state.store(static_cast<uint32_t>(SlotState::kFree), std::memory_order_release);
   }
   for (HazardSlot& hazard : lane->hazards) hazard.extent.store(0, std::memory_order_release);
   lane->cursors.frontend_waits.store(0, std::memory_order_relaxed);
+}
+
+std::vector<uint64_t> LaneConsumer::RequestsInWork() const {
+  std::vector<uint64_t> uniques;
+  for (const RequestTrace& trace : layout()->traces) {
+    const uint64_t unique = trace.unique.load(std::memory_order_acquire);
+    if (unique != 0 && trace.waiting.load(std::memory_order_relaxed) == 0) {
+      uniques.push_back(unique);
+    }
+  }
+  return uniques;
 }
 
 }  // namespace airstore::shm

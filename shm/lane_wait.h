@@ -10,6 +10,21 @@
 
 namespace airstore::shm {
 
+class LaneProducer::Waiting {
+ public:
+  explicit Waiting(const LaneProducer& lane) : trace_(lane.Trace()) { Mark(1); }
+  ~Waiting() { Mark(0); }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+
+ private:
+  void Mark(uint32_t value) {
+    if (trace_ != nullptr) trace_->waiting.store(value, std::memory_order_relaxed);
+  }
+
+  RequestTrace* trace_;
+};
+
 template <typename Ready>
 bool LaneProducer::AwaitProgress(Ready ready, const std::function<bool()>& interrupted) {
   LaneCursors& cursors = layout()->cursors;

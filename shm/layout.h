@@ -18,7 +18,7 @@
 //          | SegmentHeader | extents ... |
 //   lane   spool file, one frontend and the broker write
 //          | SegmentHeader | LaneCursors | QueueRecord[] | RequestSlot[] | HazardSlot[] |
-//          | counters | histograms | InodeUse[] |
+//          | counters | histograms | RequestTrace[] | OpeningMessage | InodeUse[] |
 //   arena  spool file, one frontend writes, the broker reads
 //          | SegmentHeader | payload ring ... |
 #pragma once
@@ -29,7 +29,7 @@
 
 namespace airstore::shm {
 
-inline constexpr uint32_t kAbiMajor = 1;
+inline constexpr uint32_t kAbiMajor = 2;
 inline constexpr uint32_t kAbiMinor = 0;
 inline constexpr uint64_t kMagic = 0x65726f7473726961;  // "airstore" in memory order
 inline constexpr size_t kLine = 128;                    // two cache lines: prefetchers pair them
@@ -203,7 +203,7 @@ struct QueueRecord {
   uint32_t length;
   uint32_t flags;
   int64_t time_ns;
-  uint64_t reserved;
+  uint64_t unique;  // kRelease: the protocol's request number, 0: none
 };
 
 enum class Op : uint32_t {
@@ -251,7 +251,7 @@ enum OpenMode : uint32_t {
 struct RequestArgs {
   uint32_t op;  // Op
   uint32_t flags;
-  uint64_t unique;  // the protocol's request number, for logs and operation records
+  uint64_t unique;  // the protocol's request number; tells a call that is made again
   uint64_t inode;
   uint64_t inode2;
   uint64_t offset;
@@ -288,7 +288,8 @@ enum class SlotState : uint32_t { kFree = 0, kSubmitted = 1, kDone = 2 };
 inline constexpr uint32_t kSlotPoked = 1u << 31;
 
 // A call and its answer. Free -> Submitted by the frontend (with a kCall record), Submitted -> Done
-// by the broker, Done -> Free by the frontend.
+// by the broker, Done -> Free by the frontend: after a call that changes something only when the
+// protocol's client has the answer, so that a successor who is sent the request again finds it here.
 struct RequestSlot {
   std::atomic<uint32_t> state;  // SlotState [| kSlotPoked]; futex word
   uint32_t reserved0;
@@ -321,6 +322,36 @@ struct InodeUse {
   uint32_t reserved;
 };
 
+// What a frontend has done by itself for a request, without a call.
+enum class LocalEffect : uint32_t {
+  kNone = 0,
+  kLookup = 1,     // a lookup was counted at inode_index
+  kOpen = 2,       // an open was counted at inode_index
+  kReleasing = 3,  // a kRelease record with the request's number may lie in the queue
+  kReleased = 4,   // the end of the open was counted, or its kRelease record was queued
+};
+
+// One request that a frontend serves, for the successor who is sent it again. Writer: one frontend
+// thread.
+struct RequestTrace {
+  std::atomic<uint64_t> unique;   // the protocol's request number; 0: not in use
+  std::atomic<uint32_t> waiting;  // 1: for the broker, or to be sent again: ends no process
+  std::atomic<uint32_t> effect;   // LocalEffect
+  std::atomic<uint32_t> inode_index;
+  uint8_t reserved[kLine - 20];
+};
+
+inline constexpr uint32_t kRequestTraces = 128;
+inline constexpr size_t kOpeningBytes = 256;
+
+// How the protocol's client opened the conversation (FUSE: INIT). Writer: the mount's first
+// frontend, once the client has had its answer.
+struct OpeningMessage {
+  std::atomic<uint32_t> bytes;  // stored last; 0: none yet
+  uint8_t reserved[kLine - 4];
+  uint8_t data[kOpeningBytes];
+};
+
 struct LaneLayout {
   SegmentHeader header;
   LaneCursors cursors;
@@ -329,6 +360,8 @@ struct LaneLayout {
   HazardSlot hazards[kHazardSlots];
   std::atomic<uint64_t> counters[kCounterWords];                        // counters.h names them
   std::atomic<uint64_t> histograms[kHistogramRows][kHistogramBuckets];  // ditto
+  RequestTrace traces[kRequestTraces];
+  OpeningMessage opening;
   // InodeUse[cursors.inode_uses] follows.
 };
 

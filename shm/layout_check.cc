@@ -128,7 +128,7 @@ AIRSTORE_FIELD(QueueRecord, arena_position, 32);
 AIRSTORE_FIELD(QueueRecord, length, 40);
 AIRSTORE_FIELD(QueueRecord, flags, 44);
 AIRSTORE_FIELD(QueueRecord, time_ns, 48);
-AIRSTORE_FIELD(QueueRecord, reserved, 56);
+AIRSTORE_FIELD(QueueRecord, unique, 56);
 
 AIRSTORE_SIZE(RequestArgs, 112);
 AIRSTORE_FIELD(RequestArgs, op, 0);
@@ -181,7 +181,19 @@ AIRSTORE_FIELD(InodeUse, opens, 4);
 AIRSTORE_FIELD(InodeUse, cached_generation, 8);
 AIRSTORE_FIELD(InodeUse, reserved, 12);
 
-AIRSTORE_SIZE(LaneLayout, 482432);
+AIRSTORE_SIZE(RequestTrace, 128);
+AIRSTORE_FIELD(RequestTrace, unique, 0);
+AIRSTORE_FIELD(RequestTrace, waiting, 8);
+AIRSTORE_FIELD(RequestTrace, effect, 12);
+AIRSTORE_FIELD(RequestTrace, inode_index, 16);
+AIRSTORE_FIELD(RequestTrace, reserved, 20);
+
+AIRSTORE_SIZE(OpeningMessage, 384);
+AIRSTORE_FIELD(OpeningMessage, bytes, 0);
+AIRSTORE_FIELD(OpeningMessage, reserved, 4);
+AIRSTORE_FIELD(OpeningMessage, data, 128);
+
+AIRSTORE_SIZE(LaneLayout, 499200);
 AIRSTORE_FIELD(LaneLayout, header, 0);
 AIRSTORE_FIELD(LaneLayout, cursors, 256);
 AIRSTORE_FIELD(LaneLayout, queue, 640);
@@ -189,6 +201,8 @@ AIRSTORE_FIELD(LaneLayout, slots, 66176);
 AIRSTORE_FIELD(LaneLayout, hazards, 459392);
 AIRSTORE_FIELD(LaneLayout, counters, 475776);
 AIRSTORE_FIELD(LaneLayout, histograms, 476288);
+AIRSTORE_FIELD(LaneLayout, traces, 482432);
+AIRSTORE_FIELD(LaneLayout, opening, 498816);
 
 // Words of different writers are a line apart.
 static_assert(offsetof(LaneCursors, broker_sleeps) % kLine == 0);

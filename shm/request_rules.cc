@@ -64,4 +64,32 @@ int CheckRequest(const RequestArgs& args, std::string_view name, std::string_vie
   return CheckText(texts.name2, name2);
 }
 
+bool HasEffect(Op op) {
+  switch (op) {
+    case Op::kSetattr:
+    case Op::kMknod:
+    case Op::kMkdir:
+    case Op::kUnlink:
+    case Op::kRmdir:
+    case Op::kSymlink:
+    case Op::kRename:
+    case Op::kLink:
+    case Op::kOpen:   // counts the open
+    case Op::kCreate:
+    case Op::kFsync:  // these two report an error once
+    case Op::kFlush:
+      return true;
+    case Op::kNone:
+    case Op::kLookup:
+    case Op::kGetattr:
+    case Op::kReadlink:
+    case Op::kReadRange:
+    case Op::kContentFd:
+    case Op::kLoadListing:
+    case Op::kStatfs:
+      break;
+  }
+  return false;
+}
+
 }  // namespace airstore::shm

@@ -17,4 +17,7 @@ inline constexpr size_t kMaxSymlinkTarget = 4095;
 // 0, or ENAMETOOLONG or EINVAL. `args.name_bytes` and `name2_bytes` are not looked at.
 int CheckRequest(const RequestArgs& args, std::string_view name, std::string_view name2);
 
+// A call whose effect must not happen twice: its answer is kept until the request is answered.
+bool HasEffect(Op op);
+
 }  // namespace airstore::shm

@@ -16,6 +16,8 @@ void WakeWaiters(fuse_req_t /*req*/, void* data) {
 
 void FuseRequest::SetUnique(uint64_t unique) { unique_of_thread = unique; }
 
+uint64_t FuseRequest::Unique() { return unique_of_thread; }
+
 FuseRequest::FuseRequest(fuse_req_t req)
     : req_(req), volume_(static_cast<Session*>(fuse_req_userdata(req))->volume()) {}
 

@@ -28,6 +28,7 @@ class FuseRequest final : public volume::Request {
 
   // The number of the request that this thread received last: libfuse does not tell.
   static void SetUnique(uint64_t unique);
+  static uint64_t Unique();
 
  private:
   fuse_req_t req_;

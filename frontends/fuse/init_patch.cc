@@ -17,7 +17,7 @@ void InitPatch::SeeRequest(std::span<const uint8_t> request) {
   abi::InitIn init{};
   const auto body = request.subspan(sizeof(header));
   memcpy(&init, body.data(), std::min(body.size(), sizeof(init)));
-  seen_ = true;
+  request_.assign(request.begin(), request.end());
   unique_ = header.unique;
   offered_ = init.flags;
   offered2_ = (init.flags & abi::kInitExt) != 0 ? init.flags2 : 0;
@@ -26,7 +26,7 @@ void InitPatch::SeeRequest(std::span<const uint8_t> request) {
 std::vector<uint8_t> InitPatch::Patch(const iovec* parts, int count) const {
   std::vector<uint8_t> reply;
   abi::OutHeader header;
-  if (!seen_ || count < 1 || parts[0].iov_len < sizeof(header)) return reply;
+  if (request_.empty() || count < 1 || parts[0].iov_len < sizeof(header)) return reply;
   memcpy(&header, parts[0].iov_base, sizeof(header));
   if (header.unique != unique_ || header.error != 0) return reply;
   for (int i = 0; i < count; ++i) {

@@ -28,12 +28,14 @@ class InitPatch {
   void SeeRequest(std::span<const uint8_t> request);
   // The reply to be sent instead, if these parts are the successful reply to INIT; else empty.
   std::vector<uint8_t> Patch(const iovec* parts, int count) const;
+  // INIT as it was seen; empty before.
+  const std::vector<uint8_t>& request() const { return request_; }
   void MarkDone() { done_.store(true, std::memory_order_release); }
   bool done() const { return done_.load(std::memory_order_acquire); }
 
  private:
   const Passthrough passthrough_;
-  bool seen_ = false;
+  std::vector<uint8_t> request_;
   uint64_t unique_ = 0;
   uint32_t offered_ = 0;
   uint32_t offered2_ = 0;

@@ -12,7 +12,13 @@
 
 namespace airstore::fuse::abi {
 
+inline constexpr uint32_t kOpForget = 2;
 inline constexpr uint32_t kOpInit = 26;
+inline constexpr uint32_t kOpInterrupt = 36;
+inline constexpr uint32_t kOpBatchForget = 42;
+
+// Of InHeader::unique: the request was sent before, to a daemon that did not answer it; 7.40.
+inline constexpr uint64_t kUniqueResent = uint64_t{1} << 63;
 
 struct InHeader {
   uint32_t len;

@@ -14,7 +14,8 @@
 namespace airstore::fuse {
 namespace {
 
-constexpr unsigned kMaxWorkers = 64;  // as many calls as a lane has slots can wait
+// Fewer than a lane has slots, because each may hold one for its answer while it claims another.
+constexpr unsigned kMaxWorkers = 48;
 constexpr unsigned kIdleWorkers = 4;
 constexpr unsigned kMaxWriteBytes = 1u << 20;  // what libfuse 3.14 has buffers for
 constexpr unsigned kMaxBackground = 64;
@@ -22,6 +23,25 @@ constexpr unsigned kCongestion = kMaxBackground * 3 / 4;
 
 void Want(fuse_conn_info* connection, unsigned capability) {
   connection->want |= connection->capable & capability;
+}
+
+// The kernel gives requests even numbers.
+constexpr uint64_t kReplayedUnique = 1;
+
+bool IsResent(uint64_t unique) { return (unique & abi::kUniqueResent) != 0; }
+
+bool WantsAnswer(const abi::InHeader& header) {
+  return header.unique != 0 && header.opcode != abi::kOpForget &&
+         header.opcode != abi::kOpBatchForget && header.opcode != abi::kOpInterrupt;
+}
+
+// A page that is not there yet, when a signal kills us while the kernel copies a request to it,
+// would make the kernel answer the request with EIO. All but writes fit into three pages.
+void MapRequestPages(void* buffer, size_t size) {
+  constexpr size_t kPage = 4096;
+  for (size_t at = 0; at < 3 * kPage && at < size; at += kPage) {
+    static_cast<volatile char*>(buffer)[at] = 0;
+  }
 }
 
 void Refuse(fuse_conn_info* connection, unsigned capability) { connection->want &= ~capability; }
@@ -49,9 +69,19 @@ void Session::OnInit(void* /*userdata*/, fuse_conn_info* connection) {
   connection->time_gran = 1;
 }
 
-// A worker is cancelled in here when the session ends: nothing may be held across the read.
+Session::Session(volume::Volume* volume, Options options)
+    : volume_(*volume),
+      options_(std::move(options)),
+      opening_(volume->Opening()),
+      init_(options_.passthrough),
+      resent_(!opening_.empty(), [volume] { volume->NoMoreRepeated(); }) {}
+
+// A worker is cancelled in here when the session ends: nothing may be held across the read that
+// cancellation does not release.
 ssize_t Session::OnRead(int fd, void* buffer, size_t size, void* userdata) {
   auto& session = *static_cast<Session*>(userdata);
+  const auto turn = session.resent_.Turn();
+  MapRequestPages(buffer, size);
   const ssize_t got = read(fd, buffer, size);
   if (got < 0) {
     const int error = errno;
@@ -61,26 +91,64 @@ ssize_t Session::OnRead(int fd, void* buffer, size_t size, void* userdata) {
   }
   const std::span<const uint8_t> request(static_cast<const uint8_t*>(buffer),
                                          static_cast<size_t>(got));
-  if (request.size() >= sizeof(abi::InHeader)) {
-    abi::InHeader header;
-    memcpy(&header, request.data(), sizeof(header));
-    FuseRequest::SetUnique(header.unique);
+  abi::InHeader header{};
+  if (request.size() >= sizeof(header)) memcpy(&header, request.data(), sizeof(header));
+  if (!session.init_.done()) {
+    session.init_.SeeRequest(request);
+  } else if (WantsAnswer(header)) {
+    const bool resent = IsResent(header.unique);
+    const uint64_t unique = header.unique & ~abi::kUniqueResent;
+    session.resent_.Seen(resent);
+    FuseRequest::SetUnique(unique);
+    session.volume_.BeginRequest(unique, resent);
   }
-  if (!session.init_.done()) session.init_.SeeRequest(request);
   session.volume_.CountRequest();
   return got;
 }
 
 ssize_t Session::OnWrite(int fd, iovec* parts, int count, void* userdata) {
   auto& session = *static_cast<Session*>(userdata);
-  if (session.init_.done()) return writev(fd, parts, count);
-  const std::vector<uint8_t> reply = session.init_.Patch(parts, count);
+  if (!session.init_.done()) return session.AnswerInit(fd, parts, count);
+  abi::OutHeader header{};
+  if (parts[0].iov_len >= sizeof(header)) memcpy(&header, parts[0].iov_base, sizeof(header));
+  const ssize_t sent = writev(fd, parts, count);
+  // libfuse also answers interrupts of requests that it does not know.
+  if ((header.unique & ~abi::kUniqueResent) != FuseRequest::Unique()) return sent;
+  const int error = errno;
+  // Also when it failed: then the kernel does not want the answer, and will not ask again.
+  session.volume_.EndRequest();
+  session.resent_.Answered(IsResent(header.unique));
+  errno = error;
+  return sent;
+}
+
+ssize_t Session::AnswerInit(int fd, iovec* parts, int count) {
+  const std::vector<uint8_t> reply = init_.Patch(parts, count);
   if (reply.empty()) return writev(fd, parts, count);
+  if (!opening_.empty()) {  // the kernel had this answer long ago
+    init_.MarkDone();
+    return static_cast<ssize_t>(reply.size());
+  }
   const ssize_t sent = write(fd, reply.data(), reply.size());
   if (sent < 0) return sent;
-  session.init_.MarkDone();
-  session.options_.on_ready();
+  volume_.SaveOpening(init_.request());
+  init_.MarkDone();
+  options_.on_ready();
   return sent;
+}
+
+bool Session::ReplayInit(fuse_session* session) {
+  abi::InHeader header;
+  if (opening_.size() < sizeof(header)) return false;
+  memcpy(&header, opening_.data(), sizeof(header));
+  header.unique = kReplayedUnique;
+  memcpy(opening_.data(), &header, sizeof(header));
+  init_.SeeRequest(opening_);
+  fuse_buf buffer{};
+  buffer.size = opening_.size();
+  buffer.mem = opening_.data();
+  fuse_session_process_buf(session, &buffer);
+  return init_.done();
 }
 
 int Session::Run(UniqueFd device) {
@@ -100,6 +168,13 @@ int Session::Run(UniqueFd device) {
     return -failed;
   }
   (void)device.release();  // fuse_session_destroy closes it
+  if (!opening_.empty()) {
+    if (!ReplayInit(session)) {
+      fuse_session_destroy(session);
+      return EPROTO;
+    }
+    options_.on_ready();
+  }
   fuse_loop_config* config = fuse_loop_cfg_create();
   fuse_loop_cfg_set_max_threads(config, kMaxWorkers);
   fuse_loop_cfg_set_idle_threads(config, kIdleWorkers);

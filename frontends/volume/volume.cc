@@ -68,6 +68,13 @@ shm::RequestReply Volume::Call(Request& request, shm::RequestArgs args, Wait wai
   return reply;
 }
 
+void Volume::BeginRequest(uint64_t unique, bool repeated) {
+  const auto left = lane_->BeginRequest(unique, repeated);
+  // The client has not heard of it: it is done again, and counted then.
+  if (left.effect == shm::LocalEffect::kLookup) DropLookups(left.inode_index, 1);
+  if (left.effect == shm::LocalEffect::kOpen) DropOpen(left.inode_index);
+}
+
 bool Volume::KnownHere(const shm::InodeRecord& record) const {
   return (record.known_by >> options_.mount_index & 1) != 0;
 }
@@ -89,7 +96,10 @@ bool Volume::Acquire(uint32_t index, uint64_t inode, shm::InodeRecord* out) {
   shm::InodeUse* use = lane_->Use(index);
   if (use == nullptr) return false;
   use->lookups.fetch_add(1, std::memory_order_seq_cst);
-  if (reader_.ReadInode(index, inode, out) && KnownHere(*out)) return true;
+  if (reader_.ReadInode(index, inode, out) && KnownHere(*out)) {
+    lane_->NoteEffect(shm::LocalEffect::kLookup, index);
+    return true;
+  }
   DropLookups(index, 1);
   return false;
 }

@@ -20,6 +20,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "frontends/volume/buffer_pool.h"
 #include "frontends/volume/content_fds.h"
@@ -143,6 +144,17 @@ class Volume {
 
   int GetStatfs(Request& request, Statfs* out);
 
+  // ---- requests (volume.cc). This thread serves that one from here on, until its answer is with
+  // the client. What is done in between is done once, even if we die and a successor is sent the
+  // request again (`repeated`); outside of requests, nothing is remembered.
+  void BeginRequest(uint64_t unique, bool repeated);
+  void EndRequest() { lane_->EndRequest(); }
+  // No request that an earlier frontend was sent will be repeated any more.
+  void NoMoreRepeated() { lane_->DropLeft(); }
+  // The client's first message, kept for successors.
+  void SaveOpening(std::span<const uint8_t> bytes) { lane_->SaveOpening(bytes); }
+  std::vector<uint8_t> Opening() const { return lane_->Opening(); }
+
   // Makes waiting operations ask whether they are still wanted.
   void Interrupt() { lane_->Interrupt(); }
   void CountRequest() { lane_->Count(shm::kRequests); }
@@ -168,6 +180,7 @@ class Volume {
   // Counts one lookup, if the inode is still at that index and the broker knows that we hold it.
   bool Acquire(uint32_t index, uint64_t inode, shm::InodeRecord* out);
   void DropLookups(uint32_t index, uint64_t count);
+  void DropOpen(uint32_t index);
   Node Present(const shm::InodeRecord& record) const;
   int LookupAtBroker(Request& request, uint64_t parent, std::string_view name, Wait wait,
                      Node* out);

@@ -24,8 +24,10 @@ bool MayOpenLocally(const shm::InodeRecord& record) {
 bool Volume::KeepCache(uint32_t index, uint32_t content_generation) {
   shm::InodeUse* use = lane_->Use(index);
   if (use == nullptr) return false;
-  return use->cached_generation.exchange(content_generation, std::memory_order_relaxed) ==
-         content_generation;
+  const uint32_t before =
+      use->cached_generation.exchange(content_generation, std::memory_order_relaxed);
+  // The client may not have had the answer that told it to drop its pages.
+  return before == content_generation && !lane_->RequestRepeated();
 }
 
 // As with lookups: we count the open and then look at the record; the broker marks the record
@@ -40,6 +42,7 @@ bool Volume::OpenLocally(uint64_t inode, Opened* out) {
     use->opens.fetch_sub(1, std::memory_order_seq_cst);
     return false;
   }
+  lane_->NoteEffect(shm::LocalEffect::kOpen, found.index);
   out->handle = {shm::kOpenCached, found.index, true};
   out->keep_cache = KeepCache(found.index, found.record.content_generation);
   return true;
@@ -108,10 +111,14 @@ int Volume::Create(Request& request, uint64_t parent, std::string_view name, uin
 void Volume::Release(uint64_t inode, OpenHandle handle) {
   if (!handle.local) {
     lane_->QueueRelease(inode, handle.mode);
-    return;
+  } else if (lane_->NoteRelease()) {
+    // The inode stays at its index while it is open: the kernel holds a lookup of it.
+    DropOpen(handle.index);
   }
-  // The inode stays at its index while it is open: the kernel holds a lookup of it.
-  shm::InodeUse* use = lane_->Use(handle.index);
+}
+
+void Volume::DropOpen(uint32_t index) {
+  shm::InodeUse* use = lane_->Use(index);
   if (use == nullptr) return;
   uint32_t before = use->opens.load(std::memory_order_relaxed);
   while (before != 0 &&

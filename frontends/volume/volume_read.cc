@@ -41,6 +41,15 @@ size_t Available(const shm::InodeRecord& record, uint64_t offset, uint32_t size)
   return static_cast<size_t>(std::min<uint64_t>(size, record.size - offset));
 }
 
+// A page that is not in our tables yet, when a signal kills us while the kernel copies the reply
+// from it, would make the kernel answer the read with EIO.
+void MapPages(std::span<const uint8_t> bytes) {
+  constexpr size_t kPage = 4096;
+  for (size_t at = 0; at < bytes.size(); at += kPage) {
+    [[maybe_unused]] const uint8_t touched = static_cast<const volatile uint8_t&>(bytes[at]);
+  }
+}
+
 // Reads until `bytes` or the end of the file. -1 with errno.
 ssize_t ReadFully(int fd, uint8_t* out, size_t bytes, uint64_t offset) {
   size_t done = 0;
@@ -78,6 +87,7 @@ Volume::ReadStep Volume::ReadSlab(const shm::InodeRef& file, uint64_t offset, ui
   const size_t wanted = Available(now, offset, size);
   content = offset < content.size() ? content.subspan(offset) : std::span<const uint8_t>();
   content = content.first(std::min(content.size(), wanted));
+  MapPages(content);
   iovec parts[2] = {{const_cast<uint8_t*>(content.data()), content.size()}, {nullptr, 0}};
   lane_->Count(shm::kReadSlab);
   lane_->Count(shm::kReadBytes, wanted);

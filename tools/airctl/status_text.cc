@@ -67,10 +67,16 @@ void PrintMounts(std::ostream& out, const wire::StatusResponse& status, bool col
   for (const wire::MountInfo& mount : status.mounts()) {
     table.Add({mount.mountpoint(), mount.workspace(), State(mount.state()), Flags(mount),
                Dirty(mount.dirty_bytes()), HumanBytes(mount.frontend_rss_bytes()),
-               HumanLatency(mount.ready_us() * 1000), std::to_string(mount.restarts()),
+               HumanLatency(mount.ready_us() * 1000), std::to_string(mount.frontend_restarts()),
                std::to_string(mount.owner_uid())});
   }
   table.Print(out, colours);
+  for (const wire::MountInfo& mount : status.mounts()) {
+    if (mount.problem().empty()) continue;
+    out << Painted("  " + Printable(mount.mountpoint()) + ": " + Printable(mount.problem()),
+                   Colour::kBad, colours)
+        << "\n";
+  }
 }
 
 void PrintDetails(std::ostream& out, const wire::MountInfo& mount, bool colours) {

@@ -29,9 +29,9 @@ std::string Said(FrontendProcess& process) {
 }
 
 TEST(Launcher, SaysHowAProcessEnded) {
-  EXPECT_EQ(Reap(Start({}, 0, "/bin/true")), "exit status 0");
-  EXPECT_EQ(Reap(Start({"-c", "exit 3"})), "exit status 3");
-  EXPECT_EQ(Reap(Start({"-c", "kill -9 $$"})), "killed by signal 9");
+  EXPECT_EQ(Reap(Start({}, 0, "/bin/true")).text, "exit status 0");
+  EXPECT_EQ(Reap(Start({"-c", "exit 3"})).text, "exit status 3");
+  EXPECT_EQ(Reap(Start({"-c", "kill -9 $$"})).text, "killed by signal 9");
 }
 
 TEST(Launcher, PidfdBecomesReadableAtTheEnd) {

@@ -14,7 +14,7 @@ namespace airstore::shm {
 namespace {
 
 TEST(Layout, VersionIsPinned) {
-  EXPECT_EQ(kAbiMajor, 1u);
+  EXPECT_EQ(kAbiMajor, 2u);
   EXPECT_EQ(kAbiMinor, 0u);
 }
 
@@ -35,13 +35,16 @@ TEST(Layout, SizesArePinned) {
   EXPECT_EQ(sizeof(QueueRecord), 64u);
   EXPECT_EQ(sizeof(RequestSlot), 6144u);
   EXPECT_EQ(sizeof(InodeUse), 16u);
-  EXPECT_EQ(sizeof(LaneLayout), 482432u);
+  EXPECT_EQ(sizeof(RequestTrace), 128u);
+  EXPECT_EQ(sizeof(OpeningMessage), 384u);
+  EXPECT_EQ(sizeof(LaneLayout), 499200u);
 }
 
 TEST(Layout, LimitsArePinned) {
   EXPECT_EQ(kQueueRecords, 1024u);
   EXPECT_EQ(kRequestSlots, 64u);
   EXPECT_EQ(kHazardSlots, 128u);
+  EXPECT_EQ(kRequestTraces, 128u);
   EXPECT_EQ(kCounterWords, 64u);
   EXPECT_EQ(kMaxMounts, 64u);
   EXPECT_EQ(kInlineName, 64u);

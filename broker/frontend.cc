@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/frontend.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstring>
+
+namespace airstore::broker {
+namespace {
+
+constexpr auto kReadyPatience = std::chrono::seconds(10);
+
+shm::ChannelMessage MessageOf(shm::ChannelKind kind, uint64_t id) {
+  shm::ChannelMessage message{};
+  message.kind = static_cast<uint32_t>(kind);
+  message.abi_major = shm::kAbiMajor;
+  message.abi_minor = shm::kAbiMinor;
+  message.id = id;
+  return message;
+}
+
+}  // namespace
+
+Frontend::Frontend(boost::asio::any_io_executor executor) : executor_(executor), end_(executor) {}
+
+Result<void> Frontend::Start(const LaunchOptions& options, shm::ChannelMessage attach,
+                             const std::vector<int>& fds) {
+  auto process = Launch(options);
+  if (!process) return process.error();
+  process_ = std::move(*process);
+  if (end_.is_open()) end_.close();
+  end_.assign(dup(process_.pidfd.get()));
+  running_ = true;
+  attach.kind = static_cast<uint32_t>(shm::ChannelKind::kAttach);
+  attach.abi_major = shm::kAbiMajor;
+  attach.abi_minor = shm::kAbiMinor;
+  auto sent = shm::SendMessage(process_.channel.get(), attach, fds);
+  if (!sent) {
+    Kill();
+    Reap(process_);
+    running_ = false;
+  }
+  return sent;
+}
+
+Task<Result<void>> Frontend::AwaitReady() {
+  auto ready = co_await AwaitGreeting();
+  if (ready) co_return ready;
+  Kill();
+  const ProcessEnd end = co_await AwaitEnd();
+  if (ready.error().code == ECONNRESET) {
+    co_return Error{EIO, "the frontend ended at start: " + end.text};
+  }
+  co_return ready;
+}
+
+Task<Result<void>> Frontend::AwaitGreeting() {
+  boost::asio::posix::stream_descriptor channel(executor_, dup(process_.channel.get()));
+  boost::asio::steady_timer deadline(executor_, kReadyPatience);
+  deadline.async_wait([&channel](const boost::system::error_code& error) {
+    if (!error) channel.cancel();
+  });
+  boost::system::error_code failed;
+  co_await channel.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                              boost::asio::redirect_error(boost::asio::use_awaitable, failed));
+  deadline.cancel();
+  if (failed) co_return Error{ETIMEDOUT, "the frontend did not get ready"};
+  auto received = shm::ReceiveMessage(channel.native_handle());
+  if (!received) co_return received.error();
+  const shm::ChannelMessage& message = received->message;
+  if (message.kind == static_cast<uint32_t>(shm::ChannelKind::kFailed)) {
+    co_return Error{EPROTO,
+                    "the frontend cannot serve: " +
+                        std::string(message.text, strnlen(message.text, sizeof(message.text)))};
+  }
+  if (message.kind != static_cast<uint32_t>(shm::ChannelKind::kReady)) {
+    co_return Error{EPROTO, "the frontend answered out of order"};
+  }
+  co_return Result<void>{};
+}
+
+Task<ProcessEnd> Frontend::AwaitEnd() {
+  boost::system::error_code error;
+  co_await end_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                           boost::asio::redirect_error(boost::asio::use_awaitable, error));
+  ProcessEnd end = Reap(process_);
+  running_ = false;
+  process_.channel.reset();
+  co_return end;
+}
+
+void Frontend::Kill() {
+  if (running_) kill(process_.pid, SIGKILL);
+}
+
+Result<void> Frontend::SendSlab(const shm::Segment& segment) {
+  auto fd = segment.OpenReadOnly();
+  if (!fd) return fd.error();
+  const auto message = MessageOf(shm::ChannelKind::kSlab, segment.header().index);
+  return shm::SendMessage(process_.channel.get(), message, {fd->get()});
+}
+
+Result<void> Frontend::SendContent(uint64_t id, int file) {
+  const UniqueFd read_only(
+      open(("/proc/self/fd/" + std::to_string(file)).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!read_only) return SysError("open content file for reading");
+  const auto message = MessageOf(shm::ChannelKind::kContent, id);
+  return shm::SendMessage(process_.channel.get(), message, {read_only.get()});
+}
+
+}  // namespace airstore::broker

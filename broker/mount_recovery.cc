@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The frontends of a mount: starting one, and replacing one that has ended unexpectedly.
+//
+// Order matters in a replacement. The dead process is reaped first, so that nobody writes to the
+// lane; then the lane is put in order; then the kernel is told to send again what was not answered,
+// before the successor reads: what it reads anew must not be sent twice.
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+
+#include <cstring>
+
+#include "broker/clock.h"
+#include "broker/mount.h"
+#include "broker/session.h"
+
+namespace airstore::broker {
+namespace {
+
+constexpr int kMostStarts = 10;
+constexpr int kExitUnmounted = 0;  // of a frontend: the file system is no longer mounted
+
+}  // namespace
+
+Result<void> Mount::StartFrontend() {
+  LaunchOptions launch;
+  launch.program = options_.frontend_dir + "/airstore-fuse";
+  launch.arguments = {options_.spec.mountpoint};
+  launch.uid = options_.caller.uid;
+  launch.gid = options_.caller.gid;
+  auto meta_fd = session_->inodes().meta().segment().OpenReadOnly();
+  if (!meta_fd) return meta_fd.error();
+  shm::ChannelMessage message{};
+  std::memcpy(message.session, session_->id().data(), sizeof(message.session));
+  message.mount_index = index_;
+  if (options_.spec.read_only) message.flags |= shm::kAttachReadOnly;
+  if (options_.passthrough) message.flags |= shm::kAttachPassthrough;
+  if (options_.spec.uid) {
+    message.flags |= shm::kShowUid;
+    message.show_uid = *options_.spec.uid;
+  }
+  if (options_.spec.gid) {
+    message.flags |= shm::kShowGid;
+    message.show_gid = *options_.spec.gid;
+  }
+  AIRSTORE_TRY(frontend_.Start(launch, message,
+                               {device_->fd(), meta_fd->get(), lane_->lane().fd(),
+                                lane_->arena().fd(), wake_.native_handle()}));
+  for (const auto& segment : session_->inodes().slabs().segments()) SendSlab(*segment);
+  slabs_sent_ = session_->inodes().slabs().segments().size();
+  return {};
+}
+
+Task<void> Mount::WatchFrontend() {
+  const auto self = shared_from_this();
+  for (;;) {
+    ProcessEnd end = co_await frontend_.AwaitEnd();
+    if (state_ != State::kReady || end.status == kExitUnmounted) {
+      lane_->FrontendGone();
+      if (state_ == State::kReady) problem_ = "it was unmounted by somebody else";
+      break;
+    }
+    if (!co_await Replace(std::move(end))) break;
+  }
+  frontend_gone_ = true;
+  wake_.cancel();
+  if (in_service()) {
+    spdlog::error("{}: {}; the mount is detached", options_.spec.mountpoint, problem_);
+    while (serving_) co_await changed_.Wait();  // what was accepted is applied first
+    Detach();
+  }
+  changed_.NotifyAll();
+}
+
+Task<bool> Mount::Replace(ProcessEnd end) {
+  const int64_t ended_ns = MonotonicNs();
+  state_ = State::kRecovering;
+  problem_ = "the frontend ended unexpectedly: " + end.text;
+  spdlog::warn("{}: {}; replacing it", options_.spec.mountpoint, problem_);
+  RefuseBlamed(end);
+  std::chrono::nanoseconds lived(ended_ns - frontend_since_ns_);
+  for (int starts = 1;; ++starts) {
+    lane_->FrontendGone();
+    eventfd_write(wake_.native_handle(), 1);  // there may be records now behind a gap
+    const auto pause = restart_policy_.Ended(lived, end.signal == SIGKILL);
+    if (pause.count() != 0) {
+      spdlog::error("{}: frontends end too often; the next one in {} ms", options_.spec.mountpoint,
+                    pause.count());
+      restart_timer_.expires_after(pause);
+      boost::system::error_code cancelled;
+      co_await restart_timer_.async_wait(
+          boost::asio::redirect_error(boost::asio::use_awaitable, cancelled));
+      if (state_ != State::kRecovering) co_return false;
+    }
+    if (auto resent = device_->Resend(); !resent) {
+      problem_ += "; the kernel does not send requests again: " + resent.error().ToString();
+      co_return false;
+    }
+    auto started = StartFrontend();
+    if (started) started = co_await frontend_.AwaitReady();
+    if (state_ != State::kRecovering) {  // stopped or detached meanwhile
+      if (started) {
+        frontend_.Kill();
+        (void)co_await frontend_.AwaitEnd();
+      }
+      co_return false;
+    }
+    if (started) break;
+    problem_ = "a frontend that ended unexpectedly could not be replaced: " +
+               started.error().ToString();
+    spdlog::error("{}: {}", options_.spec.mountpoint, problem_);
+    if (starts == kMostStarts) co_return false;
+    lived = std::chrono::nanoseconds(0);
+    end = ProcessEnd{};
+  }
+  frontend_since_ns_ = MonotonicNs();
+  ++frontend_restarts_;
+  state_ = State::kReady;
+  problem_.clear();
+  spdlog::info("{}: another frontend serves after {} ms", options_.spec.mountpoint,
+               (frontend_since_ns_ - ended_ns) / 1'000'000);
+  changed_.NotifyAll();
+  co_return true;
+}
+
+// Who sends SIGKILL does not look at what is in work.
+void Mount::RefuseBlamed(const ProcessEnd& end) {
+  if (end.signal == SIGKILL) return;
+  for (const uint64_t unique : restart_policy_.Blame(lane_->RequestsInWork())) {
+    spdlog::error("{}: request {} was in work at each of the last crashes; it is refused",
+                  options_.spec.mountpoint, unique);
+    (void)device_->Fail(unique, EIO);
+  }
+}
+
+Task<void> Mount::Settled(std::chrono::seconds patience) {
+  boost::asio::steady_timer deadline(executor_, patience);
+  bool late = false;
+  deadline.async_wait([self = shared_from_this(), &late](const boost::system::error_code& error) {
+    if (error) return;
+    late = true;
+    self->changed_.NotifyAll();
+  });
+  while (state_ == State::kRecovering && !late) co_await changed_.Wait();
+}
+
+}  // namespace airstore::broker
