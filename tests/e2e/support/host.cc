@@ -180,6 +180,10 @@ void Host::StopGateway() {
 
 void Host::KillGateway() { gateway_.Kill(); }
 
+void Host::PauseGateway() { gateway_.Signal(SIGSTOP); }
+
+void Host::ResumeGateway() { gateway_.Signal(SIGCONT); }
+
 void Host::StartBroker() {
   Arguments words = {Program("airstored"), "--state-dir", Path("state"), "--gateway",
                      gateway_address_};

@@ -62,6 +62,8 @@ class Host {
   void StartGateway();
   void StopGateway();  // SIGTERM, and waits
   void KillGateway();
+  void PauseGateway();  // it answers nobody until it is resumed
+  void ResumeGateway();
   void StartBroker();
   void StopBroker();
   // And what it served: the frontends end, the mount points are detached.
