@@ -45,7 +45,10 @@ Task<void> Recovery::Run() {
     spdlog::info("workspace {}: going on with {} changes that were not sent", manifest_.workspace,
                  state_.pending.size());
   }
-  if (co_await Resume()) co_await Send();
+  const bool resumed = co_await Resume();
+  if (resumed) {
+    co_await Send();
+  }
   Finish();
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <stdexcept>
 
 #include "tests/e2e/support/files.h"
@@ -37,7 +38,8 @@ void Put(std::string* content, size_t offset, const std::string& data) {
 
 }  // namespace
 
-TreeLoad::TreeLoad(std::string root, uint64_t seed) : root_(std::move(root)), random_(seed) {
+TreeLoad::TreeLoad(std::string root, uint64_t seed, bool maps)
+    : root_(std::move(root)), random_(seed), maps_(maps) {
   if (mkdir(root_.c_str(), 0755) != 0) throw std::runtime_error("mkdir " + root_);
 }
 
@@ -104,7 +106,7 @@ bool TreeLoad::Step() {
   if (kind < 56) return Append(path, node);
   if (kind < 62) return Truncate(path, node);
   if (kind < 68) return Rewrite(path, node);
-  if (kind < 72) return WriteThroughMap(path, node);
+  if (kind < 72 && maps_) return WriteThroughMap(path, node);
   if (kind < 82) return Rename(path);
   if (kind < 86) return Link(path, node);
   if (kind < 90) return Chmod(path, node);
@@ -156,14 +158,12 @@ bool TreeLoad::WriteThroughMap(const std::string& path, const NodePtr& node) {
   const size_t size = node->content.size();
   void* map = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (map == MAP_FAILED) return Done(false);
-  // Without passthrough stores are the kernel's until they are written back.
   const size_t offset = Random(size);
   const std::string data = RandomBytes(random_(), std::min<size_t>(size - offset, 3000));
   // A plain store would be a signal when the mount is gone.
   const UniqueFd memory(open("/proc/self/mem", O_RDWR | O_CLOEXEC));
   const auto address = reinterpret_cast<uintptr_t>(map) + offset;
-  const bool stored = WriteAll(memory.get(), data, address);
-  const bool written = stored && msync(map, size, MS_SYNC) == 0;
+  const bool written = WriteAll(memory.get(), data, address);
   munmap(map, size);
   if (written) Put(&node->content, offset, data);
   return Done(written);

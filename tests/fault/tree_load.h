@@ -21,8 +21,8 @@ namespace airstore::fault {
 
 class TreeLoad {
  public:
-  // In `root`, which is made.
-  TreeLoad(std::string root, uint64_t seed);
+  // In `root`, which is made. `maps`: stores to shared maps are as good as written at once.
+  TreeLoad(std::string root, uint64_t seed, bool maps);
   ~TreeLoad();
 
   void Start();
@@ -72,6 +72,7 @@ class TreeLoad {
 
   std::string root_;
   std::mt19937_64 random_;
+  bool maps_;
   std::thread thread_;
   std::atomic<bool> ending_{false};
   std::atomic<uint64_t> acknowledged_{0};

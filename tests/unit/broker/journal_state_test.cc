@@ -39,6 +39,16 @@ MutationRecord Creation(Ticket ticket, uint64_t inode) {
   return record;
 }
 
+AttachedRecord Attached(uint64_t inode, uint64_t file, uint64_t id, bool written = false) {
+  AttachedRecord record;
+  record.inode = inode;
+  record.file = file;
+  record.id = id;
+  record.complete = true;
+  record.never_sent = record.dirty = written;
+  return record;
+}
+
 template <typename T>
 T RoundTrip(const T& record) {
   std::string encoded;
@@ -148,25 +158,24 @@ TEST(JournalState, SettledMutationsArePendingNoMore) {
 
 TEST(JournalState, ElidedFilesLeaveNothing) {
   JournalState state = StateOf({Creation(1, 20),
-                                AttachedRecord{.inode = 20, .file = 1, .id = 1, .complete = true,
-                                               .never_sent = true, .dirty = true},
+                                Attached(20, 1, 1, true),
                                 ElidedRecord{.inode = 20, .dropped = {1}}});
   EXPECT_TRUE(state.empty());
   EXPECT_TRUE(state.contents.Find(20)->orphan);
 }
 
 TEST(JournalState, AFileIsOfOneInodeOnly) {
-  JournalState state = StateOf({AttachedRecord{.inode = 20, .file = 1, .id = 1},
-                                AttachedRecord{.inode = 21, .file = 1, .id = 2},
-                                AttachedRecord{.inode = 21, .file = 2, .id = 3}});
+  JournalState state = StateOf({Attached(20, 1, 1),
+                                Attached(21, 1, 2),
+                                Attached(21, 2, 3)});
   EXPECT_EQ(state.contents.entries().size(), 1u);
   EXPECT_EQ(state.contents.Find(21)->file, 2u);
-  ASSERT_TRUE(state.Apply(AttachedRecord{.inode = 22, .file = 1, .id = 4}));
+  ASSERT_TRUE(state.Apply(Attached(22, 1, 4)));
   EXPECT_EQ(state.contents.entries().size(), 2u);
 }
 
 TEST(JournalState, DirtyIsWhatIsNotSettled) {
-  JournalState state = StateOf({AttachedRecord{.inode = 20, .file = 1, .id = 1}});
+  JournalState state = StateOf({Attached(20, 1, 1)});
   EXPECT_TRUE(state.empty());
   ASSERT_TRUE(state.Apply(DirtyRecord{20}));
   EXPECT_FALSE(state.empty());
@@ -185,9 +194,12 @@ TEST(JournalState, NumbersThatGoBackReplaceTheOnesBefore) {
 }
 
 TEST(JournalState, KnowsWhichCallCutAFile) {
-  MutationRecord cut = Record(1, Mutation{.op = SetattrOp{.inode = 20, .size = 3}});
+  SetattrOp resize;
+  resize.inode = 20;
+  resize.size = 3;
+  MutationRecord cut = Record(1, Mutation{.op = resize});
   cut.orphan = 0;
-  JournalState state = StateOf({AttachedRecord{.inode = 20, .file = 1, .id = 1}, cut});
+  JournalState state = StateOf({Attached(20, 1, 1), cut});
   EXPECT_EQ(state.contents.Find(20)->cut.mount, 3u);
   EXPECT_EQ(state.contents.Find(20)->cut.position, 77u);
 }
@@ -211,12 +223,8 @@ TEST(SessionJournal, StaysSmallAndForgetsNothing) {
         ++ticket;
         ASSERT_TRUE(journal->Append(record));
         ASSERT_TRUE(expected.Apply(record));
-        const AttachedRecord attached{.inode = 100 + record.ticket,
-                                      .file = 1 + random() % 40,
-                                      .id = ticket,
-                                      .complete = true,
-                                      .never_sent = true,
-                                      .dirty = true};
+        const AttachedRecord attached =
+            Attached(100 + record.ticket, 1 + random() % 40, ticket, true);
         ASSERT_TRUE(journal->Append(attached));
         ASSERT_TRUE(expected.Apply(attached));
       }
