@@ -59,8 +59,7 @@ Result<std::unique_ptr<Journal>> Journal::Open(const std::string& directory,
     std::unique_ptr<JournalSegment> segment;
     if (reading) {
       auto opened = JournalSegment::Open(path, options.session, number);
-      const bool follows = opened && (expected == 0 || ((*opened)->first_lsn() == expected &&
-                                                        number == journal->next_number_));
+      const bool follows = opened && (expected == 0 || (*opened)->first_lsn() == expected);
       if (follows) {
         segment = std::move(*opened);
       } else {

@@ -11,6 +11,8 @@
 namespace airstore::broker {
 namespace {
 
+constexpr char kMemory[] = "/dev/shm";  // thousands of files
+
 MutationRecord Record(Ticket ticket, Mutation mutation) {
   MutationRecord record;
   record.ticket = ticket;
@@ -206,7 +208,7 @@ TEST(JournalState, KnowsWhichCallCutAFile) {
 
 // A long life with small segments: what is read back is what counts, and the files stay few.
 TEST(SessionJournal, StaysSmallAndForgetsNothing) {
-  TempDir dir;
+  TempDir dir(kMemory);
   const std::string directory = dir / "journal";
   JournalOptions options{.session = {}, .segment_bytes = 16384};
   std::mt19937_64 random(1);
@@ -271,7 +273,7 @@ TEST(SessionJournal, StaysSmallAndForgetsNothing) {
 // Space: what follows from earlier records is still taken when new changes are refused.
 TEST(SessionJournal, AdmitsNothingOnAFullDiskAndRecovers) {
   if (geteuid() != 0) GTEST_SKIP() << "needs a small file system";
-  TempDir dir;
+  TempDir dir(kMemory);
   const std::string small = dir / "small";
   std::filesystem::create_directory(small);
   if (system(("mount -t tmpfs -o size=256k none " + small).c_str()) != 0) {

@@ -16,6 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr char kMemory[] = "/dev/shm";  // thousands of files
 constexpr uint64_t kSegment = 1024;
 constexpr uint16_t kType = 7;
 
@@ -92,7 +93,7 @@ void ExpectPrefix(const Entries& all, const Entries& found, const std::string& w
 }
 
 TEST(Journal, ReadsBackWhatWasAppendedOverSegments) {
-  TempDir dir;
+  TempDir dir(kMemory);
   Entries expected;
   {
     auto journal = Journal::Create(dir.path(), Options());
@@ -121,7 +122,7 @@ TEST(Journal, ReadsBackWhatWasAppendedOverSegments) {
 
 // A file that ends anywhere, with what was written until then.
 TEST(Journal, EveryPrefixOfAFileIsAPrefixOfTheRecords) {
-  TempDir dir;
+  TempDir dir(kMemory);
   Entries expected;
   {
     auto journal = Journal::Create(dir.path(), Options());
@@ -133,7 +134,7 @@ TEST(Journal, EveryPrefixOfAFileIsAPrefixOfTheRecords) {
   size_t most = 0;
   for (const bool zeros : {false, true}) {
     for (size_t length = 0; length <= whole.size(); ++length) {
-      TempDir copy;
+      TempDir copy(kMemory);
       for (const auto& path : segments) fs::copy(path, copy / path.filename().string());
       std::string part = whole.substr(0, length);
       if (zeros) part.resize(whole.size(), '\0');
@@ -148,7 +149,7 @@ TEST(Journal, EveryPrefixOfAFileIsAPrefixOfTheRecords) {
 }
 
 TEST(Journal, EveryFlippedBitLeavesAPrefixOfTheRecords) {
-  TempDir dir;
+  TempDir dir(kMemory);
   Entries expected;
   {
     auto journal = Journal::Create(dir.path(), Options());
@@ -160,7 +161,7 @@ TEST(Journal, EveryFlippedBitLeavesAPrefixOfTheRecords) {
   for (const auto& damaged : segments) {
     const std::string whole = Content(damaged);
     for (size_t bit = 0; bit < whole.size() * 8; ++bit) {
-      TempDir copy;
+      TempDir copy(kMemory);
       for (const auto& path : segments) fs::copy(path, copy / path.filename().string());
       std::string flipped = whole;
       flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << (bit % 8)));
@@ -185,7 +186,7 @@ TEST(Journal, EveryFlippedBitLeavesAPrefixOfTheRecords) {
 }
 
 TEST(Journal, RewriteGivesUpWhatCameBefore) {
-  TempDir dir;
+  TempDir dir(kMemory);
   auto journal = std::move(*Journal::Create(dir.path(), Options()));
   for (int round = 0; round < 50; ++round) {
     Fill(journal.get(), 60, static_cast<uint64_t>(round));
@@ -211,7 +212,7 @@ TEST(Journal, RewriteGivesUpWhatCameBefore) {
 }
 
 TEST(Journal, RewriteThatFailsHasNotHappened) {
-  TempDir dir;
+  TempDir dir(kMemory);
   auto journal = std::move(*Journal::Create(dir.path(), Options()));
   Entries expected = Fill(journal.get(), 60, 5);
   EXPECT_FALSE(journal->Rewrite([&]() -> Result<void> {
@@ -229,7 +230,7 @@ TEST(Journal, RewriteThatFailsHasNotHappened) {
 }
 
 TEST(Journal, RefusesWhatNoSegmentHolds) {
-  TempDir dir;
+  TempDir dir(kMemory);
   auto journal = std::move(*Journal::Create(dir.path(), Options()));
   const std::string most(JournalSegment::MaxPayload(kSegment), 'x');
   EXPECT_TRUE(journal->Append(kType, Bytes(most)));
@@ -239,7 +240,7 @@ TEST(Journal, RefusesWhatNoSegmentHolds) {
 }
 
 TEST(Journal, AnotherSessionsFilesAreNotRead) {
-  TempDir dir;
+  TempDir dir(kMemory);
   {
     auto journal = Journal::Create(dir.path(), Options());
     Fill(journal->get(), 5, 8);
