@@ -183,14 +183,20 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
   auto session = Session::Create(executor_, &workers_, gateway, id, *opened, options);
   Result<void> recorded;
   if (session) {
-    recorded = WriteManifest(*spool, SessionManifest{.gateway = spec.gateway,
-                                                     .workspace_id = opened->workspace_id,
-                                                     .workspace = opened->workspace_name,
-                                                     .token = spec.token,
-                                                     .principal = opened->principal,
-                                                     .session = id,
-                                                     .read_only = opened->read_only,
-                                                     .store_dir = options_.store_dir});
+    SessionManifest manifest{.gateway = spec.gateway,
+                             .workspace_id = opened->workspace_id,
+                             .workspace = opened->workspace_name,
+                             .token = spec.token,
+                             .principal = opened->principal,
+                             .session = id,
+                             .read_only = opened->read_only,
+                             .store_dir = options_.store_dir};
+    auto write = [](std::string to, SessionManifest what) -> Task<Result<void>> {
+      co_return WriteManifest(to, what);
+    };
+    Task<Result<void>> writing = write(*spool, std::move(manifest));
+    recorded = co_await boost::asio::co_spawn(workers_.get_executor(), std::move(writing),
+                                              boost::asio::use_awaitable);
     if (!recorded) {
       co_await (*session)->Close();
       RemoveSpool(**session);
