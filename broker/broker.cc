@@ -28,16 +28,6 @@ shm::SessionId RandomSessionId() {
   return id;
 }
 
-std::string Hex(const shm::SessionId& id) {
-  std::string text;
-  for (uint8_t byte : id) {
-    constexpr char kDigits[] = "0123456789abcdef";
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 15];
-  }
-  return text;
-}
-
 uint64_t ResidentBytes() {
   std::ifstream statm("/proc/self/statm");
   uint64_t total = 0;
@@ -63,34 +53,83 @@ Broker::Broker(boost::asio::any_io_executor executor, Options options, std::stri
       passthrough_(options_.fuse_passthrough && FuseDevice::PassthroughPossible()),
       workers_(1),
       opened_(executor_) {
-  SaveLeftovers();
+  StartRecoveries();
 }
 
 Broker::~Broker() { workers_.join(); }
 
-// What an earlier broker could not finish is kept where its owner finds it, and never in the way.
-void Broker::SaveLeftovers() {
+void Broker::StartRecoveries() {
   std::error_code ignored;
-  const std::filesystem::path kept = std::filesystem::path(spool_) / "lost+found";
   for (const auto& entry : std::filesystem::directory_iterator(spool_, ignored)) {
     if (entry.path().filename() == "lost+found") continue;
-    std::filesystem::create_directories(kept, ignored);
-    const auto to = kept / (entry.path().filename().string() + "." +
-                            std::to_string(RealtimeNs() / 1'000'000'000));
-    std::error_code failed;
-    std::filesystem::rename(entry.path(), to, failed);
-    spdlog::warn("{} is left from a broker that did not end well; kept as {}",
-                 entry.path().string(), to.string());
+    auto manifest = ReadManifest(entry.path());
+    if (!manifest || entry.path().filename() != HexOf(manifest->session)) {
+      if (!manifest) spdlog::warn("{}", manifest.error().ToString());
+      SaveLeftover(entry.path());
+      continue;
+    }
+    recoveries_.push_back(std::make_shared<Recovery>(executor_, &workers_, entry.path(),
+                                                     std::move(*manifest), make_gateway_));
+    recoveries_.back()->Start();
+  }
+}
+
+// What nobody can make sense of is kept where its owner finds it, and never in the way.
+void Broker::SaveLeftover(const std::string& path) {
+  const std::filesystem::path from = path;
+  const std::filesystem::path kept = std::filesystem::path(spool_) / "lost+found";
+  std::error_code failed;
+  std::filesystem::create_directories(kept, failed);
+  const auto to =
+      kept / (from.filename().string() + "." + std::to_string(RealtimeNs() / 1'000'000'000));
+  std::filesystem::rename(from, to, failed);
+  // The token has no business there.
+  std::filesystem::remove(to / kSessionManifestFile, failed);
+  spdlog::warn("{} is left from a broker that did not end well; kept as {}", path, to.string());
+}
+
+Broker::RecoveryPtr Broker::FindRecovery(const std::string& gateway,
+                                         const std::string& workspace_id) const {
+  for (const RecoveryPtr& recovery : recoveries_) {
+    if (!recovery->done() && !recovery->stuck() && recovery->manifest().gateway == gateway &&
+        recovery->manifest().workspace_id == workspace_id) {
+      return recovery;
+    }
+  }
+  return nullptr;
+}
+
+Task<void> Broker::AwaitRecovery(RecoveryPtr recovery, const ProgressFn& progress) {
+  boost::asio::steady_timer timer(executor_);
+  int64_t reported = 0;
+  while (!recovery->done() && !recovery->stuck()) {
+    if (MonotonicNs() - reported > 500'000'000) {
+      reported = MonotonicNs();
+      const std::string& error = recovery->last_error();
+      progress("sending " + std::to_string(recovery->pending()) +
+                   " changes of an earlier session to the gateway" +
+                   (error.empty() ? "" : " (" + error + ")"),
+               0, 0);
+    }
+    timer.expires_after(std::chrono::milliseconds(10));
+    co_await timer.async_wait(boost::asio::use_awaitable);
   }
 }
 
 Result<std::string> Broker::MakeSpool(const shm::SessionId& id) {
-  const std::string path = spool_ + "/" + Hex(id);
+  const std::string path = spool_ + "/" + HexOf(id);
   if (mkdir(path.c_str(), S_IRWXU) != 0) return SysError("create " + path);
   return path;
 }
 
-Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec) {
+void Broker::RemoveSpool(const Session& session) {
+  std::error_code ignored;
+  std::filesystem::remove_all(session.content_directory(), ignored);
+  std::filesystem::remove_all(session.spool(), ignored);
+}
+
+Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
+                                                         RecoveryPtr* in_the_way) {
   for (const SlotPtr& slot : sessions_) {
     if (!slot->closing && slot->session->gateway_address() == spec.gateway &&
         slot->token == spec.token &&
@@ -106,6 +145,12 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec) 
   if (!opened) {
     co_return Outcome<SlotPtr>{std::nullopt,
                                explain_open_(opened.error(), spec.gateway, spec.workspace)};
+  }
+  // What the applications of that session were told is not there yet.
+  *in_the_way = FindRecovery(spec.gateway, opened->workspace_id);
+  if (*in_the_way) {
+    (void)co_await gateway->Close();
+    co_return Outcome<SlotPtr>{};
   }
   const std::vector<SlotPtr> slots = sessions_;  // owners over the await
   for (const SlotPtr& slot : slots) {
@@ -137,9 +182,34 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec) 
   options.debounce_max_ns = std::chrono::nanoseconds(options_.write_debounce_max).count();
   options.io_timeout_ns = std::chrono::nanoseconds(options_.io_timeout).count();
   auto session = Session::Create(executor_, &workers_, gateway, id, *opened, options);
-  if (!session) {
+  Result<void> recorded;
+  if (session) {
+    SessionManifest manifest{.gateway = spec.gateway,
+                             .workspace_id = opened->workspace_id,
+                             .workspace = opened->workspace_name,
+                             .token = spec.token,
+                             .principal = opened->principal,
+                             .session = id,
+                             .read_only = opened->read_only,
+                             .store_dir = options_.store_dir};
+    auto write = [](std::string to, SessionManifest what) -> Task<Result<void>> {
+      co_return WriteManifest(to, what);
+    };
+    Task<Result<void>> writing = write(*spool, std::move(manifest));
+    recorded = co_await boost::asio::co_spawn(workers_.get_executor(), std::move(writing),
+                                              boost::asio::use_awaitable);
+    if (!recorded) {
+      co_await (*session)->Close();
+      RemoveSpool(**session);
+    }
+  } else {
+    std::error_code ignored;
+    std::filesystem::remove_all(*spool, ignored);
+    recorded = session.error();
+  }
+  if (!recorded) {
     co_return Fail<SlotPtr>(FailureKind::kHost,
-                            "cannot set up the session: " + session.error().ToString());
+                            "cannot set up the session: " + recorded.error().ToString());
   }
   auto slot = std::make_shared<SessionSlot>();
   slot->token = spec.token;
@@ -244,12 +314,18 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   } started{&starting_, spec.mountpoint};
 
   progress("opening workspace at " + spec.gateway, 0, 0);
-  while (opening_) co_await opened_.Wait();
-  opening_ = true;
-  auto found = co_await FindOrOpenSession(spec);
-  if (found.value) ++(*found.value)->users;
-  opening_ = false;
-  opened_.NotifyAll();
+  Outcome<SlotPtr> found;
+  for (;;) {
+    while (opening_) co_await opened_.Wait();
+    opening_ = true;
+    RecoveryPtr in_the_way;
+    found = co_await FindOrOpenSession(spec, &in_the_way);
+    if (found.value) ++(*found.value)->users;
+    opening_ = false;
+    opened_.NotifyAll();
+    if (!in_the_way) break;
+    co_await AwaitRecovery(in_the_way, progress);
+  }
   if (!found.value) co_return Outcome<MountStatus>{std::nullopt, found.failure};
   const SlotPtr slot = *found.value;
   Session& session = *slot->session;
@@ -321,11 +397,9 @@ Task<void> Broker::DropSessionIfUnused(SlotPtr slot) {
   if (slot->users != 0 || slot->closing || !slot->session->clean()) co_return;
   slot->closing = true;
   std::erase(sessions_, slot);
-  const std::string spool = slot->session->spool();
   co_await slot->session->Close();
+  RemoveSpool(*slot->session);
   slot->session.reset();
-  std::error_code ignored;
-  std::filesystem::remove_all(spool, ignored);
 }
 
 Task<Outcome<Nothing>> Broker::Unmount(const Caller& caller, const std::string& mountpoint,
@@ -391,6 +465,11 @@ Outcome<BrokerStatus> Broker::Status(const Caller& caller, const std::string& mo
       status.sessions.push_back(slot->session->Status());
     }
   }
+  if (caller.uid == 0 && mountpoint.empty()) {
+    for (const RecoveryPtr& recovery : recoveries_) {
+      if (!recovery->done()) status.sessions.push_back(recovery->Status());
+    }
+  }
   return Outcome<BrokerStatus>{std::move(status), {}};
 }
 
@@ -410,6 +489,7 @@ Task<bool> Broker::Shutdown(std::chrono::milliseconds patience) {
     }
   }
   bool clean = true;
+  const int64_t deadline = MonotonicNs() + std::chrono::nanoseconds(patience).count();
   for (const SlotPtr& slot : std::vector<SlotPtr>(sessions_)) {
     if (slot->closing) continue;
     ++slot->users;
@@ -422,6 +502,18 @@ Task<bool> Broker::Shutdown(std::chrono::milliseconds patience) {
       spdlog::error("changes to workspace {} are not at the gateway; they are kept in {}",
                     slot->session->workspace(), slot->session->spool());
     }
+  }
+  for (const RecoveryPtr& recovery : recoveries_) {
+    boost::asio::steady_timer timer(executor_);
+    while (!recovery->done() && MonotonicNs() < deadline) {
+      recovery->Hurry();
+      timer.expires_after(std::chrono::milliseconds(10));
+      co_await timer.async_wait(boost::asio::use_awaitable);
+    }
+    if (recovery->done()) continue;
+    clean = false;
+    spdlog::error("changes to workspace {} are not at the gateway; they are kept in {}",
+                  recovery->manifest().workspace, recovery->spool());
   }
   co_return clean;
 }

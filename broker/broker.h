@@ -14,6 +14,7 @@
 #include "broker/broker_api.h"
 #include "broker/mount.h"
 #include "broker/options.h"
+#include "broker/recovery.h"
 #include "broker/session.h"
 
 namespace airstore::broker {
@@ -41,7 +42,8 @@ class Broker : public BrokerApi {
                                uint64_t timeout_ms, ProgressFn progress) override;
   std::string default_gateway() const override { return options_.gateway; }
 
-  // Unmounts everything and waits until the gateways have all changes, or until `patience` is over.
+  // Unmounts everything and waits until the gateways have all changes, or until `patience` is over;
+  // then the next broker goes on.
   // False: something is left in the spool.
   Task<bool> Shutdown(std::chrono::milliseconds patience);
 
@@ -56,10 +58,16 @@ class Broker : public BrokerApi {
   };
   using SlotPtr = std::shared_ptr<SessionSlot>;
   using MountPtr = std::shared_ptr<broker::Mount>;
+  using RecoveryPtr = std::shared_ptr<Recovery>;
 
-  Task<Outcome<SlotPtr>> FindOrOpenSession(const MountSpec& spec);
+  // `in_the_way`: set when the workspace has an earlier session that is not at its end.
+  Task<Outcome<SlotPtr>> FindOrOpenSession(const MountSpec& spec, RecoveryPtr* in_the_way);
+  Task<void> AwaitRecovery(RecoveryPtr recovery, const ProgressFn& progress);
+  RecoveryPtr FindRecovery(const std::string& gateway, const std::string& workspace_id) const;
   Result<std::string> MakeSpool(const shm::SessionId& id);
-  void SaveLeftovers();
+  void RemoveSpool(const Session& session);
+  void StartRecoveries();
+  void SaveLeftover(const std::string& path);
   Task<bool> DrainSession(SlotPtr slot, std::chrono::milliseconds patience,
                           const ProgressFn& progress);
   Task<void> DropSessionIfUnused(SlotPtr slot);
@@ -78,6 +86,7 @@ class Broker : public BrokerApi {
   int64_t started_ns_;
   bool passthrough_;
   boost::asio::thread_pool workers_;
+  std::vector<RecoveryPtr> recoveries_;
   std::vector<SlotPtr> sessions_;
   std::vector<MountPtr> mounts_;
   bool opening_ = false;  // one session is opened at a time: two mounts may want the same one

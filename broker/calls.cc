@@ -38,7 +38,11 @@ bool Mutates(const shm::RequestArgs& args) {
 class Answer {
  public:
   Answer(Session* session, Mount* mount, const Call& call)
-      : session_(session), mount_(mount), call_(call), args_(call.args) {}
+      : session_(session),
+        mount_(mount),
+        call_(call),
+        args_(call.args),
+        origin_{mount, call.position} {}
 
   Task<RequestReply> Run() {
     if (Mutates(args_) && (session_->read_only() || mount_->spec().read_only)) {
@@ -78,15 +82,15 @@ class Answer {
       case Op::kSymlink:
         co_return co_await Make(S_IFLNK | 0777, call_.name2);
       case Op::kUnlink:
-        co_return co_await session_->tree().Remove(mount_, args_.inode, call_.name, false);
+        co_return co_await session_->tree().Remove(origin_, args_.inode, call_.name, false);
       case Op::kRmdir:
-        co_return co_await session_->tree().Remove(mount_, args_.inode, call_.name, true);
+        co_return co_await session_->tree().Remove(origin_, args_.inode, call_.name, true);
       case Op::kRename:
-        co_return co_await session_->tree().Rename(mount_, args_.inode, call_.name, args_.inode2,
+        co_return co_await session_->tree().Rename(origin_, args_.inode, call_.name, args_.inode2,
                                                    call_.name2, args_.flags);
       case Op::kLink:
         AIRSTORE_TRY_CO(
-            co_await session_->tree().Link(mount_, args_.inode, args_.inode2, call_.name));
+            co_await session_->tree().Link(origin_, args_.inode, args_.inode2, call_.name));
         co_return Fill(args_.inode);
       case Op::kOpen:
         co_return co_await Open(args_.inode, args_.flags);
@@ -134,7 +138,7 @@ class Answer {
                       .atime_ns = args_.atime_ns,
                       .mtime_ns = args_.mtime_ns};
     session_->contents().Refresh(args_.inode);
-    AIRSTORE_TRY_CO(co_await session_->tree().Setattr(mount_, args_.inode, change));
+    AIRSTORE_TRY_CO(co_await session_->tree().Setattr(origin_, args_.inode, change));
     co_return Fill(args_.inode);
   }
 
@@ -145,7 +149,7 @@ class Answer {
     node.gid = args_.gid;
     node.rdev = args_.rdev;
     node.symlink_target = std::move(target);
-    auto made = co_await session_->tree().Create(mount_, args_.inode, call_.name, std::move(node));
+    auto made = co_await session_->tree().Create(origin_, args_.inode, call_.name, std::move(node));
     if (!made) co_return made.error();
     co_return Fill(*made);
   }
@@ -160,7 +164,7 @@ class Answer {
       session_->contents().Refresh(inode);
       AttrChange empty;
       empty.valid = shm::kSetSize;
-      AIRSTORE_TRY_CO(co_await session_->tree().Setattr(mount_, inode, empty));
+      AIRSTORE_TRY_CO(co_await session_->tree().Setattr(origin_, inode, empty));
     }
     auto opened = co_await session_->contents().Open(mount_, inode, flags);
     if (!opened) co_return opened.error();
@@ -180,7 +184,7 @@ class Answer {
     node.mode = S_IFREG | (args_.mode & 07777);
     node.uid = args_.uid;
     node.gid = args_.gid;
-    auto made = co_await session_->tree().Create(mount_, args_.inode, call_.name, std::move(node));
+    auto made = co_await session_->tree().Create(origin_, args_.inode, call_.name, std::move(node));
     if (!made) {
       if (made.error().code != EEXIST || (args_.flags & O_EXCL) != 0) co_return made.error();
       auto existing = co_await session_->tree().Lookup(args_.inode, call_.name);
@@ -194,7 +198,7 @@ class Answer {
       co_return co_await Open(*made, args_.flags & ~static_cast<uint32_t>(O_TRUNC));
     }
     if (auto attached = session_->contents().AttachNew(*made); !attached) {
-      (void)co_await session_->tree().Remove(mount_, args_.inode, call_.name, false);
+      (void)co_await session_->tree().Remove(origin_, args_.inode, call_.name, false);
       co_return attached.error();
     }
     auto opened = session_->contents().OpenCreated(mount_, *made, args_.flags);
@@ -266,6 +270,7 @@ class Answer {
   Mount* mount_;
   const Call& call_;
   const shm::RequestArgs& args_;
+  Origin origin_;
   RequestReply reply_{};
 };
 

@@ -26,14 +26,6 @@ size_t OpenLimit() {
   return most > 2 * kOtherDescriptors ? most - kOtherDescriptors : most / 2;
 }
 
-// A write lease is only given when nobody else has the file open, maps included; it is the one
-// question about that which the kernel answers.
-bool Held(int fd) {
-  if (fcntl(fd, F_SETLEASE, F_WRLCK) != 0) return true;
-  fcntl(fd, F_SETLEASE, F_UNLCK);
-  return false;
-}
-
 // Empties the file for its next use. ext4 takes a file that was cut to nothing for one that is
 // being replaced, and writes it to the disk at the next close of any descriptor, passthrough opens
 // included (auto_da_alloc): a close while there is nothing to write takes the mark off again.
@@ -45,6 +37,14 @@ bool Empty(const ContentSlot& slot) {
 
 }  // namespace
 
+// A write lease is only given when nobody else has the file open, maps included; it is the one
+// question about that which the kernel answers.
+bool HeldElsewhere(int fd) {
+  if (fcntl(fd, F_SETLEASE, F_WRLCK) != 0) return true;
+  fcntl(fd, F_SETLEASE, F_UNLCK);
+  return false;
+}
+
 int ContentFile::fd() const {
   if (!slot->fd) {
     slot->fd = UniqueFd(open(slot->path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
@@ -54,7 +54,9 @@ int ContentFile::fd() const {
 }
 
 // A parked file was not held when it was parked, and nobody can have opened it since.
-bool ContentFile::HeldElsewhere() const { return slot->fd && Held(slot->fd.get()); }
+bool ContentFile::HeldElsewhere() const {
+  return slot->fd && broker::HeldElsewhere(slot->fd.get());
+}
 
 Result<FileStamp> ContentFile::Stamp() const {
   struct stat status {};
@@ -68,9 +70,10 @@ Result<FileStamp> ContentFile::Stamp() const {
   };
 }
 
-ContentPool::ContentPool(std::string directory, CloseBacking close_backing)
+ContentPool::ContentPool(std::string directory, CloseBacking close_backing, Removing removing)
     : directory_(std::move(directory)),
       close_backing_(std::move(close_backing)),
+      removing_(std::move(removing)),
       open_limit_(OpenLimit()) {}
 
 void ContentPool::Park(ContentSlot* slot) {
@@ -78,10 +81,6 @@ void ContentPool::Park(ContentSlot* slot) {
   slot->backing_ids.clear();
   if (slot->fd) --open_count_;
   slot->fd.reset();
-}
-
-ContentPool::~ContentPool() {
-  for (const auto& slot : slots_) unlink(slot->path.c_str());
 }
 
 Result<std::shared_ptr<ContentFile>> ContentPool::Take(uint64_t inode) {
@@ -95,8 +94,8 @@ Result<std::shared_ptr<ContentFile>> ContentPool::Take(uint64_t inode) {
     slot = *made;
   }
   auto* file = new ContentFile{.id = next_id_++, .inode = inode, .slot = slot};
-  return std::shared_ptr<ContentFile>(file, [this](ContentFile* used) {
-    Return(used->slot);
+  return std::shared_ptr<ContentFile>(file, [this, closed = closed_](ContentFile* used) {
+    if (!*closed) Return(*used);
     delete used;
   });
 }
@@ -117,7 +116,8 @@ void ContentPool::ForgetMount(uint32_t mount) {
 
 Result<ContentSlot*> ContentPool::MakeSlot() {
   auto slot = std::make_unique<ContentSlot>();
-  slot->path = directory_ + "/" + std::to_string(next_path_++);
+  slot->number = next_path_++;
+  slot->path = directory_ + "/" + std::to_string(slot->number);
   slot->fd = UniqueFd(open(slot->path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
                            S_IRUSR | S_IWUSR));
   if (!slot->fd) return SysError("create content file " + slot->path);
@@ -127,14 +127,19 @@ Result<ContentSlot*> ContentPool::MakeSlot() {
   return slots_.back().get();
 }
 
-void ContentPool::Return(ContentSlot* slot) {
+void ContentPool::Return(const ContentFile& used) {
+  ContentSlot* slot = used.slot;
   // Who still maps it keeps what is in it: such a file is not used again.
-  if (ready_.size() < kSpareFiles && slot->fd && !Held(slot->fd.get()) && Empty(*slot)) {
+  if (!used.needed && ready_.size() < kSpareFiles && slot->fd &&
+      !broker::HeldElsewhere(slot->fd.get()) && Empty(*slot)) {
     ready_.push_back(slot);
     return;
   }
   Park(slot);
-  unlink(slot->path.c_str());
+  if (!used.needed) {
+    removing_(used);
+    unlink(slot->path.c_str());
+  }
   std::erase_if(slots_, [slot](const auto& owned) { return owned.get() == slot; });
 }
 

@@ -27,9 +27,13 @@ inline constexpr uint64_t kContentBlock = 256u << 10;  // granule of validity an
 
 inline uint64_t BlocksOf(uint64_t bytes) { return (bytes + kContentBlock - 1) / kContentBlock; }
 
+// Somebody else has the file of this descriptor open or mapped.
+bool HeldElsewhere(int fd);
+
 // One file of the pool and its registrations; survives its uses. Its descriptor may be closed while
 // nobody has the file open (descriptors are fewer than files) and comes back when it is asked for.
 struct ContentSlot {
+  uint64_t number = 0;  // the file's name
   UniqueFd fd;
   std::string path;
   size_t* open_count = nullptr;                           // the pool's
@@ -61,6 +65,8 @@ struct ContentFile {
   FileStamp sent = {};
   uint64_t truncations = 0;  // tells a sender that what it read may be of before
   bool never_sent = false;   // the gateway has no content: everything here is to be sent
+  // The journal says that the file is needed for a replay: it must not go away.
+  bool needed = false;
 
   // Opens the file again if it was parked; -1 with errno when that fails.
   int fd() const;
@@ -74,17 +80,23 @@ class ContentPool {
  public:
   // `directory` exists. Called with each mount-registered id of a file that goes away.
   using CloseBacking = std::function<void(uint32_t mount, int32_t backing_id)>;
-  ContentPool(std::string directory, CloseBacking close_backing);
-  ~ContentPool();
+  // Called with a file that is about to be removed.
+  using Removing = std::function<void(const ContentFile& file)>;
+  ContentPool(std::string directory, CloseBacking close_backing, Removing removing);
+  ~ContentPool() { Close(); }
   ContentPool(const ContentPool&) = delete;
   ContentPool& operator=(const ContentPool&) = delete;
 
-  // An empty file for the inode. Goes back to the pool, emptied, with the last reference.
+  // An empty file for the inode. Goes back to the pool, emptied, with the last reference, unless
+  // it is `needed`. The files stay when the pool goes away.
   Result<std::shared_ptr<ContentFile>> Take(uint64_t inode);
   // More descriptors are open than there should be: park files that nobody has open.
   bool crowded() const { return open_count_ >= open_limit_; }
   // Closes descriptor and registrations until the file is asked for again. REQUIRES: not open.
   void Park(ContentSlot* slot);
+  // From now on nothing is emptied or removed: the session ends, and what is in the files may be
+  // wanted by the next one.
+  void Close() { *closed_ = true; }
   // Makes some files ahead; false when enough are ready.
   bool Refill();
   // The mount is gone and its registrations with it.
@@ -92,14 +104,17 @@ class ContentPool {
 
  private:
   Result<ContentSlot*> MakeSlot();
-  void Return(ContentSlot* slot);
+  void Return(const ContentFile& used);
 
   std::string directory_;
   CloseBacking close_backing_;
+  Removing removing_;
   std::vector<std::unique_ptr<ContentSlot>> slots_;
   std::vector<ContentSlot*> ready_;
   size_t open_count_ = 0;
   size_t open_limit_;
+  // Shared with the files: they may outlive the pool, which then does not want them back.
+  std::shared_ptr<bool> closed_ = std::make_shared<bool>(false);
   uint64_t next_id_ = 1;
   uint64_t next_path_ = 1;
 };

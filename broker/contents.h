@@ -51,7 +51,10 @@ struct ContentsOptions {
 class Contents : public ContentSource {
  public:
   Contents(boost::asio::any_io_executor executor, Tasks* tasks, boost::asio::thread_pool* workers,
-           InodeCache* inodes, Gateway* gateway, MountSet* mounts, const ContentsOptions& options);
+           InodeCache* inodes, Gateway* gateway, MountSet* mounts, SessionJournal* journal,
+           const ContentsOptions& options);
+  // The content files stay: a later session may need them.
+  ~Contents() override { pool_.Close(); }
 
   void SetLog(MutationLog* log) { log_ = log; }
   void SetLimits(const SessionLimits& limits) { limits_ = limits; }
@@ -149,6 +152,12 @@ class Contents : public ContentSource {
   Task<Result<void>> MakeWritable(const NodePtr& node);
   Task<void> Refill();
   void PublishFile(const NodePtr& node);
+  // Puts on record that the file belongs to the inode.
+  Result<void> RecordFile(ContentFile* file, bool complete, bool written);
+  // Puts on record that the file may get bytes which the gateway does not have; and that it has
+  // none of those any more, if that is so.
+  Result<void> NoteDirty(ContentFile* file);
+  void NoteClean(const NodePtr& node);
   void SetFlags(uint64_t inode, uint32_t set, uint32_t clear);
   void WriterGone(const NodePtr& node);
   void Closed(const NodePtr& node);
@@ -174,7 +183,6 @@ class Contents : public ContentSource {
   // errno of the content file, 0 when all of it could be read.
   Task<int> BuildSmall(const NodePtr& node, const FileStamp& stamp, WriteOp* op);
   Task<int> BuildLarge(const NodePtr& node, const FileStamp& stamp, WriteOp* op);
-  Task<void> SendBlock(BlockId id, std::string data);
 
   boost::asio::any_io_executor executor_;
   Tasks* tasks_;
@@ -182,6 +190,7 @@ class Contents : public ContentSource {
   InodeCache* inodes_;
   Gateway* gateway_;
   MountSet* mounts_;
+  SessionJournal* journal_;
   MutationLog* log_ = nullptr;
   ContentsOptions options_;
   SessionLimits limits_;

@@ -7,108 +7,18 @@
 // bytes that were sent, so a write in the middle of sending is seen by the next comparison.
 #include <fcntl.h>
 #include <spdlog/spdlog.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <chrono>
 
 #include "broker/backoff.h"
 #include "broker/clock.h"
+#include "broker/content_upload.h"
 #include "broker/contents.h"
 
 namespace airstore::broker {
-namespace {
-
-constexpr size_t kSendsInFlight = 4;
-
-struct ByteRange {
-  uint64_t offset = 0;
-  uint64_t length = 0;
-};
-
-// Ranges of whole blocks whose bytes are not those last sent, each at most `longest` bytes.
-// Runs on a worker thread.
-std::vector<ByteRange> FindDirty(int fd, uint64_t size, bool never_sent,
-                                 const std::vector<uint64_t>& sent_hash, uint64_t longest) {
-  std::vector<ByteRange> ranges;
-  std::string block(kContentBlock, '\0');
-  const auto add = [&](uint64_t offset, uint64_t length) {
-    if (!ranges.empty() && ranges.back().offset + ranges.back().length == offset &&
-        ranges.back().length + length <= longest) {
-      ranges.back().length += length;
-    } else {
-      ranges.push_back({offset, length});
-    }
-  };
-  off_t data_end = 0;
-  off_t data = -1;
-  for (uint64_t i = 0; i < BlocksOf(size); ++i) {
-    const uint64_t offset = i * kContentBlock;
-    const uint64_t length = std::min(kContentBlock, size - offset);
-    const uint64_t sent = i < sent_hash.size() ? sent_hash[i] : 0;
-    if (sent == 0) {
-      // Never sent: only what is not a hole needs to be.
-      if (static_cast<off_t>(offset) >= data_end) {
-        data = lseek(fd, static_cast<off_t>(offset), SEEK_DATA);
-        data_end = data < 0 ? static_cast<off_t>(size) : lseek(fd, data, SEEK_HOLE);
-        if (data < 0) data = static_cast<off_t>(size);
-      }
-      if (data >= static_cast<off_t>(offset + length)) continue;
-      if (never_sent) {
-        add(offset, length);
-        continue;
-      }
-    }
-    std::fill_n(block.begin(), length, '\0');
-    if (pread(fd, block.data(), length, static_cast<off_t>(offset)) < 0) {
-      add(offset, length);  // not known to be clean
-      continue;
-    }
-    if (XXH3_64bits(block.data(), length) != sent) add(offset, length);
-  }
-  return ranges;
-}
-
-struct ReadBlock {
-  int error = 0;
-  std::string data;
-  std::vector<uint64_t> hashes;
-};
-
-// Runs on a worker thread.
-ReadBlock ReadForSending(int fd, ByteRange range) {
-  ReadBlock result;
-  result.data.resize(range.length, '\0');
-  size_t done = 0;
-  while (done < range.length) {
-    const ssize_t got = pread(fd, result.data.data() + done, range.length - done,
-                              static_cast<off_t>(range.offset + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) {
-      result.error = errno;
-      return result;
-    }
-    if (got == 0) break;  // shortened meanwhile: the rest is zeros, and the truncation follows
-    done += static_cast<size_t>(got);
-  }
-  for (uint64_t at = 0; at < range.length; at += kContentBlock) {
-    result.hashes.push_back(
-        XXH3_64bits(result.data.data() + at, std::min(kContentBlock, range.length - at)));
-  }
-  return result;
-}
-
-BlockId RandomBlockId() {
-  BlockId id;
-  AIRSTORE_CHECK(getrandom(id.bytes.data(), id.bytes.size(), 0) ==
-                 static_cast<ssize_t>(id.bytes.size()));
-  return id;
-}
-
-}  // namespace
 
 Ticket Contents::Flush(uint64_t inode) {
   const NodePtr node = Find(inode);
@@ -234,50 +144,18 @@ Task<int> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, Writ
       find(file->fd(), stamp.size, file->never_sent, file->sent_hash, limits_.block_bytes),
       boost::asio::use_awaitable);
 
-  int error = 0;
-  size_t in_flight = 0;
-  Event sent(executor_);
-  auto send = [](Contents* self, BlockId id, std::string data, size_t* running,
-                 Event* done) -> Task<void> {
-    co_await self->SendBlock(id, std::move(data));
-    --*running;
-    done->NotifyAll();
-  };
-  for (const ByteRange& range : ranges) {
-    while (in_flight >= kSendsInFlight) co_await sent.Wait();
-    auto read = [](int fd, ByteRange what) -> Task<ReadBlock> {
-      co_return ReadForSending(fd, what);
-    };
-    ReadBlock block = co_await boost::asio::co_spawn(
-        workers_->get_executor(), read(file->fd(), range), boost::asio::use_awaitable);
-    if (block.error != 0) {
-      error = block.error;
-      break;
-    }
-    for (size_t i = 0; i < block.hashes.size(); ++i) {
+  auto keep_hashes = [file, truncations](const ByteRange& range,
+                                         const std::vector<uint64_t>& hashes) {
+    for (size_t i = 0; i < hashes.size(); ++i) {
       const size_t at = range.offset / kContentBlock + i;
       if (at >= file->sent_hash.size()) break;
       // Cut meanwhile: what was read may be of before, so it vouches for nothing.
-      file->sent_hash[at] = file->truncations == truncations ? block.hashes[i] : 0;
+      file->sent_hash[at] = file->truncations == truncations ? hashes[i] : 0;
     }
-    const BlockId id = RandomBlockId();
-    op->extents.push_back(WriteExtent{
-        .offset = range.offset, .length = range.length, .source = std::make_pair(id, uint64_t{0})});
-    ++in_flight;
-    tasks_->Spawn(send(this, id, std::move(block.data), &in_flight, &sent));
-  }
-  while (in_flight > 0) co_await sent.Wait();
-  co_return error;
-}
-
-Task<void> Contents::SendBlock(BlockId id, std::string data) {
-  Backoff backoff;
-  for (;;) {
-    auto stored = co_await gateway_->PutBlock(id, data);
-    if (stored) co_return;
-    spdlog::warn("storing a block failed, will retry: {}", stored.error().ToString());
-    co_await backoff.Wait(executor_);
-  }
+  };
+  Uploader with{executor_, tasks_, workers_, gateway_};
+  OnRead on_read = keep_hashes;
+  co_return co_await SendRanges(with, file->fd(), ranges, on_read, op);
 }
 
 void Contents::ContentSettled(uint64_t inode, int error) {
@@ -300,6 +178,7 @@ void Contents::ContentSettled(uint64_t inode, int error) {
 
 Task<void> Contents::AfterSettled(uint64_t inode) {
   if (const NodePtr node = Find(inode)) {
+    NoteClean(node);
     MoveToSlab(node);
     if (Find(inode) == node) Touch(node);
   }

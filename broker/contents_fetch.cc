@@ -77,6 +77,10 @@ Task<Result<void>> Contents::EnsureRange(uint64_t inode, uint64_t offset, uint64
       DropIfIdle(node);
       co_return taken.error();
     }
+    if (auto recorded = RecordFile(taken->get(), false, false); !recorded) {
+      DropIfIdle(node);
+      co_return recorded.error();
+    }
     node->file = std::move(*taken);
     const uint64_t blocks = BlocksOf(record->size);
     node->file->valid.assign(blocks, false);

@@ -43,18 +43,26 @@ uint32_t Contents::Node::opens() const { return Sum(passthrough_opens) + Sum(dae
 
 Contents::Contents(boost::asio::any_io_executor executor, Tasks* tasks,
                    boost::asio::thread_pool* workers, InodeCache* inodes, Gateway* gateway,
-                   MountSet* mounts, const ContentsOptions& options)
+                   MountSet* mounts, SessionJournal* journal, const ContentsOptions& options)
     : executor_(executor),
       tasks_(tasks),
       workers_(workers),
       inodes_(inodes),
       gateway_(gateway),
       mounts_(mounts),
+      journal_(journal),
       options_(options),
-      pool_(options.directory,
-            [mounts](uint32_t mount, int32_t id) {
-              if (MountPort* port = mounts->Find(mount)) port->BackingClose(id);
-            }),
+      pool_(
+          options.directory,
+          [mounts](uint32_t mount, int32_t id) {
+            if (MountPort* port = mounts->Find(mount)) port->BackingClose(id);
+          },
+          [journal](const ContentFile& file) {
+            const AttachedRecord* entry = journal->contents().Find(file.inode);
+            if (entry != nullptr && entry->id == file.id) {
+              journal->Append(DetachedRecord{file.inode});
+            }
+          }),
       debounce_timer_(executor) {
   while (pool_.Refill()) {
   }
@@ -88,6 +96,7 @@ void Contents::DropIfIdle(const NodePtr& node) {
 Result<void> Contents::AttachNew(uint64_t inode) {
   auto taken = TakeFile(inode);
   if (!taken) return taken.error();
+  AIRSTORE_TRY(RecordFile(taken->get(), true, true));
   const NodePtr node = Get(inode);
   node->file = std::move(*taken);
   node->file->complete = true;
@@ -124,6 +133,36 @@ void Contents::PublishFile(const NodePtr& node) {
       record.flags &= ~static_cast<uint32_t>(shm::kContentComplete);
     }
   });
+}
+
+Result<void> Contents::RecordFile(ContentFile* file, bool complete, bool written) {
+  AttachedRecord record;
+  record.inode = file->inode;
+  record.file = file->slot->number;
+  record.id = file->id;
+  record.complete = complete;
+  record.never_sent = record.dirty = written;
+  const auto inode = inodes_->Get(file->inode);
+  record.orphan = inode && (inode->flags & shm::kOrphan) != 0;
+  AIRSTORE_TRY(journal_->Append(record));
+  file->needed = written;
+  return {};
+}
+
+Result<void> Contents::NoteDirty(ContentFile* file) {
+  if (file->needed) return {};
+  AIRSTORE_TRY(journal_->Append(DirtyRecord{file->inode}));
+  file->needed = true;
+  return {};
+}
+
+void Contents::NoteClean(const NodePtr& node) {
+  if (!node->file || !node->file->needed || node->writers() != 0 || node->passthrough_used ||
+      node->sending || log_->ContentPending(node->inode) || IsDirty(*node)) {
+    return;
+  }
+  journal_->Append(CleanRecord{node->inode});
+  node->file->needed = false;
 }
 
 void Contents::SetFlags(uint64_t inode, uint32_t set, uint32_t clear) {
@@ -168,6 +207,7 @@ Result<OpenResult> Contents::OpenNow(MountPort* mount, const NodePtr& node, bool
   if (mounts_->Find(mount->index()) != mount) return Error{ENOTCONN, "the mount is gone"};
   const uint32_t index = inodes_->IndexOf(node->inode);
   if (index == shm::kNoIndex) return Error{ESTALE, "open of a file that is gone"};
+  if (for_write) AIRSTORE_TRY(NoteDirty(node->file.get()));
   OpenResult result;
 
   bool passthrough = mount->passthrough() && node->file && complete && Sum(node->daemon_opens) == 0;
@@ -266,6 +306,7 @@ Result<void> Contents::MoveToFile(const NodePtr& node) {
   }
   const timespec times[2] = {ToTimespec(record->atime_ns), ToTimespec(record->mtime_ns)};
   futimens(file.fd(), times);
+  AIRSTORE_TRY(RecordFile(&file, true, false));
   file.complete = true;
   auto stamp = file.Stamp();
   if (!stamp) return stamp.error();
@@ -338,6 +379,7 @@ void Contents::Closed(const NodePtr& node) {
     node->passthrough_used = false;
   }
   watched_.erase(node->inode);
+  NoteClean(node);
   MoveToSlab(node);
   if (Find(node->inode) == node) Touch(node);
   DropIfIdle(node);
@@ -511,6 +553,7 @@ void Contents::Evict() {
         !node->file->fetching.empty() || IsDirty(*node) || log_->PendingOf(node->inode) != 0) {
       continue;
     }
+    NoteClean(node);
     LeaveLru(node);
     inodes_->Update(node->inode, [](InodeRecord& record) {
       record.content_kind = static_cast<uint32_t>(ContentKind::kNone);
@@ -532,6 +575,7 @@ void Contents::Destroy(uint64_t inode) {
   if (!node) return;
   LeaveLru(node);
   watched_.erase(inode);
+  if (node->file) node->file->needed = false;  // that its last name is gone is on record
   node->file.reset();
   node->progress->NotifyAll();
   nodes_.erase(inode);

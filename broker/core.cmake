@@ -1,7 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 # Sessions, namespace, cache, write-back, mounts; and the daemon itself.
+find_package(nlohmann_json REQUIRED)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 find_package(spdlog REQUIRED)
+
+# The journal alone, for its tests.
+add_library(airstore_broker_journal STATIC
+  ${CMAKE_CURRENT_LIST_DIR}/journal.cc
+  ${CMAKE_CURRENT_LIST_DIR}/journal_records.cc
+  ${CMAKE_CURRENT_LIST_DIR}/journal_segment.cc
+  ${CMAKE_CURRENT_LIST_DIR}/journal_state.cc
+  ${CMAKE_CURRENT_LIST_DIR}/journal_sync.cc
+  ${CMAKE_CURRENT_LIST_DIR}/session_journal.cc)
+target_link_libraries(airstore_broker_journal
+  PRIVATE airstore_options PkgConfig::XXHASH
+  PUBLIC airstore_shm spdlog::spdlog)
+if(AIRSTORE_FUZZ)
+  target_compile_options(airstore_broker_journal PRIVATE -fsanitize=fuzzer-no-link)
+endif()
 
 add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/broker.cc
@@ -9,21 +25,28 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/call_watch.cc
   ${CMAKE_CURRENT_LIST_DIR}/calls.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_file.cc
+  ${CMAKE_CURRENT_LIST_DIR}/content_upload.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_commit.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_fetch.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_open.cc
+  ${CMAKE_CURRENT_LIST_DIR}/durable_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/frontend.cc
   ${CMAKE_CURRENT_LIST_DIR}/inode_cache.cc
+  ${CMAKE_CURRENT_LIST_DIR}/lane_replay.cc
+  ${CMAKE_CURRENT_LIST_DIR}/lost_found.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_recovery.cc
   ${CMAKE_CURRENT_LIST_DIR}/mutation_log.cc
+  ${CMAKE_CURRENT_LIST_DIR}/recovery.cc
+  ${CMAKE_CURRENT_LIST_DIR}/replay_contents.cc
   ${CMAKE_CURRENT_LIST_DIR}/session.cc
+  ${CMAKE_CURRENT_LIST_DIR}/session_manifest.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_lookup.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_mutate.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_paths.cc)
 target_link_libraries(airstore_broker_core
-  PRIVATE airstore_options PkgConfig::XXHASH
-  PUBLIC airstore_broker_host airstore_shm spdlog::spdlog)
+  PRIVATE airstore_options PkgConfig::XXHASH nlohmann_json::nlohmann_json
+  PUBLIC airstore_broker_journal airstore_broker_host airstore_shm spdlog::spdlog)
 target_precompile_headers(airstore_broker_core PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/task.h <spdlog/spdlog.h>)
 

@@ -9,6 +9,7 @@
 #include "broker/backoff.h"
 #include "broker/clock.h"
 #include "broker/deadline.h"
+#include "shm/layout.h"
 
 namespace airstore::broker {
 namespace {
@@ -29,10 +30,12 @@ size_t InlineBytes(const WriteOp& op) {
 }  // namespace
 
 MutationLog::MutationLog(boost::asio::any_io_executor executor, Tasks* tasks, Gateway* gateway,
-                         ContentSource* contents, OnRefused on_refused, Reopen reopen)
+                         SessionJournal* journal, ContentSource* contents, OnRefused on_refused,
+                         Reopen reopen)
     : executor_(executor),
       tasks_(tasks),
       gateway_(gateway),
+      journal_(journal),
       contents_(contents),
       on_refused_(std::move(on_refused)),
       reopen_(std::move(reopen)),
@@ -52,14 +55,30 @@ Task<void> MutationLog::Stop() {
 }
 
 Ticket MutationLog::Append(Mutation mutation, std::vector<uint64_t> subjects,
-                           std::vector<uint64_t> parents) {
-  const bool creates = std::holds_alternative<CreateOp>(mutation.op);
-  const bool pins =
-      std::holds_alternative<RenameOp>(mutation.op) || std::holds_alternative<LinkOp>(mutation.op);
-  items_.push_back(Item{.ticket = next_ticket_++,
-                        .mutation = std::move(mutation),
+                           std::vector<uint64_t> parents, const CallPlace& call, uint64_t orphan) {
+  MutationRecord record{.ticket = next_ticket_++,
+                        .call = call,
+                        .orphan = orphan,
                         .subjects = std::move(subjects),
                         .parents = std::move(parents),
+                        .mutation = std::move(mutation)};
+  // It was admitted. Were it to fail all the same, the change would only not outlive this process.
+  if (auto written = journal_->Append(record); !written) {
+    spdlog::error("a change is not on record: {}", written.error().ToString());
+  }
+  Queue(std::move(record));
+  appended_.NotifyAll();
+  return items_.back().ticket;
+}
+
+void MutationLog::Queue(MutationRecord record) {
+  const auto& op = record.mutation.op;
+  const bool creates = std::holds_alternative<CreateOp>(op);
+  const bool pins = std::holds_alternative<RenameOp>(op) || std::holds_alternative<LinkOp>(op);
+  items_.push_back(Item{.ticket = record.ticket,
+                        .mutation = std::move(record.mutation),
+                        .subjects = std::move(record.subjects),
+                        .parents = std::move(record.parents),
                         .appended_ns = MonotonicNs()});
   const auto item = std::prev(items_.end());
   for (uint64_t inode : item->subjects) {
@@ -70,8 +89,51 @@ Ticket MutationLog::Append(Mutation mutation, std::vector<uint64_t> subjects,
     subject.last = item->ticket;
   }
   for (uint64_t parent : item->parents) subjects_[parent].last = item->ticket;
-  appended_.NotifyAll();
-  return item->ticket;
+}
+
+Result<void> MutationLog::Restore(const JournalState& state, uint64_t last_applied) {
+  next_ticket_ = state.next_ticket;
+  settled_ = state.next_ticket - 1;
+  if (!state.pending.empty()) settled_ = state.pending.begin()->first - 1;
+  std::unordered_set<Ticket> numbered;
+  for (const auto& [sequence, entry] : state.numbered) {
+    Item item{.ticket = entry.ticket,
+              .mutation = {.time_ns = RealtimeNs(), .op = TouchOp{shm::kRootInode}}};
+    if (const auto found = state.pending.find(entry.ticket);
+        entry.content_inode == 0 && found != state.pending.end()) {
+      item.mutation = found->second.mutation;
+      item.subjects = found->second.subjects;
+      item.parents = found->second.parents;
+    } else if (entry.content_inode != 0) {
+      item.mutation.op = TouchOp{entry.content_inode};
+    }
+    item.mutation.sequence = sequence;
+    item.appended_ns = MonotonicNs();
+    for (uint64_t inode : item.subjects) subjects_[inode].last = item.ticket;
+    for (uint64_t parent : item.parents) subjects_[parent].last = item.ticket;
+    numbered.insert(entry.ticket);
+    restored_.push_back(std::move(item));
+  }
+  for (const auto& [ticket, record] : state.pending) {
+    if (!numbered.contains(ticket)) Queue(record);
+  }
+  in_flight_ = restored_.size();
+  in_flight_since_ns_ = MonotonicNs();
+  const uint64_t first = restored_.empty() ? state.next_sequence : restored_[0].mutation.sequence;
+  next_sequence_ = std::max(state.next_sequence, last_applied + 1);
+  if (last_applied + 1 < first) {
+    // The gateway has forgotten the session, or is one of before: it takes no numbers but the next.
+    spdlog::warn("the gateway knows {} changes of this session, not {}; numbering anew",
+                 last_applied, first - 1);
+    next_sequence_ = last_applied + 1;
+    BatchRecord batch{.first_sequence = next_sequence_, .entries = {}};
+    for (Item& item : restored_) {
+      item.mutation.sequence = next_sequence_++;
+      batch.entries.push_back({.ticket = item.ticket, .content_inode = item.content_inode});
+    }
+    AIRSTORE_TRY(journal_->Append(batch));
+  }
+  return {};
 }
 
 Ticket MutationLog::AppendContent(uint64_t inode) {
@@ -109,15 +171,29 @@ bool MutationLog::Elide(uint64_t inode, uint64_t parent, int64_t time_ns) {
   if (found == subjects_.end()) return false;
   Subject& subject = found->second;
   if (!subject.created_here || subject.pinned || subject.waiters > 0) return false;
-  for (const Items::iterator& item : subject.items) items_.erase(item);
+  ElidedRecord record{.inode = inode, .dropped = {}};
+  for (const Items::iterator& item : subject.items) {
+    record.dropped.push_back(item->ticket);
+    items_.erase(item);
+  }
   subjects_.erase(found);
 
   // Anew, so that its ticket is behind that of the creation: the parent waits for no other.
   const auto touch = touches_.find(parent);
-  if (touch != touches_.end()) items_.erase(touch->second);
+  if (touch != touches_.end()) {
+    record.dropped.push_back(touch->second->ticket);
+    items_.erase(touch->second);
+  }
+  journal_->Append(record);
   Append(Mutation{.time_ns = time_ns, .op = TouchOp{parent}}, {}, {parent});
   touches_[parent] = std::prev(items_.end());
   return true;
+}
+
+bool MutationLog::ContentPending(uint64_t inode) const {
+  const auto found = subjects_.find(inode);
+  return (found != subjects_.end() && found->second.has_content) ||
+         content_in_flight_.contains(inode);
 }
 
 Ticket MutationLog::PendingOf(uint64_t inode) const {
@@ -181,6 +257,7 @@ void MutationLog::Hurry() {
 }
 
 Task<void> MutationLog::Send() {
+  if (!restored_.empty()) co_await SendRestored();
   while (!stopping_) {
     if (items_.empty()) {
       co_await appended_.Wait();
@@ -221,41 +298,78 @@ Task<void> MutationLog::SendBatch() {
   }
   in_flight_ = items.size();
   in_flight_since_ns_ = items.front().appended_ns;
+  for (const Item& item : items) {
+    if (item.content_inode != 0) content_in_flight_.insert(item.content_inode);
+  }
 
-  auto batch = std::make_shared<std::vector<Mutation>>();
-  std::vector<size_t> item_of;  // batch position -> item
+  const uint64_t sequence_before = next_sequence_;
+  Part part;
   size_t inline_bytes = 0;
   for (size_t i = 0; i < items.size(); ++i) {
     Mutation mutation = std::move(items[i].mutation);
-    if (items[i].content_inode != 0) {
-      if (CutQueued(items[i].content_inode)) {
+    const uint64_t content_inode = items[i].content_inode;
+    if (content_inode != 0) {
+      if (CutQueued(content_inode)) {
         // What is in the file by now belongs behind that cut.
-        AppendContent(items[i].content_inode);
+        AppendContent(content_inode);
+        content_in_flight_.erase(content_inode);
         continue;
       }
-      mutation = co_await contents_->BuildWrite(items[i].content_inode);
+      mutation = co_await contents_->BuildWrite(content_inode);
       const WriteOp& write = std::get<WriteOp>(mutation.op);
       if (write.extents.empty() && !write.size) {
-        contents_->ContentSettled(items[i].content_inode, 0);
+        content_in_flight_.erase(content_inode);
+        contents_->ContentSettled(content_inode, 0);
         continue;
       }
       inline_bytes += InlineBytes(write);
     }
     mutation.sequence = next_sequence_++;
-    batch->push_back(std::move(mutation));
-    item_of.push_back(i);
+    part.mutations->push_back(std::move(mutation));
+    part.item_of.push_back(i);
     // A batch that grew too long is sent in parts; order is kept.
     if (inline_bytes > limits_.max_batch_bytes / 2 && i + 1 < items.size()) {
-      const auto results = co_await ApplyUntilAnswered(batch);
-      Settle(items, *batch, results, item_of);
-      batch = std::make_shared<std::vector<Mutation>>();
-      item_of.clear();
+      Part full = std::exchange(part, Part());
+      co_await SendPart(items, std::move(full));
       inline_bytes = 0;
     }
   }
-  if (!batch->empty()) {
-    const auto results = co_await ApplyUntilAnswered(batch);
-    Settle(items, *batch, results, item_of);
+  if (!part.mutations->empty()) co_await SendPart(items, std::move(part));
+  Finish(items, next_sequence_ == sequence_before ? 0 : next_sequence_ - 1);
+}
+
+Task<void> MutationLog::SendRestored() {
+  const std::vector<Item> items = std::move(restored_);
+  Part part;
+  for (size_t i = 0; i < items.size(); ++i) {
+    part.mutations->push_back(items[i].mutation);
+    part.item_of.push_back(i);
+  }
+  const auto results = co_await ApplyUntilAnswered(part.mutations);
+  Settle(items, part, results);
+  Finish(items, items.back().mutation.sequence);
+}
+
+Task<void> MutationLog::SendPart(const std::vector<Item>& items, Part part) {
+  BatchRecord record{.first_sequence = part.mutations->front().sequence, .entries = {}};
+  for (const size_t i : part.item_of) {
+    record.entries.push_back({.ticket = items[i].ticket, .content_inode = items[i].content_inode});
+  }
+  Backoff backoff;
+  for (;;) {
+    auto written = journal_->Append(record);
+    if (written) break;
+    // Unknown numbers must not reach the gateway: a successor would give them to other changes.
+    last_error_ = "journal: " + written.error().ToString();
+    co_await backoff.Wait(executor_);
+  }
+  const auto results = co_await ApplyUntilAnswered(part.mutations);
+  Settle(items, part, results);
+}
+
+void MutationLog::Finish(const std::vector<Item>& items, uint64_t last_sequence) {
+  if (last_sequence != 0) {
+    journal_->Append(SettledRecord{.ticket = items.back().ticket, .sequence = last_sequence});
   }
   for (const Item& item : items) Retire(item);
   settled_ = items.back().ticket;
@@ -283,16 +397,20 @@ Task<std::vector<MutationResult>> MutationLog::ApplyUntilAnswered(
   }
 }
 
-void MutationLog::Settle(const std::vector<Item>& items, const std::vector<Mutation>& batch,
-                         const std::vector<MutationResult>& results,
-                         const std::vector<size_t>& item_of) {
+void MutationLog::Settle(const std::vector<Item>& items, const Part& part,
+                         const std::vector<MutationResult>& results) {
   for (size_t i = 0; i < results.size(); ++i) {
-    const Item& item = items[item_of[i]];
+    const Item& item = items[part.item_of[i]];
+    const Mutation& mutation = (*part.mutations)[i];
     const int error = results[i].error;
-    if (item.content_inode != 0) contents_->ContentSettled(item.content_inode, error);
-    if (error == 0) continue;
+    if (item.content_inode != 0) {
+      content_in_flight_.erase(item.content_inode);
+      contents_->ContentSettled(item.content_inode, error);
+    }
+    // A directory that is not there has no times either.
+    if (error == 0 || std::holds_alternative<TouchOp>(mutation.op)) continue;
     for (uint64_t inode : item.subjects) subjects_[inode].refused = error;
-    on_refused_(batch[i], error);
+    on_refused_(mutation, error);
   }
 }
 

@@ -2,10 +2,11 @@
 //
 // MutationLog: every change of the session on its way to the gateway, in order.
 //
-// A mutation is applied locally first, then appended here. A sender coroutine gathers what has
-// accumulated into one batch, gives it sequence numbers, and sends it until the gateway has
+// A mutation is admitted, applied locally, and appended here and to the session's journal before
+// anybody hears of it. A sender coroutine gathers what has accumulated into one batch, gives it
+// sequence numbers, which the journal has before the gateway, and sends it until the gateway has
 // answered: a transport error is retried for ever with backoff, under the same numbers, so the
-// gateway applies each mutation once. Content is not copied into the log: a "content" item is
+// gateway applies each mutation once, also when another broker goes on with what this one left. Content is not copied into the log: a "content" item is
 // turned into a write when its batch is built, from the file as it is then.
 //
 // A file made and removed before anything of it was sent leaves no trace but its parent's times:
@@ -21,14 +22,13 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "broker/gateway.h"
+#include "broker/session_journal.h"
 
 namespace airstore::broker {
-
-// Place in the log; grows with each append.
-using Ticket = uint64_t;
 
 // Turns the dirty content of an inode into a write, when its turn has come.
 class ContentSource {
@@ -48,14 +48,25 @@ class MutationLog {
   using Reopen = std::function<Task<Result<uint64_t>>()>;
 
   MutationLog(boost::asio::any_io_executor executor, Tasks* tasks, Gateway* gateway,
-              ContentSource* contents, OnRefused on_refused, Reopen reopen);
+              SessionJournal* journal, ContentSource* contents, OnRefused on_refused,
+              Reopen reopen);
 
   void SetLimits(const SessionLimits& limits) { limits_ = limits; }
+  // Goes on with what a journal says is pending; `last_applied`: of the gateway. What had a number
+  // is sent under it again, content excepted: its bytes have changed since, so its number goes to
+  // a change without effect, and who calls appends the content again. Before Start.
+  Result<void> Restore(const JournalState& state, uint64_t last_applied);
   // Starts the sender. Call once.
   void Start();
 
-  // `subjects`: the inodes whose fate the mutation decides; `parents`: the directories it changes.
-  Ticket Append(Mutation mutation, std::vector<uint64_t> subjects, std::vector<uint64_t> parents);
+  // To be asked before anything is changed: ENOSPC when the journal could not take the mutation.
+  Result<void> Admit() { return journal_->Admit(); }
+  // `subjects`: the inodes whose fate the mutation decides; `parents`: the directories it changes;
+  // `call`: what it comes from; `orphan`: the inode that has lost its last name, or 0.
+  Ticket Append(Mutation mutation, std::vector<uint64_t> subjects, std::vector<uint64_t> parents,
+                const CallPlace& call = {}, uint64_t orphan = 0);
+  // Numbers for new inodes were granted.
+  void NoteInodes(uint64_t first, uint64_t count) { journal_->Append(InodesRecord{first, count}); }
   // Queues the inode's content; one queued item serves all changes up to its batch.
   Ticket AppendContent(uint64_t inode);
   // Takes a queued content item back; false when none is queued.
@@ -65,6 +76,8 @@ class MutationLog {
   // append the unlink then.
   bool Elide(uint64_t inode, uint64_t parent, int64_t time_ns);
 
+  // Its content is queued or on its way.
+  bool ContentPending(uint64_t inode) const;
   // Greatest unsettled ticket of the inode, 0 if nothing of it is pending.
   Ticket PendingOf(uint64_t inode) const;
   // Monotonic time at which the oldest pending item of the inode was appended; 0: none.
@@ -111,12 +124,24 @@ class MutationLog {
     int waiters = 0;
   };
 
+  void Queue(MutationRecord record);
   Task<void> Send();
   Task<void> SendBatch();
+  // What Restore found numbered.
+  Task<void> SendRestored();
+  // A part of a batch: mutations with consecutive numbers, and the items they are of.
+  struct Part {
+    std::shared_ptr<std::vector<Mutation>> mutations = std::make_shared<std::vector<Mutation>>();
+    std::vector<size_t> item_of;  // by place in `mutations`
+  };
+  // Numbers it on record, sends it and settles it.
+  Task<void> SendPart(const std::vector<Item>& items, Part part);
   Task<std::vector<MutationResult>> ApplyUntilAnswered(
       std::shared_ptr<const std::vector<Mutation>> batch);
-  void Settle(const std::vector<Item>& items, const std::vector<Mutation>& batch,
-              const std::vector<MutationResult>& results, const std::vector<size_t>& item_of);
+  void Settle(const std::vector<Item>& items, const Part& part,
+              const std::vector<MutationResult>& results);
+  // All of them are settled; `last_sequence`: the last number they had, 0: none.
+  void Finish(const std::vector<Item>& items, uint64_t last_sequence);
   void Retire(const Item& item);
   // A change of the inode's size waits for the next batch.
   bool CutQueued(uint64_t inode) const;
@@ -125,6 +150,7 @@ class MutationLog {
   boost::asio::any_io_executor executor_;
   Tasks* tasks_;
   Gateway* gateway_;
+  SessionJournal* journal_;
   ContentSource* contents_;
   OnRefused on_refused_;
   Reopen reopen_;
@@ -133,6 +159,8 @@ class MutationLog {
   Items items_;  // appended, not yet in a batch
   std::unordered_map<uint64_t, Subject> subjects_;
   std::unordered_map<uint64_t, Items::iterator> touches_;  // queued Touch by directory
+  std::unordered_set<uint64_t> content_in_flight_;
+  std::vector<Item> restored_;  // with their numbers
   size_t in_flight_ = 0;
   int64_t in_flight_since_ns_ = 0;
   Ticket next_ticket_ = 1;

@@ -7,19 +7,14 @@
 #include "broker/clock.h"
 #include "broker/deadline.h"
 #include "broker/mount.h"
+#include "broker/mutation_names.h"
+#include "broker/state_dir.h"
 
 namespace airstore::broker {
 namespace {
 
 constexpr int64_t kStatfsFreshNs = 1'000'000'000;
 constexpr int64_t kStatfsPatienceNs = 500'000'000;  // df is to answer, also without a gateway
-
-const char* MutationName(const Mutation& mutation) {
-  static constexpr const char* kNames[] = {"create",  "link",  "unlink", "rename",
-                                           "setattr", "write", "touch"};
-  static_assert(std::size(kNames) == std::variant_size_v<decltype(mutation.op)>);
-  return kNames[mutation.op.index()];
-}
 
 }  // namespace
 
@@ -53,18 +48,24 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
                                        static_cast<Mount*>(mount)->SendSlab(segment);
                                      }
                                    });
+  auto journal = SessionJournal::Create(JournalDirectory(options.spool), {.session = id});
+  if (!journal) return journal.error();
+  session->journal_ = std::move(*journal);
   ContentsOptions contents;
-  contents.directory = options.store_dir.empty() ? options.spool : options.store_dir;
+  contents.directory = session->content_directory();
+  AIRSTORE_TRY(MakeDirectories(contents.directory, 0700));
   contents.limit_bytes = options.content_limit;
   contents.debounce_ns = options.debounce_ns;
   contents.debounce_max_ns = options.debounce_max_ns;
   contents.patience_ns = options.io_timeout_ns;
   session->contents_ =
       std::make_unique<Contents>(executor, &self->tasks_, workers, session->inodes_.get(),
-                                 session->gateway_.get(), &session->mounts_, contents);
+                                 session->gateway_.get(), &session->mounts_, session->journal_.get(),
+                                 contents);
   session->contents_->SetLimits(opened.limits);
   session->log_ = std::make_unique<MutationLog>(
-      executor, &self->tasks_, session->gateway_.get(), session->contents_.get(),
+      executor, &self->tasks_, session->gateway_.get(), session->journal_.get(),
+      session->contents_.get(),
       [self](const Mutation& mutation, int error) { self->Refused(mutation, error); },
       [self] { return self->Reopen(); });
   session->log_->SetLimits(opened.limits);

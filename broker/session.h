@@ -17,6 +17,8 @@
 #include "broker/inode_cache.h"
 #include "broker/mount_port.h"
 #include "broker/mutation_log.h"
+#include "broker/session_journal.h"
+#include "broker/session_manifest.h"
 #include "broker/tree.h"
 
 namespace airstore::broker {
@@ -24,7 +26,7 @@ namespace airstore::broker {
 struct SessionOptions {
   std::string gateway_address;
   std::string spool;      // the session's own directory, exists
-  std::string store_dir;  // for content files; empty: in the spool
+  std::string store_dir;  // for directories of content files; empty: in the spool
   uint64_t slab_limit = 512ull << 20;
   uint64_t content_limit = 8ull << 30;
   int64_t debounce_ns = 500'000'000;
@@ -49,6 +51,9 @@ class Session {
   const std::string& principal() const { return opened_.principal; }
   const std::string& gateway_address() const { return options_.gateway_address; }
   const std::string& spool() const { return options_.spool; }
+  std::string content_directory() const {
+    return ContentDirectory(options_.spool, options_.store_dir, id_);
+  }
   bool read_only() const { return opened_.read_only; }
 
   InodeCache& inodes() { return *inodes_; }
@@ -82,6 +87,7 @@ class Session {
   SessionOptions options_;
   MountSet mounts_;
   std::unique_ptr<InodeCache> inodes_;
+  std::unique_ptr<SessionJournal> journal_;
   std::unique_ptr<Contents> contents_;
   std::unique_ptr<MutationLog> log_;
   std::unique_ptr<Tree> tree_;

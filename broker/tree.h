@@ -2,8 +2,9 @@
 //
 // Tree: the session's namespace: resolving names at the gateway when they are not here, and
 // changing the tree. Every change takes one road: resolve what it touches, validate against the
-// local tree, apply locally, append to the mutation log, invalidate the other mounts, and, without
-// a write lease, wait until the gateway has it.
+// local tree, make sure that the journal has room, apply locally, append to the mutation log (which
+// puts it on record), invalidate the other mounts, and, without a write lease, wait until the
+// gateway has it.
 //
 // Between the last co_await of an operation and its effect nothing else runs, so a validation still
 // holds when it is acted upon.
@@ -41,6 +42,16 @@ struct AttrChange {
   int64_t mtime_ns = 0;
 };
 
+// Where a change comes from.
+struct Origin {
+  MountPort* mount = nullptr;
+  uint64_t position = 0;  // of the call in the mount's queue
+
+  CallPlace place() const {
+    return mount == nullptr ? CallPlace{} : CallPlace{mount->index(), position};
+  }
+};
+
 class Tree {
  public:
   Tree(boost::asio::any_io_executor executor, Tasks* tasks, InodeCache* inodes, Gateway* gateway,
@@ -63,13 +74,14 @@ class Tree {
   // Makes a symbolic link's target present in a slab.
   Task<Result<void>> LoadTarget(uint64_t inode);
 
-  // `origin`: the mount the change comes from; the others are invalidated.
-  Task<Result<uint64_t>> Create(MountPort* origin, uint64_t parent, std::string name, NewNode node);
-  Task<Result<void>> Remove(MountPort* origin, uint64_t parent, std::string name, bool directory);
-  Task<Result<void>> Rename(MountPort* origin, uint64_t parent, std::string name,
+  // `origin`: the other mounts are invalidated. ENOSPC, with nothing changed, when the change cannot
+  // be put on record.
+  Task<Result<uint64_t>> Create(Origin origin, uint64_t parent, std::string name, NewNode node);
+  Task<Result<void>> Remove(Origin origin, uint64_t parent, std::string name, bool directory);
+  Task<Result<void>> Rename(Origin origin, uint64_t parent, std::string name,
                             uint64_t new_parent, std::string new_name, uint32_t flags);
-  Task<Result<void>> Link(MountPort* origin, uint64_t inode, uint64_t parent, std::string name);
-  Task<Result<void>> Setattr(MountPort* origin, uint64_t inode, AttrChange change);
+  Task<Result<void>> Link(Origin origin, uint64_t inode, uint64_t parent, std::string name);
+  Task<Result<void>> Setattr(Origin origin, uint64_t inode, AttrChange change);
 
   // Paths from the root, of those of the inodes that have a name in the table. For people: it looks
   // at every entry.

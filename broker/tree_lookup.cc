@@ -72,6 +72,7 @@ Tree::Tree(boost::asio::any_io_executor executor, Tasks* tasks, InodeCache* inod
 void Tree::GrantInodes(uint64_t first, uint64_t count) {
   next_inode_ = first;
   end_inode_ = first + count;
+  log_->NoteInodes(first, count);
 }
 
 Task<Result<uint64_t>> Tree::NextInode() {
@@ -91,6 +92,7 @@ Task<Result<uint64_t>> Tree::NextInode() {
           if (range) {
             self->spare_first_ = range->first;
             self->spare_end_ = range->first + range->second;
+            self->log_->NoteInodes(range->first, range->second);
             break;
           }
           co_await backoff.Wait(self->executor_);

@@ -40,7 +40,7 @@ void Tree::TouchDirectory(uint64_t directory, int64_t now_ns, int nlink_change) 
   });
 }
 
-Task<Result<uint64_t>> Tree::Create(MountPort* origin, uint64_t parent, std::string name,
+Task<Result<uint64_t>> Tree::Create(Origin origin, uint64_t parent, std::string name,
                                     NewNode node) {
   if (!ValidName(name)) co_return NameError(name);
   auto number = co_await NextInode();
@@ -51,6 +51,7 @@ Task<Result<uint64_t>> Tree::Create(MountPort* origin, uint64_t parent, std::str
   const auto directory = inodes_->Get(parent);
   if (!directory || (directory->flags & shm::kOrphan) != 0) co_return Error{ENOENT, name};
   if (IsDirectory(node.mode) && directory->nlink >= kLinkMax) co_return Error{EMLINK, name};
+  AIRSTORE_TRY_CO(log_->Admit());
 
   if ((directory->mode & S_ISGID) != 0) {
     node.gid = directory->gid;
@@ -94,8 +95,8 @@ Task<Result<uint64_t>> Tree::Create(MountPort* origin, uint64_t parent, std::str
                                            .gid = node.gid,
                                            .rdev = node.rdev,
                                            .symlink_target = node.symlink_target}},
-                   {*number}, {parent});
-  co_await NotifyName(origin, parent, name);
+                   {*number}, {parent}, origin.place());
+  co_await NotifyName(origin.mount, parent, name);
   AIRSTORE_TRY_CO(co_await Committed(ticket, *number));
   co_return *number;
 }
@@ -130,7 +131,7 @@ void Tree::ReclaimOrphan(uint64_t inode) {
   inodes_->Remove(inode);
 }
 
-Task<Result<void>> Tree::Remove(MountPort* origin, uint64_t parent, std::string name,
+Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name,
                                 bool directory) {
   uint64_t inode = 0;
   for (;;) {
@@ -151,6 +152,7 @@ Task<Result<void>> Tree::Remove(MountPort* origin, uint64_t parent, std::string 
       break;
     }
   }
+  AIRSTORE_TRY_CO(log_->Admit());
   const int64_t now = RealtimeNs();
   inodes_->meta().RemoveDentry(inodes_->meta().FindDentry(parent, name));
   AddNegative(parent, name);
@@ -165,10 +167,10 @@ Task<Result<void>> Tree::Remove(MountPort* origin, uint64_t parent, std::string 
         Mutation{
             .time_ns = now,
             .op = UnlinkOp{.parent = parent, .name = name, .directory = directory, .inode = inode}},
-        {inode}, {parent});
+        {inode}, {parent}, origin.place(), last_name ? inode : 0);
   }
-  NotifyAttr(origin, inode);
-  co_await NotifyName(origin, parent, name);
+  NotifyAttr(origin.mount, inode);
+  co_await NotifyName(origin.mount, parent, name);
   ReclaimOrphan(inode);
   co_return co_await Committed(ticket, inode);
 }
@@ -183,7 +185,7 @@ bool Tree::IsBelow(uint64_t directory, uint64_t ancestor) const {
   return ancestor == shm::kRootInode;
 }
 
-Task<Result<void>> Tree::Rename(MountPort* origin, uint64_t parent, std::string name,
+Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name,
                                 uint64_t new_parent, std::string new_name, uint32_t flags) {
   if (!ValidName(new_name)) co_return NameError(new_name);
   if ((flags & ~static_cast<uint32_t>(RENAME_NOREPLACE)) != 0) co_return Error{EINVAL, "rename"};
@@ -222,6 +224,7 @@ Task<Result<void>> Tree::Rename(MountPort* origin, uint64_t parent, std::string 
     if (!is_directory && IsDirectory(old->mode)) co_return Error{EISDIR, new_name};
     if (is_directory && old->dir_entries != 0) co_return Error{ENOTEMPTY, new_name};
   }
+  AIRSTORE_TRY_CO(log_->Admit());
   // A replace that arrives before its content would show an empty file elsewhere.
   contents_->Flush(inode);
 
@@ -242,23 +245,28 @@ Task<Result<void>> Tree::Rename(MountPort* origin, uint64_t parent, std::string 
   TouchDirectory(new_parent, now, is_directory && replaced == 0 ? 1 : 0);
   inodes_->Update(inode, [&](shm::InodeRecord& record) { record.ctime_ns = now; });
   std::vector<uint64_t> subjects{inode};
-  if (replaced != 0) subjects.push_back(replaced);
+  uint64_t orphan = 0;
+  if (replaced != 0) {
+    subjects.push_back(replaced);
+    const auto left = inodes_->Get(replaced);
+    if (left && left->nlink == 0) orphan = replaced;
+  }
   const Ticket ticket = log_->Append(Mutation{.time_ns = now,
                                               .op = RenameOp{.old_parent = parent,
                                                              .old_name = name,
                                                              .new_parent = new_parent,
                                                              .new_name = new_name,
                                                              .flags = flags}},
-                                     subjects, {parent, new_parent});
-  NotifyAttr(origin, inode);
-  if (replaced != 0) NotifyAttr(origin, replaced);
-  co_await NotifyName(origin, parent, name);
-  co_await NotifyName(origin, new_parent, new_name);
+                                     subjects, {parent, new_parent}, origin.place(), orphan);
+  NotifyAttr(origin.mount, inode);
+  if (replaced != 0) NotifyAttr(origin.mount, replaced);
+  co_await NotifyName(origin.mount, parent, name);
+  co_await NotifyName(origin.mount, new_parent, new_name);
   if (replaced != 0) ReclaimOrphan(replaced);
   co_return co_await Committed(ticket, inode);
 }
 
-Task<Result<void>> Tree::Link(MountPort* origin, uint64_t inode, uint64_t parent,
+Task<Result<void>> Tree::Link(Origin origin, uint64_t inode, uint64_t parent,
                               std::string name) {
   if (!ValidName(name)) co_return NameError(name);
   AIRSTORE_TRY_CO(co_await Ensure(inode));
@@ -273,6 +281,7 @@ Task<Result<void>> Tree::Link(MountPort* origin, uint64_t inode, uint64_t parent
   }
   if (IsDirectory(record->mode)) co_return Error{EPERM, name};
   if (record->nlink >= kLinkMax) co_return Error{EMLINK, name};
+  AIRSTORE_TRY_CO(log_->Admit());
   auto added = inodes_->meta().AddDentry(parent, name, inode, (record->mode & 0170000) >> 12);
   if (!added) co_return added.error();
   const int64_t now = RealtimeNs();
@@ -283,16 +292,17 @@ Task<Result<void>> Tree::Link(MountPort* origin, uint64_t inode, uint64_t parent
   });
   const Ticket ticket = log_->Append(
       Mutation{.time_ns = now, .op = LinkOp{.inode = inode, .parent = parent, .name = name}},
-      {inode}, {parent});
-  NotifyAttr(origin, inode);
-  co_await NotifyName(origin, parent, name);
+      {inode}, {parent}, origin.place());
+  NotifyAttr(origin.mount, inode);
+  co_await NotifyName(origin.mount, parent, name);
   co_return co_await Committed(ticket, inode);
 }
 
-Task<Result<void>> Tree::Setattr(MountPort* origin, uint64_t inode, AttrChange change) {
+Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange change) {
   AIRSTORE_TRY_CO(co_await Ensure(inode));
   const auto before = inodes_->Get(inode);
   const bool resize = (change.valid & shm::kSetSize) != 0;
+  AIRSTORE_TRY_CO(log_->Admit());
   if (resize) {
     if (IsDirectory(before->mode)) co_return Error{EISDIR, "truncate"};
     if (!IsRegular(before->mode)) co_return Error{EINVAL, "truncate"};
@@ -329,13 +339,13 @@ Task<Result<void>> Tree::Setattr(MountPort* origin, uint64_t inode, AttrChange c
     // a later write outdates.
     const bool behind = resize || (change.valid & shm::kSetMtime) != 0;
     const bool queued = behind && log_->TakeContent(inode);
-    ticket = log_->Append(Mutation{.time_ns = now, .op = op}, {inode}, {});
+    ticket = log_->Append(Mutation{.time_ns = now, .op = op}, {inode}, {}, origin.place());
     if (queued) log_->AppendContent(inode);
   }
   if (resize) {
-    co_await NotifyData(origin, inode, 0, 0);
+    co_await NotifyData(origin.mount, inode, 0, 0);
   } else {
-    NotifyAttr(origin, inode);
+    NotifyAttr(origin.mount, inode);
   }
   co_return co_await Committed(ticket, inode);
 }

@@ -45,6 +45,7 @@ uint64_t ArenaSegmentBytes();
 // A call as the broker sees it: a validated private copy.
 struct Call {
   uint32_t slot = 0;
+  uint64_t position = 0;  // place in the endless queue + 1
   RequestArgs args{};
   std::string name;
   std::string name2;
@@ -82,6 +83,8 @@ class LaneConsumer {
 
   // The next record, consumed. kCorrupt: the frontend broke the protocol (`why` says how); end it.
   Next Pop(Item* item, std::string* why);
+  // Records popped so far: the place of the last one in the endless queue + 1.
+  uint64_t popped() const { return popped_; }
   // Says that everything popped so far has taken effect: frees its arena bytes and wakes waiters.
   void MarkApplied();
   // Answers a call: stores the reply, publishes it, wakes the waiting thread.

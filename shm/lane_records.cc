@@ -61,6 +61,7 @@ std::string LaneConsumer::TakeCall(uint32_t slot_index, Call* call) {
   const uint32_t state = slot.state.load(std::memory_order_acquire) & ~kSlotPoked;
   if (state != static_cast<uint32_t>(SlotState::kSubmitted)) return "request slot not submitted";
   call->slot = slot_index;
+  call->position = slot.position.load(std::memory_order_relaxed);
   call->args = CopyOnce(slot.args);
   const uint32_t name_bytes = call->args.name_bytes;
   const uint32_t name2_bytes = call->args.name2_bytes;

@@ -12,8 +12,10 @@ namespace airstore {
 
 class TempDir {
  public:
-  TempDir() {
-    std::string pattern = "/tmp/airstore-test-XXXXXX";
+  // `parent`: where; /tmp when that is not there.
+  explicit TempDir(const std::string& parent = "/tmp") {
+    const bool there = std::filesystem::is_directory(parent);
+    std::string pattern = (there ? parent : "/tmp") + "/airstore-test-XXXXXX";
     path_ = mkdtemp(pattern.data());
   }
   ~TempDir() {

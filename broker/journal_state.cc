@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/journal_state.h"
+
+#include <algorithm>
+
+namespace airstore::broker {
+
+void ContentTable::Attach(const AttachedRecord& entry) {
+  Detach(entry.inode);
+  if (const auto other = owner_.find(entry.file); other != owner_.end()) {
+    entries_.erase(other->second);
+    other->second = entry.inode;
+  } else {
+    owner_.emplace(entry.file, entry.inode);
+  }
+  entries_[entry.inode] = entry;
+}
+
+void ContentTable::Detach(uint64_t inode) {
+  const auto found = entries_.find(inode);
+  if (found == entries_.end()) return;
+  owner_.erase(found->second.file);
+  entries_.erase(found);
+}
+
+AttachedRecord* ContentTable::Find(uint64_t inode) {
+  const auto found = entries_.find(inode);
+  return found == entries_.end() ? nullptr : &found->second;
+}
+
+const AttachedRecord* ContentTable::Find(uint64_t inode) const {
+  const auto found = entries_.find(inode);
+  return found == entries_.end() ? nullptr : &found->second;
+}
+
+void ContentTable::Note(const MutationRecord& record) {
+  if (record.orphan != 0) {
+    if (AttachedRecord* entry = Find(record.orphan)) entry->orphan = true;
+  }
+  const auto* change = std::get_if<SetattrOp>(&record.mutation.op);
+  if (change == nullptr || !change->size || record.call.mount == CallPlace::kNoMount) return;
+  if (AttachedRecord* entry = Find(change->inode)) entry->cut = record.call;
+}
+
+bool JournalState::empty() const {
+  return pending.empty() && numbered.empty() &&
+         std::none_of(contents.entries().begin(), contents.entries().end(),
+                      [](const auto& entry) { return entry.second.dirty && !entry.second.orphan; });
+}
+
+namespace {
+
+// No session comes near it: greater numbers make no sense, and sums of smaller ones are safe.
+constexpr uint64_t kMostNumber = 1ull << 62;
+
+struct Applier {
+  JournalState* state;
+
+  bool operator()(const MutationRecord& record) const {
+    if (record.ticket == 0 || record.ticket > kMostNumber) return false;
+    state->next_ticket = std::max(state->next_ticket, record.ticket + 1);
+    state->contents.Note(record);
+    state->pending[record.ticket] = record;
+    return true;
+  }
+  bool operator()(const BatchRecord& record) const {
+    if (record.first_sequence == 0 || record.first_sequence > kMostNumber ||
+        std::any_of(record.entries.begin(), record.entries.end(),
+                    [](const auto& entry) { return entry.ticket > kMostNumber; })) {
+      return false;
+    }
+    // Numbers that go back: the gateway had forgotten the ones before.
+    if (record.first_sequence < state->next_sequence) {
+      state->numbered.clear();
+      state->next_sequence = 1;
+    }
+    for (size_t i = 0; i < record.entries.size(); ++i) {
+      state->numbered[record.first_sequence + i] = record.entries[i];
+      state->next_ticket = std::max(state->next_ticket, record.entries[i].ticket + 1);
+    }
+    state->next_sequence =
+        std::max(state->next_sequence, record.first_sequence + record.entries.size());
+    return true;
+  }
+  bool operator()(const SettledRecord& record) const {
+    if (record.ticket > kMostNumber || record.sequence > kMostNumber) return false;
+    auto& pending = state->pending;
+    pending.erase(pending.begin(), pending.upper_bound(record.ticket));
+    auto& numbered = state->numbered;
+    numbered.erase(numbered.begin(), numbered.upper_bound(record.sequence));
+    state->next_ticket = std::max(state->next_ticket, record.ticket + 1);
+    state->next_sequence = std::max(state->next_sequence, record.sequence + 1);
+    return true;
+  }
+  bool operator()(const ElidedRecord& record) const {
+    for (const Ticket ticket : record.dropped) state->pending.erase(ticket);
+    if (AttachedRecord* entry = state->contents.Find(record.inode)) entry->orphan = true;
+    return true;
+  }
+  bool operator()(const AttachedRecord& record) const {
+    if (record.inode == 0 || record.file == 0) return false;
+    state->contents.Attach(record);
+    return true;
+  }
+  bool operator()(const DetachedRecord& record) const {
+    state->contents.Detach(record.inode);
+    return true;
+  }
+  bool operator()(const DirtyRecord& record) const {
+    AttachedRecord* entry = state->contents.Find(record.inode);
+    if (entry == nullptr) return false;
+    entry->dirty = true;
+    return true;
+  }
+  bool operator()(const CleanRecord& record) const {
+    AttachedRecord* entry = state->contents.Find(record.inode);
+    if (entry == nullptr) return false;
+    entry->dirty = entry->never_sent = false;
+    return true;
+  }
+  bool operator()(const InodesRecord& record) const {
+    state->inodes = record;
+    return true;
+  }
+  bool operator()(const CountersRecord& record) const {
+    state->next_ticket = std::max(state->next_ticket, record.next_ticket);
+    state->next_sequence = std::max(state->next_sequence, record.next_sequence);
+    return true;
+  }
+};
+
+}  // namespace
+
+Result<void> JournalState::Apply(const AnyRecord& record) {
+  if (!std::visit(Applier{this}, record)) return Error{EPROTO, "journal record out of place"};
+  return {};
+}
+
+void JournalReader::Visit(const JournalRecord& record) {
+  if (record.type == Journal::kRewriteBegin) {
+    // One without an end was taken back; what follows it now is another one.
+    if (!rewrite_) before_ = std::move(state_);
+    state_ = JournalState();
+    rewrite_ = true;
+    return;
+  }
+  if (record.type == Journal::kRewriteEnd) {
+    before_ = JournalState();
+    rewrite_ = false;
+    return;
+  }
+  auto decoded = Decode(record.type, record.payload);
+  if (!decoded || !state_.Apply(*decoded)) ++rejected_;
+}
+
+}  // namespace airstore::broker

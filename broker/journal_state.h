@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// JournalState: what a session's journal says, read from its beginning: what is still to be sent,
+// under which numbers, and which file holds whose content. It talks to nobody.
+//
+// Threads: one at a time.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+
+#include "broker/journal_records.h"
+
+namespace airstore::broker {
+
+// Which content file belongs to which inode; one of each to one of the other.
+class ContentTable {
+ public:
+  void Attach(const AttachedRecord& entry);
+  void Detach(uint64_t inode);
+  AttachedRecord* Find(uint64_t inode);
+  const AttachedRecord* Find(uint64_t inode) const;
+  // Notes what a mutation means for content: who lost its last name, whose size was set by whom.
+  void Note(const MutationRecord& record);
+  const std::unordered_map<uint64_t, AttachedRecord>& entries() const { return entries_; }
+
+ private:
+  std::unordered_map<uint64_t, AttachedRecord> entries_;  // by inode
+  std::unordered_map<uint64_t, uint64_t> owner_;          // by file: its inode
+};
+
+struct JournalState {
+  std::map<Ticket, MutationRecord> pending;         // not settled
+  std::map<uint64_t, BatchRecord::Entry> numbered;  // by sequence: sent, or about to be; not settled
+  ContentTable contents;
+  Ticket next_ticket = 1;
+  uint64_t next_sequence = 1;
+  InodesRecord inodes;  // the range granted last
+
+  bool empty() const;  // nothing is to be sent
+  // Of one record. EPROTO: it makes no sense, and nothing is changed.
+  Result<void> Apply(const AnyRecord& record);
+};
+
+// Applies the records of a journal one by one.
+class JournalReader {
+ public:
+  void Visit(const JournalRecord& record);
+  // The state so far. A rewrite that has no end has not happened.
+  JournalState& state() { return rewrite_ ? before_ : state_; }
+  uint64_t rejected() const { return rejected_; }  // records that made no sense
+
+ private:
+  JournalState state_;
+  JournalState before_;
+  bool rewrite_ = false;
+  uint64_t rejected_ = 0;
+};
+
+}  // namespace airstore::broker

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/lane_replay.h"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include "broker/content_file.h"
+#include "shm/lane.h"
+
+namespace airstore::broker {
+namespace {
+
+constexpr auto kFrontendPoll = std::chrono::milliseconds(10);
+
+Result<void> WriteAll(const std::string& path, std::span<const uint8_t> data, uint64_t offset) {
+  const UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!file) return SysError("open " + path);
+  size_t done = 0;
+  while (done < data.size()) {
+    const ssize_t written = pwrite(file.get(), data.data() + done, data.size() - done,
+                                   static_cast<off_t>(offset + done));
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return SysError("write " + path, written < 0 ? errno : ENOSPC);
+    done += static_cast<size_t>(written);
+  }
+  return {};
+}
+
+Result<std::unique_ptr<shm::LaneConsumer>> Adopt(UniqueFd lane_file, UniqueFd arena_file,
+                                                 const shm::SessionId& session, uint32_t mount) {
+  auto lane =
+      shm::Segment::Attach(std::move(lane_file), {shm::SegmentKind::kLane, session, mount}, true);
+  if (!lane) return lane.error();
+  auto arena =
+      shm::Segment::Attach(std::move(arena_file), {shm::SegmentKind::kArena, session, mount}, true);
+  if (!arena) return arena.error();
+  return shm::LaneConsumer::Adopt(std::move(*lane), std::move(*arena));
+}
+
+// Calls were not answered and releases change nothing here: only bytes count.
+Result<void> ReplayQueue(shm::LaneConsumer* lane, uint32_t mount, const std::string& directory,
+                         const ContentTable& contents, const std::string& name) {
+  lane->FrontendGone();
+  shm::LaneConsumer::Item item;
+  std::string why;
+  size_t writes = 0;
+  for (;;) {
+    const auto next = lane->Pop(&item, &why);
+    if (next == shm::LaneConsumer::Next::kCorrupt) {
+      spdlog::error("{} is corrupt: {}", name, why);
+      break;
+    }
+    if (next == shm::LaneConsumer::Next::kEmpty) break;
+    if (item.op != shm::QueueOp::kWrite) continue;
+    const AttachedRecord* entry = contents.Find(item.inode);
+    if (entry == nullptr || !entry->dirty) continue;
+    // Applied before the file was cut: now it would undo that.
+    if (entry->cut.mount == mount && lane->popped() < entry->cut.position) continue;
+    AIRSTORE_TRY(WriteAll(directory + "/" + std::to_string(entry->file), item.data, item.offset));
+    ++writes;
+  }
+  lane->MarkApplied();
+  if (writes != 0) spdlog::info("{}: {} queued writes applied", name, writes);
+  return {};
+}
+
+}  // namespace
+
+Task<Result<void>> ReplayLanes(boost::asio::any_io_executor executor, std::string spool,
+                               std::string content_directory, shm::SessionId session,
+                               const ContentTable& contents) {
+  for (uint32_t mount = 0; mount < shm::kMaxMounts; ++mount) {
+    const std::string path = spool + "/lane-" + std::to_string(mount);
+    UniqueFd lane_file(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    if (!lane_file && errno == ENOENT) continue;
+    const std::string arena_path = spool + "/arena-" + std::to_string(mount);
+    UniqueFd arena_file(open(arena_path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    if (!lane_file || !arena_file) {
+      spdlog::error("{} cannot be opened: {}", path, strerror(errno));
+      continue;
+    }
+    // Frontends end with their broker, but not at once, and until then they accept writes.
+    bool told = false;
+    while (HeldElsewhere(lane_file.get())) {
+      if (!std::exchange(told, true)) spdlog::info("{} is still in use; waiting", path);
+      boost::asio::steady_timer timer(executor, kFrontendPoll);
+      co_await timer.async_wait(boost::asio::use_awaitable);
+    }
+    auto lane = Adopt(std::move(lane_file), std::move(arena_file), session, mount);
+    if (!lane) {
+      spdlog::error("{}: {}", path, lane.error().ToString());
+      continue;
+    }
+    AIRSTORE_TRY_CO(ReplayQueue(lane->get(), mount, content_directory, contents, path));
+  }
+  co_return Result<void>{};
+}
+
+}  // namespace airstore::broker

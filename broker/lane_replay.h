@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The writes that a dead session's lanes still hold: accepted, and not yet in their content files.
+//
+// Threads: the event loop.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+
+#include "broker/journal_state.h"
+#include "broker/task.h"
+
+namespace airstore::broker {
+
+// Waits until no frontend has a lane of the spool open any more, then writes what the queues hold
+// into the files in `content_directory`. Errors of the disk are answered, and everything may be
+// done again; a lane that makes no sense is logged and left.
+Task<Result<void>> ReplayLanes(boost::asio::any_io_executor executor, std::string spool,
+                               std::string content_directory, shm::SessionId session,
+                               const ContentTable& contents);
+
+}  // namespace airstore::broker

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/replay_contents.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "broker/clock.h"
+
+namespace airstore::broker {
+namespace {
+
+// The gateway may hold bytes where the file has holes by now.
+void AddHoles(WriteOp* op, uint64_t size) {
+  std::vector<WriteExtent> all;
+  uint64_t at = 0;
+  const auto hole_until = [&](uint64_t end) {
+    if (at < end) {
+      all.push_back(WriteExtent{.offset = at, .length = end - at, .source = std::monostate()});
+    }
+  };
+  for (WriteExtent& extent : op->extents) {
+    hole_until(extent.offset);
+    at = extent.offset + extent.length;
+    all.push_back(std::move(extent));
+  }
+  hole_until(size);
+  op->extents = std::move(all);
+}
+
+}  // namespace
+
+ReplayContents::ReplayContents(Uploader with, const SessionLimits& limits, std::string directory,
+                               const JournalState& state, SessionJournal* journal,
+                               OnRefused on_refused)
+    : with_(with), limits_(limits), journal_(journal), on_refused_(std::move(on_refused)) {
+  for (const auto& [inode, attached] : state.contents.entries()) {
+    if (!attached.dirty || attached.orphan) continue;
+    Entry entry;
+    entry.file.path = directory + "/" + std::to_string(attached.file);
+    struct stat info {};
+    if (stat(entry.file.path.c_str(), &info) == 0) {
+      entry.file.size = static_cast<uint64_t>(info.st_size);
+    }
+    entries_.emplace(inode, std::move(entry));
+  }
+  for (const auto& [ticket, record] : state.pending) {
+    for (const uint64_t inode : record.subjects) {
+      const auto found = entries_.find(inode);
+      if (found == entries_.end()) continue;
+      found->second.changed_ns = std::max(found->second.changed_ns, record.mutation.time_ns);
+    }
+  }
+}
+
+std::vector<uint64_t> ReplayContents::inodes() const {
+  std::vector<uint64_t> inodes;
+  for (const auto& [inode, entry] : entries_) inodes.push_back(inode);
+  std::sort(inodes.begin(), inodes.end());
+  return inodes;
+}
+
+uint64_t ReplayContents::dirty_bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& [inode, entry] : entries_) bytes += entry.file.size;
+  return bytes;
+}
+
+Task<Mutation> ReplayContents::BuildWrite(uint64_t inode) {
+  Mutation mutation;
+  WriteOp op;
+  op.inode = inode;
+  if (const auto found = entries_.find(inode); found != entries_.end()) {
+    Entry& entry = found->second;
+    entry.error = co_await Read(&entry, &op, &mutation.time_ns);
+    if (entry.error != 0) {
+      op.extents.clear();
+      op.size.reset();
+    }
+  }
+  mutation.op = std::move(op);
+  co_return mutation;
+}
+
+Task<int> ReplayContents::Read(Entry* entry, WriteOp* op, int64_t* time_ns) {
+  const UniqueFd file(open(entry->file.path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  struct stat info {};
+  if (!file || fstat(file.get(), &info) != 0) co_return errno;
+  const auto size = static_cast<uint64_t>(info.st_size);
+  entry->file.size = size;
+  op->size = size;
+  op->mtime_ns = FromTimespec(info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
+  *time_ns = std::max(*op->mtime_ns, entry->changed_ns);
+  if (size <= limits_.max_inline_bytes) {
+    if (size == 0) co_return 0;
+    const ByteRange whole{0, size};
+    ReadBlock block = ReadForSending(file.get(), whole);
+    op->extents.push_back(WriteExtent{.offset = 0, .length = size, .source = std::move(block.data)});
+    co_return block.error;
+  }
+  const std::vector<uint64_t> nothing_sent;
+  std::vector<ByteRange> ranges =
+      FindDirty(file.get(), size, true, nothing_sent, limits_.block_bytes);
+  OnRead ignore = [](const ByteRange&, const std::vector<uint64_t>&) {};
+  const int error = co_await SendRanges(with_, file.get(), std::move(ranges), ignore, op);
+  AddHoles(op, size);
+  co_return error;
+}
+
+void ReplayContents::ContentSettled(uint64_t inode, int error) {
+  const auto found = entries_.find(inode);
+  if (found == entries_.end()) return;
+  const Entry entry = found->second;
+  entries_.erase(found);
+  const int failed = entry.error != 0 ? entry.error : error;
+  if (failed != 0) on_refused_(inode, entry.file, failed);
+  journal_->Append(CleanRecord{inode});
+}
+
+}  // namespace airstore::broker

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/session_journal.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+namespace airstore::broker {
+namespace {
+
+constexpr uint64_t kContentBytes = 64;  // about what a record of an attached file takes
+constexpr uint64_t kEntryBytes = 8;     // and one of a batch
+
+}  // namespace
+
+Result<std::unique_ptr<SessionJournal>> SessionJournal::Create(const std::string& directory,
+                                                               const JournalOptions& options) {
+  if (mkdir(directory.c_str(), S_IRWXU) != 0) return SysError("create " + directory);
+  auto journal = Journal::Create(directory, options);
+  if (!journal) return journal.error();
+  return std::unique_ptr<SessionJournal>(new SessionJournal(std::move(*journal)));
+}
+
+Result<std::unique_ptr<SessionJournal>> SessionJournal::Open(const std::string& directory,
+                                                             const JournalOptions& options,
+                                                             JournalState* state) {
+  JournalReader reader;
+  Journal::End end;
+  auto journal = Journal::Open(
+      directory, options, [&](const JournalRecord& record) { reader.Visit(record); }, &end);
+  if (!journal) return journal.error();
+  if (end.damaged) spdlog::warn("{}: the end is torn and was cut off", directory);
+  if (reader.rejected() != 0) {
+    spdlog::error("{}: {} records make no sense", directory, reader.rejected());
+  }
+  *state = std::move(reader.state());
+
+  std::unique_ptr<SessionJournal> self(new SessionJournal(std::move(*journal)));
+  self->contents_ = state->contents;
+  self->inodes_ = state->inodes;
+  self->counters_ = {state->next_ticket, state->next_sequence};
+  self->first_ = state->pending.empty() ? state->next_ticket : state->pending.begin()->first;
+  // From here on there is one place for each record that counts.
+  AIRSTORE_TRY(self->journal_->Rewrite([&]() -> Result<void> {
+    for (const auto& [ticket, record] : state->pending) {
+      auto written = self->Write(record);
+      if (!written) return written.error();
+      self->Keep(ticket, *written);
+    }
+    for (const auto& [sequence, entry] : state->numbered) {
+      BatchRecord one{.first_sequence = sequence, .entries = {entry}};
+      self->batches_.push_back(std::move(one));
+    }
+    return self->WriteLive(nullptr);
+  }));
+  return self;
+}
+
+template <typename Record>
+Result<std::span<const uint8_t>> SessionJournal::Write(const Record& record) {
+  Encode(record, &buffer_);
+  return journal_->Append(static_cast<uint16_t>(Record::kType),
+                          {reinterpret_cast<const uint8_t*>(buffer_.data()), buffer_.size()});
+}
+
+template <typename Record>
+void SessionJournal::WriteIfPossible(const Record& record) {
+  if (auto written = Write(record); !written) {
+    spdlog::error("journal: {}", written.error().ToString());
+  }
+}
+
+void SessionJournal::Keep(Ticket ticket, std::span<const uint8_t> payload) {
+  if (pending_.empty()) first_ = ticket;
+  // Tickets of content leave gaps.
+  while (first_ + pending_.size() <= ticket) pending_.emplace_back();
+  pending_[ticket - first_] = payload;
+  pending_bytes_ += payload.size();
+}
+
+void SessionJournal::Drop(Ticket ticket) {
+  if (ticket < first_ || ticket - first_ >= pending_.size()) return;
+  std::span<const uint8_t>& payload = pending_[ticket - first_];
+  pending_bytes_ -= payload.size();
+  payload = {};
+  while (!pending_.empty() && pending_.front().empty()) {
+    pending_.pop_front();
+    ++first_;
+  }
+}
+
+Result<void> SessionJournal::Append(const MutationRecord& record) {
+  auto written = Write(record);
+  if (!written) return written.error();
+  contents_.Note(record);
+  Keep(record.ticket, *written);
+  counters_.next_ticket = std::max(counters_.next_ticket, record.ticket + 1);
+  RewriteIfWorthIt();
+  return {};
+}
+
+Result<void> SessionJournal::Append(const BatchRecord& record) {
+  auto written = Write(record);
+  if (!written) return written.error();
+  if (record.first_sequence < counters_.next_sequence) batches_.clear();
+  counters_.next_sequence = record.first_sequence + record.entries.size();
+  batches_.push_back(record);
+  return {};
+}
+
+void SessionJournal::Append(const SettledRecord& record) {
+  WriteIfPossible(record);
+  counters_.next_ticket = std::max(counters_.next_ticket, record.ticket + 1);
+  while (!pending_.empty() && first_ <= record.ticket) {
+    pending_bytes_ -= pending_.front().size();
+    pending_.pop_front();
+    ++first_;
+  }
+  while (!batches_.empty() && batches_.front().first_sequence <= record.sequence) {
+    batches_.pop_front();
+  }
+  RewriteIfWorthIt();
+}
+
+void SessionJournal::Append(const ElidedRecord& record) {
+  WriteIfPossible(record);
+  for (const Ticket ticket : record.dropped) Drop(ticket);
+  if (AttachedRecord* entry = contents_.Find(record.inode)) entry->orphan = true;
+}
+
+Result<void> SessionJournal::Append(const AttachedRecord& record) {
+  AIRSTORE_TRY(Admit());
+  auto written = Write(record);
+  if (!written) return written.error();
+  contents_.Attach(record);
+  return {};
+}
+
+Result<void> SessionJournal::Append(const DirtyRecord& record) {
+  AttachedRecord* entry = contents_.Find(record.inode);
+  if (entry == nullptr) return Error{ENOENT, "journal: no content file is known of the inode"};
+  if (entry->dirty) return {};
+  AIRSTORE_TRY(Admit());
+  auto written = Write(record);
+  if (!written) return written.error();
+  entry->dirty = true;
+  return {};
+}
+
+void SessionJournal::Append(const DetachedRecord& record) {
+  if (contents_.Find(record.inode) == nullptr) return;
+  WriteIfPossible(record);
+  contents_.Detach(record.inode);
+}
+
+void SessionJournal::Append(const CleanRecord& record) {
+  AttachedRecord* entry = contents_.Find(record.inode);
+  if (entry == nullptr || !entry->dirty) return;
+  WriteIfPossible(record);
+  entry->dirty = entry->never_sent = false;
+}
+
+void SessionJournal::Append(const InodesRecord& record) {
+  WriteIfPossible(record);
+  inodes_ = record;
+}
+
+uint64_t SessionJournal::live_bytes() const {
+  uint64_t bytes = pending_bytes_ + pending_.size() * JournalSegment::RecordBytes(0);
+  for (const BatchRecord& batch : batches_) bytes += batch.entries.size() * kEntryBytes;
+  return bytes + contents_.entries().size() * kContentBytes;
+}
+
+// Never more than every second byte is old, and each byte is rewritten about once.
+void SessionJournal::RewriteIfWorthIt() {
+  const uint64_t old = journal_->old_bytes();
+  if (old == 0 || old < 2 * live_bytes()) return;
+  std::deque<std::span<const uint8_t>> moved;
+  auto done = journal_->Rewrite([&] { return WriteLive(&moved); });
+  if (done) {
+    pending_ = std::move(moved);
+  } else {
+    spdlog::warn("journal: {}", done.error().ToString());
+  }
+}
+
+// Without `moved`: all but the mutations.
+Result<void> SessionJournal::WriteLive(std::deque<std::span<const uint8_t>>* moved) {
+  if (moved != nullptr) {
+    for (const std::span<const uint8_t> payload : pending_) {
+      if (payload.empty()) {
+        moved->emplace_back();
+        continue;
+      }
+      auto written = journal_->Append(static_cast<uint16_t>(RecordType::kMutation), payload);
+      if (!written) return written.error();
+      moved->push_back(*written);
+    }
+  }
+  const auto write = [this](const auto& record) -> Result<void> {
+    auto written = Write(record);
+    if (!written) return written.error();
+    return {};
+  };
+  for (const BatchRecord& batch : batches_) AIRSTORE_TRY(write(batch));
+  for (const auto& [inode, entry] : contents_.entries()) AIRSTORE_TRY(write(entry));
+  AIRSTORE_TRY(write(counters_));
+  if (inodes_.count != 0) AIRSTORE_TRY(write(inodes_));
+  return {};
+}
+
+}  // namespace airstore::broker

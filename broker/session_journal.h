@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// SessionJournal: what a session must not forget, written down when it happens. It knows which of
+// its records still count, and rewrites the journal when the others have become the greater part.
+//
+// Threads: the event loop.
+// Owns: the journal.
+// Fails: ENOSPC and the like. Records that only follow from earlier ones may use the reserve that
+// Admit keeps.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+
+#include "broker/journal_state.h"
+
+namespace airstore::broker {
+
+class SessionJournal {
+ public:
+  // For a new session; `directory` is made.
+  static Result<std::unique_ptr<SessionJournal>> Create(const std::string& directory,
+                                                        const JournalOptions& options);
+  // Of a session whose broker has died; `state` is what it left.
+  static Result<std::unique_ptr<SessionJournal>> Open(const std::string& directory,
+                                                      const JournalOptions& options,
+                                                      JournalState* state);
+
+  // Asked before something is changed: whether that can be written down.
+  Result<void> Admit() { return journal_->Admit(); }
+
+  Result<void> Append(const MutationRecord& record);
+  Result<void> Append(const BatchRecord& record);
+  void Append(const SettledRecord& record);
+  void Append(const ElidedRecord& record);
+  Result<void> Append(const AttachedRecord& record);
+  Result<void> Append(const DirtyRecord& record);
+  void Append(const DetachedRecord& record);
+  void Append(const CleanRecord& record);
+  void Append(const InodesRecord& record);
+
+  const ContentTable& contents() const { return contents_; }
+  Journal& journal() { return *journal_; }
+  uint64_t live_bytes() const;
+
+ private:
+  explicit SessionJournal(std::unique_ptr<Journal> journal) : journal_(std::move(journal)) {}
+  template <typename Record>
+  Result<std::span<const uint8_t>> Write(const Record& record);
+  // For records without which the journal says less than it could, but nothing wrong.
+  template <typename Record>
+  void WriteIfPossible(const Record& record);
+  void Keep(Ticket ticket, std::span<const uint8_t> payload);
+  void Drop(Ticket ticket);
+  void RewriteIfWorthIt();
+  Result<void> WriteLive(std::deque<std::span<const uint8_t>>* moved);
+
+  std::unique_ptr<Journal> journal_;
+  std::string buffer_;
+  // Payloads of the mutations that count, where the journal keeps them, by ticket from first_ on.
+  std::deque<std::span<const uint8_t>> pending_;
+  Ticket first_ = 1;
+  uint64_t pending_bytes_ = 0;
+  std::deque<BatchRecord> batches_;
+  ContentTable contents_;
+  InodesRecord inodes_;
+  CountersRecord counters_;
+};
+
+}  // namespace airstore::broker

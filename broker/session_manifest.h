@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// SessionManifest: what a later broker must know to go on with a session: a file in its spool.
+// It is the only file that holds the token; it and its directory are for the broker's user alone.
+//
+// Threads: any.
+#pragma once
+
+#include <string>
+
+#include "shm/base/result.h"
+#include "shm/segment.h"
+
+namespace airstore::broker {
+
+struct SessionManifest {
+  std::string gateway;
+  std::string workspace_id;
+  std::string workspace;
+  std::string token;
+  std::string principal;
+  shm::SessionId session{};
+  bool read_only = false;
+  std::string store_dir;  // as configured then; empty: content lies in the spool
+};
+
+inline constexpr char kSessionManifestFile[] = "session.json";
+
+std::string HexOf(const shm::SessionId& id);
+
+// Where the parts of a session lie. `spool`: the session's own directory.
+std::string JournalDirectory(const std::string& spool);
+std::string ContentDirectory(const std::string& spool, const std::string& store_dir,
+                             const shm::SessionId& id);
+
+// As a whole or not at all, on stable storage when it returns.
+Result<void> WriteManifest(const std::string& spool, const SessionManifest& manifest);
+// ENOENT: there is none. EPROTO: it is not one of ours, or others could have written it.
+Result<SessionManifest> ReadManifest(const std::string& spool);
+
+}  // namespace airstore::broker
