@@ -2,10 +2,12 @@
 //
 // Everything of a host is killed under load, while the gateway does not have all of it. After a
 // restart the gateway must have exactly what the applications were told.
-#include <signal.h>
+#include <sys/stat.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <thread>
 
 #include "tests/e2e/support/host_test.h"
 #include "tests/fault/tree_load.h"
@@ -97,6 +99,44 @@ TEST_F(Recovery, NothingAcknowledgedIsLostWhenAllAreKilled) {
   }
   printf("%llu changes acknowledged in %llu rounds\n", static_cast<unsigned long long>(changes),
          static_cast<unsigned long long>(rounds));
+}
+
+// Somebody else takes the name before the changes come: they are kept for their owner.
+TEST_F(Recovery, WhatTheGatewayRefusesForGoodIsKept) {
+  const std::string mount = host().Mount("work", "mnt");
+  host().PauseGateway();
+  const std::string content = e2e::RandomBytes(1, 5000);
+  mkdir((mount + "/dir").c_str(), 0755);
+  e2e::WriteFile(mount + "/dir/file", content);
+  const uint64_t at_stake = AtStake();
+  host().KillBroker();
+  host().ResumeGateway();
+  ASSERT_GT(at_stake, 0u);
+  std::filesystem::rename(host().Path("state"), host().Path("old-state"));
+  host().StartBroker();
+  host().Mount("work", "mnt");
+  e2e::WriteFile(mount + "/dir", "in the way");
+  host().Unmount(mount);
+  host().StopBroker();
+  host().WipeBrokerState();
+  std::filesystem::rename(host().Path("old-state"), host().Path("state"));
+  host().StartBroker();
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Recovered(); }));
+  const std::string kept = host().Path("state/spool/lost+found");
+  const auto sessions = e2e::NamesIn(kept);
+  ASSERT_EQ(sessions.size(), 1u);
+  const std::string directory = kept + "/" + *sessions.begin();
+  EXPECT_FALSE(e2e::Exists(directory + "/session.json"));
+  const auto manifest = nlohmann::json::parse(e2e::ReadFile(directory + "/manifest.json"));
+  bool found = false;
+  for (const auto& item : manifest.at("items")) {
+    if (item.at("what") != "content") continue;
+    found = true;
+    EXPECT_EQ(item.at("path"), "/dir/file");
+    EXPECT_EQ(item.at("size"), content.size());
+    EXPECT_EQ(e2e::ReadFile(directory + "/" + item.at("file").get<std::string>()), content);
+  }
+  EXPECT_TRUE(found);
 }
 
 }  // namespace

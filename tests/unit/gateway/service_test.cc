@@ -123,6 +123,26 @@ TEST_F(Service, ASessionOpensWritesResolvesAndResumes) {
   EXPECT_EQ(c.opened.last_applied_sequence(), 2u);
 }
 
+// A broker that comes back after days sends again what it does not know the answer of.
+TEST_F(Service, AnExpiredSessionIsResumedWithItsNumbers) {
+  Client c = NewClient('1');
+  ASSERT_TRUE(c.Open().ok());
+  wire::ApplyRequest request;
+  wire::ApplyResponse first;
+  c.AddFile(&request, "f", c.opened.inodes().first(), "hello");
+  ASSERT_TRUE(c.Apply(request, &first).ok());
+  auto expired = gateway_->sessions().Expire(SteadyNow() + std::chrono::hours(24));
+  ASSERT_TRUE(expired);
+  ASSERT_EQ(expired->size(), 1u);
+  ASSERT_TRUE(c.Open().ok());
+  EXPECT_TRUE(c.opened.resumed());
+  EXPECT_EQ(c.opened.last_applied_sequence(), 2u);
+  wire::ApplyResponse again;
+  ASSERT_TRUE(c.Apply(request, &again).ok());
+  EXPECT_EQ(again.SerializeAsString(), first.SerializeAsString());
+  EXPECT_EQ(c.Lookup("f", 100).entry().content(), "hello");
+}
+
 TEST_F(Service, CallsWithoutAValidTokenOrSessionAreRefused) {
   Client stranger(address_, "ast_wrong", std::string(16, '1'));
   EXPECT_EQ(CodeOf(stranger.Open("work")), grpc::StatusCode::UNAUTHENTICATED);

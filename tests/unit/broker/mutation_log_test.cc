@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The mutation log and its journal, with a gateway that may be silent and a broker that may die.
+#include "broker/mutation_log.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "tests/unit/broker/run_task.h"
+#include "tests/unit/broker/temp_dir.h"
+
+namespace airstore::broker {
+namespace {
+
+// Applies each number once, as the real one does; what it is asked when silent it may apply, but
+// does not answer.
+class OnceGateway : public Gateway {
+ public:
+  Task<Result<std::vector<MutationResult>>> Apply(
+      std::shared_ptr<const std::vector<Mutation>> batch) override {
+    ++calls;
+    if (!silent || applies_when_silent) {
+      for (const Mutation& mutation : *batch) {
+        EXPECT_LE(mutation.sequence, applied.size() + 1) << "a gap";
+        applied.emplace(mutation.sequence, mutation);
+      }
+    }
+    if (silent) co_return Error{EAGAIN, "silent"};
+    std::vector<MutationResult> results;
+    for (const Mutation& mutation : *batch) results.push_back({mutation.sequence, 0});
+    co_return results;
+  }
+  Task<Result<OpenedSession>> Open(const std::string&, const std::array<uint8_t, 16>&,
+                                   bool) override {
+    co_return OpenedSession{};
+  }
+  Task<Result<void>> Close() override { co_return Result<void>{}; }
+  Task<Result<bool>> KeepAlive() override { co_return true; }
+  Task<Result<std::pair<uint64_t, uint64_t>>> AllocateInodes(uint64_t) override {
+    co_return Error{EIO, ""};
+  }
+  Task<Result<std::vector<ResolveResult>>> Resolve(std::vector<ResolveItem>) override {
+    co_return Error{EIO, ""};
+  }
+  Task<Result<std::vector<FetchedRange>>> Fetch(uint64_t, uint64_t, uint64_t) override {
+    co_return Error{EIO, ""};
+  }
+  Task<Result<void>> PutBlock(const BlockId&, std::string) override { co_return Result<void>{}; }
+  Task<Result<StatFs>> Statfs() override { co_return StatFs{}; }
+  const GatewayCounters& counters() const override { return counters_; }
+  std::string state() const override { return "connected"; }
+
+  bool silent = false;
+  bool applies_when_silent = false;
+  int calls = 0;
+  std::map<uint64_t, Mutation> applied;  // by sequence
+
+ private:
+  GatewayCounters counters_;
+};
+
+class OneByte : public ContentSource {
+ public:
+  Task<Mutation> BuildWrite(uint64_t inode) override {
+    Mutation mutation;
+    WriteOp op;
+    op.inode = inode;
+    op.size = 1;
+    op.extents.push_back(WriteExtent{.offset = 0, .length = 1, .source = std::string("x")});
+    mutation.op = std::move(op);
+    co_return mutation;
+  }
+  void ContentSettled(uint64_t inode, int) override { settled.push_back(inode); }
+  std::vector<uint64_t> settled;
+};
+
+Mutation Creation(uint64_t inode) {
+  Mutation mutation;
+  CreateOp op;
+  op.parent = 1;
+  op.name = "n" + std::to_string(inode);
+  op.inode = inode;
+  mutation.op = std::move(op);
+  return mutation;
+}
+
+// One life of a broker.
+struct Life {
+  explicit Life(OnceGateway* gateway, std::unique_ptr<SessionJournal> kept)
+      : tasks(loop.get_executor()), journal(std::move(kept)) {
+    log = std::make_unique<MutationLog>(
+        loop.get_executor(), &tasks, gateway, journal.get(), &contents,
+        [](const Mutation&, int error) { ADD_FAILURE() << "refused: " << error; },
+        []() -> Task<Result<uint64_t>> { co_return uint64_t{0}; });
+  }
+  // Until the gateway was asked that often.
+  void RunUntilAsked(const OnceGateway& gateway, int calls) {
+    while (gateway.calls < calls) loop.run_one();
+  }
+  void DrainAndStop() {
+    auto run = [](MutationLog* all) -> Task<bool> {
+      co_await all->Drain();
+      co_await all->Stop();
+      co_return true;
+    };
+    RunTask(loop, run(log.get()));
+  }
+
+  boost::asio::io_context loop{1};
+  Tasks tasks;
+  std::unique_ptr<SessionJournal> journal;
+  OneByte contents;
+  std::unique_ptr<MutationLog> log;
+};
+
+class MutationLogTest : public testing::Test {
+ protected:
+  std::unique_ptr<SessionJournal> NewJournal() {
+    return std::move(*SessionJournal::Create(directory_ / "journal", {}));
+  }
+  std::unique_ptr<SessionJournal> OldJournal(JournalState* state) {
+    return std::move(*SessionJournal::Open(directory_ / "journal", {}, state));
+  }
+  TempDir directory_;
+  OnceGateway gateway_;
+};
+
+TEST_F(MutationLogTest, WhatIsSettledIsNotSentByASuccessor) {
+  {
+    Life life(&gateway_, NewJournal());
+    life.log->Start();
+    life.log->Append(Creation(10), {10}, {1});
+    life.log->Append(Creation(11), {11}, {1});
+    life.DrainAndStop();
+  }
+  EXPECT_EQ(gateway_.applied.size(), 2u);
+  JournalState state;
+  OldJournal(&state);
+  EXPECT_TRUE(state.empty());
+  EXPECT_EQ(state.next_sequence, 3u);
+}
+
+// The crash falls between sending and the answer, and the gateway has or has not applied it.
+TEST_F(MutationLogTest, NumbersOutliveTheBroker) {
+  gateway_.silent = true;
+  {
+    Life life(&gateway_, NewJournal());
+    AttachedRecord attached;
+    attached.inode = 10;
+    attached.file = 1;
+    attached.dirty = true;
+    ASSERT_TRUE(life.journal->Append(attached));
+    life.log->Start();
+    life.log->Append(Creation(10), {10}, {1});
+    life.log->AppendContent(10);
+    life.log->Append(Creation(11), {11}, {1});
+    life.RunUntilAsked(gateway_, 1);
+    life.log->Append(Creation(12), {12}, {1});
+  }
+  gateway_.silent = false;
+  for (const uint64_t last_applied : {0, 3}) {
+    SCOPED_TRACE(last_applied);
+    OnceGateway gateway;
+    for (uint64_t sequence = 1; sequence <= last_applied; ++sequence) {
+      gateway.applied[sequence] = Mutation();
+    }
+    TempDir copy;
+    std::filesystem::copy(directory_ / "journal", copy / "journal");
+    JournalState state;
+    Life life(&gateway, std::move(*SessionJournal::Open(copy / "journal", {}, &state)));
+    EXPECT_EQ(state.pending.size(), 3u);
+    EXPECT_EQ(state.numbered.size(), 3u);
+    ASSERT_TRUE(life.log->Restore(state, last_applied));
+    life.log->AppendContent(10);
+    life.log->Start();
+    life.DrainAndStop();
+    ASSERT_EQ(gateway.applied.size(), 5u);
+    if (last_applied == 0) {
+      EXPECT_EQ(std::get<CreateOp>(gateway.applied[1].op).inode, 10u);
+      EXPECT_TRUE(std::holds_alternative<TouchOp>(gateway.applied[2].op));
+      EXPECT_EQ(std::get<CreateOp>(gateway.applied[3].op).inode, 11u);
+    }
+    EXPECT_EQ(std::get<CreateOp>(gateway.applied[4].op).inode, 12u);
+    EXPECT_EQ(std::get<WriteOp>(gateway.applied[5].op).inode, 10u);
+    EXPECT_EQ(life.contents.settled, std::vector<uint64_t>{10});
+  }
+}
+
+TEST_F(MutationLogTest, AGatewayThatForgotTheSessionGetsNewNumbers) {
+  gateway_.silent = false;
+  {
+    Life life(&gateway_, NewJournal());
+    life.log->Start();
+    life.log->Append(Creation(10), {10}, {1});
+    auto drain = [](MutationLog* all) -> Task<bool> {
+      co_await all->Drain();
+      co_return true;
+    };
+    std::optional<bool> drained;
+    Spawn(life.loop.get_executor(), Store(drain(life.log.get()), &drained));
+    while (!drained) life.loop.run_one();
+    gateway_.silent = true;
+    life.log->Append(Creation(11), {11}, {1});
+    life.RunUntilAsked(gateway_, 2);
+  }
+  OnceGateway fresh;
+  JournalState state;
+  Life life(&fresh, OldJournal(&state));
+  ASSERT_EQ(state.numbered.begin()->first, 2u);
+  ASSERT_TRUE(life.log->Restore(state, 0));
+  life.log->Start();
+  life.DrainAndStop();
+  ASSERT_EQ(fresh.applied.size(), 1u);
+  EXPECT_EQ(std::get<CreateOp>(fresh.applied[1].op).inode, 11u);
+}
+
+TEST_F(MutationLogTest, AFileMadeAndRemovedIsNotReplayed) {
+  {
+    Life life(&gateway_, NewJournal());
+    life.log->Append(Creation(10), {10}, {1});
+    life.log->Append(Creation(11), {11}, {1});
+    ASSERT_TRUE(life.log->Elide(10, 1, 5));
+  }
+  JournalState state;
+  OldJournal(&state);
+  ASSERT_EQ(state.pending.size(), 2u);
+  EXPECT_TRUE(std::holds_alternative<CreateOp>(state.pending.begin()->second.mutation.op));
+  EXPECT_TRUE(std::holds_alternative<TouchOp>(state.pending.rbegin()->second.mutation.op));
+}
+
+}  // namespace
+}  // namespace airstore::broker
