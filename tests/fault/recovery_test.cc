@@ -34,7 +34,8 @@ class Recovery : public e2e::HostTest {
            session.at("dirty_bytes").get<uint64_t>();
   }
   bool Recovered() {
-    for (const auto& session : host().Status().at("sessions")) {
+    const nlohmann::json status = host().Status();
+    for (const auto& session : status.at("sessions")) {
       if (session.at("state") == "recovering") return false;
     }
     return true;
@@ -104,6 +105,7 @@ TEST_F(Recovery, NothingAcknowledgedIsLostWhenAllAreKilled) {
 // Somebody else takes the name before the changes come: they are kept for their owner.
 TEST_F(Recovery, WhatTheGatewayRefusesForGoodIsKept) {
   const std::string mount = host().Mount("work", "mnt");
+  ASSERT_FALSE(e2e::Exists(mount + "/dir"));  // the gateway is not asked again
   host().PauseGateway();
   const std::string content = e2e::RandomBytes(1, 5000);
   mkdir((mount + "/dir").c_str(), 0755);
