@@ -216,6 +216,13 @@ Result<void> SlabView::Attach(UniqueFd fd, uint32_t index) {
   return {};
 }
 
+std::vector<const Segment*> SlabView::segments() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<const Segment*> all;
+  for (const auto& segment : segments_) all.push_back(segment.get());
+  return all;
+}
+
 std::span<const uint8_t> SlabView::Bytes(const Extent& extent) const {
   if (extent.slab >= kMaxSlabs || extent.offset < kSlabHeaderBytes ||
       extent.offset > kSlabSegmentBytes || extent.bytes > kSlabSegmentBytes - extent.offset) {

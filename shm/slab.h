@@ -104,6 +104,8 @@ class SlabView {
   explicit SlabView(const SessionId& session);
   // Maps a received slab segment.
   Result<void> Attach(UniqueFd fd, uint32_t index);
+  // Those attached; they stay for the life of this.
+  std::vector<const Segment*> segments() const;
   // The extent's memory; empty when that slab is not attached yet or the extent leaves it.
   std::span<const uint8_t> Bytes(const Extent& extent) const;
 
@@ -111,7 +113,7 @@ class SlabView {
   SessionId session_;
   // By slab index: where it is mapped. Set once; readers take no lock.
   std::vector<std::atomic<const uint8_t*>> bases_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<std::unique_ptr<Segment>> segments_;  // guarded by mutex_; keeps the mappings
 };
 

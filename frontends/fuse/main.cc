@@ -3,6 +3,7 @@
 // airstore-fuse: serves one FUSE mount. Started by the broker, which has mounted the device and
 // hands it over, with the shared memory, on the channel at descriptor 3.
 #include <malloc.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -47,7 +48,8 @@ int Serve() {
   if (auto restricted = fuse::RestrictSystemCalls(); !restricted) {
     return Fail(restricted.error().ToString());
   }
-  volume::StartChannelThread(volume::kChannelFd, served, [] { _exit(volume::kExitBrokerGone); });
+  volume::StartChannelThread(volume::kChannelFd, std::move(attached->listener),
+                             airstore::UniqueFd(dup(attached->device.get())), served);
 
   fuse::Session::Options options;
   if ((attached->flags & airstore::shm::kAttachPassthrough) != 0) {
@@ -68,6 +70,7 @@ int Serve() {
 
 int main(int argc, char** argv) {
   KeepMemorySmall();
+  signal(SIGPIPE, SIG_IGN);  // who reads our messages may be gone before us
   if (argc == 2 && strcmp(argv[1], "--version") == 0) {
     printf("airstore-fuse %s (shared-memory ABI %u.%u)\n", AIRSTORE_VERSION,
            airstore::shm::kAbiMajor, airstore::shm::kAbiMinor);
