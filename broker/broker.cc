@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "broker/clock.h"
+#include "broker/orphans.h"
 
 namespace airstore::broker {
 namespace {
@@ -74,6 +75,7 @@ void Broker::SaveLeftovers() {
   const std::filesystem::path kept = std::filesystem::path(spool_) / "lost+found";
   for (const auto& entry : std::filesystem::directory_iterator(spool_, ignored)) {
     if (entry.path().filename() == "lost+found") continue;
+    EndOrphans(entry.path());
     std::filesystem::create_directories(kept, ignored);
     const auto to = kept / (entry.path().filename().string() + "." +
                             std::to_string(RealtimeNs() / 1'000'000'000));

@@ -10,9 +10,13 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/contents_commit.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_fetch.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_open.cc
+  ${CMAKE_CURRENT_LIST_DIR}/frontend_link.cc
   ${CMAKE_CURRENT_LIST_DIR}/inode_cache.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount.cc
+  ${CMAKE_CURRENT_LIST_DIR}/mount_adopt.cc
+  ${CMAKE_CURRENT_LIST_DIR}/mount_manifest.cc
   ${CMAKE_CURRENT_LIST_DIR}/mutation_log.cc
+  ${CMAKE_CURRENT_LIST_DIR}/orphans.cc
   ${CMAKE_CURRENT_LIST_DIR}/session.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_lookup.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_mutate.cc)

@@ -11,6 +11,7 @@
 
 #include "broker/calls.h"
 #include "broker/clock.h"
+#include "broker/mount_manifest.h"
 #include "broker/session.h"
 #include "shm/counters.h"
 
@@ -70,21 +71,32 @@ Task<Result<std::shared_ptr<Mount>>> Mount::Start(boost::asio::any_io_executor e
                                                   MountOptions options) {
   std::shared_ptr<Mount> mount(new Mount(executor, session, index, std::move(options)));
   const int64_t begun = MonotonicNs();
-  AIRSTORE_TRY_CO(mount->Prepare());
+  if (auto prepared = mount->Prepare(); !prepared) {
+    if (mount->device_) (void)mount->device_->Unmount(true);
+    RemoveMountManifest(mount->options_.spool, index);
+    co_return prepared.error();
+  }
   auto ready = co_await mount->AwaitReady();
   if (!ready) {
     (void)mount->device_->Unmount(true);
+    RemoveMountManifest(mount->options_.spool, index);
     co_return ready.error();
   }
   mount->ready_us_ = static_cast<uint64_t>((MonotonicNs() - begun) / 1000);
-  mount->state_ = State::kReady;
-  session->mounts().Add(mount.get());
-  const auto& slabs = session->inodes().slabs().segments();
-  for (size_t i = mount->slabs_sent_; i < slabs.size(); ++i) mount->SendSlab(*slabs[i]);
-  mount->serving_ = true;
-  session->tasks().Spawn(mount->Serve());
-  session->tasks().Spawn(mount->WatchProcess());
+  mount->Begin();
   co_return mount;
+}
+
+void Mount::Begin() {
+  state_ = State::kReady;
+  session_->mounts().Add(this);
+  const auto& slabs = session_->inodes().slabs().segments();
+  for (size_t i = slabs_sent_; i < slabs.size(); ++i) {
+    if (slabs[i]) SendSlab(*slabs[i]);
+  }
+  serving_ = true;
+  session_->tasks().Spawn(Serve());
+  session_->tasks().Spawn(WatchProcess());
 }
 
 Result<void> Mount::Prepare() {
@@ -116,10 +128,7 @@ Result<void> Mount::Prepare() {
   launch.uid = options_.caller.uid;
   launch.gid = options_.caller.gid;
   auto process = Launch(launch);
-  if (!process) {
-    (void)device_->Unmount(true);
-    return process.error();
-  }
+  if (!process) return process.error();
   process_ = std::move(*process);
   process_end_.assign(dup(process_.pidfd.get()));
 
@@ -141,11 +150,16 @@ Result<void> Mount::Prepare() {
     message.flags |= shm::kShowGid;
     message.show_gid = *options_.spec.gid;
   }
+  auto listener = BindFrontendSocket(options_.spool, FrontendSocketName(index_));
+  if (!listener) return listener.error();
+  AIRSTORE_TRY(WriteMountManifest(options_.spool, Manifest()));
   auto sent = shm::SendMessage(process_.channel.get(), message,
                                {device_->fd(), meta_fd->get(), lane_->lane().fd(),
-                                lane_->arena().fd(), wake_.native_handle()});
+                                lane_->arena().fd(), wake_.native_handle(), listener->get()});
   if (!sent) return sent.error();
-  for (const auto& segment : session_->inodes().slabs().segments()) SendSlab(*segment);
+  for (const auto& segment : session_->inodes().slabs().segments()) {
+    if (segment) SendSlab(*segment);
+  }
   slabs_sent_ = session_->inodes().slabs().segments().size();
   return {};
 }
@@ -316,6 +330,7 @@ void Mount::Detach() {
     spdlog::error("{}: {}", options_.spec.mountpoint, done.error().ToString());
   }
   process_.channel.reset();
+  RemoveMountManifest(options_.spool, index_);
   session_->mounts().Remove(this);
   session_->contents().ReleaseMount(index_);
   session_->inodes().ForgetMount(index_);
@@ -345,7 +360,7 @@ Task<Result<void>> Mount::Stop(bool force) {
   patience.async_wait([self = shared_from_this()](const boost::system::error_code& cancelled) {
     if (!cancelled && !self->process_ended_) {
       spdlog::warn("{}: the frontend does not end; killing it", self->options_.spec.mountpoint);
-      kill(self->process_.pid, SIGKILL);
+      Kill(self->process_);
     }
   });
   while (!process_ended_ || serving_) co_await ended_.Wait();
@@ -354,6 +369,7 @@ Task<Result<void>> Mount::Stop(bool force) {
   session_->contents().ReleaseMount(index_);
   session_->inodes().ForgetMount(index_);
   state_ = State::kGone;
+  RemoveMountManifest(options_.spool, index_);
   unlink((options_.spool + "/lane-" + std::to_string(index_)).c_str());
   unlink((options_.spool + "/arena-" + std::to_string(index_)).c_str());
   co_return Result<void>{};
