@@ -13,6 +13,7 @@
 namespace airstore::fuse::abi {
 
 inline constexpr uint32_t kOpInit = 26;
+inline constexpr uint32_t kOpInterrupt = 36;  // body: unique of the request that is meant
 
 struct InHeader {
   uint32_t len;

@@ -65,6 +65,11 @@ ssize_t Session::OnRead(int fd, void* buffer, size_t size, void* userdata) {
     abi::InHeader header;
     memcpy(&header, request.data(), sizeof(header));
     FuseRequest::SetUnique(header.unique);
+    uint64_t meant = 0;
+    if (header.opcode == abi::kOpInterrupt && request.size() >= sizeof(header) + sizeof(meant)) {
+      memcpy(&meant, request.data() + sizeof(header), sizeof(meant));
+      session.early_answers_.OnInterrupt(meant);
+    }
   }
   if (!session.init_.done()) session.init_.SeeRequest(request);
   session.volume_.CountRequest();

@@ -12,6 +12,7 @@
 
 #include <functional>
 
+#include "frontends/fuse/early_answers.h"
 #include "frontends/fuse/init_patch.h"
 #include "frontends/volume/volume.h"
 
@@ -32,6 +33,7 @@ class Session {
   int Run(UniqueFd device);
 
   volume::Volume& volume() { return volume_; }
+  EarlyAnswers& early_answers() { return early_answers_; }
 
  private:
   static void OnInit(void* userdata, fuse_conn_info* connection);
@@ -41,6 +43,7 @@ class Session {
   volume::Volume& volume_;
   const Options options_;
   InitPatch init_;
+  EarlyAnswers early_answers_;
 };
 
 }  // namespace airstore::fuse

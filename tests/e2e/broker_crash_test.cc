@@ -83,11 +83,13 @@ TEST_F(BrokerCrash, WhatIsNotCachedWaitsAndCanBeKilled) {
   host().KillBroker();
   for (const Arguments& command : {Arguments{"/usr/bin/stat", At("far/file")},
                                    Arguments{"/bin/cat", At("far/file")},
-                                   Arguments{"/bin/ls", At("far")}}) {
+                                   Arguments{"/bin/ls", At("far")},
+                                   Arguments{"/bin/mkdir", At("near/new")},
+                                   Arguments{"/bin/rm", At("near/small")}}) {
     Process waiting(command, {.output_file = host().Path("waiting.log")});
     EXPECT_FALSE(waiting.Wait(milliseconds(300))) << command[0];
     waiting.Signal(SIGKILL);
-    EXPECT_EQ(waiting.Wait(seconds(1)), 128 + SIGKILL) << command[0];
+    EXPECT_EQ(waiting.Wait(seconds(2)), 128 + SIGKILL) << command[0];
   }
   EXPECT_EQ(ReadFile(At("near/small")), "content of a small file");
 }

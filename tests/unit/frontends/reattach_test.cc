@@ -99,6 +99,43 @@ TEST_F(OrphanedFrontend, WhoWaitsCanBeKilled) {
   EXPECT_TRUE(status != -1 && WIFSIGNALED(status)) << status;
 }
 
+TEST_F(OrphanedFrontend, WhoWaitsForAChangeCanBeKilledToo) {
+  KillBroker();
+  const auto opener = [this] { return open(Path("a").c_str(), O_RDWR) >= 0 ? 0 : errno; };
+  const pid_t early = Client(opener);
+  const pid_t late = Client(opener);
+  AwaitSleep(early);
+  AwaitSleep(late);
+  kill(early, SIGKILL);  // a new broker may still come soon
+  int status = EndOf(early, milliseconds(1500));
+  EXPECT_TRUE(status != -1 && WIFSIGNALED(status)) << status;
+  const auto begin = std::chrono::steady_clock::now();
+  kill(late, SIGKILL);
+  status = EndOf(late, seconds(1));
+  EXPECT_TRUE(status != -1 && WIFSIGNALED(status)) << status;
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, milliseconds(300));
+
+  // The calls are still made, and what they bring is given back.
+  std::atomic<int> opened{0};
+  broker_->OnCall([&](const shm::Call& call, shm::RequestReply* reply) {
+    if (static_cast<shm::Op>(call.args.op) == shm::Op::kOpen) {
+      reply->open_mode = shm::kOpenDirect;
+      ++opened;
+    } else {
+      reply->error = ENOENT;
+    }
+    return true;
+  });
+  Succeed();
+  for (int i = 0; i < 500 && broker_->Items().size() < 2; ++i) {
+    std::this_thread::sleep_for(milliseconds(2));
+  }
+  EXPECT_EQ(2, opened);
+  ASSERT_EQ(2u, broker_->Items().size());
+  EXPECT_EQ(shm::QueueOp::kRelease, broker_->Items()[0].op);
+  EXPECT_EQ(10u, broker_->Items()[0].inode);
+}
+
 TEST_F(OrphanedFrontend, EndsWithTheMount) {
   KillBroker();
   ASSERT_EQ(0, umount2(path_.c_str(), 0));
