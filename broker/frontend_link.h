@@ -23,7 +23,7 @@ namespace airstore::broker {
 
 std::string FrontendSocketName(uint32_t mount_index);
 
-// Bound, for the frontend to listen on; replaces what is there. `directory` is a path of any length.
+// Bound, for the frontend to listen on; replaces what is there. The path may be of any length.
 Result<UniqueFd> BindFrontendSocket(const std::string& directory, const std::string& name);
 
 struct FrontendLink {

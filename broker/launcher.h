@@ -35,7 +35,8 @@ struct FrontendProcess {
 Result<FrontendProcess> Launch(const LaunchOptions& options);
 // SIGKILL, to that process and no other.
 void Kill(const FrontendProcess& process);
-// Exit status for people ("exit status 1", "killed by signal 9"); reaps the process, if it is our child.
+// Exit status for people ("exit status 1", "killed by signal 9"); reaps the process, if it is our
+// child.
 std::string Reap(const FrontendProcess& process);
 // Private resident bytes of a process, from /proc/PID/smaps_rollup; 0 when unknown.
 uint64_t PrivateResidentBytes(pid_t pid);

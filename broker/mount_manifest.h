@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// MountManifest: what a later broker must know of a mount to serve it on, or to end it. A small JSON
-// file next to the mount's lane, for the broker's user only; it holds no secret.
+// MountManifest: what a later broker must know of a mount to serve it on, or to end it. A small
+// JSON file next to the mount's lane, for the broker's user only; it holds no secret.
 // Threads: stateless.
 #pragma once
 

@@ -6,9 +6,9 @@
 // chain in the middle of a change may miss an entry that is there; it then asks the broker, which
 // is always right. It never returns an entry that does not match its key.
 //
-// The tables outlive their writer: every change of them is made by the write of one record, of which
-// a copy lies in MetaState meanwhile; all else (hash chains, listings, counts) follows from the
-// records, and Adopt makes it anew.
+// The tables outlive their writer: every change of them is made by the write of one record, of
+// which a copy lies in MetaState meanwhile; all else (hash chains, listings, counts) follows from
+// the records, and Adopt makes it anew.
 // Threads: MetaWriter: one thread of the broker. MetaReader: any thread of any process.
 #pragma once
 
@@ -92,8 +92,8 @@ class MetaWriter {
   // What Adopt found to be wrong, besides what a death in the middle of a change leaves: all 0 when
   // the writer was sound.
   struct Damage {
-    uint32_t inodes = 0;      // records dropped; their indexes are never used again
-    uint32_t dentries = 0;    // names dropped
+    uint32_t inodes = 0;       // records dropped; their indexes are never used again
+    uint32_t dentries = 0;     // names dropped
     uint32_t directories = 0;  // listings no longer taken for complete
   };
   // A segment of its own with what a dead writer left in `dead`, which may be mapped read-only:

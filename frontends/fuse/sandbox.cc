@@ -17,8 +17,8 @@ constexpr bool kSanitized = true;  // the sanitizers' run time needs many more c
 constexpr bool kSanitized = false;
 #endif
 
-// Device, content files, channel, the next broker's connection; memory; threads; time. Segments that
-// arrive later are mapped by descriptor: nothing is opened by name.
+// Device, content files, channel, the next broker's connection; memory; threads; time. Segments
+// that arrive later are mapped by descriptor: nothing is opened by name.
 constexpr int kAllowed[] = {
     SCMP_SYS(read),
     SCMP_SYS(readv),

@@ -18,8 +18,8 @@
 namespace airstore::volume {
 namespace {
 
-// A broker that is being replaced is back before that; programs with timers, whose signals interrupt
-// them, shall not notice.
+// A broker that is being replaced is back before that; programs with timers, whose signals
+// interrupt them, shall not notice.
 constexpr int kReplacementMs = 1000;
 
 class ChannelLoop {
@@ -57,8 +57,8 @@ class ChannelLoop {
 uid_t ChannelLoop::PeerUid(int socket) {
   ucred peer{};
   socklen_t bytes = sizeof(peer);
-  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) != 0) return static_cast<uid_t>(-1);
-  return peer.uid;
+  const int failed = getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &bytes);
+  return failed != 0 ? static_cast<uid_t>(-1) : peer.uid;
 }
 
 void ChannelLoop::Run() {

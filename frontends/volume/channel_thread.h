@@ -15,8 +15,8 @@
 
 namespace airstore::volume {
 
-// Told, by the thread, when there has been no broker for so long that it is not just being replaced;
-// and, with false, when there is one again.
+// Told, by the thread, when there has been no broker for so long that it is not just being
+// replaced; and, with false, when there is one again.
 using OnUnattended = std::function<void(bool unattended)>;
 
 // `channel` keeps its number whoever is the broker; `device` is a duplicate of the protocol's.

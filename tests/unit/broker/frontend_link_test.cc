@@ -125,7 +125,8 @@ TEST_F(Listening, OfAnotherVersionGivesItsDevice) {
   ASSERT_TRUE(link) << link.error().ToString();
   EXPECT_TRUE(link->device);
   const std::string problem = VersionProblem(*link);
-  EXPECT_NE(problem.find("ABI " + std::to_string(shm::kAbiMajor + 1)), std::string::npos) << problem;
+  EXPECT_NE(problem.find("ABI " + std::to_string(shm::kAbiMajor + 1)), std::string::npos)
+      << problem;
   EXPECT_NE(problem.find(std::to_string(shm::kAbiMajor) + "." + std::to_string(shm::kAbiMinor)),
             std::string::npos);
 }

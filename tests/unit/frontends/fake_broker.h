@@ -58,8 +58,8 @@ class FakeBroker {
   sockaddr_un NextBrokerAddress() const;
   // As if killed; the channel is the test's to close.
   void Die();
-  // The next broker: adopts all that the dead one left, as the frontend's greeting on `socket` says,
-  // and asks it to attach again. Empty, or why it does not.
+  // The next broker: adopts all that the dead one left, as the frontend's greeting on `socket`
+  // says, and asks it to attach again. Empty, or why it does not.
   std::string Succeed(int socket);
 
   // Runs on the broker's thread and waits for it.
