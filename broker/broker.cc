@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "broker/clock.h"
+#include "broker/orphans.h"
 
 namespace airstore::broker {
 namespace {
@@ -62,6 +63,7 @@ void Broker::StartRecoveries() {
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(spool_, ignored)) {
     if (entry.path().filename() == "lost+found") continue;
+    EndOrphans(entry.path());
     auto manifest = ReadManifest(entry.path());
     if (!manifest || entry.path().filename() != HexOf(manifest->session)) {
       if (!manifest) spdlog::warn("{}", manifest.error().ToString());

@@ -31,6 +31,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/contents_open.cc
   ${CMAKE_CURRENT_LIST_DIR}/durable_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/frontend.cc
+  ${CMAKE_CURRENT_LIST_DIR}/frontend_link.cc
   ${CMAKE_CURRENT_LIST_DIR}/inode_cache.cc
   ${CMAKE_CURRENT_LIST_DIR}/lane_replay.cc
   ${CMAKE_CURRENT_LIST_DIR}/lost_found.cc
@@ -39,6 +40,10 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/mutation_log.cc
   ${CMAKE_CURRENT_LIST_DIR}/recovery.cc
   ${CMAKE_CURRENT_LIST_DIR}/replay_contents.cc
+  ${CMAKE_CURRENT_LIST_DIR}/mount_adopt.cc
+  ${CMAKE_CURRENT_LIST_DIR}/mount_manifest.cc
+  ${CMAKE_CURRENT_LIST_DIR}/mutation_log.cc
+  ${CMAKE_CURRENT_LIST_DIR}/orphans.cc
   ${CMAKE_CURRENT_LIST_DIR}/session.cc
   ${CMAKE_CURRENT_LIST_DIR}/session_manifest.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_lookup.cc

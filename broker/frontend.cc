@@ -2,7 +2,6 @@
 #include "broker/frontend.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -43,6 +42,12 @@ Result<void> Frontend::Start(const LaunchOptions& options, shm::ChannelMessage a
     running_ = false;
   }
   return sent;
+}
+
+void Frontend::Adopt(FrontendProcess process) {
+  process_ = std::move(process);
+  end_.assign(dup(process_.pidfd.get()));
+  running_ = true;
 }
 
 Task<Result<void>> Frontend::AwaitReady() {
@@ -92,7 +97,7 @@ Task<ProcessEnd> Frontend::AwaitEnd() {
 }
 
 void Frontend::Kill() {
-  if (running_) kill(process_.pid, SIGKILL);
+  if (running_) broker::Kill(process_);
 }
 
 Result<void> Frontend::SendSlab(const shm::Segment& segment) {

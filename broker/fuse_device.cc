@@ -106,10 +106,27 @@ Result<std::unique_ptr<FuseDevice>> FuseDevice::Mount(const FuseMountOptions& op
   return std::unique_ptr<FuseDevice>(new FuseDevice(std::move(state)));
 }
 
+std::unique_ptr<FuseDevice> FuseDevice::Adopt(UniqueFd device, std::string mountpoint,
+                                              uint32_t minor) {
+  auto state = std::make_unique<State>();
+  state->mountpoint = std::move(mountpoint);
+  state->device = std::move(device);
+  state->by_helper = !HaveSysAdmin();
+  state->minor = minor;
+  return std::unique_ptr<FuseDevice>(new FuseDevice(std::move(state)));
+}
+
 bool FuseDevice::PassthroughPossible() { return HaveSysAdmin() && KernelAtLeast(6, 9); }
 
 int FuseDevice::fd() const { return state_->device.get(); }
 const std::string& FuseDevice::mountpoint() const { return state_->mountpoint; }
+uint32_t FuseDevice::minor() const { return state_->minor; }
+
+bool FuseDevice::Mounted() const {
+  const auto mounted = MountedAt(state_->mountpoint);
+  return mounted && mounted->type == kFuseType &&
+         (state_->minor == 0 || mounted->minor == state_->minor);
+}
 
 Result<int32_t> FuseDevice::BackingOpen(int file) {
   BackingMap map{file, 0, 0};
@@ -172,9 +189,7 @@ Result<void> FuseDevice::Fail(uint64_t unique, int error) {
 Result<void> FuseDevice::Unmount(bool lazy) {
   if (state_->unmounted) return {};
   // Somebody may have unmounted us and mounted another thing here.
-  const auto mounted = MountedAt(state_->mountpoint);
-  if (mounted && mounted->type == kFuseType &&
-      (state_->minor == 0 || mounted->minor == state_->minor)) {
+  if (Mounted()) {
     AIRSTORE_TRY(state_->by_helper ? UnmountByHelper(state_->mountpoint, lazy)
                                    : UnmountDirectly(state_->mountpoint, lazy));
   }
@@ -188,8 +203,7 @@ void FuseDevice::Abort() {
   if (file && write(file.get(), "1", 1) == 1) return;
   // Without the control file system: a forced unmount ends the connection first, then fails or
   // not, which does not matter here.
-  const auto mounted = MountedAt(state_->mountpoint);
-  if (!mounted || mounted->type != kFuseType || mounted->minor != state_->minor) return;
+  if (!Mounted()) return;
   (void)umount2(state_->mountpoint.c_str(), MNT_FORCE | UMOUNT_NOFOLLOW);
 }
 

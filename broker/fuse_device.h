@@ -37,12 +37,20 @@ class FuseDevice {
   // (EBUSY), stale (ENOTCONN: says how to clear it), not a directory (ENOTDIR).
   static Result<std::unique_ptr<FuseDevice>> Mount(const FuseMountOptions& options);
 
+  // A mount that another process has made, by a duplicate of its device. `minor`: of its device
+  // number, 0 when that is not known. Without a descriptor it can only be unmounted.
+  static std::unique_ptr<FuseDevice> Adopt(UniqueFd device, std::string mountpoint,
+                                           uint32_t minor);
+
   // True when this process may register backing files on this kernel (CAP_SYS_ADMIN and
   // Linux 6.9+).
   static bool PassthroughPossible();
 
   int fd() const;
   const std::string& mountpoint() const;
+  uint32_t minor() const;
+  // It, and nothing else, is what one sees at the mount point.
+  bool Mounted() const;
 
   // Registers an open regular file; the id is valid for this connection until closed.
   Result<int32_t> BackingOpen(int file);

@@ -189,6 +189,10 @@ Result<FrontendProcess> Launch(const LaunchOptions& options) {
   return process;
 }
 
+void Kill(const FrontendProcess& process) {
+  (void)syscall(SYS_pidfd_send_signal, process.pidfd.get(), SIGKILL, nullptr, 0);
+}
+
 ProcessEnd Reap(const FrontendProcess& process) {
   siginfo_t info{};
   int rc = 0;

@@ -33,12 +33,15 @@ struct FrontendProcess {
 };
 
 Result<FrontendProcess> Launch(const LaunchOptions& options);
+// SIGKILL, to that process and no other.
+void Kill(const FrontendProcess& process);
 struct ProcessEnd {
   std::string text;  // for people: "exit status 1", "killed by signal 9"
   int status = -1;   // of its exit; -1: it did not exit
   int signal = 0;    // that ended it; 0: none
 };
-// REQUIRES: it has ended or is about to; waits for that.
+// REQUIRES: it has ended or is about to; waits for that, if it is our child. Of another's child
+// neither status nor signal is known.
 ProcessEnd Reap(const FrontendProcess& process);
 // Private resident bytes of a process, from /proc/PID/smaps_rollup; 0 when unknown.
 uint64_t PrivateResidentBytes(pid_t pid);

@@ -11,6 +11,7 @@
 
 #include "broker/calls.h"
 #include "broker/clock.h"
+#include "broker/mount_manifest.h"
 #include "broker/session.h"
 #include "shm/counters.h"
 
@@ -78,22 +79,33 @@ Task<Result<std::shared_ptr<Mount>>> Mount::Start(boost::asio::any_io_executor e
                                                   MountOptions options) {
   std::shared_ptr<Mount> mount(new Mount(executor, session, index, std::move(options)));
   const int64_t begun = MonotonicNs();
-  AIRSTORE_TRY_CO(mount->Prepare());
+  if (auto prepared = mount->Prepare(); !prepared) {
+    if (mount->device_) (void)mount->device_->Unmount(true);
+    RemoveMountManifest(mount->options_.spool, index);
+    co_return prepared.error();
+  }
   auto ready = co_await mount->frontend_.AwaitReady();
   if (!ready) {
     (void)mount->device_->Unmount(true);
+    RemoveMountManifest(mount->options_.spool, index);
     co_return ready.error();
   }
-  mount->frontend_since_ns_ = MonotonicNs();
   mount->ready_us_ = static_cast<uint64_t>((MonotonicNs() - begun) / 1000);
-  mount->state_ = State::kReady;
-  session->mounts().Add(mount.get());
-  const auto& slabs = session->inodes().slabs().segments();
-  for (size_t i = mount->slabs_sent_; i < slabs.size(); ++i) mount->SendSlab(*slabs[i]);
-  mount->serving_ = true;
-  session->tasks().Spawn(mount->Serve());
-  session->tasks().Spawn(mount->WatchFrontend());
+  mount->Begin();
   co_return mount;
+}
+
+void Mount::Begin() {
+  state_ = State::kReady;
+  frontend_since_ns_ = MonotonicNs();
+  session_->mounts().Add(this);
+  const auto& slabs = session_->inodes().slabs().segments();
+  for (size_t i = slabs_sent_; i < slabs.size(); ++i) {
+    if (slabs[i]) SendSlab(*slabs[i]);
+  }
+  serving_ = true;
+  session_->tasks().Spawn(Serve());
+  session_->tasks().Spawn(WatchFrontend());
 }
 
 Result<void> Mount::Prepare() {
@@ -119,10 +131,8 @@ Result<void> Mount::Prepare() {
   if (!device) return device.error();
   device_ = std::move(*device);
 
-  if (auto started = StartFrontend(); !started) {
-    (void)device_->Unmount(true);
-    return started.error();
-  }
+  AIRSTORE_TRY(WriteMountManifest(options_.spool, Manifest()));
+  AIRSTORE_TRY(StartFrontend());
   return {};
 }
 
@@ -244,6 +254,7 @@ void Mount::Detach() {
     spdlog::error("{}: {}", options_.spec.mountpoint, done.error().ToString());
   }
   frontend_.CloseChannel();
+  RemoveMountManifest(options_.spool, index_);
   session_->mounts().Remove(this);
   session_->contents().ReleaseMount(index_);
   session_->inodes().ForgetMount(index_);
@@ -293,6 +304,7 @@ Task<Result<void>> Mount::Stop(bool force) {
   session_->contents().ReleaseMount(index_);
   session_->inodes().ForgetMount(index_);
   state_ = State::kGone;
+  RemoveMountManifest(options_.spool, index_);
   unlink((options_.spool + "/lane-" + std::to_string(index_)).c_str());
   unlink((options_.spool + "/arena-" + std::to_string(index_)).c_str());
   co_return Result<void>{};

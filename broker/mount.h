@@ -25,8 +25,10 @@
 
 #include "broker/broker_api.h"
 #include "broker/call_watch.h"
-#include "broker/fuse_device.h"
 #include "broker/frontend.h"
+#include "broker/frontend_link.h"
+#include "broker/fuse_device.h"
+#include "broker/mount_manifest.h"
 #include "broker/mount_port.h"
 #include "broker/restart_policy.h"
 #include "shm/lane.h"
@@ -52,6 +54,13 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   static Task<Result<std::shared_ptr<Mount>>> Start(boost::asio::any_io_executor executor,
                                                     Session* session, uint32_t index,
                                                     MountOptions options);
+  // Serves on a mount whose frontend has outlived its broker, with the lane that lies in
+  // options.spool. The session's tables must be those adopted with link.meta, and its slabs those
+  // of link.slabs. The frontend is not our child: it is watched, and not reaped.
+  // EPROTO when it refuses; then link and mount are as they were.
+  static Result<std::shared_ptr<Mount>> Adopt(boost::asio::any_io_executor executor,
+                                              Session* session, MountOptions options,
+                                              const MountManifest& manifest, FrontendLink link);
   ~Mount() override;
 
   // EBUSY when something is open in it and `force` is not set. After success the frontend has
@@ -86,6 +95,10 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Mount(boost::asio::any_io_executor executor, Session* session, uint32_t index,
         MountOptions options);
   Result<void> Prepare();
+  Result<void> TakeOver(const MountManifest& manifest, FrontendLink link);
+  // From here on it serves.
+  void Begin();
+  MountManifest Manifest() const;
   Task<void> Serve();
   // Applies what is queued; false when the frontend broke the protocol.
   Task<bool> DrainLane();

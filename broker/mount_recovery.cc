@@ -43,10 +43,14 @@ Result<void> Mount::StartFrontend() {
     message.flags |= shm::kShowGid;
     message.show_gid = *options_.spec.gid;
   }
+  auto listener = BindFrontendSocket(options_.spool, FrontendSocketName(index_));
+  if (!listener) return listener.error();
   AIRSTORE_TRY(frontend_.Start(launch, message,
                                {device_->fd(), meta_fd->get(), lane_->lane().fd(),
-                                lane_->arena().fd(), wake_.native_handle()}));
-  for (const auto& segment : session_->inodes().slabs().segments()) SendSlab(*segment);
+                                lane_->arena().fd(), wake_.native_handle(), listener->get()}));
+  for (const auto& segment : session_->inodes().slabs().segments()) {
+    if (segment) SendSlab(*segment);
+  }
   slabs_sent_ = session_->inodes().slabs().segments().size();
   return {};
 }
@@ -55,7 +59,10 @@ Task<void> Mount::WatchFrontend() {
   const auto self = shared_from_this();
   for (;;) {
     ProcessEnd end = co_await frontend_.AwaitEnd();
-    if (state_ != State::kReady || end.status == kExitUnmounted) {
+    // Of a frontend that an earlier broker started the exit status is not known.
+    const bool unmounted = end.status == kExitUnmounted ||
+                           (end.status < 0 && end.signal == 0 && !device_->Mounted());
+    if (state_ != State::kReady || unmounted) {
       lane_->FrontendGone();
       if (state_ == State::kReady) problem_ = "it was unmounted by somebody else";
       break;

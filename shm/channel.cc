@@ -69,7 +69,10 @@ Result<void> SendMessage(int socket, const ChannelMessage& message, const std::v
   return SysError("send to channel");
 }
 
-Result<Received> ReceiveMessage(int socket) {
+namespace {
+
+// `bytes`: of the message that came. Its descriptors are closed when it is refused.
+Result<Received> Receive(int socket, size_t* bytes) {
   Received received;
   iovec part{&received.message, sizeof(received.message)};
   Control control{};
@@ -85,8 +88,35 @@ Result<Received> ReceiveMessage(int socket) {
   if (got < 0) return SysError("receive from channel");
   received.fds = TakeFds(&header);
   if (got == 0 && received.fds.empty()) return Error{ECONNRESET, "channel closed"};
-  if (got != static_cast<ssize_t>(sizeof(received.message)) ||
-      (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+  if ((header.msg_flags & MSG_CTRUNC) != 0) return Error{EPROTO, "too many descriptors"};
+  *bytes = (header.msg_flags & MSG_TRUNC) != 0 ? sizeof(received.message) + 1
+                                               : static_cast<size_t>(got);
+  return received;
+}
+
+}  // namespace
+
+Result<Received> ReceiveHello(int socket) {
+  size_t bytes = 0;
+  auto received = Receive(socket, &bytes);
+  if (!received) return received;
+  const ChannelMessage& message = received->message;
+  if (bytes < offsetof(ChannelMessage, id) ||
+      message.kind != static_cast<uint32_t>(ChannelKind::kHello) || received->fds.empty()) {
+    return Error{EPROTO, "not a frontend's greeting"};
+  }
+  if (message.abi_major == kAbiMajor && bytes != sizeof(ChannelMessage)) {
+    return Error{EPROTO, "channel message of a wrong size"};
+  }
+  return received;
+}
+
+Result<Received> ReceiveMessage(int socket) {
+  size_t bytes = 0;
+  auto got = Receive(socket, &bytes);
+  if (!got) return got;
+  Received& received = *got;
+  if (bytes != sizeof(received.message)) {
     return Error{EPROTO, "channel message of a wrong size"};
   }
   if (received.message.abi_major != kAbiMajor) {
@@ -94,7 +124,7 @@ Result<Received> ReceiveMessage(int socket) {
                              ", ours is " + std::to_string(kAbiMajor)};
   }
   if (received.message.text_bytes > kChannelText) return Error{EPROTO, "channel text too long"};
-  return received;
+  return got;
 }
 
 }  // namespace airstore::shm

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The channel of one mount: a SEQPACKET socket pair over which the broker hands descriptors to the
+// The channel of one mount: a SEQPACKET socket over which the broker hands descriptors to the
 // frontend. Nothing else travels here; calls go through the lane.
+//
+// The first one is a socket pair, made with the process. When the broker has died, the next one
+// connects to a socket on which the frontend listens; what it learns there (kHello and kSlab) is
+// enough to serve the mount, or to end it, and kReattach makes that connection the channel.
 // Threads: stateless functions; a socket has one reader and one writer at a time.
 #pragma once
 
@@ -16,11 +20,16 @@ namespace airstore::shm {
 
 enum class ChannelKind : uint32_t {
   kAttach =
-      1,  // broker -> frontend, first: fds {protocol device, meta ro, lane, arena, wake eventfd}
+      1,  // broker -> frontend, first: fds {protocol device, meta ro, lane, arena, wake eventfd,
+          // bound socket to listen on}
   kSlab = 2,     // broker -> frontend: id = slab index, fds {slab ro}
   kContent = 3,  // broker -> frontend: id = content file id, fds {content ro}
   kReady = 4,    // frontend -> broker: serving
   kFailed = 5,   // frontend -> broker: cannot serve, text says why
+  // frontend -> who connects, first: fds {protocol device, meta ro}; id = how many kSlab follow.
+  // The device is first in every version of this message, so that any broker can end the mount.
+  kHello = 6,
+  kReattach = 7,  // new broker -> frontend: fds {meta ro, wake eventfd}; kReady or kFailed follows
 };
 
 inline constexpr uint32_t kChannelText = 512;
@@ -56,5 +65,8 @@ struct Received {
 Result<void> SendMessage(int socket, const ChannelMessage& message, const std::vector<int>& fds);
 // Blocks. ECONNRESET at the end of the stream; EPROTO on a malformed message.
 Result<Received> ReceiveMessage(int socket);
+// The same for a kHello, which may be of another version: kind, version and descriptors are right,
+// the rest only if the version is ours.
+Result<Received> ReceiveHello(int socket);
 
 }  // namespace airstore::shm

@@ -12,8 +12,8 @@
 // one.
 //
 //   meta   memfd, broker writes, frontends map it read-only
-//          | SegmentHeader | MetaGeometry | inode buckets | dentry buckets | InodeEntry[] |
-//          | DentryEntry[] | LongName[] |
+//          | SegmentHeader | MetaGeometry | MetaState | inode buckets | dentry buckets |
+//          | InodeEntry[] | DentryEntry[] | LongName[] |
 //   slab   memfd, broker writes, frontends map it read-only
 //          | SegmentHeader | extents ... |
 //   lane   spool file, one frontend and the broker write
@@ -71,7 +71,27 @@ struct MetaGeometry {
   uint64_t inodes_offset;
   uint64_t dentries_offset;
   uint64_t long_names_offset;
-  uint8_t reserved_tail[kLine - 64];
+  uint64_t state_offset;
+  uint8_t reserved_tail[kLine - 72];
+};
+
+// Which table the record that is being written belongs to.
+enum class MetaIntent : uint32_t { kNone = 0, kInode = 1, kDentry = 2 };
+
+inline constexpr size_t kMaxRecordWords = 31;  // of InodeRecord, the larger one
+
+// What a broker that adopts the segment needs to finish what the dead one was in the middle of.
+// Writer: the broker; readers have no use for it. One change of the tables is one record that says
+// it all (the rest can be told from the records), so a copy of one record is enough.
+struct MetaState {
+  // Number of the last journal record whose change is in the tables as a whole. 0: none.
+  std::atomic<uint64_t> applied_lsn;
+  // Directory whose listing is being dropped, name by name. 0: none.
+  std::atomic<uint64_t> dropping;
+  std::atomic<uint32_t> intent;  // MetaIntent: `words` is to be the record at `index`
+  std::atomic<uint32_t> index;
+  std::atomic<uint64_t> words[kMaxRecordWords];
+  uint64_t reserved[14];
 };
 
 // Where a file's content is on this host.

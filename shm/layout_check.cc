@@ -47,7 +47,16 @@ AIRSTORE_FIELD(MetaGeometry, dentry_buckets_offset, 32);
 AIRSTORE_FIELD(MetaGeometry, inodes_offset, 40);
 AIRSTORE_FIELD(MetaGeometry, dentries_offset, 48);
 AIRSTORE_FIELD(MetaGeometry, long_names_offset, 56);
-AIRSTORE_FIELD(MetaGeometry, reserved_tail, 64);
+AIRSTORE_FIELD(MetaGeometry, state_offset, 64);
+AIRSTORE_FIELD(MetaGeometry, reserved_tail, 72);
+
+AIRSTORE_SIZE(MetaState, 384);
+AIRSTORE_FIELD(MetaState, applied_lsn, 0);
+AIRSTORE_FIELD(MetaState, dropping, 8);
+AIRSTORE_FIELD(MetaState, intent, 16);
+AIRSTORE_FIELD(MetaState, index, 20);
+AIRSTORE_FIELD(MetaState, words, 24);
+AIRSTORE_FIELD(MetaState, reserved, 272);
 
 AIRSTORE_SIZE(InodeRecord, 248);
 AIRSTORE_FIELD(InodeRecord, inode, 0);
@@ -78,6 +87,9 @@ AIRSTORE_FIELD(InodeRecord, dir_next_cookie, 144);
 AIRSTORE_FIELD(InodeRecord, dir_entries, 152);
 AIRSTORE_FIELD(InodeRecord, reserved0, 156);
 AIRSTORE_FIELD(InodeRecord, reserved, 160);
+
+static_assert(sizeof(InodeRecord) <= kMaxRecordWords * 8);
+static_assert(sizeof(DentryRecord) <= kMaxRecordWords * 8);
 
 AIRSTORE_SIZE(InodeEntry, 256);
 AIRSTORE_FIELD(InodeEntry, sequence, 0);

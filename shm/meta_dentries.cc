@@ -3,7 +3,6 @@
 // The dentry half of MetaWriter: names, and the chain of each directory's listing.
 #include "shm/meta_entries.h"
 #include "shm/meta_table.h"
-#include "shm/seqlock.h"
 
 namespace airstore::shm {
 namespace {
@@ -50,34 +49,28 @@ std::string MetaWriter::DentryName(uint32_t index) const {
   return {name, record.name_bytes};
 }
 
-Result<uint32_t> MetaWriter::NewDentry(uint64_t parent, std::string_view name) {
+Result<uint32_t> MetaWriter::NewDentry(uint64_t parent, std::string_view name,
+                                       DentryRecord* record) {
   const uint32_t hash = HashName(parent, name);
   std::atomic<uint32_t>& bucket = view_.DentryBucket(hash);
   AIRSTORE_TRY(Back(&bucket, sizeof(bucket)));
-  DentryRecord record{};
-  record.parent = parent;
-  record.name_hash = hash;
-  record.name_bytes = static_cast<uint32_t>(name.size());
+  record->parent = parent;
+  record->name_hash = hash;
+  record->name_bytes = static_cast<uint32_t>(name.size());
   if (name.size() <= kInlineName) {
-    memcpy(record.name, name.data(), name.size());
+    memcpy(record->name, name.data(), name.size());
   } else {
     auto long_name = Take(&long_names_, view_.geometry().long_name_capacity,
                           [this](uint32_t i) -> LongName& { return view_.long_name(i); });
     if (!long_name) return long_name;
-    record.long_name = *long_name;
+    record->long_name = *long_name;
+    // Whoever still reads the name that was here does so under the sequence of a dentry that has
+    // been taken out since.
+    StoreLongName(&view_.long_name(*long_name), name);
   }
   auto index = Take(&dentries_, view_.geometry().dentry_capacity,
                     [this](uint32_t i) -> DentryEntry& { return view_.dentry(i); });
-  if (!index) {
-    if (record.long_name != kNoIndex) long_names_.free.push_back(record.long_name);
-    return index;
-  }
-  DentryEntry& entry = view_.dentry(*index);
-  WriteEntry(&entry, record, [this, &record, name] {
-    if (record.long_name != kNoIndex) StoreLongName(&view_.long_name(record.long_name), name);
-  });
-  entry.hash_next.store(bucket.load(std::memory_order_relaxed), std::memory_order_release);
-  ++dentry_count_;
+  if (!index && record->long_name != kNoIndex) long_names_.free.push_back(record->long_name);
   return index;
 }
 
@@ -89,38 +82,43 @@ Result<uint32_t> MetaWriter::AddDentry(uint64_t parent, std::string_view name, u
   if (parent_index == kNoIndex) return Error{ENOENT, "dentry of a directory not in the table"};
   uint32_t index = FindDentry(parent, name);
   const bool is_new = index == kNoIndex;
+  DentryRecord record{};
   if (is_new) {
-    auto made = NewDentry(parent, name);
+    auto made = NewDentry(parent, name, &record);
     if (!made) return made;
     index = *made;
-  } else if (OwnWord(view_.dentry(index), offsetof(DentryRecord, inode)) != 0) {
-    return Error{EEXIST, "dentry"};
+  } else {
+    record = Dentry(index);
+    if (record.inode != 0) return Error{EEXIST, "dentry"};
   }
-  if (inode != 0) AppendToChain(parent_index, index, inode, type);
+  if (inode != 0) {
+    const InodeRecord directory = Inode(parent_index);
+    record.inode = inode;
+    record.type = type;
+    record.cookie = std::max<uint64_t>(directory.dir_next_cookie, 1);
+    record.dir_previous = directory.dir_last;
+    record.dir_next = kNoIndex;
+  }
+  Put(index, record);
+  if (inode != 0) LinkLast(parent_index, index, record);
   if (is_new) {
-    // Only now may readers find it: a positive entry is never seen without its inode.
-    view_.DentryBucket(OwnRecord(view_.dentry(index)).name_hash)
-        .store(index, std::memory_order_release);
+    std::atomic<uint32_t>& bucket = view_.DentryBucket(record.name_hash);
+    view_.dentry(index).hash_next.store(bucket.load(std::memory_order_relaxed),
+                                        std::memory_order_release);
+    bucket.store(index, std::memory_order_release);
+    ++dentry_count_;
   }
   return index;
 }
 
-void MetaWriter::AppendToChain(uint32_t parent_index, uint32_t index, uint64_t inode,
-                               uint32_t type) {
+void MetaWriter::LinkLast(uint32_t parent_index, uint32_t index, const DentryRecord& record) {
   InodeRecord parent = Inode(parent_index);
-  DentryRecord record = Dentry(index);
-  record.inode = inode;
-  record.type = type;
-  record.cookie = std::max<uint64_t>(parent.dir_next_cookie, 1);
-  record.dir_previous = parent.dir_last;
-  record.dir_next = kNoIndex;
-  WriteEntry(&view_.dentry(index), record);
   if (parent.dir_last == kNoIndex) {
     parent.dir_first = index;
   } else {
     DentryRecord last = Dentry(parent.dir_last);
     last.dir_next = index;
-    WriteEntry(&view_.dentry(parent.dir_last), last);
+    Put(parent.dir_last, last);
   }
   parent.dir_last = index;
   parent.dir_next_cookie = record.cookie + 1;
@@ -133,7 +131,7 @@ void MetaWriter::ReplaceDentry(uint32_t index, uint64_t inode, uint32_t type) {
   DentryRecord record = Dentry(index);
   record.inode = inode;
   record.type = type;
-  WriteEntry(&view_.dentry(index), record);
+  Put(index, record);
 }
 
 void MetaWriter::UnlinkFromChain(const DentryRecord& record) {
@@ -145,14 +143,14 @@ void MetaWriter::UnlinkFromChain(const DentryRecord& record) {
   } else {
     DentryRecord previous = Dentry(record.dir_previous);
     previous.dir_next = record.dir_next;
-    WriteEntry(&view_.dentry(record.dir_previous), previous);
+    Put(record.dir_previous, previous);
   }
   if (record.dir_next == kNoIndex) {
     parent.dir_last = record.dir_previous;
   } else {
     DentryRecord next = Dentry(record.dir_next);
     next.dir_previous = record.dir_previous;
-    WriteEntry(&view_.dentry(record.dir_next), next);
+    Put(record.dir_next, next);
   }
   --parent.dir_entries;
   UpdateInode(parent_index, parent);
@@ -167,7 +165,7 @@ void MetaWriter::RemoveDentry(uint32_t index) {
 void MetaWriter::Discard(uint32_t index, const DentryRecord& record) {
   UnlinkFromBucket(view_.DentryBucket(record.name_hash), index,
                    [this](uint32_t i) -> DentryEntry& { return view_.dentry(i); });
-  WriteEntry(&view_.dentry(index), DentryRecord{});
+  Put(index, DentryRecord{});
   if (record.long_name != kNoIndex) long_names_.free.push_back(record.long_name);
   dentries_.free.push_back(index);
   --dentry_count_;
@@ -176,6 +174,9 @@ void MetaWriter::Discard(uint32_t index, const DentryRecord& record) {
 void MetaWriter::DropListing(uint32_t directory_index) {
   InodeRecord directory = Inode(directory_index);
   uint32_t index = directory.dir_first;
+  std::atomic<uint64_t>& dropping = view_.state().dropping;
+  dropping.store(directory.inode, std::memory_order_relaxed);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   // The directory first: a reader must not take the shrinking chain for a complete one.
   directory.dir_first = kNoIndex;
   directory.dir_last = kNoIndex;
@@ -187,6 +188,8 @@ void MetaWriter::DropListing(uint32_t directory_index) {
     Discard(index, record);
     index = record.dir_next;
   }
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  dropping.store(0, std::memory_order_relaxed);
 }
 
 }  // namespace airstore::shm

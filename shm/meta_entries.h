@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "shm/meta_table.h"
+#include "shm/seqlock.h"
 
 namespace airstore::shm {
 
@@ -42,6 +43,27 @@ void UnlinkFromBucket(std::atomic<uint32_t>& bucket, uint32_t index, At at) {
     link = &at(here).hash_next;
   }
   AIRSTORE_CHECK(false && "an entry in use is in its bucket's chain");
+}
+
+// Signal fences suffice: what a killed process has stored is a prefix of
+// its program, and only the compiler could make it another one.
+template <typename Record>
+void MetaWriter::PutEntry(MetaIntent table, Entry<Record>* entry, uint32_t index,
+                          const Record& record) {
+  MetaState& state = view_.state();
+  std::array<uint64_t, sizeof(Record) / 8> words;
+  memcpy(words.data(), &record, sizeof(record));
+  for (size_t i = 0; i < words.size(); ++i) {
+    state.words[i].store(words[i], std::memory_order_relaxed);
+  }
+  state.index.store(index, std::memory_order_relaxed);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  state.intent.store(static_cast<uint32_t>(table), std::memory_order_relaxed);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  WriteEntry(entry, record);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  state.intent.store(static_cast<uint32_t>(MetaIntent::kNone), std::memory_order_relaxed);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 
 template <typename Table>

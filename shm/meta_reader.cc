@@ -59,6 +59,7 @@ Result<MetaView> MetaView::Over(const Segment& segment) {
       !Fits(g.dentry_buckets_offset, g.dentry_buckets, sizeof(uint32_t), total) ||
       !Fits(g.inodes_offset, g.inode_capacity, sizeof(InodeEntry), total) ||
       !Fits(g.dentries_offset, g.dentry_capacity, sizeof(DentryEntry), total) ||
+      !Fits(g.state_offset, 1, sizeof(MetaState), total) ||
       !Fits(g.long_names_offset, g.long_name_capacity, sizeof(LongName), total)) {
     return Error{EPROTO, "meta geometry does not fit into the segment"};
   }
@@ -67,6 +68,7 @@ Result<MetaView> MetaView::Over(const Segment& segment) {
   view.inodes_ = segment.At<InodeEntry>(g.inodes_offset);
   view.dentries_ = segment.At<DentryEntry>(g.dentries_offset);
   view.long_names_ = segment.At<LongName>(g.long_names_offset);
+  view.state_ = segment.At<MetaState>(g.state_offset);
   return view;
 }
 

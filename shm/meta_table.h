@@ -4,8 +4,12 @@
 //
 // Both tables are dense arrays of entries found through chained hash buckets. A reader that meets a
 // chain in the middle of a change may miss an entry that is there; it then asks the broker, which
-// is always right. It never returns an entry that does not match its key. Threads: MetaWriter: one
-// thread of the broker. MetaReader: any thread of any process.
+// is always right. It never returns an entry that does not match its key.
+//
+// The tables outlive their writer: every change of them is made by the write of one record, of
+// which a copy lies in MetaState meanwhile; all else (hash chains, listings, counts) follows from
+// the records, and Adopt makes it anew.
+// Threads: MetaWriter: one thread of the broker. MetaReader: any thread of any process.
 #pragma once
 
 #include <memory>
@@ -43,6 +47,7 @@ class MetaView {
   InodeEntry& inode(uint32_t index) const { return inodes_[index]; }
   DentryEntry& dentry(uint32_t index) const { return dentries_[index]; }
   LongName& long_name(uint32_t index) const { return long_names_[index]; }
+  MetaState& state() const { return *state_; }
   const MetaGeometry& geometry() const { return geometry_; }
 
  private:
@@ -52,6 +57,7 @@ class MetaView {
   InodeEntry* inodes_ = nullptr;
   DentryEntry* dentries_ = nullptr;
   LongName* long_names_ = nullptr;
+  MetaState* state_ = nullptr;
 };
 
 class MetaReader {
@@ -83,6 +89,21 @@ class MetaWriter {
   static Result<std::unique_ptr<MetaWriter>> Create(const SessionId& session,
                                                     const Capacity& capacity);
 
+  // What Adopt found to be wrong, besides what a death in the middle of a change leaves: all 0 when
+  // the writer was sound.
+  struct Damage {
+    uint32_t inodes = 0;       // records dropped; their indexes are never used again
+    uint32_t dentries = 0;     // names dropped
+    uint32_t directories = 0;  // listings no longer taken for complete
+  };
+  // A segment of its own with what a dead writer left in `dead`, which may be mapped read-only:
+  // every inode and name at the index where it was, so that readers who are given the new segment
+  // in place of the old one go on undisturbed. A change that the death cut off is there as a whole
+  // or not at all. REQUIRES: that writer is gone. EPROTO when the geometry is not one of ours;
+  // ENOMEM or ENOSPC when the memory is not to be had.
+  static Result<std::unique_ptr<MetaWriter>> Adopt(const SessionId& session, const Segment& dead,
+                                                   Damage* damage);
+
   Segment& segment() { return *segment_; }
   const MetaReader& reader() const { return reader_; }
 
@@ -112,11 +133,21 @@ class MetaWriter {
   // Removes every dentry of the directory (positive chain only) and clears kListingComplete.
   void DropListing(uint32_t directory_index);
 
+  // Number of the last journal record whose change is in the tables as a whole; kept by Adopt.
+  uint64_t applied_lsn() const;
+  void SetAppliedLsn(uint64_t lsn);
+
   uint32_t inode_count() const { return inode_count_; }
   uint32_t dentry_count() const { return dentry_count_; }
 
  private:
+  friend class MetaRebuild;  // meta_adopt.cc
+
   MetaWriter(std::unique_ptr<Segment> segment, MetaView view);
+  static MetaGeometry LayoutOf(const Capacity& capacity, uint64_t* total_bytes);
+  static Result<std::unique_ptr<MetaWriter>> Make(const SessionId& session,
+                                                  const MetaGeometry& geometry,
+                                                  uint64_t total_bytes);
   // Entries not in use: given back ones are reused before fresh ones.
   struct FreeList {
     std::vector<uint32_t> free;
@@ -125,8 +156,16 @@ class MetaWriter {
   template <typename Table>
   Result<uint32_t> Take(FreeList* list, uint32_t capacity, Table table);
   Result<void> Back(const void* address, size_t bytes);
-  Result<uint32_t> NewDentry(uint64_t parent, std::string_view name);
-  void AppendToChain(uint32_t parent_index, uint32_t index, uint64_t inode, uint32_t type);
+  bool Backed(const void* address) const;
+  // Publish a record, with a copy for who adopts the tables should we die meanwhile.
+  void Put(uint32_t index, const InodeRecord& record);
+  void Put(uint32_t index, const DentryRecord& record);
+  template <typename Record>
+  void PutEntry(MetaIntent table, Entry<Record>* entry, uint32_t index, const Record& record);
+  // An entry for the name, not yet written, and what is to be written there.
+  Result<uint32_t> NewDentry(uint64_t parent, std::string_view name, DentryRecord* record);
+  // Makes the entry the last one of the chain. REQUIRES: its record says so already.
+  void LinkLast(uint32_t parent_index, uint32_t index, const DentryRecord& record);
   void UnlinkFromChain(const DentryRecord& record);
   void Discard(uint32_t index, const DentryRecord& record);
 

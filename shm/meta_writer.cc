@@ -4,7 +4,6 @@
 
 #include "shm/meta_entries.h"
 #include "shm/meta_table.h"
-#include "shm/seqlock.h"
 
 namespace airstore::shm {
 namespace {
@@ -14,7 +13,9 @@ constexpr uint64_t kBackingStep = 64u << 10;
 
 uint64_t AlignUp(uint64_t value, uint64_t to) { return (value + to - 1) / to * to; }
 
-MetaGeometry Layout(const MetaWriter::Capacity& capacity, uint64_t* total_bytes) {
+}  // namespace
+
+MetaGeometry MetaWriter::LayoutOf(const Capacity& capacity, uint64_t* total_bytes) {
   MetaGeometry g{};
   g.inode_buckets = std::bit_ceil(capacity.inodes);
   g.dentry_buckets = std::bit_ceil(capacity.dentries);
@@ -27,6 +28,8 @@ MetaGeometry Layout(const MetaWriter::Capacity& capacity, uint64_t* total_bytes)
     at = offset + count * bytes;
     return offset;
   };
+  g.state_offset = at;
+  at += sizeof(MetaState);
   g.inode_buckets_offset = place(g.inode_buckets, sizeof(uint32_t));
   g.dentry_buckets_offset = place(g.dentry_buckets, sizeof(uint32_t));
   g.inodes_offset = place(g.inode_capacity, sizeof(InodeEntry));
@@ -35,8 +38,6 @@ MetaGeometry Layout(const MetaWriter::Capacity& capacity, uint64_t* total_bytes)
   *total_bytes = AlignUp(at, 4096);
   return g;
 }
-
-}  // namespace
 
 MetaWriter::MetaWriter(std::unique_ptr<Segment> segment, MetaView view)
     : segment_(std::move(segment)),
@@ -50,13 +51,22 @@ Result<std::unique_ptr<MetaWriter>> MetaWriter::Create(const SessionId& session,
     return Error{EINVAL, "meta tables too small"};
   }
   uint64_t total = 0;
-  const MetaGeometry geometry = Layout(capacity, &total);
-  auto segment = Segment::CreateMemfd({SegmentKind::kMeta, session, 0}, total);
+  const MetaGeometry geometry = LayoutOf(capacity, &total);
+  auto writer = Make(session, geometry, total);
+  if (writer) (*writer)->segment_->MarkReady();
+  return writer;
+}
+
+// With empty tables, not yet ready.
+Result<std::unique_ptr<MetaWriter>> MetaWriter::Make(const SessionId& session,
+                                                     const MetaGeometry& geometry,
+                                                     uint64_t total_bytes) {
+  auto segment = Segment::CreateMemfd({SegmentKind::kMeta, session, 0}, total_bytes);
   if (!segment) return segment.error();
   new (segment.value()->At<MetaGeometry>(sizeof(SegmentHeader))) MetaGeometry(geometry);
   auto view = MetaView::Over(**segment);
   if (!view) return view.error();
-  (*segment)->MarkReady();
+  new (&view->state()) MetaState{};
   return std::unique_ptr<MetaWriter>(new MetaWriter(std::move(*segment), *view));
 }
 
@@ -70,6 +80,28 @@ Result<void> MetaWriter::Back(const void* address, size_t bytes) {
     backed_[step] = true;
   }
   return {};
+}
+
+bool MetaWriter::Backed(const void* address) const {
+  const auto offset = static_cast<const uint8_t*>(address) - segment_->base();
+  return backed_[static_cast<uint64_t>(offset) / kBackingStep];
+}
+
+void MetaWriter::Put(uint32_t index, const InodeRecord& record) {
+  PutEntry(MetaIntent::kInode, &view_.inode(index), index, record);
+}
+
+void MetaWriter::Put(uint32_t index, const DentryRecord& record) {
+  PutEntry(MetaIntent::kDentry, &view_.dentry(index), index, record);
+}
+
+uint64_t MetaWriter::applied_lsn() const {
+  return view_.state().applied_lsn.load(std::memory_order_relaxed);
+}
+
+void MetaWriter::SetAppliedLsn(uint64_t lsn) {
+  // Behind every change it stands for.
+  view_.state().applied_lsn.store(lsn, std::memory_order_release);
 }
 
 uint32_t MetaWriter::IndexOf(uint64_t inode) const {
@@ -91,7 +123,7 @@ Result<uint32_t> MetaWriter::AddInode(const InodeRecord& record) {
                     [this](uint32_t i) -> InodeEntry& { return view_.inode(i); });
   if (!index) return index;
   InodeEntry& entry = view_.inode(*index);
-  WriteEntry(&entry, record);
+  Put(*index, record);
   entry.hash_next.store(bucket.load(std::memory_order_relaxed), std::memory_order_release);
   bucket.store(*index, std::memory_order_release);
   ++inode_count_;
@@ -99,14 +131,14 @@ Result<uint32_t> MetaWriter::AddInode(const InodeRecord& record) {
 }
 
 void MetaWriter::UpdateInode(uint32_t index, const InodeRecord& record) {
-  WriteEntry(&view_.inode(index), record);
+  Put(index, record);
 }
 
 void MetaWriter::RemoveInode(uint32_t index) {
   InodeEntry& entry = view_.inode(index);
   UnlinkFromBucket(view_.InodeBucket(OwnWord(entry, offsetof(InodeRecord, inode))), index,
                    [this](uint32_t i) -> InodeEntry& { return view_.inode(i); });
-  WriteEntry(&entry, InodeRecord{});
+  Put(index, InodeRecord{});
   inodes_.free.push_back(index);
   --inode_count_;
 }

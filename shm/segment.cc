@@ -249,6 +249,16 @@ Result<void> Segment::Allocate(int fd, uint64_t offset, uint64_t bytes) {
   return {};
 }
 
+Result<void> Segment::TakePlace(std::unique_ptr<Segment> other) {
+  if (other->size() != size()) return Error{EPROTO, "segment of another size"};
+  // Who faults meanwhile waits for the kernel's lock, and never finds a hole.
+  if (mmap(base_, size(), PROT_READ, MAP_SHARED | MAP_FIXED, other->fd(), 0) == MAP_FAILED) {
+    return SysError("map a segment in place of another");
+  }
+  fd_ = std::move(other->fd_);
+  return {};
+}
+
 void Segment::MarkReady() {
   At<SegmentHeader>(0)->ready.store(kSegmentReady, std::memory_order_release);
 }

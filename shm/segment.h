@@ -60,6 +60,11 @@ class Segment {
   Segment(const Segment&) = delete;
   Segment& operator=(const Segment&) = delete;
 
+  // Maps what `other` is in place of this, at the same addresses: readers go on, and read from
+  // `other` at some point. REQUIRES: both are mapped read-only, and of one size. After a failure
+  // the old mapping is as it was.
+  Result<void> TakePlace(std::unique_ptr<Segment> other);
+
   // The last step of a creator.
   void MarkReady();
 

@@ -32,6 +32,38 @@ SlabPool::SlabPool(const SessionId& session, uint64_t limit_bytes, InUse in_use,
       in_use_(std::move(in_use)),
       on_segment_(std::move(on_segment)) {}
 
+Result<void> SlabPool::Adopt(std::unique_ptr<Segment> slab) {
+  const uint32_t index = slab->header().index;
+  if (index >= kMaxSlabs || slab->size() < kSlabSegmentBytes) return Error{EPROTO, "old slab"};
+  if (segments_.size() <= index) {
+    segments_.resize(index + 1);
+    backed_.resize(index + 1);
+  }
+  if (segments_[index] != nullptr) return Error{EEXIST, "old slab"};
+  segments_[index] = std::move(slab);
+  adopted_[index] = 0;
+  return {};
+}
+
+bool SlabPool::Keep(const Extent& extent) {
+  const auto slab = adopted_.find(extent.slab);
+  if (slab == adopted_.end() || extent.bytes == 0 || extent.bytes > kSlabMaxExtent ||
+      extent.offset < kSlabHeaderBytes || extent.offset > kSlabSegmentBytes - extent.bytes) {
+    return false;
+  }
+  ++slab->second;
+  used_bytes_ += SlabClassBytes(extent.bytes);
+  adopted_bytes_ += SlabClassBytes(extent.bytes);
+  return true;
+}
+
+void SlabPool::DropUnused() {
+  for (auto slab = adopted_.begin(); slab != adopted_.end();) {
+    if (slab->second == 0) segments_[slab->first].reset();
+    slab = slab->second == 0 ? adopted_.erase(slab) : std::next(slab);
+  }
+}
+
 Result<Extent> SlabPool::Store(std::span<const uint8_t> content) {
   if (content.empty()) return Error{EINVAL, "empty content needs no extent"};
   if (content.size() > kSlabMaxExtent) return Error{EFBIG, "content for a slab"};
@@ -46,7 +78,15 @@ Result<Extent> SlabPool::Store(std::span<const uint8_t> content) {
 
 void SlabPool::Free(const Extent& extent) {
   used_bytes_ -= SlabClassBytes(extent.bytes);
-  limbo_.push_back(extent);
+  const auto adopted = adopted_.find(extent.slab);
+  if (adopted == adopted_.end()) {
+    limbo_.push_back(extent);
+    return;
+  }
+  adopted_bytes_ -= SlabClassBytes(extent.bytes);
+  if (--adopted->second != 0) return;
+  segments_[extent.slab].reset();  // who still reads it has a mapping of its own
+  adopted_.erase(adopted);
 }
 
 std::span<const uint8_t> SlabPool::Bytes(const Extent& extent) const {
@@ -61,7 +101,7 @@ Result<Extent> SlabPool::Carve(uint32_t class_bytes) {
     run = runs_by_size_.lower_bound({class_bytes, 0});
   }
   if (run == runs_by_size_.end()) {
-    AIRSTORE_TRY(AddSegment(class_bytes));
+    AIRSTORE_TRY(Grow(class_bytes));
     run = runs_by_size_.lower_bound({class_bytes, 0});
   }
   const auto [length, place] = *run;
@@ -73,20 +113,35 @@ Result<Extent> SlabPool::Carve(uint32_t class_bytes) {
   return Extent{slab, offset, class_bytes};
 }
 
-Result<void> SlabPool::AddSegment(uint32_t class_bytes) {
-  if (segments_.size() >= kMaxSlabs) return Error{ENOSPC, "slab count"};
-  const uint64_t room =
-      std::min(limit_bytes_ - carved_bytes_, kSlabSegmentBytes - kSlabHeaderBytes);
+uint64_t SlabPool::mapped_bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& segment : segments_) bytes += segment == nullptr ? 0 : kSlabSegmentBytes;
+  return bytes;
+}
+
+// While the extents of adopted slabs die, the room in the limit comes back bit by bit.
+Result<void> SlabPool::Grow(uint32_t class_bytes) {
+  const uint64_t taken = carved_bytes_ + adopted_bytes_;
+  const uint64_t room = limit_bytes_ > taken ? limit_bytes_ - taken : 0;
   if (room < class_bytes) return Error{ENOSPC, "slab limit"};
+  if (kSlabSegmentBytes - carved_end_ < class_bytes) AIRSTORE_TRY(AddSegment());
+  const uint64_t usable =
+      std::min(room, kSlabSegmentBytes - carved_end_) / kMinExtent * kMinExtent;
+  carved_bytes_ += usable;
+  PutRun(static_cast<uint64_t>(segments_.size() - 1) << kSlabShift | carved_end_, usable);
+  carved_end_ += usable;
+  return {};
+}
+
+Result<void> SlabPool::AddSegment() {
+  if (segments_.size() >= kMaxSlabs) return Error{ENOSPC, "slab count"};
   const auto index = static_cast<uint32_t>(segments_.size());
   auto segment = Segment::CreateMemfd({SegmentKind::kSlab, session_, index}, kSlabSegmentBytes);
   if (!segment) return segment.error();
   (*segment)->MarkReady();
   segments_.push_back(std::move(*segment));
   backed_.push_back(0);
-  const uint64_t usable = room / kMinExtent * kMinExtent;
-  carved_bytes_ += usable;
-  PutRun(static_cast<uint64_t>(index) << kSlabShift | kSlabHeaderBytes, usable);
+  carved_end_ = kSlabHeaderBytes;
   if (on_segment_) on_segment_(*segments_.back());
   return {};
 }
@@ -159,6 +214,13 @@ Result<void> SlabView::Attach(UniqueFd fd, uint32_t index) {
   bases_[index].store((*segment)->base(), std::memory_order_release);
   segments_.push_back(std::move(*segment));
   return {};
+}
+
+std::vector<const Segment*> SlabView::segments() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<const Segment*> all;
+  for (const auto& segment : segments_) all.push_back(segment.get());
+  return all;
 }
 
 std::span<const uint8_t> SlabView::Bytes(const Extent& extent) const {

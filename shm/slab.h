@@ -6,8 +6,11 @@
 // immutable. A frontend that hands extent memory to the kernel names it in a hazard slot, then
 // checks that the inode record still points there; the broker reuses a freed extent only when no
 // live hazard slot names it. Sizes step by an eighth of a power of two, which wastes 12.5 % at
-// most, but not by less than a cache line. Threads: SlabPool: one thread of the broker. SlabView:
-// any thread of a frontend.
+// most, but not by less than a cache line.
+//
+// Slabs of a dead broker can only be read: their extents are served until they are freed, nothing
+// is allocated there any more, and a slab goes with its last extent.
+// Threads: SlabPool: one thread of the broker. SlabView: any thread of a frontend.
 #pragma once
 
 #include <deque>
@@ -46,6 +49,13 @@ class SlabPool {
 
   SlabPool(const SessionId& session, uint64_t limit_bytes, InUse in_use, OnSegment on_segment);
 
+  // Takes over a slab of a broker that has died, attached read-only. Then Keep each extent that a
+  // record names, and DropUnused. Before the first Store. EEXIST: that slab is here already.
+  Result<void> Adopt(std::unique_ptr<Segment> slab);
+  // False: not an extent of an adopted slab; the record must not name it any longer.
+  bool Keep(const Extent& extent);
+  void DropUnused();
+
   // An extent filled with `content`. ENOSPC at the limit: evict and try again. EFBIG beyond
   // kSlabMaxExtent. Empty content needs no extent: EINVAL.
   Result<Extent> Store(std::span<const uint8_t> content);
@@ -53,13 +63,16 @@ class SlabPool {
   void Free(const Extent& extent);
 
   std::span<const uint8_t> Bytes(const Extent& extent) const;
+  // By slab index; nullptr: an adopted slab that is gone.
   const std::vector<std::unique_ptr<Segment>>& segments() const { return segments_; }
   uint64_t used_bytes() const { return used_bytes_; }  // of extents in use
-  uint64_t mapped_bytes() const { return segments_.size() * kSlabSegmentBytes; }
+  uint64_t mapped_bytes() const;
 
  private:
   Result<Extent> Carve(uint32_t class_bytes);
-  Result<void> AddSegment(uint32_t class_bytes);
+  // Room for an extent, within the limit: in the newest slab, or in one more.
+  Result<void> Grow(uint32_t class_bytes);
+  Result<void> AddSegment();
   Result<void> Back(uint32_t slab, uint64_t end);
   void ReclaimLimbo(size_t at_most);
   void PutRun(uint64_t place, uint64_t length);
@@ -77,6 +90,9 @@ class SlabPool {
   std::set<std::pair<uint64_t, uint64_t>> runs_by_size_;  // (length, place)
   std::deque<Extent> limbo_;   // freed, perhaps still named by a hazard slot
   uint64_t carved_bytes_ = 0;  // of all segments, within the limit
+  uint64_t carved_end_ = kSlabSegmentBytes;  // in the newest segment: behind it is none's yet
+  std::map<uint32_t, uint64_t> adopted_;     // slab -> its extents in use
+  uint64_t adopted_bytes_ = 0;               // of those extents: count for the limit
   uint64_t used_bytes_ = 0;
 };
 
@@ -88,6 +104,8 @@ class SlabView {
   explicit SlabView(const SessionId& session);
   // Maps a received slab segment.
   Result<void> Attach(UniqueFd fd, uint32_t index);
+  // Those attached; they stay for the life of this.
+  std::vector<const Segment*> segments() const;
   // The extent's memory; empty when that slab is not attached yet or the extent leaves it.
   std::span<const uint8_t> Bytes(const Extent& extent) const;
 
@@ -95,7 +113,7 @@ class SlabView {
   SessionId session_;
   // By slab index: where it is mapped. Set once; readers take no lock.
   std::vector<std::atomic<const uint8_t*>> bases_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<std::unique_ptr<Segment>> segments_;  // guarded by mutex_; keeps the mappings
 };
 

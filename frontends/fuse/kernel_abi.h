@@ -14,7 +14,7 @@ namespace airstore::fuse::abi {
 
 inline constexpr uint32_t kOpForget = 2;
 inline constexpr uint32_t kOpInit = 26;
-inline constexpr uint32_t kOpInterrupt = 36;
+inline constexpr uint32_t kOpInterrupt = 36;  // body: unique of the request that is meant
 inline constexpr uint32_t kOpBatchForget = 42;
 
 // Of InHeader::unique: the request was sent before, to a daemon that did not answer it; 7.40.

@@ -3,6 +3,7 @@
 // airstore-fuse: serves one FUSE mount. Started by the broker, which has mounted the device and
 // hands it over, with the shared memory, on the channel at descriptor 3.
 #include <malloc.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -47,8 +48,6 @@ int Serve() {
   if (auto restricted = fuse::RestrictSystemCalls(); !restricted) {
     return Fail(restricted.error().ToString());
   }
-  volume::StartChannelThread(volume::kChannelFd, served, [] { _exit(volume::kExitBrokerGone); });
-
   fuse::Session::Options options;
   if ((attached->flags & airstore::shm::kAttachPassthrough) != 0) {
     options.passthrough = fuse::InitPatch::Passthrough::kWanted;
@@ -58,6 +57,12 @@ int Serve() {
   // more, and whatever was acknowledged lies in the lane already.
   options.on_unmount = [] { _exit(volume::kExitUnmounted); };
   fuse::Session session(served, std::move(options));
+  // Before the thread starts, which uses it.
+  session.early_answers().SetDevice(attached->device.get());
+  volume::StartChannelThread(
+      volume::kChannelFd, std::move(attached->listener),
+      airstore::UniqueFd(dup(attached->device.get())), served,
+      [&session](bool unattended) { session.early_answers().SetUnattended(unattended); });
   const int error = session.Run(std::move(attached->device));
   if (error != 0) fprintf(stderr, "airstore-fuse: session: %s\n", strerror(error));
   // _exit: the channel's thread still uses the volume.
@@ -68,6 +73,7 @@ int Serve() {
 
 int main(int argc, char** argv) {
   KeepMemorySmall();
+  signal(SIGPIPE, SIG_IGN);  // who reads our messages may be gone before us
   if (argc == 2 && strcmp(argv[1], "--version") == 0) {
     printf("airstore-fuse %s (shared-memory ABI %u.%u)\n", AIRSTORE_VERSION,
            airstore::shm::kAbiMajor, airstore::shm::kAbiMinor);

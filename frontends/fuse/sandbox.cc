@@ -4,6 +4,7 @@
 #include <seccomp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 #include <memory>
 
@@ -16,8 +17,8 @@ constexpr bool kSanitized = true;  // the sanitizers' run time needs many more c
 constexpr bool kSanitized = false;
 #endif
 
-// Device, content files, channel; memory; threads; time. Slabs that arrive later are mapped by
-// descriptor: nothing is opened by name.
+// Device, content files, channel, the next broker's connection; memory; threads; time. Segments
+// that arrive later are mapped by descriptor: nothing is opened by name.
 constexpr int kAllowed[] = {
     SCMP_SYS(read),
     SCMP_SYS(readv),
@@ -28,6 +29,8 @@ constexpr int kAllowed[] = {
     SCMP_SYS(sendmsg),
     SCMP_SYS(close),
     SCMP_SYS(dup),
+    SCMP_SYS(dup3),
+    SCMP_SYS(accept4),
     SCMP_SYS(fcntl),
     SCMP_SYS(fstat),
     SCMP_SYS(newfstatat),
@@ -103,6 +106,11 @@ Result<void> RestrictSystemCalls() {
   if (failed == 0) {
     failed = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
                               SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
+  }
+  // Who has connected.
+  if (failed == 0) {
+    failed = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, SCMP_SYS(getsockopt), 2,
+                              SCMP_A1(SCMP_CMP_EQ, SOL_SOCKET), SCMP_A2(SCMP_CMP_EQ, SO_PEERCRED));
   }
   if (failed == 0) failed = seccomp_load(filter.get());
   if (failed != 0) return Error{-failed, "seccomp"};

@@ -93,6 +93,11 @@ ssize_t Session::OnRead(int fd, void* buffer, size_t size, void* userdata) {
                                          static_cast<size_t>(got));
   abi::InHeader header{};
   if (request.size() >= sizeof(header)) memcpy(&header, request.data(), sizeof(header));
+  uint64_t meant = 0;
+  if (header.opcode == abi::kOpInterrupt && request.size() >= sizeof(header) + sizeof(meant)) {
+    memcpy(&meant, request.data() + sizeof(header), sizeof(meant));
+    session.early_answers_.OnInterrupt(meant);
+  }
   if (!session.init_.done()) {
     session.init_.SeeRequest(request);
   } else if (WantsAnswer(header)) {

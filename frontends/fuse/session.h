@@ -15,6 +15,7 @@
 
 #include <functional>
 
+#include "frontends/fuse/early_answers.h"
 #include "frontends/fuse/init_patch.h"
 #include "frontends/fuse/resent_requests.h"
 #include "frontends/volume/volume.h"
@@ -35,6 +36,7 @@ class Session {
   int Run(UniqueFd device);
 
   volume::Volume& volume() { return volume_; }
+  EarlyAnswers& early_answers() { return early_answers_; }
 
  private:
   static void OnInit(void* userdata, fuse_conn_info* connection);
@@ -50,6 +52,7 @@ class Session {
   std::vector<uint8_t> opening_;  // INIT, saved by an earlier frontend; empty: we are the first
   InitPatch init_;
   ResentRequests resent_;
+  EarlyAnswers early_answers_;
 };
 
 }  // namespace airstore::fuse

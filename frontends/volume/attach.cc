@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "frontends/volume/attach.h"
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <cstring>
 
 namespace airstore::volume {
 namespace {
 
-enum AttachFds : size_t { kDevice, kMeta, kLane, kArena, kWake, kAttachFdCount };
+enum AttachFds : size_t { kDevice, kMeta, kLane, kArena, kWake, kListener, kAttachFdCount };
 
 std::string Version(uint32_t abi_major, uint32_t abi_minor) {
   return std::to_string(abi_major) + "." + std::to_string(abi_minor);
@@ -52,7 +54,26 @@ Result<Attachment> Attach(int channel) {
   auto volume = Volume::Create(options, std::move(fds[kMeta]), std::move(fds[kLane]),
                                std::move(fds[kArena]), std::move(fds[kWake]));
   if (!volume) return Error(volume.error());
-  return Attachment{std::move(fds[kDevice]), *std::move(volume), message.flags};
+  // Ours is the process that its credentials will name to who connects.
+  if (listen(fds[kListener].get(), 4) != 0) return SysError("listen for brokers");
+  return Attachment{std::move(fds[kDevice]), std::move(fds[kListener]), *std::move(volume),
+                    message.flags};
+}
+
+Result<void> SendHello(int socket, int device, const Volume& volume) {
+  shm::ChannelMessage hello = MessageOf(shm::ChannelKind::kHello);
+  const auto slabs = volume.slabs();
+  const auto& session = volume.options().session;
+  std::copy(session.begin(), session.end(), hello.session);
+  hello.mount_index = volume.options().mount_index;
+  hello.id = slabs.size();
+  AIRSTORE_TRY(shm::SendMessage(socket, hello, {device, volume.meta().fd()}));
+  for (const shm::Segment* slab : slabs) {
+    shm::ChannelMessage message = MessageOf(shm::ChannelKind::kSlab);
+    message.id = slab->header().index;
+    AIRSTORE_TRY(shm::SendMessage(socket, message, {slab->fd()}));
+  }
+  return {};
 }
 
 // Nothing is to be done when these cannot be sent: then the broker is gone, and the channel's

@@ -20,11 +20,11 @@ enum ExitStatus : int {
   kExitFailed = 1,
   kExitUsage = 2,
   kExitCannotAttach = 3,
-  kExitBrokerGone = 4,
 };
 
 struct Attachment {
-  UniqueFd device;  // of the protocol
+  UniqueFd device;    // of the protocol
+  UniqueFd listener;  // where the next broker connects when this one has died
   std::unique_ptr<Volume> volume;
   uint32_t flags = 0;  // shm::AttachFlags
 };
@@ -34,6 +34,8 @@ std::string VersionProblem(uint32_t abi_major, uint32_t abi_minor);
 
 // Waits for the first message and attaches to what it brings.
 Result<Attachment> Attach(int channel);
+// To a process that may become our broker: what there is to adopt. EPIPE when it is gone.
+Result<void> SendHello(int socket, int device, const Volume& volume);
 void ReportReady(int channel);
 void ReportFailure(int channel, const std::string& text);
 

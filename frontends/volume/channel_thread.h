@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ChannelThread: receives what the broker sends for the rest of the process's life.
+// ChannelThread: receives what the broker sends for the rest of the process's life, and waits for
+// the next broker when this one has died.
 //
-// The end of the channel means that the broker is gone; nobody could serve a miss any more, so the
-// process ends, and the mount with its open files waits for the next one.
-// Threads: starts one; it lives as long as the process.
+// The end of the channel ends nothing: what is cached is served on, calls wait in the lane. A
+// process of the broker's user may connect at any time; it is told what there is to adopt, and
+// becomes the broker when it asks for that and there is none.
+// Threads: starts one; it lives as long as the process, and sleeps unless something comes.
 #pragma once
 
 #include <functional>
@@ -13,7 +15,12 @@
 
 namespace airstore::volume {
 
-// `on_end` is called once, from the thread, when the channel has ended.
-void StartChannelThread(int channel, Volume* volume, std::function<void()> on_end);
+// Told, by the thread, when there has been no broker for so long that it is not just being
+// replaced; and, with false, when there is one again.
+using OnUnattended = std::function<void(bool unattended)>;
+
+// `channel` keeps its number whoever is the broker; `device` is a duplicate of the protocol's.
+void StartChannelThread(int channel, UniqueFd listener, UniqueFd device, Volume* volume,
+                        OnUnattended on_unattended);
 
 }  // namespace airstore::volume

@@ -29,12 +29,29 @@ void ContentFds::Insert(uint64_t id, UniqueFd fd) {
   arrived_.notify_all();
 }
 
-ContentFd ContentFds::Wait(uint64_t id, uint64_t inode, std::chrono::milliseconds patience) {
+ContentFd ContentFds::Wait(uint64_t id, uint64_t inode, uint64_t epoch,
+                           std::chrono::milliseconds patience) {
   std::unique_lock lock(mutex_);
-  if (!arrived_.wait_for(lock, patience, [&] { return by_id_.contains(id); })) return nullptr;
+  const auto over = [&] { return epoch_ != epoch || by_id_.contains(id); };
+  if (!arrived_.wait_for(lock, patience, over) || epoch_ != epoch) return nullptr;
   Item& item = *by_id_[id];
   item.inode = inode;
   return item.fd;
+}
+
+uint64_t ContentFds::epoch() const {
+  const std::lock_guard lock(mutex_);
+  return epoch_;
+}
+
+void ContentFds::BeginEpoch() {
+  {
+    const std::lock_guard lock(mutex_);
+    ++epoch_;
+    by_id_.clear();
+    items_.clear();
+  }
+  arrived_.notify_all();
 }
 
 void ContentFds::Sweep(const std::function<bool(uint64_t inode, uint64_t id)>& stale) {

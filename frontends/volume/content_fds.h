@@ -31,8 +31,13 @@ class ContentFds {
   ContentFd Get(uint64_t id);
   // From the channel.
   void Insert(uint64_t id, UniqueFd fd);
-  // Waits for the descriptor to come; notes whose content it is. nullptr after `patience`.
-  ContentFd Wait(uint64_t id, uint64_t inode, std::chrono::milliseconds patience);
+  // Waits for the descriptor to come; notes whose content it is. nullptr after `patience`, or when
+  // `epoch` is over.
+  ContentFd Wait(uint64_t id, uint64_t inode, uint64_t epoch, std::chrono::milliseconds patience);
+  // Ids mean something within an epoch only: that of one broker.
+  uint64_t epoch() const;
+  // Drops all and begins the next epoch.
+  void BeginEpoch();
   // Drops those of which `stale(inode, id)` is true.
   void Sweep(const std::function<bool(uint64_t inode, uint64_t id)>& stale);
   size_t size() const;
@@ -47,6 +52,7 @@ class ContentFds {
 
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
+  uint64_t epoch_ = 0;                                   // guarded by mutex_
   Items items_;                                          // guarded by mutex_; last used first
   std::unordered_map<uint64_t, Items::iterator> by_id_;  // guarded by mutex_
 };

@@ -159,8 +159,16 @@ class Volume {
   void Interrupt() { lane_->Interrupt(); }
   void CountRequest() { lane_->Count(shm::kRequests); }
 
+  // ---- for who connects to serve us
+  const VolumeOptions& options() const { return options_; }
+  const shm::Segment& meta() const { return *meta_; }
+  std::vector<const shm::Segment*> slabs() const { return slabs_.segments(); }
+
   // ---- from the channel (volume_content.cc)
   Result<void> OnSlab(uint32_t index, UniqueFd fd);
+  // A new broker has adopted what the dead one left: its tables and eventfd in place of the old
+  // ones. EPROTO when they do not fit; then nothing has changed.
+  Result<void> OnReattach(UniqueFd meta, UniqueFd wake);
   void OnContent(uint64_t id, UniqueFd fd) { content_fds_.Insert(id, std::move(fd)); }
 
  private:

@@ -136,6 +136,7 @@ int Volume::Read(Request& request, uint64_t inode, OpenHandle handle, uint64_t o
   const Stopwatch watch(*lane_, shm::kLatencyRead);
   lane_->WaitWrites(inode);
   uint64_t ready_file = 0;  // content file in which the broker has made the range valid
+  uint64_t ready_epoch = 0;
   for (int tries = 0; tries < kReadTries; ++tries) {
     shm::InodeRef file;
     int error = EIO;
@@ -150,7 +151,8 @@ int Volume::Read(Request& request, uint64_t inode, OpenHandle handle, uint64_t o
         here = true;
         step = ReadSlab(file, offset, size, sink);
       } else if (IsFile(file.record) &&
-                 (IsComplete(file.record) || file.record.content_file == ready_file)) {
+                 (IsComplete(file.record) || (file.record.content_file == ready_file &&
+                                              content_fds_.epoch() == ready_epoch))) {
         here = true;
         step = ReadFile(request, file, offset, size, sink, &error);
       }
@@ -162,6 +164,7 @@ int Volume::Read(Request& request, uint64_t inode, OpenHandle handle, uint64_t o
     shm::RequestArgs args = Args(shm::Op::kReadRange, inode);
     args.offset = offset;
     args.size = size;
+    ready_epoch = content_fds_.epoch();
     const auto reply = Call(request, args, Wait::kInterruptible);
     if (reply.error != 0) return reply.error;
     ready_file = reply.attr.content_file;

@@ -229,7 +229,7 @@ TEST_F(Basics, SyncsToTheGateway) {
     ASSERT_EQ(fsync(file.get()), 0) << strerror(errno);
   }
   host().KillGateway();
-  host().KillBroker();
+  host().KillBrokerAndMounts();
   host().WipeBrokerState();
   host().StartGateway();
   host().StartBroker();

@@ -106,13 +106,13 @@ TEST_F(Recovery, NothingAcknowledgedIsLostWhenAllAreKilled) {
 TEST_F(Recovery, WhatTheGatewayRefusesForGoodIsKept) {
   const std::string mount = host().Mount("work", "mnt");
   ASSERT_FALSE(e2e::Exists(mount + "/dir"));  // the gateway is not asked again
-  host().PauseGateway();
+  host().FreezeGateway();
   const std::string content = e2e::RandomBytes(1, 5000);
   mkdir((mount + "/dir").c_str(), 0755);
   e2e::WriteFile(mount + "/dir/file", content);
   const uint64_t at_stake = AtStake();
   host().KillBroker();
-  host().ResumeGateway();
+  host().ThawGateway();
   ASSERT_GT(at_stake, 0u);
   std::filesystem::rename(host().Path("state"), host().Path("old-state"));
   host().StartBroker();

@@ -207,11 +207,19 @@ void Host::StopBroker() {
   if (*code != 0) throw std::runtime_error("the broker ended with " + std::to_string(*code));
 }
 
-void Host::KillBroker() {
+void Host::KillBroker() { broker_.Kill(); }
+
+std::vector<pid_t> Host::FrontendPids() const {
   std::vector<pid_t> frontends;
-  for (const auto& mount : Status().at("mounts")) {
+  const nlohmann::json status = Status();
+  for (const auto& mount : status.at("mounts")) {
     frontends.push_back(mount.at("frontend_pid").get<pid_t>());
   }
+  return frontends;
+}
+
+void Host::KillBrokerAndMounts() {
+  const std::vector<pid_t> frontends = FrontendPids();
   broker_.Kill();
   for (const pid_t pid : frontends) kill(pid, SIGKILL);
   UnmountAllBelow(directory());

@@ -67,8 +67,11 @@ class Host {
   void ThawGateway();
   void StartBroker();
   void StopBroker();
-  // And what it served: the frontends end, the mount points are detached.
+  // Only it: its mounts go on without a broker.
   void KillBroker();
+  // And its frontends; the mount points are detached.
+  void KillBrokerAndMounts();
+  std::vector<pid_t> FrontendPids() const;
   void WipeBrokerState();
   // Unmounts, forgets all that this host knows, and mounts again: what is there then came from the
   // gateway.

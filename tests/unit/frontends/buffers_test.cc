@@ -29,16 +29,16 @@ TEST(ContentFds, KeepsTheMostRecentlyUsed) {
 
 TEST(ContentFds, WaitsForADescriptorToCome) {
   ContentFds fds;
-  EXPECT_EQ(nullptr, fds.Wait(7, 1, milliseconds(1)));
+  EXPECT_EQ(nullptr, fds.Wait(7, 1, 0, milliseconds(1)));
   std::thread channel([&] { fds.Insert(7, Null()); });
-  EXPECT_NE(nullptr, fds.Wait(7, 1, milliseconds(5000)));
+  EXPECT_NE(nullptr, fds.Wait(7, 1, 0, milliseconds(5000)));
   channel.join();
 }
 
 TEST(ContentFds, SweepDropsStaleOnesAndSparesThoseInUse) {
   ContentFds fds;
   fds.Insert(7, Null());
-  const ContentFd used = fds.Wait(7, 70, milliseconds(1));
+  const ContentFd used = fds.Wait(7, 70, 0, milliseconds(1));
   fds.Insert(8, Null());  // nobody has claimed it yet
   fds.Sweep([](uint64_t inode, uint64_t id) {
     EXPECT_EQ(70u, inode);

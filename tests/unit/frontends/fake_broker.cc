@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fake_broker.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -31,10 +32,7 @@ FakeBroker::FakeBroker(volume::VolumeOptions options, Frontend frontend)
                                         directory_ + "/lane", directory_ + "/arena");
   AIRSTORE_CHECK(lane.has_value());
   lane_ = std::move(*lane);
-  slabs_ = std::make_unique<shm::SlabPool>(
-      options_.session, shm::kSlabSegmentBytes,
-      [this](uint64_t key) { return lane_->HazardNames(key); },
-      [this](const shm::Segment& segment) { OnSegment(segment); });
+  MakeSlabs();
   wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (frontend == Frontend::kHere) {
     auto meta_fd = meta_->segment().OpenReadOnly();
@@ -57,10 +55,79 @@ FakeBroker::FakeBroker(volume::VolumeOptions options, Frontend frontend)
   });
 }
 
-FakeBroker::~FakeBroker() {
+void FakeBroker::MakeSlabs() {
+  slabs_ = std::make_unique<shm::SlabPool>(
+      options_.session, shm::kSlabSegmentBytes,
+      [this](uint64_t key) { return lane_->HazardNames(key); },
+      [this](const shm::Segment& segment) { OnSegment(segment); });
+}
+
+void FakeBroker::Die() {
   stop_ = true;
   Wake();
   thread_.join();
+  meta_.reset();
+  slabs_.reset();
+  lane_.reset();
+}
+
+std::string FakeBroker::Succeed(int socket) {
+  const auto hello = shm::ReceiveHello(socket);
+  AIRSTORE_CHECK(hello.has_value() && hello->fds.size() == 2);
+  AIRSTORE_CHECK(hello->message.mount_index == options_.mount_index);
+  auto dead = shm::Segment::Attach(UniqueFd(dup(hello->fds[1].get())),
+                                   {shm::SegmentKind::kMeta, options_.session, 0}, false);
+  AIRSTORE_CHECK(dead.has_value());
+  shm::MetaWriter::Damage damage;
+  auto meta = shm::MetaWriter::Adopt(options_.session, **dead, &damage);
+  AIRSTORE_CHECK(meta.has_value() && damage.inodes + damage.dentries == 0);
+  meta_ = std::move(*meta);
+  MakeSlabs();
+  for (uint64_t i = 0; i < hello->message.id; ++i) {
+    auto slab = shm::ReceiveMessage(socket);
+    AIRSTORE_CHECK(slab.has_value() && slab->fds.size() == 1);
+    const auto index = static_cast<uint32_t>(slab->message.id);
+    auto segment = shm::Segment::Attach(std::move(slab->fds[0]),
+                                        {shm::SegmentKind::kSlab, options_.session, index}, false);
+    AIRSTORE_CHECK(segment.has_value() && slabs_->Adopt(std::move(*segment)).has_value());
+  }
+  for (uint32_t index = 1; index < kInodes; ++index) {
+    const shm::InodeRecord record = meta_->Inode(index);
+    if (record.inode == 0 || record.extent_bytes == 0) continue;
+    AIRSTORE_CHECK(slabs_->Keep({record.slab_index, record.extent_offset, record.extent_bytes}));
+  }
+  slabs_->DropUnused();
+  const auto attach = [this](const char* name, shm::SegmentKind kind) {
+    auto segment =
+        shm::Segment::Attach(UniqueFd(open((directory_ + name).c_str(), O_RDWR | O_CLOEXEC)),
+                             {kind, options_.session, options_.mount_index}, true);
+    AIRSTORE_CHECK(segment.has_value());
+    return std::move(*segment);
+  };
+  auto lane = shm::LaneConsumer::Adopt(attach("/lane", shm::SegmentKind::kLane),
+                                       attach("/arena", shm::SegmentKind::kArena));
+  AIRSTORE_CHECK(lane.has_value());
+  lane_ = std::move(*lane);
+  close(wake_);
+  wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  channel_ = socket;
+  stop_ = false;
+  thread_ = std::thread([this] { Run(); });
+
+  const auto meta_fd = meta_->segment().OpenReadOnly();
+  AIRSTORE_CHECK(meta_fd.has_value());
+  shm::ChannelMessage message{};
+  message.kind = static_cast<uint32_t>(shm::ChannelKind::kReattach);
+  AIRSTORE_CHECK(shm::SendMessage(socket, message, {meta_fd->get(), wake_}).has_value());
+  const auto answer = shm::ReceiveMessage(socket);
+  AIRSTORE_CHECK(answer.has_value());
+  return {answer->message.text, answer->message.text_bytes};
+}
+
+FakeBroker::~FakeBroker() {
+  stop_ = true;
+  Wake();
+  if (thread_.joinable()) thread_.join();
   volume_.reset();
   close(wake_);
   std::filesystem::remove_all(directory_);
@@ -89,10 +156,22 @@ void FakeBroker::SendAttach(int channel, int device, uint32_t flags) {
   std::copy(options_.session.begin(), options_.session.end(), message.session);
   message.mount_index = options_.mount_index;
   message.flags = flags;
-  AIRSTORE_CHECK(
-      shm::SendMessage(channel, message,
-                       {device, meta->get(), lane_->lane().fd(), lane_->arena().fd(), wake_})
-          .has_value());
+  const UniqueFd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  sockaddr_un address = NextBrokerAddress();
+  unlink(address.sun_path);
+  AIRSTORE_CHECK(bind(listener.get(), reinterpret_cast<const sockaddr*>(&address),
+                      sizeof(address)) == 0);
+  AIRSTORE_CHECK(shm::SendMessage(channel, message,
+                                  {device, meta->get(), lane_->lane().fd(), lane_->arena().fd(),
+                                   wake_, listener.get()})
+                     .has_value());
+}
+
+sockaddr_un FakeBroker::NextBrokerAddress() const {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  snprintf(address.sun_path, sizeof(address.sun_path), "%s/mount.sock", directory_.c_str());
+  return address;
 }
 
 void FakeBroker::Wake() {

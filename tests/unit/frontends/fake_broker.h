@@ -7,6 +7,9 @@
 // Threads: the consumer's own; Do and the handler run on it.
 #pragma once
 
+#include <sys/socket.h>
+#include <sys/un.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -50,6 +53,15 @@ class FakeBroker {
   // For a frontend in a process: the attach message; slabs follow over the same channel.
   void SendAttach(int channel, int device, uint32_t flags);
 
+  const shm::SessionId& session() const { return options_.session; }
+  // Where that frontend listens.
+  sockaddr_un NextBrokerAddress() const;
+  // As if killed; the channel is the test's to close.
+  void Die();
+  // The next broker: adopts all that the dead one left, as the frontend's greeting on `socket`
+  // says, and asks it to attach again. Empty, or why it does not.
+  std::string Succeed(int socket);
+
   // Runs on the broker's thread and waits for it.
   void Do(const std::function<void()>& work);
   // Answers a call; false: leave it unanswered.
@@ -85,6 +97,7 @@ class FakeBroker {
   void Handle(const shm::LaneConsumer::Item& item);
   bool Answer(const shm::Call& call, shm::RequestReply* reply);
   void Wake();
+  void MakeSlabs();
 
   volume::VolumeOptions options_;
   std::string directory_;

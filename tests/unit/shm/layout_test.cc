@@ -29,6 +29,7 @@ TEST(Layout, MagicReadsAirstoreInMemory) {
 TEST(Layout, SizesArePinned) {
   EXPECT_EQ(sizeof(SegmentHeader), 256u);
   EXPECT_EQ(sizeof(MetaGeometry), 128u);
+  EXPECT_EQ(sizeof(MetaState), 384u);
   EXPECT_EQ(sizeof(InodeEntry), 256u);
   EXPECT_EQ(sizeof(DentryEntry), 128u);
   EXPECT_EQ(sizeof(LongName), 256u);

@@ -196,5 +196,100 @@ TEST(Slab, ViewRefusesAnotherSlabOrSession) {
   EXPECT_FALSE(view.Attach(std::move(*pool.segments()[0]->OpenReadOnly()), kMaxSlabs).has_value());
 }
 
+// ---- slabs of a dead broker
+
+class AdoptedSlabs : public testing::Test {
+ protected:
+  static constexpr uint64_t kLimit = 1 << 20;
+
+  std::unique_ptr<SlabPool> Pool() {
+    return std::make_unique<SlabPool>(TestSession(), kLimit, nullptr, nullptr);
+  }
+  static std::vector<uint8_t> Content(size_t bytes, uint8_t byte) {
+    return std::vector<uint8_t>(bytes, byte);
+  }
+  static std::unique_ptr<Segment> ReadOnly(const Segment& slab) {
+    auto fd = slab.OpenReadOnly();
+    EXPECT_TRUE(fd.has_value());
+    auto mapped = Segment::Attach(std::move(*fd),
+                                  {SegmentKind::kSlab, TestSession(), slab.header().index}, false);
+    EXPECT_TRUE(mapped.has_value());
+    return std::move(*mapped);
+  }
+};
+
+TEST_F(AdoptedSlabs, ServeUntilTheirLastExtentIsFreed) {
+  auto dead = Pool();
+  const Extent one = *dead->Store(Content(5000, 'a'));
+  const Extent two = *dead->Store(Content(6000, 'b'));
+  auto pool = Pool();
+  ASSERT_TRUE(pool->Adopt(ReadOnly(*dead->segments()[0])).has_value());
+  EXPECT_FALSE(pool->Adopt(ReadOnly(*dead->segments()[0])).has_value());
+  dead.reset();
+  ASSERT_TRUE(pool->Keep(one));
+  ASSERT_TRUE(pool->Keep(two));
+  pool->DropUnused();
+  EXPECT_EQ(pool->used_bytes(), SlabClassBytes(5000) + SlabClassBytes(6000));
+  EXPECT_EQ(pool->Bytes(one)[4999], 'a');
+  const Extent fresh = *pool->Store(Content(7000, 'c'));
+  EXPECT_EQ(fresh.slab, 1u);
+  pool->Free(one);
+  EXPECT_EQ(pool->Bytes(two)[5999], 'b');
+  EXPECT_EQ(pool->mapped_bytes(), 2 * kSlabSegmentBytes);
+  pool->Free(two);
+  EXPECT_EQ(pool->segments()[0], nullptr);
+  EXPECT_EQ(pool->mapped_bytes(), kSlabSegmentBytes);
+  EXPECT_EQ(pool->used_bytes(), SlabClassBytes(7000));
+  EXPECT_EQ(pool->Bytes(fresh)[0], 'c');
+}
+
+TEST_F(AdoptedSlabs, ThoseThatNobodyNamesGoAtOnceAndTheirNumbersAreNotUsedAgain) {
+  auto dead = Pool();
+  (void)*dead->Store(Content(100, 'a'));
+  auto pool = Pool();
+  ASSERT_TRUE(pool->Adopt(ReadOnly(*dead->segments()[0])).has_value());
+  pool->DropUnused();
+  EXPECT_EQ(pool->segments()[0], nullptr);
+  EXPECT_EQ((*pool->Store(Content(100, 'b'))).slab, 1u);
+}
+
+TEST_F(AdoptedSlabs, ExtentsThatLeaveTheSlabAreRefused) {
+  auto dead = Pool();
+  const Extent one = *dead->Store(Content(100, 'a'));
+  auto pool = Pool();
+  ASSERT_TRUE(pool->Adopt(ReadOnly(*dead->segments()[0])).has_value());
+  EXPECT_FALSE(pool->Keep({1, one.offset, one.bytes}));
+  EXPECT_FALSE(pool->Keep({0, 0, one.bytes}));
+  EXPECT_FALSE(pool->Keep({0, kSlabSegmentBytes - 10, 11}));
+  EXPECT_FALSE(pool->Keep({0, ~0ull, 100}));
+  EXPECT_FALSE(pool->Keep({0, one.offset, kSlabMaxExtent + 1}));
+  EXPECT_TRUE(pool->Keep({0, kSlabSegmentBytes - 11, 11}));
+}
+
+TEST_F(AdoptedSlabs, TheirExtentsCountForTheLimitAndGiveItBack) {
+  auto dead = Pool();
+  std::vector<Extent> kept;
+  for (;;) {
+    auto extent = dead->Store(Content(60'000, 'a'));
+    if (!extent) break;
+    kept.push_back(*extent);
+  }
+  ASSERT_GT(kept.size(), 10u);
+  auto pool = Pool();
+  ASSERT_TRUE(pool->Adopt(ReadOnly(*dead->segments()[0])).has_value());
+  for (const Extent& extent : kept) ASSERT_TRUE(pool->Keep(extent));
+  pool->DropUnused();
+  EXPECT_EQ(pool->Store(Content(60'000, 'b')).error().code, ENOSPC);
+  // One goes, one comes: all in the one new slab.
+  for (const Extent& extent : kept) {
+    pool->Free(extent);
+    auto fresh = pool->Store(Content(60'000, 'b'));
+    ASSERT_TRUE(fresh.has_value());
+    EXPECT_EQ(fresh->slab, 1u);
+  }
+  EXPECT_EQ(pool->segments().size(), 2u);
+  EXPECT_EQ(pool->segments()[0], nullptr);
+}
+
 }  // namespace
 }  // namespace airstore::shm

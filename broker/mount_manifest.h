@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// MountManifest: what a later broker must know of a mount to serve it on, or to end it. A small
+// JSON file next to the mount's lane, for the broker's user only; it holds no secret.
+// Threads: stateless.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "broker/broker_api.h"
+#include "shm/base/result.h"
+
+namespace airstore::broker {
+
+struct MountManifest {
+  uint32_t index = 0;  // of the mount in its session
+  MountSpec spec;      // without the token
+  Caller owner;        // whose mount it is, and who its frontend runs as
+  bool passthrough = false;   // as negotiated with the kernel
+  uint32_t device_minor = 0;  // of the mounted file system; 0: not known
+};
+
+// Replaces an older one as a whole.
+Result<void> WriteMountManifest(const std::string& directory, const MountManifest& manifest);
+// EPROTO when it makes no sense.
+Result<MountManifest> ReadMountManifest(const std::string& path);
+// Those in the directory, by index; what makes no sense is left out.
+std::vector<MountManifest> MountManifestsIn(const std::string& directory);
+// With the socket of its frontend.
+void RemoveMountManifest(const std::string& directory, uint32_t index);
+
+}  // namespace airstore::broker
