@@ -238,7 +238,8 @@ TEST(MetaAdopt, AChangeCutOffByDeathIsThereAsAWholeOrNotAtAll) {
     const auto writes = static_cast<uint32_t>(random() % 5);
     const auto instructions = static_cast<uint32_t>(random() % 250);
     SCOPED_TRACE("round " + std::to_string(round) + ", " + std::to_string(free_run) +
-                 " changes, " + std::to_string(writes) + " records and " + std::to_string(instructions) + " instructions");
+                 " changes, " + std::to_string(writes) + " records and " +
+                 std::to_string(instructions) + " instructions");
     auto writer = MakeTables();
     DoomedWriter doomed;
     if (!doomed.Run(writer.get(), script_seed, free_run, writes, instructions)) {
