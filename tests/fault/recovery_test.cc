@@ -74,7 +74,7 @@ TEST_F(Recovery, NothingAcknowledgedIsLostWhenAllAreKilled) {
 
     load.BeginEnd();
     if (gateway_too) host().KillGateway();
-    host().KillBroker();
+    host().KillBrokerAndMounts();
     load.Join();
     changes += load.acknowledged();
 
@@ -82,7 +82,7 @@ TEST_F(Recovery, NothingAcknowledgedIsLostWhenAllAreKilled) {
       host().StartBroker();
       if (!gateway_too) host().ThawGateway();
       Sleep(random() % 30);
-      host().KillBroker();
+      host().KillBrokerAndMounts();
     }
     if (gateway_too) {
       host().StartGateway();
@@ -111,7 +111,7 @@ TEST_F(Recovery, WhatTheGatewayRefusesForGoodIsKept) {
   mkdir((mount + "/dir").c_str(), 0755);
   e2e::WriteFile(mount + "/dir/file", content);
   const uint64_t at_stake = AtStake();
-  host().KillBroker();
+  host().KillBrokerAndMounts();
   host().ThawGateway();
   ASSERT_GT(at_stake, 0u);
   std::filesystem::rename(host().Path("state"), host().Path("old-state"));
