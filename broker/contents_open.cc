@@ -94,6 +94,7 @@ Result<void> Contents::AttachNew(uint64_t inode) {
   node->file->never_sent = true;
   // The file was made ahead; what the kernel shows of it is to be as old as the name.
   if (const auto record = inodes_->Get(inode)) {
+    node->file->base_version = record->content_version;
     const timespec times[2] = {ToTimespec(record->atime_ns), ToTimespec(record->mtime_ns)};
     futimens(node->file->fd(), times);
   }
@@ -236,6 +237,9 @@ Result<int32_t> Contents::BackingFor(MountPort* mount, ContentFile* file) {
 
 Task<Result<void>> Contents::MakeWritable(const NodePtr& node) {
   for (;;) {
+    if (inodes_->IsStale(node->inode) && !node->file) {
+      AIRSTORE_TRY_CO(co_await refresh_stale_(node->inode));
+    }
     const auto record = inodes_->Get(node->inode);
     if (!record) co_return Error{ESTALE, "the file is gone"};
     if (node->file && node->file->complete) co_return Result<void>{};
@@ -267,6 +271,7 @@ Result<void> Contents::MoveToFile(const NodePtr& node) {
   const timespec times[2] = {ToTimespec(record->atime_ns), ToTimespec(record->mtime_ns)};
   futimens(file.fd(), times);
   file.complete = true;
+  file.base_version = record->content_version;
   auto stamp = file.Stamp();
   if (!stamp) return stamp.error();
   file.sent = *stamp;

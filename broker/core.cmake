@@ -10,12 +10,15 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/contents_commit.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_fetch.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_open.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents_remote.cc
   ${CMAKE_CURRENT_LIST_DIR}/inode_cache.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount.cc
   ${CMAKE_CURRENT_LIST_DIR}/mutation_log.cc
   ${CMAKE_CURRENT_LIST_DIR}/session.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_lookup.cc
-  ${CMAKE_CURRENT_LIST_DIR}/tree_mutate.cc)
+  ${CMAKE_CURRENT_LIST_DIR}/tree_mutate.cc
+  ${CMAKE_CURRENT_LIST_DIR}/tree_remote.cc
+  ${CMAKE_CURRENT_LIST_DIR}/watcher.cc)
 target_link_libraries(airstore_broker_core
   PRIVATE airstore_options PkgConfig::XXHASH
   PUBLIC airstore_broker_host airstore_shm spdlog::spdlog)

@@ -79,6 +79,7 @@ Task<Result<std::shared_ptr<Mount>>> Mount::Start(boost::asio::any_io_executor e
   mount->ready_us_ = static_cast<uint64_t>((MonotonicNs() - begun) / 1000);
   mount->state_ = State::kReady;
   session->mounts().Add(mount.get());
+  mount->SetSynchronous(!session->tree().lease());
   const auto& slabs = session->inodes().slabs().segments();
   for (size_t i = mount->slabs_sent_; i < slabs.size(); ++i) mount->SendSlab(*slabs[i]);
   mount->serving_ = true;
@@ -407,6 +408,23 @@ Task<void> Mount::InvalidateData(uint64_t inode, uint64_t offset, uint64_t lengt
 }
 
 void Mount::InvalidateAttr(uint64_t inode) { (void)device_->NotifyInvalAttr(inode); }
+
+Task<void> Mount::InvalidateAll(RemoteChanges changes) {
+  FuseDevice* device = device_.get();
+  for (const uint64_t inode : changes.attributes) (void)device->NotifyInvalAttr(inode);
+  const bool asks_again = changes.names.empty() || device->NotifyIncEpoch().has_value();
+  auto forget = [device, data = std::move(changes.data), listings = std::move(changes.listings)] {
+    for (const uint64_t inode : data) (void)device->NotifyInvalData(inode, 0, 0);
+    for (const uint64_t directory : listings) (void)device->NotifyInvalData(directory, 0, 0);
+  };
+  if (!asks_again) {  // before Linux 6.16: send it, but do not wait
+    auto forget_names = [device, names = std::move(changes.names)] {
+      for (const auto& [parent, name] : names) (void)device->NotifyInvalEntry(parent, name);
+    };
+    session_->tasks().Spawn(OnNotifier(std::move(forget_names)));
+  }
+  co_await OnNotifier(std::move(forget));
+}
 
 MountStatus Mount::Status() const {
   MountStatus status;

@@ -75,6 +75,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Task<void> InvalidateName(uint64_t parent, std::string name) override;
   Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) override;
   void InvalidateAttr(uint64_t inode) override;
+  Task<void> InvalidateAll(RemoteChanges changes) override;
+  void SetSynchronous(bool synchronous) override { lane_->SetSynchronous(synchronous); }
 
  private:
   Mount(boost::asio::any_io_executor executor, Session* session, uint32_t index,

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <unordered_set>
 
 #include "broker/backoff.h"
 #include "broker/clock.h"
@@ -16,6 +17,13 @@ namespace {
 // files) to become one batch, short enough that nobody notices.
 constexpr auto kLinger = std::chrono::milliseconds(10);
 constexpr size_t kContentItemBytes = 64u << 10;  // guess for batch sizing before the write is built
+
+// The file whose content the mutation changes; 0: none.
+uint64_t ContentOf(const Mutation& mutation) {
+  if (const auto* write = std::get_if<WriteOp>(&mutation.op)) return write->inode;
+  const auto* setattr = std::get_if<SetattrOp>(&mutation.op);
+  return setattr != nullptr && setattr->size ? setattr->inode : 0;
+}
 
 size_t InlineBytes(const WriteOp& op) {
   size_t bytes = 0;
@@ -142,6 +150,13 @@ Task<int> MutationLog::WaitSettled(Ticket ticket, uint64_t inode) {
   co_return refused;
 }
 
+Task<void> MutationLog::WaitIdle(uint64_t inode) {
+  while (PendingOf(inode) != 0 && pending() > 0) {
+    Hurry();
+    co_await settled_event_.Wait();
+  }
+}
+
 Task<void> MutationLog::Drain() {
   const Ticket last = next_ticket_ - 1;
   while (settled_ < last && pending() > 0) {
@@ -190,11 +205,18 @@ bool MutationLog::CutQueued(uint64_t inode) const {
 }
 
 Task<void> MutationLog::SendBatch() {
+  const uint64_t lease_id = lease_id_;
   std::vector<Item> items;
+  std::unordered_set<uint64_t> changed;
   size_t bytes = 0;
   while (!items_.empty() && items.size() < limits_.max_batch_mutations &&
          bytes < limits_.max_batch_bytes / 2) {
     const auto front = items_.begin();
+    const uint64_t content =
+        front->content_inode != 0 ? front->content_inode : ContentOf(front->mutation);
+    // The second change of a file's content is made of what the first one leaves, which only the
+    // answer tells.
+    if (lease_id == 0 && content != 0 && !changed.insert(content).second) break;
     if (front->content_inode != 0) bytes += kContentItemBytes;
     Unindex(front);
     items.push_back(std::move(*front));
@@ -227,7 +249,7 @@ Task<void> MutationLog::SendBatch() {
     item_of.push_back(i);
     // A batch that grew too long is sent in parts; order is kept.
     if (inline_bytes > limits_.max_batch_bytes / 2 && i + 1 < items.size()) {
-      const auto results = co_await ApplyUntilAnswered(batch);
+      const auto results = co_await ApplyUntilAnswered(batch, lease_id);
       Settle(items, *batch, results, item_of);
       batch = std::make_shared<std::vector<Mutation>>();
       item_of.clear();
@@ -235,7 +257,7 @@ Task<void> MutationLog::SendBatch() {
     }
   }
   if (!batch->empty()) {
-    const auto results = co_await ApplyUntilAnswered(batch);
+    const auto results = co_await ApplyUntilAnswered(batch, lease_id);
     Settle(items, *batch, results, item_of);
   }
   for (const Item& item : items) Retire(item);
@@ -245,14 +267,26 @@ Task<void> MutationLog::SendBatch() {
 }
 
 Task<std::vector<MutationResult>> MutationLog::ApplyUntilAnswered(
-    std::shared_ptr<const std::vector<Mutation>> batch) {
+    std::shared_ptr<std::vector<Mutation>> batch, uint64_t lease_id) {
+  if (lease_id == 0) {
+    for (Mutation& mutation : *batch) SetPrecondition(&mutation);
+  }
   Backoff backoff;
   for (;;) {
-    auto answer = co_await gateway_->Apply(batch);
+    auto answer = co_await gateway_->Apply(batch, lease_id);
     if (answer && answer->size() == batch->size()) {
       stalled_ = false;
       last_error_.clear();
+      TakeVersions(*batch, *answer);
       co_return std::move(*answer);
+    }
+    if (!answer && answer.error().code == EKEYEXPIRED) {
+      spdlog::warn("the write lease has ended: sending {} changes without it", batch->size());
+      if (lease_id_ == lease_id) {
+        lease_id_ = 0;
+        on_lease_lost_();
+      }
+      co_return co_await ApplyEach(batch);
     }
     const Error error =
         answer ? Error{EPROTO, "the gateway answered another number of results"} : answer.error();
@@ -261,6 +295,35 @@ Task<std::vector<MutationResult>> MutationLog::ApplyUntilAnswered(
     spdlog::warn("sending {} changes failed, will retry: {}", batch->size(), last_error_);
     if (error.code == ESTALE) (void)co_await reopen_();
     co_await backoff.Wait(executor_);
+  }
+}
+
+Task<std::vector<MutationResult>> MutationLog::ApplyEach(
+    std::shared_ptr<const std::vector<Mutation>> batch) {
+  std::vector<MutationResult> results;
+  for (const Mutation& mutation : *batch) {
+    auto single = std::make_shared<std::vector<Mutation>>(1, mutation);
+    const auto result = co_await ApplyUntilAnswered(single, 0);
+    results.push_back(result.front());
+  }
+  co_return results;
+}
+
+void MutationLog::SetPrecondition(Mutation* mutation) const {
+  const uint64_t inode = ContentOf(*mutation);
+  if (inode == 0) return;
+  const uint64_t version = contents_->ContentVersion(inode);
+  mutation->if_inode = version == 0 ? 0 : inode;
+  mutation->if_content_version = version;
+}
+
+void MutationLog::TakeVersions(const std::vector<Mutation>& batch,
+                               const std::vector<MutationResult>& results) {
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (results[i].error != 0 || results[i].content_version == 0) continue;
+    const auto* create = std::get_if<CreateOp>(&batch[i].op);
+    contents_->ContentApplied(create != nullptr ? create->inode : ContentOf(batch[i]),
+                              results[i].content_version);
   }
 }
 

@@ -39,6 +39,10 @@ class ContentSource {
   virtual Task<Mutation> BuildWrite(uint64_t inode) = 0;
   // The write was applied (error 0) or refused.
   virtual void ContentSettled(uint64_t inode, int error) = 0;
+  // The gateway's version that the content here is made of; 0: not known.
+  virtual uint64_t ContentVersion(uint64_t inode) const = 0;
+  // A creation, write or truncation was applied, which made this version.
+  virtual void ContentApplied(uint64_t inode, uint64_t content_version) = 0;
 };
 
 class MutationLog {
@@ -51,6 +55,14 @@ class MutationLog {
               ContentSource* contents, OnRefused on_refused, Reopen reopen);
 
   void SetLimits(const SessionLimits& limits) { limits_ = limits; }
+  // What is sent from now on was acknowledged under this lease; 0: none, then changes of content
+  // are sent with the version they are made of, and the gateway refuses what would overwrite
+  // another host's.
+  void SetLease(uint64_t id) { lease_id_ = id; }
+  // Called when the gateway says that the lease has ended.
+  void OnLeaseLost(std::function<void()> on_lease_lost) {
+    on_lease_lost_ = std::move(on_lease_lost);
+  }
   // Starts the sender. Call once.
   void Start();
 
@@ -70,6 +82,8 @@ class MutationLog {
   // Waits until everything up to the ticket is settled, without lingering; returns the errno of
   // what was refused for `inode` meanwhile, or 0.
   Task<int> WaitSettled(Ticket ticket, uint64_t inode);
+  // Waits until nothing of the inode is pending; says nothing of how it ended.
+  Task<void> WaitIdle(uint64_t inode);
   // Waits until all that was appended before is settled.
   Task<void> Drain();
   // Sends what is queued without lingering.
@@ -109,8 +123,12 @@ class MutationLog {
 
   Task<void> Send();
   Task<void> SendBatch();
-  Task<std::vector<MutationResult>> ApplyUntilAnswered(
-      std::shared_ptr<const std::vector<Mutation>> batch);
+  Task<std::vector<MutationResult>> ApplyUntilAnswered(std::shared_ptr<std::vector<Mutation>> batch,
+                                                       uint64_t lease_id);
+  // Without a lease, and each by itself: one that is refused stops no other.
+  Task<std::vector<MutationResult>> ApplyEach(std::shared_ptr<const std::vector<Mutation>> batch);
+  void SetPrecondition(Mutation* mutation) const;
+  void TakeVersions(const std::vector<Mutation>& batch, const std::vector<MutationResult>& results);
   void Settle(const std::vector<Item>& items, const std::vector<Mutation>& batch,
               const std::vector<MutationResult>& results, const std::vector<size_t>& item_of);
   void Retire(const Item& item);
@@ -124,6 +142,8 @@ class MutationLog {
   ContentSource* contents_;
   OnRefused on_refused_;
   Reopen reopen_;
+  std::function<void()> on_lease_lost_;
+  uint64_t lease_id_ = 0;
   SessionLimits limits_;
 
   Items items_;  // appended, not yet in a batch

@@ -11,6 +11,7 @@ namespace airstore::broker {
 namespace {
 
 constexpr int64_t kStatfsFreshNs = 1'000'000'000;
+constexpr int64_t kArrivalPatienceNs = 30'000'000'000;
 
 const char* MutationName(const Mutation& mutation) {
   static constexpr const char* kNames[] = {"create",  "link",  "unlink", "rename",
@@ -70,14 +71,29 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
                                           session->gateway_.get(), session->contents_.get(),
                                           session->log_.get(), &session->mounts_);
   session->tree_->GrantInodes(opened.first_inode, opened.inode_count);
-  session->tree_->SetLease(opened.write_lease);
+  session->contents_->SetRefreshStale(
+      [self](uint64_t inode) { return self->tree_->Ensure(inode); });
+  session->watcher_ = std::make_unique<Watcher>(
+      executor, &self->tasks_, session->gateway_.get(), session->tree_.get(),
+      session->contents_.get(), session->log_.get(), opened.watch_cursor,
+      [self] { return self->Reopen(); });
+  session->log_->OnLeaseLost([self] { self->watcher_->LeaseIs(0); });
+  if (!opened.read_only) session->tree_->OnSynchronous([self] { self->watcher_->Regain(); });
   auto root = session->inodes_->Insert(opened.root, false);
   if (!root) return root.error();
   session->inodes_->Update(shm::kRootInode,
                            [](shm::InodeRecord& record) { record.known_by = ~0ull; });
   session->log_->Start();
+  session->watcher_->Start();
   session->tasks_.Spawn(self->KeepAlive());
   return session;
+}
+
+Task<Result<void>> Session::Arrive() {
+  // A host that has died holds its lease for as long as a session lives without a sign of life.
+  const int64_t patience_ns =
+      kArrivalPatienceNs + int64_t{opened_.limits.session_seconds} * 1'000'000'000;
+  co_return co_await watcher_->Arrive(MonotonicNs() + patience_ns);
 }
 
 Task<Result<StatFs>> Session::Statfs() {
@@ -103,6 +119,7 @@ Task<void> Session::Close() {
   keep_alive_timer_.cancel();
   contents_->Stop();
   co_await log_->Stop();
+  watcher_->Stop();
   if (auto closed = co_await gateway_->Close(); !closed) {
     spdlog::info("closing the session at the gateway: {}", closed.error().ToString());
   }
@@ -121,18 +138,17 @@ Task<void> Session::KeepAlive() {
     if (!alive && alive.error().code == ESTALE) {
       (void)co_await Reopen();
     } else if (alive) {
-      tree_->SetLease(*alive);
+      watcher_->LeaseIs(*alive);
     }
   }
 }
 
 Task<Result<uint64_t>> Session::Reopen() {
-  auto opened = co_await gateway_->Open(opened_.workspace_id, id_, true);
+  auto opened = co_await gateway_->Open(opened_.workspace_id, id_, false);
   if (!opened) {
     spdlog::warn("resuming the session failed: {}", opened.error().ToString());
     co_return opened.error();
   }
-  tree_->SetLease(opened->write_lease);
   spdlog::info("session resumed on workspace {}", workspace());
   co_return opened->last_applied_sequence;
 }
@@ -141,7 +157,7 @@ void Session::Refused(const Mutation& mutation, int error) {
   refused_ =
       std::string("the gateway refused a ") + MutationName(mutation) + ": " + strerror(error);
   spdlog::error("workspace {}: {}", workspace(), refused_);
-  tree_->DropAfterRefusal(mutation);
+  tree_->DropAfterRefusal(mutation, error);
 }
 
 SessionStatus Session::Status() const {

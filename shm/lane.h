@@ -93,6 +93,8 @@ class LaneConsumer {
   uint32_t Lookups(uint32_t inode_index) const;
   uint32_t Opens(uint32_t inode_index) const;
   void SetMounts(uint32_t mounts);
+  // The session has no write lease: a close that returns must have sent what was written.
+  void SetSynchronous(bool synchronous);
   uint64_t Counter(uint32_t counter) const;
   uint64_t HistogramBucket(uint32_t row, uint32_t bucket) const;
 
@@ -155,6 +157,7 @@ class LaneProducer {
 
   uint32_t mount_index() const;
   bool shared_session() const;                // other mounts of this session exist
+  bool synchronous() const;                   // see LaneConsumer::SetSynchronous
   InodeUse* Use(uint32_t inode_index) const;  // nullptr when out of range
   HazardSlot& Hazard(uint32_t slot) const;    // slot < kHazardSlots
   void Count(uint32_t counter, uint64_t by = 1) const;

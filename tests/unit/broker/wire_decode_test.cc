@@ -285,7 +285,7 @@ TEST(WireDecode, ChecksOpenedSessions) {
   good.mutable_lease()->set_id(1);
   const auto session = DecodeOpen(good);
   ASSERT_TRUE(session);
-  EXPECT_TRUE(session->write_lease);
+  EXPECT_NE(session->lease_id, 0u);
   EXPECT_EQ(session->limits.block_bytes, SessionLimits().block_bytes) << "not said: the default";
   const auto refused = [&good](auto change) {
     wire::OpenSessionResponse bad = good;
