@@ -56,8 +56,8 @@ class Contents : public ContentSource {
   void SetLog(MutationLog* log) { log_ = log; }
   void SetLimits(const SessionLimits& limits) { limits_ = limits; }
   // Brings a stale inode up to date.
-  using Refresh = std::function<Task<Result<void>>(uint64_t inode)>;
-  void SetRefreshStale(Refresh refresh) { refresh_stale_ = std::move(refresh); }
+  using RefreshStale = std::function<Task<Result<void>>(uint64_t inode)>;
+  void SetRefreshStale(RefreshStale refresh) { refresh_stale_ = std::move(refresh); }
   ContentPool& pool() { return pool_; }
 
   // A file made here: empty, and all that will be in it is to be sent. Passthrough-ready.
@@ -125,7 +125,8 @@ class Contents : public ContentSource {
     uint32_t opening = 0;  // opens that wait for content: the file must not move meanwhile
     bool sending = false;  // a worker uses the content file's descriptor
     bool loading_small = false;
-    bool replacing = false;  // with what another host wrote
+    bool replacing = false;    // with what another host wrote; stays set when that failed
+    bool replace_runs = false;
     std::unique_ptr<Event> progress;  // of fetches
     int fetch_error = 0;
     uint64_t read_end = 0;          // where the last read ended: sequential readers continue there
@@ -194,7 +195,7 @@ class Contents : public ContentSource {
   Gateway* gateway_;
   MountSet* mounts_;
   MutationLog* log_ = nullptr;
-  Refresh refresh_stale_;
+  RefreshStale refresh_stale_;
   ContentsOptions options_;
   SessionLimits limits_;
   ContentPool pool_;

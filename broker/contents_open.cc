@@ -283,7 +283,7 @@ Result<void> Contents::MoveToFile(const NodePtr& node) {
 void Contents::MoveToSlab(const NodePtr& node) {
   const auto record = inodes_->Get(node->inode);
   if (!record || !node->file || !node->file->complete || node->opens() != 0 || node->opening != 0 ||
-      node->passthrough_used || node->sending || record->size > kSmallFile || IsDirty(*node) ||
+      node->passthrough_used || node->sending || node->replacing || record->size > kSmallFile || IsDirty(*node) ||
       log_->PendingOf(node->inode) != 0 || (record->flags & shm::kOrphan) != 0) {
     return;
   }
@@ -300,7 +300,7 @@ void Contents::MoveToSlab(const NodePtr& node) {
 }
 
 bool Contents::IsDirty(const Node& node) const {
-  if (!node.file) return false;
+  if (!node.file || node.replacing) return false;
   if (node.file->never_sent || node.dirty_hint) return true;
   const auto stamp = node.file->Stamp();
   if (!stamp) return true;

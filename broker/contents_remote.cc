@@ -82,6 +82,7 @@ void Contents::ContentApplied(uint64_t inode, uint64_t content_version) {
 void Contents::DropFile(const NodePtr& node) {
   LeaveLru(node);
   node->file.reset();
+  node->replacing = false;
   inodes_->Update(node->inode, [](shm::InodeRecord& record) {
     record.content_kind = static_cast<uint32_t>(shm::ContentKind::kNone);
     record.content_file = 0;
@@ -101,12 +102,14 @@ Task<Result<void>> Contents::Replace(Attr attr) {
   }
   Result<void> done;
   if (node->file->complete && (node->passthrough_used || node->writers() != 0)) {
-    if (node->replacing) co_return Error{EAGAIN, "being replaced"};
-    node->replacing = true;
+    if (node->replace_runs) co_return Error{EAGAIN, "being replaced"};
+    node->replacing = node->replace_runs = true;
     ++node->opening;
     done = co_await ReplaceInPlace(node, attr);
     --node->opening;
-    node->replacing = false;
+    node->replace_runs = false;
+    // Half of this and half of that is nothing to send, and is replaced at the next try.
+    if (done) node->replacing = false;
   } else {
     DropFile(node);
   }

@@ -21,7 +21,8 @@ constexpr auto kArrivalPoll = std::chrono::milliseconds(50);
 }  // namespace
 
 Watcher::Watcher(boost::asio::any_io_executor executor, Tasks* tasks, Gateway* gateway, Tree* tree,
-                 Contents* contents, MutationLog* log, uint64_t cursor, Reopen reopen)
+                 Contents* contents, MutationLog* log, const OpenedSession& opened,
+                 Reopen reopen)
     : executor_(executor),
       tasks_(tasks),
       gateway_(gateway),
@@ -29,7 +30,8 @@ Watcher::Watcher(boost::asio::any_io_executor executor, Tasks* tasks, Gateway* g
       contents_(contents),
       log_(log),
       reopen_(std::move(reopen)),
-      cursor_(cursor),
+      may_write_(!opened.read_only),
+      cursor_(opened.watch_cursor),
       advanced_(executor),
       retry_(executor) {}
 
@@ -154,7 +156,7 @@ Task<Result<void>> Watcher::Arrive(int64_t deadline_ns) {
 }
 
 void Watcher::Regain() {
-  if (lease_id_ != 0 || asking_ || stopping_ || MonotonicNs() < next_ask_ns_) return;
+  if (!may_write_ || lease_id_ != 0 || asking_ || stopping_ || MonotonicNs() < next_ask_ns_) return;
   asking_ = true;
   tasks_->Spawn(AskForLease());
 }

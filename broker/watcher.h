@@ -27,9 +27,9 @@ class Watcher {
   // Resumes the session at the gateway, which does not know it any more.
   using Reopen = std::function<Task<Result<uint64_t>>()>;
 
-  // `cursor`: of when the session was opened.
+  // `opened`: what the gateway answered when the session was opened.
   Watcher(boost::asio::any_io_executor executor, Tasks* tasks, Gateway* gateway, Tree* tree,
-          Contents* contents, MutationLog* log, uint64_t cursor, Reopen reopen);
+          Contents* contents, MutationLog* log, const OpenedSession& opened, Reopen reopen);
 
   void Start();
   // No event is acted upon after it; the tasks end soon.
@@ -61,6 +61,7 @@ class Watcher {
   Contents* contents_;
   MutationLog* log_;
   Reopen reopen_;
+  const bool may_write_;
   uint64_t cursor_;  // of the last event that was acted upon
   std::unique_ptr<WatchStream> stream_;
   uint64_t acknowledged_ = 0;
