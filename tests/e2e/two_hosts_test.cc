@@ -106,7 +106,9 @@ class CloseToOpen {
         break;
       }
       case 4:
-        if (files_.erase(name) != 0) ASSERT_EQ(unlink(On(side, name).c_str()), 0);
+        if (files_.erase(name) != 0) {
+          ASSERT_EQ(unlink(On(side, name).c_str()), 0);
+        }
         break;
       case 5: {
         const std::string directory = "d" + std::to_string(Below(4));
