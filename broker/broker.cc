@@ -252,10 +252,9 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   if (auto arrived = co_await session.Arrive(); !arrived) {
     --slot->users;
     co_await DropSessionIfUnused(slot);
-    co_return Fail<MountStatus>(
-        FailureKind::kBusy,
-        "workspace " + session.workspace() + ": " + arrived.error().message,
-        "look at 'airctl status' on the host that holds the write lease");
+    co_return Fail<MountStatus>(FailureKind::kBusy,
+                                "workspace " + session.workspace() + ": " + arrived.error().message,
+                                "look at 'airctl status' on the host that holds the write lease");
   }
   uint32_t index = 0;
   while (index < shm::kMaxMounts &&

@@ -125,7 +125,7 @@ class Contents : public ContentSource {
     uint32_t opening = 0;  // opens that wait for content: the file must not move meanwhile
     bool sending = false;  // a worker uses the content file's descriptor
     bool loading_small = false;
-    bool replacing = false;    // with what another host wrote; stays set when that failed
+    bool replacing = false;  // with what another host wrote; stays set when that failed
     bool replace_runs = false;
     std::unique_ptr<Event> progress;  // of fetches
     int fetch_error = 0;

@@ -283,8 +283,8 @@ Result<void> Contents::MoveToFile(const NodePtr& node) {
 void Contents::MoveToSlab(const NodePtr& node) {
   const auto record = inodes_->Get(node->inode);
   if (!record || !node->file || !node->file->complete || node->opens() != 0 || node->opening != 0 ||
-      node->passthrough_used || node->sending || node->replacing || record->size > kSmallFile || IsDirty(*node) ||
-      log_->PendingOf(node->inode) != 0 || (record->flags & shm::kOrphan) != 0) {
+      node->passthrough_used || node->sending || node->replacing || record->size > kSmallFile ||
+      IsDirty(*node) || log_->PendingOf(node->inode) != 0 || (record->flags & shm::kOrphan) != 0) {
     return;
   }
   std::string content(record->size, '\0');

@@ -35,8 +35,8 @@ Written Overwrite(int fd, const std::vector<FetchedRange>& ranges, uint64_t offs
   Written result;
   size_t done = 0;
   while (done < bytes.size()) {
-    const ssize_t written = pwrite(fd, bytes.data() + done, bytes.size() - done,
-                                   static_cast<off_t>(offset + done));
+    const ssize_t written =
+        pwrite(fd, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) {
       result.error = written < 0 ? errno : ENOSPC;

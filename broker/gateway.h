@@ -6,8 +6,8 @@
 // Threads: every method is called and resumed on the event loop.
 // Fails: transport and call errors are errnos: EAGAIN not reached or overloaded, try again;
 // EACCES token refused; ENOENT no such workspace; ESTALE the gateway does not know the session;
-// EKEYEXPIRED the lease of a batch has ended, nothing was applied; EPROTO the answer makes no sense;
-// EIO the rest.
+// EKEYEXPIRED the lease of a batch has ended, nothing was applied; EPROTO the answer makes no
+// sense; EIO the rest.
 #pragma once
 
 #include <array>
@@ -201,8 +201,8 @@ struct WatchEvent {
     std::string name;
   };
   uint64_t cursor = 0;
-  bool gap = false;             // events were lost
-  uint64_t lease_recall = 0;    // id of the lease to give back; 0: none
+  bool gap = false;           // events were lost
+  uint64_t lease_recall = 0;  // id of the lease to give back; 0: none
   std::vector<uint64_t> inodes = {};
   std::vector<Name> names = {};
 };

@@ -75,8 +75,7 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
       [self](uint64_t inode) { return self->tree_->Ensure(inode); });
   session->watcher_ = std::make_unique<Watcher>(
       executor, &self->tasks_, session->gateway_.get(), session->tree_.get(),
-      session->contents_.get(), session->log_.get(), opened,
-      [self] { return self->Reopen(); });
+      session->contents_.get(), session->log_.get(), opened, [self] { return self->Reopen(); });
   session->log_->OnLeaseLost([self] { self->watcher_->LeaseIs(0); });
   session->tree_->OnSynchronous([self] { self->watcher_->Regain(); });
   auto root = session->inodes_->Insert(opened.root, false);

@@ -157,8 +157,7 @@ Result<uint64_t> Tree::InsertEntry(uint64_t parent, const DirEntry& entry) {
   const uint64_t inode = entry.attr.inode;
   const bool fresh = inodes_->IndexOf(inode) == shm::kNoIndex;
   const auto record = inodes_->Get(inode);
-  const bool refresh = record &&
-                       (inodes_->IsStale(inode) || (record->flags & shm::kOrphan) != 0) &&
+  const bool refresh = record && (inodes_->IsStale(inode) || (record->flags & shm::kOrphan) != 0) &&
                        log_->PendingOf(inode) == 0 && !contents_->HasFile(inode);
   auto index = inodes_->Insert(entry.attr, refresh);
   if (!index) return index.error();

@@ -77,8 +77,8 @@ Task<Result<void>> Tree::TakeFresh(const ResolveResult& result) {
   if (result.entry.inlined && IsRegular(attr.mode) && attr.size <= kSmallFile &&
       record->content_kind == static_cast<uint32_t>(shm::ContentKind::kNone)) {
     const std::string& content = result.entry.content;
-    (void)inodes_->StoreSmall(
-        attr.inode, {reinterpret_cast<const uint8_t*>(content.data()), content.size()});
+    (void)inodes_->StoreSmall(attr.inode,
+                              {reinterpret_cast<const uint8_t*>(content.data()), content.size()});
   }
   co_return Result<void>{};
 }

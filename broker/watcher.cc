@@ -21,8 +21,7 @@ constexpr auto kArrivalPoll = std::chrono::milliseconds(50);
 }  // namespace
 
 Watcher::Watcher(boost::asio::any_io_executor executor, Tasks* tasks, Gateway* gateway, Tree* tree,
-                 Contents* contents, MutationLog* log, const OpenedSession& opened,
-                 Reopen reopen)
+                 Contents* contents, MutationLog* log, const OpenedSession& opened, Reopen reopen)
     : executor_(executor),
       tasks_(tasks),
       gateway_(gateway),

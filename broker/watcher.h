@@ -66,8 +66,8 @@ class Watcher {
   std::unique_ptr<WatchStream> stream_;
   uint64_t acknowledged_ = 0;
   bool acknowledging_ = false;
-  uint64_t lease_id_ = 0;       // held, or being given back
-  uint64_t recalled_ = 0;       // the newest lease that was asked back
+  uint64_t lease_id_ = 0;  // held, or being given back
+  uint64_t recalled_ = 0;  // the newest lease that was asked back
   bool giving_back_ = false;
   bool asking_ = false;
   bool arrived_ = false;

@@ -25,7 +25,7 @@ Result<std::vector<ResolveResult>> DecodeResolve(const storage::v2::ResolveReque
                                                  storage::v2::ResolveResponse& wire);
 // Uncompressed and verified; the ranges follow each other without a gap from the offset asked for.
 Result<Fetched> DecodeFetch(const storage::v2::FetchRequest& asked,
-                                              storage::v2::FetchResponse& wire);
+                            storage::v2::FetchResponse& wire);
 Result<std::vector<MutationResult>> DecodeApply(const storage::v2::ApplyRequest& asked,
                                                 const storage::v2::ApplyResponse& wire);
 Result<AcquiredLease> DecodeLease(const storage::v2::AcquireLeaseResponse& wire);

@@ -133,8 +133,7 @@ class CloseToOpen {
         if (files_.contains(name)) {
           const UniqueFd file = Open(On(side, name), O_WRONLY | O_APPEND);
           const std::string more = RandomBytes(random_(), 1 + Below(5000));
-          ASSERT_EQ(write(file.get(), more.data(), more.size()),
-                    static_cast<ssize_t>(more.size()));
+          ASSERT_EQ(write(file.get(), more.data(), more.size()), static_cast<ssize_t>(more.size()));
           files_[name] += more;
         }
     }
@@ -209,7 +208,7 @@ TEST_F(TwoHosts, OpenFilesFollow) {
 }
 
 TEST_F(TwoHosts, ARecallUnderLoadLosesNothing) {
-  constexpr int kFiles = 1500;
+  constexpr int kFiles = 800;
   std::atomic<int> written{0};
   std::thread writer([&] {
     for (int i = 0; i < kFiles; ++i) {

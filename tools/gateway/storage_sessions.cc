@@ -223,14 +223,13 @@ StorageService::Reactor* StorageService::AcquireLease(Context* context,
       return status;
     }
     if (request->inode() == 0) return {grpc::StatusCode::INVALID_ARGUMENT, "inode 0"};
-    auto acquired = gateway_.sessions().Acquire(access.session, request->inode(),
-                                                !access.caller.read_only);
+    auto acquired =
+        gateway_.sessions().Acquire(access.session, request->inode(), !access.caller.read_only);
     if (!acquired) return StoreStatus("acquire lease", acquired.error());
     if (acquired->lease) SetLease(*acquired->lease, response->mutable_lease());
     response->set_held_by_other(acquired->held_by_other);
     // Nobody else commits anything from the grant on.
-    response->set_watch_cursor(
-        gateway_.hub().LastFor(access.session.workspace, access.session.id));
+    response->set_watch_cursor(gateway_.hub().LastFor(access.session.workspace, access.session.id));
     return grpc::Status::OK;
   });
 }

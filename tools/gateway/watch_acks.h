@@ -57,7 +57,8 @@ class WatchAcks {
     Done done;
   };
   // Takes the session off whoever waits for no more than `cursor`; appends who need not wait on.
-  void Satisfy(const SessionId& session, uint64_t cursor, std::vector<Done>* done);  // REQUIRES: mu_
+  void Satisfy(const SessionId& session, uint64_t cursor,
+               std::vector<Done>* done);  // REQUIRES: mu_
   void KeepTime();
 
   const std::chrono::milliseconds patience_;

@@ -161,8 +161,13 @@ void Host::Unmount(const std::string& mountpoint) { (void)AirctlJson({"unmount",
 void Host::StartGateway() {
   const std::string port_file = Path("port");
   std::filesystem::remove(port_file);
-  Arguments words = {Program("airstore-gateway"), "--data",      Path("gateway"), "--listen",
-                     gateway_address_,            "--port-file", port_file};
+  Arguments words = {Program("airstore-gateway"),
+                     "--data",
+                     Path("gateway"),
+                     "--listen",
+                     gateway_address_,
+                     "--port-file",
+                     port_file};
   words.insert(words.end(), options_.gateway_arguments.begin(), options_.gateway_arguments.end());
   gateway_ = Process(words, {.output_file = Path("gateway.log")});
   const bool up = WaitUntil(

@@ -29,9 +29,9 @@ nlohmann::json OtherBroker::Json(const Arguments& arguments) const {
 }
 
 void OtherBroker::Start() {
-  broker_ = Process({Program("airstored"), "--state-dir", state(), "--gateway",
-                     host_.gateway_address()},
-                    {.output_file = host_.Path("other.log")});
+  broker_ =
+      Process({Program("airstored"), "--state-dir", state(), "--gateway", host_.gateway_address()},
+              {.output_file = host_.Path("other.log")});
   const bool up = WaitUntil(seconds(60), [&] {
     return !broker_.running() || (std::filesystem::exists(state() + "/control.sock") &&
                                   Airctl({"--json", "status"}).code == 0);

@@ -268,7 +268,8 @@ TEST_F(GrpcGatewayTest, WatchBringsEventsInOrderUntilItEnds) {
         *code = event.error().code;
         co_return seen;
       }
-      if (event->cursor != 100 + ++seen || event->inodes != std::vector<uint64_t>{seen}) co_return 0;
+      if (event->cursor != 100 + ++seen || event->inodes != std::vector<uint64_t>{seen})
+        co_return 0;
     }
   };
   int code = 0;

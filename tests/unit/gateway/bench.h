@@ -84,8 +84,7 @@ class Bench {
     block_store = std::move(*dir);
     blocks = std::make_unique<Blocks>(*block_store, 64 << 20);
     batches = std::make_unique<BatchApplier>(
-        *store, *blocks,
-        [this](WorkspaceKey, const SessionId&, const ChangeSet& set) {
+        *store, *blocks, [this](WorkspaceKey, const SessionId&, const ChangeSet& set) {
           published = set;
           return ++cursor;
         });
