@@ -165,10 +165,6 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
       co_return Outcome<SlotPtr>{slot, {}};
     }
   }
-  if (!opened->read_only) {
-    auto leased = co_await gateway->Open(opened->workspace_id, id, true);
-    if (leased) opened->write_lease = leased->write_lease;
-  }
   auto spool = MakeSpool(id);
   if (!spool) {
     co_return Fail<SlotPtr>(FailureKind::kHost, spool.error().ToString(),
@@ -218,8 +214,8 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
   slot->asked_workspace = spec.workspace;
   slot->session = std::move(*session);
   sessions_.push_back(slot);
-  spdlog::info("session on workspace {} at {} as {}{}", slot->session->workspace(), spec.gateway,
-               slot->session->principal(), opened->write_lease ? ", write lease held" : "");
+  spdlog::info("session on workspace {} at {} as {}", slot->session->workspace(), spec.gateway,
+               slot->session->principal());
   co_return Outcome<SlotPtr>{slot, {}};
 }
 
@@ -331,6 +327,14 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   if (!found.value) co_return Outcome<MountStatus>{std::nullopt, found.failure};
   const SlotPtr slot = *found.value;
   Session& session = *slot->session;
+  progress("waiting for other hosts to send their changes", 0, 0);
+  if (auto arrived = co_await session.Arrive(); !arrived) {
+    --slot->users;
+    co_await DropSessionIfUnused(slot);
+    co_return Fail<MountStatus>(FailureKind::kBusy,
+                                "workspace " + session.workspace() + ": " + arrived.error().message,
+                                "look at 'airctl status' on the host that holds the write lease");
+  }
   uint32_t index = 0;
   while (index < shm::kMaxMounts &&
          (slot->starting.contains(index) ||

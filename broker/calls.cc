@@ -99,9 +99,12 @@ class Answer {
       case Op::kFsync:
         co_return co_await Fsync();
       case Op::kFlush:
+        // Without a lease another host may open the file as soon as the close has returned.
+        if (!session_->tree().lease()) co_return co_await Fsync();
         co_return TakeWriteError();
       case Op::kReadRange:
         session_->contents().Refresh(args_.inode);
+        AIRSTORE_TRY_CO(co_await session_->tree().Ensure(args_.inode));
         AIRSTORE_TRY_CO(
             co_await session_->contents().EnsureRange(args_.inode, args_.offset, args_.size));
         co_return Fill(args_.inode);
@@ -244,12 +247,16 @@ class Answer {
 
   Task<Result<void>> LoadListing() {
     AIRSTORE_TRY_CO(co_await session_->tree().LoadListing(args_.inode));
+    AIRSTORE_TRY_CO(co_await session_->tree().RefreshChildren(args_.inode));
     shm::MetaWriter& meta = session_->inodes().meta();
     const auto directory = session_->inodes().Get(args_.inode);
     if (!directory) co_return Error{ESTALE, "directory"};
     for (uint32_t at = directory->dir_first; at != shm::kNoIndex;) {
       const shm::DentryRecord entry = meta.Dentry(at);
-      session_->inodes().MarkKnown(entry.inode, mount_->index());
+      // Of what is stale once more the frontend asks.
+      if (!session_->inodes().IsStale(entry.inode)) {
+        session_->inodes().MarkKnown(entry.inode, mount_->index());
+      }
       at = entry.dir_next;
     }
     co_return Fill(args_.inode);

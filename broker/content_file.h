@@ -63,8 +63,9 @@ struct ContentFile {
   // looked when that was so; a file that still looks so is clean.
   std::vector<uint64_t> sent_hash = {};
   FileStamp sent = {};
-  uint64_t truncations = 0;  // tells a sender that what it read may be of before
-  bool never_sent = false;   // the gateway has no content: everything here is to be sent
+  uint64_t truncations = 0;   // tells a sender that what it read may be of before
+  uint64_t base_version = 0;  // the gateway's content version that this is made of; 0: not known
+  bool never_sent = false;    // the gateway has no content: everything here is to be sent
   // The journal says that the file is needed for a replay: it must not go away.
   bool needed = false;
 

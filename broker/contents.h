@@ -19,6 +19,7 @@
 #pragma once
 
 #include <boost/asio/thread_pool.hpp>
+#include <functional>
 #include <list>
 #include <memory>
 #include <span>
@@ -58,6 +59,9 @@ class Contents : public ContentSource {
 
   void SetLog(MutationLog* log) { log_ = log; }
   void SetLimits(const SessionLimits& limits) { limits_ = limits; }
+  // Brings a stale inode up to date.
+  using RefreshStale = std::function<Task<Result<void>>(uint64_t inode)>;
+  void SetRefreshStale(RefreshStale refresh) { refresh_stale_ = std::move(refresh); }
   ContentPool& pool() { return pool_; }
 
   // A file made here: empty, and all that will be in it is to be sent. Passthrough-ready.
@@ -107,8 +111,19 @@ class Contents : public ContentSource {
   // Its content is in a content file, or it is open.
   bool HasFile(uint64_t inode) const { return Find(inode) != nullptr; }
 
+  // What is here differs from what the gateway was sent ...
+  bool IsDirty(uint64_t inode) const;
+  // ... or may differ: only Flush() finds out what the kernel writes.
+  bool MayBeDirty(uint64_t inode) const;
+  // The gateway has these attributes: content of another version than theirs goes, or, where it is
+  // in use by the kernel or a writer, is replaced in place. EAGAIN: it has changed once more.
+  // REQUIRES: not dirty.
+  Task<Result<void>> Replace(Attr attr);
+
   Task<Mutation> BuildWrite(uint64_t inode) override;
   void ContentSettled(uint64_t inode, int error) override;
+  uint64_t ContentVersion(uint64_t inode) const override;
+  void ContentApplied(uint64_t inode, uint64_t content_version) override;
 
  private:
   // Of an inode whose content is in a file, being fetched, or open.
@@ -122,6 +137,8 @@ class Contents : public ContentSource {
     uint32_t opening = 0;  // opens that wait for content: the file must not move meanwhile
     bool sending = false;  // a worker uses the content file's descriptor
     bool loading_small = false;
+    bool replacing = false;  // with what another host wrote; stays set when that failed
+    bool replace_runs = false;
     std::unique_ptr<Event> progress;  // of fetches
     int fetch_error = 0;
     uint64_t read_end = 0;          // where the last read ended: sequential readers continue there
@@ -177,6 +194,10 @@ class Contents : public ContentSource {
   void StartFetches(const NodePtr& node, uint64_t first, uint64_t last);
   void ReadAhead(const NodePtr& node, uint64_t offset, uint64_t size);
 
+  // contents_remote.cc
+  void DropFile(const NodePtr& node);
+  Task<Result<void>> ReplaceInPlace(NodePtr node, Attr attr);
+
   // contents_commit.cc
   Task<void> AfterSettled(uint64_t inode);
   Task<void> Debounce();
@@ -192,6 +213,7 @@ class Contents : public ContentSource {
   MountSet* mounts_;
   SessionJournal* journal_;
   MutationLog* log_ = nullptr;
+  RefreshStale refresh_stale_;
   ContentsOptions options_;
   SessionLimits limits_;
   ContentPool pool_;

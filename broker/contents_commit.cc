@@ -23,6 +23,7 @@ namespace airstore::broker {
 Ticket Contents::Flush(uint64_t inode) {
   const NodePtr node = Find(inode);
   const auto record = inodes_->Get(inode);
+  if (node && node->replacing) return log_->PendingOf(inode);
   // Neither a store to a page that is writable already nor a second write in one tick of the clock
   // shows in the stamp: of what the kernel writes only the bytes tell.
   if (node && node->file && record && (record->flags & shm::kPassthroughWriter) != 0) {

@@ -58,6 +58,7 @@ Filled FillBlocks(int fd, const std::vector<FetchedRange>& ranges, uint64_t firs
 }  // namespace
 
 Task<Result<void>> Contents::EnsureRange(uint64_t inode, uint64_t offset, uint64_t size) {
+  if (inodes_->IsStale(inode)) AIRSTORE_TRY_CO(co_await refresh_stale_(inode));
   const NodePtr node = Get(inode);
   const auto record = inodes_->Get(inode);
   if (!record || !IsRegular(record->mode)) {
@@ -85,6 +86,7 @@ Task<Result<void>> Contents::EnsureRange(uint64_t inode, uint64_t offset, uint64
     const uint64_t blocks = BlocksOf(record->size);
     node->file->valid.assign(blocks, false);
     node->file->sent_hash.assign(blocks, 0);
+    node->file->base_version = record->content_version;
     if (ftruncate(node->file->fd(), static_cast<off_t>(record->size)) != 0) {
       const Error error = SysError("size content file");
       node->file.reset();
@@ -117,16 +119,25 @@ Task<Result<void>> Contents::LoadSmall(NodePtr node) {
       break;  // somebody truncated or removed it meanwhile
     }
     const uint64_t size = record->size;
-    auto ranges =
+    const uint64_t version = record->content_version;
+    auto fetched =
         co_await Before(deadline, tasks_, executor_, gateway_->Fetch(node->inode, 0, size));
-    if (ranges) {
+    if (fetched && fetched->content_version != version && version != 0) {
+      // Attributes and content are of different versions: the former are older.
+      inodes_->MarkStale(node->inode);
+      auto refreshed = co_await refresh_stale_(node->inode);
+      if (refreshed && MonotonicNs() < deadline) continue;
+      node->fetch_error = EIO;
+      break;
+    }
+    if (fetched) {
       const auto now = inodes_->Get(node->inode);
-      if (!now || now->size != size || node->file ||
+      if (!now || now->size != size || now->content_version != version || node->file ||
           now->content_kind != static_cast<uint32_t>(shm::ContentKind::kNone)) {
         continue;
       }
       std::string content(size, '\0');
-      for (const FetchedRange& range : *ranges) {
+      for (const FetchedRange& range : fetched->ranges) {
         if (range.offset + range.data.size() > size) continue;
         std::copy(range.data.begin(), range.data.end(),
                   content.begin() + static_cast<ptrdiff_t>(range.offset));
@@ -136,9 +147,9 @@ Task<Result<void>> Contents::LoadSmall(NodePtr node) {
       if (!stored) node->fetch_error = stored.error().code;
       break;
     }
-    if (ranges.error().code != EAGAIN || MonotonicNs() > deadline) {
-      node->fetch_error = IsAway(ranges.error()) ? ETIMEDOUT : EIO;
-      spdlog::warn("reading inode {} failed: {}", node->inode, ranges.error().ToString());
+    if (fetched.error().code != EAGAIN || MonotonicNs() > deadline) {
+      node->fetch_error = IsAway(fetched.error()) ? ETIMEDOUT : EIO;
+      spdlog::warn("reading inode {} failed: {}", node->inode, fetched.error().ToString());
       break;
     }
     co_await backoff.Wait(executor_);
@@ -194,16 +205,24 @@ Task<void> Contents::FetchRun(NodePtr node, std::shared_ptr<ContentFile> file, u
   const int64_t deadline = MonotonicNs() + options_.patience_ns;
   int error = 0;
   while (node->file == file && length > 0) {
-    auto ranges =
+    auto fetched =
         co_await Before(deadline, tasks_, executor_, gateway_->Fetch(node->inode, offset, length));
-    if (ranges) {
+    if (fetched && file->base_version != 0 && fetched->content_version != file->base_version) {
+      // Blocks of different versions are no content: whoever wants it begins again.
+      if (node->file == file) {
+        inodes_->MarkStale(node->inode);
+        DropFile(node);
+      }
+      break;
+    }
+    if (fetched) {
       const int fd = file->fd();
       auto fill = [](int to, std::vector<FetchedRange> from, uint64_t begin, uint64_t blocks,
                      uint64_t bytes) -> Task<Filled> {
         co_return FillBlocks(to, from, begin, blocks, bytes);
       };
       const Filled filled = co_await boost::asio::co_spawn(
-          workers_->get_executor(), fill(fd, std::move(*ranges), first, count, size),
+          workers_->get_executor(), fill(fd, std::move(fetched->ranges), first, count, size),
           boost::asio::use_awaitable);
       if (filled.error != 0) {
         error = filled.error;
@@ -217,9 +236,9 @@ Task<void> Contents::FetchRun(NodePtr node, std::shared_ptr<ContentFile> file, u
       file->valid_count += count;
       break;
     }
-    if (ranges.error().code != EAGAIN || MonotonicNs() > deadline) {
-      error = IsAway(ranges.error()) ? ETIMEDOUT : EIO;
-      spdlog::warn("reading inode {} failed: {}", node->inode, ranges.error().ToString());
+    if (fetched.error().code != EAGAIN || MonotonicNs() > deadline) {
+      error = IsAway(fetched.error()) ? ETIMEDOUT : EIO;
+      spdlog::warn("reading inode {} failed: {}", node->inode, fetched.error().ToString());
       break;
     }
     co_await backoff.Wait(executor_);

@@ -103,6 +103,7 @@ Result<void> Contents::AttachNew(uint64_t inode) {
   node->file->never_sent = true;
   // The file was made ahead; what the kernel shows of it is to be as old as the name.
   if (const auto record = inodes_->Get(inode)) {
+    node->file->base_version = record->content_version;
     const timespec times[2] = {ToTimespec(record->atime_ns), ToTimespec(record->mtime_ns)};
     futimens(node->file->fd(), times);
   }
@@ -276,6 +277,9 @@ Result<int32_t> Contents::BackingFor(MountPort* mount, ContentFile* file) {
 
 Task<Result<void>> Contents::MakeWritable(const NodePtr& node) {
   for (;;) {
+    if (inodes_->IsStale(node->inode) && !node->file) {
+      AIRSTORE_TRY_CO(co_await refresh_stale_(node->inode));
+    }
     const auto record = inodes_->Get(node->inode);
     if (!record) co_return Error{ESTALE, "the file is gone"};
     if (node->file && node->file->complete) co_return Result<void>{};
@@ -308,6 +312,7 @@ Result<void> Contents::MoveToFile(const NodePtr& node) {
   futimens(file.fd(), times);
   AIRSTORE_TRY(RecordFile(&file, true, false));
   file.complete = true;
+  file.base_version = record->content_version;
   auto stamp = file.Stamp();
   if (!stamp) return stamp.error();
   file.sent = *stamp;
@@ -319,8 +324,8 @@ Result<void> Contents::MoveToFile(const NodePtr& node) {
 void Contents::MoveToSlab(const NodePtr& node) {
   const auto record = inodes_->Get(node->inode);
   if (!record || !node->file || !node->file->complete || node->opens() != 0 || node->opening != 0 ||
-      node->passthrough_used || node->sending || record->size > kSmallFile || IsDirty(*node) ||
-      log_->PendingOf(node->inode) != 0 || (record->flags & shm::kOrphan) != 0) {
+      node->passthrough_used || node->sending || node->replacing || record->size > kSmallFile ||
+      IsDirty(*node) || log_->PendingOf(node->inode) != 0 || (record->flags & shm::kOrphan) != 0) {
     return;
   }
   std::string content(record->size, '\0');
@@ -336,7 +341,7 @@ void Contents::MoveToSlab(const NodePtr& node) {
 }
 
 bool Contents::IsDirty(const Node& node) const {
-  if (!node.file) return false;
+  if (!node.file || node.replacing) return false;
   if (node.file->never_sent || node.dirty_hint) return true;
   const auto stamp = node.file->Stamp();
   if (!stamp) return true;

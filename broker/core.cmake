@@ -29,6 +29,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/contents_commit.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_fetch.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_open.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents_remote.cc
   ${CMAKE_CURRENT_LIST_DIR}/durable_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/frontend.cc
   ${CMAKE_CURRENT_LIST_DIR}/frontend_link.cc
@@ -48,7 +49,9 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/session_manifest.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_lookup.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_mutate.cc
-  ${CMAKE_CURRENT_LIST_DIR}/tree_paths.cc)
+  ${CMAKE_CURRENT_LIST_DIR}/tree_paths.cc
+  ${CMAKE_CURRENT_LIST_DIR}/tree_remote.cc
+  ${CMAKE_CURRENT_LIST_DIR}/watcher.cc)
 target_link_libraries(airstore_broker_core
   PRIVATE airstore_options PkgConfig::XXHASH nlohmann_json::nlohmann_json
   PUBLIC airstore_broker_journal airstore_broker_host airstore_shm spdlog::spdlog)

@@ -24,7 +24,8 @@ class Frontend {
   // REQUIRES: none is running. Fails: without a process.
   Result<void> Start(const LaunchOptions& options, shm::ChannelMessage attach,
                      const std::vector<int>& fds);
-  // Goes on with a process that has outlived its broker: not our child, so how it ends is not known.
+  // Goes on with a process that has outlived its broker: not our child, so how it ends is not
+  // known.
   void Adopt(FrontendProcess process);
   // Returns when it serves. A process that does not in time, or says that it cannot, is killed.
   Task<Result<void>> AwaitReady();

@@ -32,8 +32,7 @@ Result<Address> AddressOf(const std::string& directory, const std::string& name)
   Address address;
   address.directory.reset(open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!address.directory) return SysError("open " + directory);
-  const std::string path =
-      "/proc/self/fd/" + std::to_string(address.directory.get()) + "/" + name;
+  const std::string path = "/proc/self/fd/" + std::to_string(address.directory.get()) + "/" + name;
   if (path.size() >= sizeof(address.where.sun_path)) return Error{ENAMETOOLONG, name};
   address.where.sun_family = AF_UNIX;
   path.copy(address.where.sun_path, path.size());

@@ -39,8 +39,7 @@ class FuseDevice {
 
   // A mount that another process has made, by a duplicate of its device. `minor`: of its device
   // number, 0 when that is not known. Without a descriptor it can only be unmounted.
-  static std::unique_ptr<FuseDevice> Adopt(UniqueFd device, std::string mountpoint,
-                                           uint32_t minor);
+  static std::unique_ptr<FuseDevice> Adopt(UniqueFd device, std::string mountpoint, uint32_t minor);
 
   // True when this process may register backing files on this kernel (CAP_SYS_ADMIN and
   // Linux 6.9+).

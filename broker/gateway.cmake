@@ -10,6 +10,7 @@ add_library(airstore_broker_gateway STATIC
   ${CMAKE_CURRENT_LIST_DIR}/grpc_admin.cc
   ${CMAKE_CURRENT_LIST_DIR}/grpc_gateway.cc
   ${CMAKE_CURRENT_LIST_DIR}/grpc_status.cc
+  ${CMAKE_CURRENT_LIST_DIR}/grpc_watch.cc
   ${CMAKE_CURRENT_LIST_DIR}/wire_decode.cc
   ${CMAKE_CURRENT_LIST_DIR}/wire_encode.cc)
 target_link_libraries(airstore_broker_gateway

@@ -6,7 +6,8 @@
 // Threads: every method is called and resumed on the event loop.
 // Fails: transport and call errors are errnos: EAGAIN not reached or overloaded, try again;
 // EACCES token refused; ENOENT no such workspace; ESTALE the gateway does not know the session;
-// EPROTO the answer makes no sense; EIO the rest.
+// EKEYEXPIRED the lease of a batch has ended, nothing was applied; EPROTO the answer makes no
+// sense; EIO the rest.
 #pragma once
 
 #include <array>
@@ -77,6 +78,10 @@ struct FetchedRange {
   uint64_t offset = 0;
   uint64_t length = 0;
   std::string data;  // empty: a hole
+};
+struct Fetched {
+  std::vector<FetchedRange> ranges;
+  uint64_t content_version = 0;  // of all of them
 };
 
 struct BlockId {
@@ -149,6 +154,7 @@ struct Mutation {
 struct MutationResult {
   uint64_t sequence = 0;
   int error = 0;
+  uint64_t content_version = 0;  // of the file made or changed, afterwards; 0: not told
 };
 
 struct SessionLimits {
@@ -170,7 +176,7 @@ struct OpenedSession {
   Attr root;
   uint64_t first_inode = 0;
   uint64_t inode_count = 0;
-  bool write_lease = false;
+  uint64_t lease_id = 0;  // 0: no write lease
   uint64_t watch_cursor = 0;
   SessionLimits limits;
   bool read_only = false;
@@ -181,6 +187,35 @@ struct StatFs {
   uint64_t free_bytes = 0;
   uint64_t total_inodes = 0;
   uint64_t free_inodes = 0;
+};
+
+struct AcquiredLease {
+  uint64_t lease_id = 0;       // 0: not granted
+  bool held_by_other = false;  // somebody has still to give it back
+  uint64_t watch_cursor = 0;   // events up to this one are what was before the grant
+};
+
+struct WatchEvent {
+  struct Name {
+    uint64_t parent = 0;
+    std::string name;
+  };
+  uint64_t cursor = 0;
+  bool gap = false;           // events were lost
+  uint64_t lease_recall = 0;  // id of the lease to give back; 0: none
+  std::vector<uint64_t> inodes = {};
+  std::vector<Name> names = {};
+};
+
+// What other sessions do, as it comes.
+class WatchStream {
+ public:
+  virtual ~WatchStream() = default;  // ends the stream
+  // Waits for the next event; an error ends the stream. One call at a time; no call may be under
+  // way when the stream is destroyed.
+  virtual Task<Result<WatchEvent>> Next() = 0;
+  // Next() fails soon.
+  virtual void Cancel() = 0;
 };
 
 // What went over the wire, for status.
@@ -198,17 +233,24 @@ class Gateway {
                                            const std::array<uint8_t, 16>& session_id,
                                            bool want_write_lease) = 0;
   virtual Task<Result<void>> Close() = 0;
-  // True: the session still holds its write lease.
-  virtual Task<Result<bool>> KeepAlive() = 0;
+  // The id of the lease that the session holds, 0 for none.
+  virtual Task<Result<uint64_t>> KeepAlive() = 0;
+  // Asks for a write lease on the workspace, and recalls the one that another session holds.
+  virtual Task<Result<AcquiredLease>> AcquireLease() = 0;
+  virtual Task<Result<void>> ReleaseLease(uint64_t lease_id) = 0;
+  // Events of other sessions behind the cursor.
+  virtual std::unique_ptr<WatchStream> Watch(uint64_t cursor) = 0;
+  // Everything up to that event was acted upon.
+  virtual Task<Result<void>> AckWatch(uint64_t cursor) = 0;
   virtual Task<Result<std::pair<uint64_t, uint64_t>>> AllocateInodes(uint64_t count) = 0;
   // As many results as items, in order.
   virtual Task<Result<std::vector<ResolveResult>>> Resolve(std::vector<ResolveItem> items) = 0;
   // Within limits.max_fetch_bytes. Checksums are verified: EIO on a mismatch.
-  virtual Task<Result<std::vector<FetchedRange>>> Fetch(uint64_t inode, uint64_t offset,
-                                                        uint64_t length) = 0;
+  virtual Task<Result<Fetched>> Fetch(uint64_t inode, uint64_t offset, uint64_t length) = 0;
   virtual Task<Result<void>> PutBlock(const BlockId& id, std::string data) = 0;
+  // `lease_id`: under which the mutations were acknowledged here, or 0.
   virtual Task<Result<std::vector<MutationResult>>> Apply(
-      std::shared_ptr<const std::vector<Mutation>> batch) = 0;
+      std::shared_ptr<const std::vector<Mutation>> batch, uint64_t lease_id) = 0;
   virtual Task<Result<StatFs>> Statfs() = 0;
 
   virtual const GatewayCounters& counters() const = 0;

@@ -7,6 +7,7 @@
 
 #include "broker/grpc_call.h"
 #include "broker/grpc_status.h"
+#include "broker/grpc_watch.h"
 #include "broker/wire_decode.h"
 #include "broker/wire_encode.h"
 
@@ -41,14 +42,17 @@ class GrpcGateway final : public Gateway {
                                    const std::array<uint8_t, 16>& session_id,
                                    bool want_write_lease) override;
   Task<Result<void>> Close() override;
-  Task<Result<bool>> KeepAlive() override;
+  Task<Result<uint64_t>> KeepAlive() override;
+  Task<Result<AcquiredLease>> AcquireLease() override;
+  Task<Result<void>> ReleaseLease(uint64_t lease_id) override;
+  std::unique_ptr<WatchStream> Watch(uint64_t cursor) override;
+  Task<Result<void>> AckWatch(uint64_t cursor) override;
   Task<Result<std::pair<uint64_t, uint64_t>>> AllocateInodes(uint64_t count) override;
   Task<Result<std::vector<ResolveResult>>> Resolve(std::vector<ResolveItem> items) override;
-  Task<Result<std::vector<FetchedRange>>> Fetch(uint64_t inode, uint64_t offset,
-                                                uint64_t length) override;
+  Task<Result<Fetched>> Fetch(uint64_t inode, uint64_t offset, uint64_t length) override;
   Task<Result<void>> PutBlock(const BlockId& id, std::string data) override;
   Task<Result<std::vector<MutationResult>>> Apply(
-      std::shared_ptr<const std::vector<Mutation>> batch) override;
+      std::shared_ptr<const std::vector<Mutation>> batch, uint64_t lease_id) override;
   Task<Result<StatFs>> Statfs() override;
 
   const GatewayCounters& counters() const override { return counters_; }
@@ -129,11 +133,46 @@ Task<Result<void>> GrpcGateway::Close() {
       [](auto&, auto&) { return Result<void>(); });
 }
 
-Task<Result<bool>> GrpcGateway::KeepAlive() {
+Task<Result<uint64_t>> GrpcGateway::KeepAlive() {
   constexpr Method<wire::KeepAliveRequest, wire::KeepAliveResponse> kMethod = &AsyncApi::KeepAlive;
   co_return co_await Call<wire::KeepAliveResponse>(
       "keep alive", NewRequest<wire::KeepAliveRequest>(), kMethod,
-      [](auto&, wire::KeepAliveResponse& answer) { return Result<bool>(answer.has_lease()); });
+      [](auto&, wire::KeepAliveResponse& answer) {
+        return Result<uint64_t>(answer.has_lease() ? answer.lease().id() : 0);
+      });
+}
+
+Task<Result<AcquiredLease>> GrpcGateway::AcquireLease() {
+  constexpr uint64_t kWholeWorkspace = 1;
+  auto request = NewRequest<wire::AcquireLeaseRequest>();
+  request.set_inode(kWholeWorkspace);
+  constexpr Method<wire::AcquireLeaseRequest, wire::AcquireLeaseResponse> kMethod =
+      &AsyncApi::AcquireLease;
+  co_return co_await Call<wire::AcquireLeaseResponse>(
+      "acquire lease", std::move(request), kMethod,
+      [](auto&, wire::AcquireLeaseResponse& answer) { return DecodeLease(answer); });
+}
+
+Task<Result<void>> GrpcGateway::ReleaseLease(uint64_t lease_id) {
+  auto request = NewRequest<wire::ReleaseLeaseRequest>();
+  request.set_lease_id(lease_id);
+  constexpr Method<wire::ReleaseLeaseRequest, wire::ReleaseLeaseResponse> kMethod =
+      &AsyncApi::ReleaseLease;
+  co_return co_await Call<wire::ReleaseLeaseResponse>("release lease", std::move(request), kMethod,
+                                                      [](auto&, auto&) { return Result<void>(); });
+}
+
+std::unique_ptr<WatchStream> GrpcGateway::Watch(uint64_t cursor) {
+  ++counters_.calls;
+  return StartWatch(via_, stub_, session_id_, cursor);
+}
+
+Task<Result<void>> GrpcGateway::AckWatch(uint64_t cursor) {
+  auto request = NewRequest<wire::AckWatchRequest>();
+  request.set_cursor(cursor);
+  constexpr Method<wire::AckWatchRequest, wire::AckWatchResponse> kMethod = &AsyncApi::AckWatch;
+  co_return co_await Call<wire::AckWatchResponse>("acknowledge events", std::move(request), kMethod,
+                                                  [](auto&, auto&) { return Result<void>(); });
 }
 
 Task<Result<std::pair<uint64_t, uint64_t>>> GrpcGateway::AllocateInodes(uint64_t count) {
@@ -156,8 +195,7 @@ Task<Result<std::vector<ResolveResult>>> GrpcGateway::Resolve(std::vector<Resolv
   co_return results;
 }
 
-Task<Result<std::vector<FetchedRange>>> GrpcGateway::Fetch(uint64_t inode, uint64_t offset,
-                                                           uint64_t length) {
+Task<Result<Fetched>> GrpcGateway::Fetch(uint64_t inode, uint64_t offset, uint64_t length) {
   auto request = NewRequest<wire::FetchRequest>();
   request.set_inode(inode);
   wire::Range* range = request.add_ranges();
@@ -166,12 +204,12 @@ Task<Result<std::vector<FetchedRange>>> GrpcGateway::Fetch(uint64_t inode, uint6
   // Within a host, compressing costs more than it saves.
   if (!via_.channel->on_host()) request.add_accept(wire::COMPRESSION_ZSTD);
   constexpr Method<wire::FetchRequest, wire::FetchResponse> kMethod = &AsyncApi::Fetch;
-  auto ranges =
+  auto fetched =
       co_await Call<wire::FetchResponse>("fetch", std::move(request), kMethod, DecodeFetch);
-  if (ranges) {
-    for (const FetchedRange& item : *ranges) counters_.fetched_bytes += item.data.size();
+  if (fetched) {
+    for (const FetchedRange& item : fetched->ranges) counters_.fetched_bytes += item.data.size();
   }
-  co_return ranges;
+  co_return fetched;
 }
 
 Task<Result<void>> GrpcGateway::PutBlock(const BlockId& id, std::string data) {
@@ -189,8 +227,9 @@ Task<Result<void>> GrpcGateway::PutBlock(const BlockId& id, std::string data) {
 }
 
 Task<Result<std::vector<MutationResult>>> GrpcGateway::Apply(
-    std::shared_ptr<const std::vector<Mutation>> batch) {
+    std::shared_ptr<const std::vector<Mutation>> batch, uint64_t lease_id) {
   auto request = NewRequest<wire::ApplyRequest>();
+  request.set_lease_id(lease_id);
   for (const Mutation& mutation : *batch) EncodeMutation(mutation, request.add_mutations());
   constexpr Method<wire::ApplyRequest, wire::ApplyResponse> kMethod = &AsyncApi::Apply;
   auto results =

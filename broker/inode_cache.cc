@@ -45,6 +45,7 @@ InodeRecord ToRecord(const Attr& attr) {
   record.mtime_ns = attr.mtime_ns;
   record.ctime_ns = attr.ctime_ns;
   record.btime_ns = attr.btime_ns;
+  record.content_version = attr.content_version;
   record.dir_next_cookie = 1;
   if (IsRegular(attr.mode) && attr.size == 0) {
     record.content_kind = static_cast<uint32_t>(ContentKind::kSlab);
@@ -75,9 +76,15 @@ Result<uint32_t> InodeCache::Insert(const Attr& attr, bool refresh) {
     }
     return added;
   }
-  if (refresh) {
-    InodeRecord record = meta_->Inode(index);
-    const bool changed = record.size != attr.size || record.mtime_ns != attr.mtime_ns;
+  if (refresh) Refresh(attr);
+  return index;
+}
+
+void InodeCache::Refresh(const Attr& attr) {
+  const uint64_t known_by = TakeStale(attr.inode);
+  const bool changed = Get(attr.inode)->content_version != attr.content_version;
+  if (changed && IsRegular(attr.mode)) DropSmall(attr.inode);
+  Update(attr.inode, [&](InodeRecord& record) {
     record.mode = attr.mode;
     record.nlink = attr.nlink;
     record.uid = attr.uid;
@@ -86,10 +93,46 @@ Result<uint32_t> InodeCache::Insert(const Attr& attr, bool refresh) {
     record.atime_ns = attr.atime_ns;
     record.mtime_ns = attr.mtime_ns;
     record.ctime_ns = attr.ctime_ns;
-    meta_->UpdateInode(index, record);
-    if (changed && IsRegular(attr.mode)) DropSmall(attr.inode);
-  }
-  return index;
+    record.allocated_bytes = attr.allocated_bytes;
+    record.content_version = attr.content_version;
+    record.known_by |= known_by;
+    record.flags &= ~static_cast<uint32_t>(shm::kOrphan);
+    if (changed) ++record.content_generation;
+    if (IsRegular(attr.mode) && attr.size == 0 &&
+        record.content_kind == static_cast<uint32_t>(ContentKind::kNone)) {
+      record.content_kind = static_cast<uint32_t>(ContentKind::kSlab);
+    }
+  });
+}
+
+void InodeCache::MarkGone(uint64_t inode) {
+  const uint64_t known_by = TakeStale(inode);
+  Update(inode, [&](InodeRecord& record) {
+    record.known_by |= known_by;
+    record.nlink = 0;
+    record.flags |= shm::kOrphan;
+  });
+}
+
+void InodeCache::MarkStale(uint64_t inode) {
+  Update(inode, [&](InodeRecord& record) {
+    stale_[inode] |= record.known_by;
+    record.known_by = 0;
+  });
+}
+
+uint64_t InodeCache::TakeStale(uint64_t inode) {
+  const auto found = stale_.find(inode);
+  if (found == stale_.end()) return 0;
+  const uint64_t known_by = found->second;
+  stale_.erase(found);
+  return known_by;
+}
+
+uint64_t InodeCache::KnownBy(uint64_t inode) const {
+  const auto record = Get(inode);
+  const auto found = stale_.find(inode);
+  return (record ? record->known_by : 0) | (found == stale_.end() ? 0 : found->second);
 }
 
 Result<uint32_t> InodeCache::InsertNew(const InodeRecord& record) {
@@ -101,6 +144,7 @@ void InodeCache::Remove(uint64_t inode) {
   if (index == shm::kNoIndex) return;
   const InodeRecord record = meta_->Inode(index);
   meta_->RemoveInode(index);
+  stale_.erase(inode);
   if (HasExtent(record)) slabs_.Free(ExtentOf(record));
 }
 
@@ -152,6 +196,7 @@ void InodeCache::MarkKnown(uint64_t inode, uint32_t mount) {
 
 void InodeCache::ForgetMount(uint32_t mount) {
   const uint64_t bit = 1ull << mount;
+  for (auto& [inode, known_by] : stale_) known_by &= ~bit;
   const uint32_t capacity = meta_->reader().view().geometry().inode_capacity;
   uint32_t seen = 0;
   for (uint32_t index = 1; index < capacity && seen < meta_->inode_count(); ++index) {

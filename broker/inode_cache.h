@@ -13,7 +13,9 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <unordered_map>
 
+#include "broker/freshness.h"
 #include "broker/gateway.h"
 #include "broker/mount_port.h"
 #include "shm/meta_table.h"
@@ -46,9 +48,21 @@ class InodeCache {
     return true;
   }
 
+  Freshness& freshness() { return freshness_; }
+
   // Adds an inode the gateway described; one that is already there stays as it is, unless
   // `refresh`.
   Result<uint32_t> Insert(const Attr& attr, bool refresh);
+
+  // The gateway knows better than the record, which stays until Refresh(). Frontends ask meanwhile.
+  void MarkStale(uint64_t inode);
+  bool IsStale(uint64_t inode) const { return stale_.contains(inode); }
+  // Takes the gateway's attributes; content is not touched. REQUIRES: in the table.
+  void Refresh(const Attr& attr);
+  // It is gone at the gateway: without a name from now on.
+  void MarkGone(uint64_t inode);
+  // known_by, also of what is stale.
+  uint64_t KnownBy(uint64_t inode) const;
   // Adds an inode made here.
   Result<uint32_t> InsertNew(const shm::InodeRecord& record);
   // Takes the inode out, its slab extent with it. REQUIRES: no mount knows it, no dentry names it.
@@ -67,10 +81,13 @@ class InodeCache {
 
  private:
   void EvictSmall(uint64_t bytes);
+  uint64_t TakeStale(uint64_t inode);
 
   std::unique_ptr<shm::MetaWriter> meta_;
   shm::SlabPool slabs_;
   uint32_t evict_hand_ = 1;
+  Freshness freshness_;
+  std::unordered_map<uint64_t, uint64_t> stale_;  // and what known_by was
 };
 
 shm::InodeRecord ToRecord(const Attr& attr);

@@ -184,7 +184,8 @@ std::vector<UniqueFd> Journal::Unsynced() const {
   for (size_t i = 0; i < segments_.size(); ++i) {
     const bool last = i + 1 == segments_.size();
     const uint64_t behind = last ? next_lsn_ : segments_[i + 1].segment->first_lsn();
-    if (behind > synced_lsn_) files.emplace_back(fcntl(segments_[i].segment->fd(), F_DUPFD_CLOEXEC, 0));
+    if (behind > synced_lsn_)
+      files.emplace_back(fcntl(segments_[i].segment->fd(), F_DUPFD_CLOEXEC, 0));
   }
   // The names of new segments.
   if (!files.empty()) {

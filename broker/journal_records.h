@@ -114,9 +114,9 @@ struct CountersRecord {
   uint64_t next_sequence = 1;
 };
 
-using AnyRecord = std::variant<MutationRecord, BatchRecord, SettledRecord, ElidedRecord,
-                               AttachedRecord, DetachedRecord, DirtyRecord, CleanRecord,
-                               InodesRecord, CountersRecord>;
+using AnyRecord =
+    std::variant<MutationRecord, BatchRecord, SettledRecord, ElidedRecord, AttachedRecord,
+                 DetachedRecord, DirtyRecord, CleanRecord, InodesRecord, CountersRecord>;
 
 // Into `to`, which is emptied before: one buffer serves all records.
 void Encode(const MutationRecord& record, std::string* to);

@@ -69,8 +69,8 @@ Result<std::unique_ptr<JournalSegment>> JournalSegment::Map(UniqueFd fd, uint64_
 
 Result<std::unique_ptr<JournalSegment>> JournalSegment::Create(const std::string& path,
                                                                uint64_t bytes) {
-  UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-                   S_IRUSR | S_IWUSR));
+  UniqueFd fd(
+      open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR));
   if (!fd) return SysError("create " + path);
   // Every block now: a store to the map must never need one that is not there.
   const int error = posix_fallocate(fd.get(), 0, static_cast<off_t>(bytes));

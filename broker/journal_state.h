@@ -33,8 +33,9 @@ class ContentTable {
 };
 
 struct JournalState {
-  std::map<Ticket, MutationRecord> pending;         // not settled
-  std::map<uint64_t, BatchRecord::Entry> numbered;  // by sequence: sent, or about to be; not settled
+  std::map<Ticket, MutationRecord> pending;  // not settled
+  std::map<uint64_t, BatchRecord::Entry>
+      numbered;  // by sequence: sent, or about to be; not settled
   ContentTable contents;
   Ticket next_ticket = 1;
   uint64_t next_sequence = 1;

@@ -21,9 +21,8 @@ Task<Result<void>> JournalSync::Sync() {
       co_return 0;
     };
     std::vector<UniqueFd> files = journal_->Unsynced();
-    const int error =
-        co_await boost::asio::co_spawn(workers_->get_executor(), write_out(std::move(files)),
-                                       boost::asio::use_awaitable);
+    const int error = co_await boost::asio::co_spawn(
+        workers_->get_executor(), write_out(std::move(files)), boost::asio::use_awaitable);
     running_ = false;
     if (error == 0) {
       synced_ = until;

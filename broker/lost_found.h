@@ -16,12 +16,12 @@
 namespace airstore::broker {
 
 struct LostItem {
-  std::string what;     // "content", "create", ...
-  std::string path;     // as far as it is known
+  std::string what;  // "content", "create", ...
+  std::string path;  // as far as it is known
   uint64_t inode = 0;
-  int error = 0;        // errno of the refusal
+  int error = 0;  // errno of the refusal
   uint64_t size = 0;
-  std::string file;     // name in the directory; empty: there is no content
+  std::string file;  // name in the directory; empty: there is no content
 };
 
 class LostFound {

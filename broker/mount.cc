@@ -99,6 +99,7 @@ void Mount::Begin() {
   state_ = State::kReady;
   frontend_since_ns_ = MonotonicNs();
   session_->mounts().Add(this);
+  SetSynchronous(!session_->tree().lease());
   const auto& slabs = session_->inodes().slabs().segments();
   for (size_t i = slabs_sent_; i < slabs.size(); ++i) {
     if (slabs[i]) SendSlab(*slabs[i]);
@@ -358,6 +359,23 @@ Task<void> Mount::InvalidateData(uint64_t inode, uint64_t offset, uint64_t lengt
 }
 
 void Mount::InvalidateAttr(uint64_t inode) { (void)device_->NotifyInvalAttr(inode); }
+
+Task<void> Mount::InvalidateAll(RemoteChanges changes) {
+  FuseDevice* device = device_.get();
+  for (const uint64_t inode : changes.attributes) (void)device->NotifyInvalAttr(inode);
+  const bool asks_again = changes.names.empty() || device->NotifyIncEpoch().has_value();
+  auto forget = [device, data = std::move(changes.data), listings = std::move(changes.listings)] {
+    for (const uint64_t inode : data) (void)device->NotifyInvalData(inode, 0, 0);
+    for (const uint64_t directory : listings) (void)device->NotifyInvalData(directory, 0, 0);
+  };
+  if (!asks_again) {  // before Linux 6.16: send it, but do not wait
+    auto forget_names = [device, names = std::move(changes.names)] {
+      for (const auto& [parent, name] : names) (void)device->NotifyInvalEntry(parent, name);
+    };
+    session_->tasks().Spawn(OnNotifier(std::move(forget_names)));
+  }
+  co_await OnNotifier(std::move(forget));
+}
 
 MountStatus Mount::Status() const {
   MountStatus status;

@@ -31,9 +31,9 @@ MountManifest Mount::Manifest() const {
   return manifest;
 }
 
-Result<std::shared_ptr<Mount>> Mount::Adopt(boost::asio::any_io_executor executor,
-                                            Session* session, MountOptions options,
-                                            const MountManifest& manifest, FrontendLink link) {
+Result<std::shared_ptr<Mount>> Mount::Adopt(boost::asio::any_io_executor executor, Session* session,
+                                            MountOptions options, const MountManifest& manifest,
+                                            FrontendLink link) {
   options.spec = manifest.spec;
   options.caller = manifest.owner;
   options.passthrough = manifest.passthrough;
@@ -67,8 +67,8 @@ Result<void> Mount::TakeOver(const MountManifest& manifest, FrontendLink link) {
   // The last step that can fail: from here on the frontend looks to us.
   AIRSTORE_TRY(Reattach(link, meta->get(), event));
   lane_ = std::move(*consumer);
-  device_ = FuseDevice::Adopt(std::move(link.device), options_.spec.mountpoint,
-                              manifest.device_minor);
+  device_ =
+      FuseDevice::Adopt(std::move(link.device), options_.spec.mountpoint, manifest.device_minor);
   FrontendProcess process;
   process.pid = link.pid;
   process.pidfd = std::move(link.pidfd);

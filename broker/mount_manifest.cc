@@ -95,9 +95,8 @@ std::vector<MountManifest> MountManifestsIn(const std::string& directory) {
     auto manifest = ReadMountManifest(entry.path());
     if (manifest && FileName(manifest->index) == name) all.push_back(std::move(*manifest));
   }
-  std::sort(all.begin(), all.end(), [](const MountManifest& a, const MountManifest& b) {
-    return a.index < b.index;
-  });
+  std::sort(all.begin(), all.end(),
+            [](const MountManifest& a, const MountManifest& b) { return a.index < b.index; });
   return all;
 }
 

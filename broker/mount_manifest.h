@@ -14,9 +14,9 @@
 namespace airstore::broker {
 
 struct MountManifest {
-  uint32_t index = 0;  // of the mount in its session
-  MountSpec spec;      // without the token
-  Caller owner;        // whose mount it is, and who its frontend runs as
+  uint32_t index = 0;         // of the mount in its session
+  MountSpec spec;             // without the token
+  Caller owner;               // whose mount it is, and who its frontend runs as
   bool passthrough = false;   // as negotiated with the kernel
   uint32_t device_minor = 0;  // of the mounted file system; 0: not known
 };

@@ -6,12 +6,20 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "broker/task.h"
 #include "shm/base/result.h"
 
 namespace airstore::broker {
+
+struct RemoteChanges {
+  std::vector<std::pair<uint64_t, std::string>> names = {};  // entries: parent and name
+  std::vector<uint64_t> listings = {};                       // directories: what was read of them
+  std::vector<uint64_t> attributes = {};
+  std::vector<uint64_t> data = {};  // attributes too
+};
 
 class MountPort {
  public:
@@ -30,6 +38,11 @@ class MountPort {
   virtual Task<void> InvalidateName(uint64_t parent, std::string name) = 0;
   virtual Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) = 0;
   virtual void InvalidateAttr(uint64_t inode) = 0;
+  // For changes of other hosts, many at once; never waits for a directory that a request has
+  // locked, because that request may wait for a host that waits for us.
+  virtual Task<void> InvalidateAll(RemoteChanges changes) = 0;
+  // Closes of writers wait until the gateway has what was written.
+  virtual void SetSynchronous(bool synchronous) = 0;
 };
 
 class MountSet {

@@ -60,8 +60,8 @@ Task<void> Mount::WatchFrontend() {
   for (;;) {
     ProcessEnd end = co_await frontend_.AwaitEnd();
     // Of a frontend that an earlier broker started the exit status is not known.
-    const bool unmounted = end.status == kExitUnmounted ||
-                           (end.status < 0 && end.signal == 0 && !device_->Mounted());
+    const bool unmounted =
+        end.status == kExitUnmounted || (end.status < 0 && end.signal == 0 && !device_->Mounted());
     if (state_ != State::kReady || unmounted) {
       lane_->FrontendGone();
       if (state_ == State::kReady) problem_ = "it was unmounted by somebody else";
@@ -113,8 +113,8 @@ Task<bool> Mount::Replace(ProcessEnd end) {
       co_return false;
     }
     if (started) break;
-    problem_ = "a frontend that ended unexpectedly could not be replaced: " +
-               started.error().ToString();
+    problem_ =
+        "a frontend that ended unexpectedly could not be replaced: " + started.error().ToString();
     spdlog::error("{}: {}", options_.spec.mountpoint, problem_);
     if (starts == kMostStarts) co_return false;
     lived = std::chrono::nanoseconds(0);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <unordered_set>
 
 #include "broker/backoff.h"
 #include "broker/clock.h"
@@ -18,6 +19,13 @@ namespace {
 // files) to become one batch, short enough that nobody notices.
 constexpr auto kLinger = std::chrono::milliseconds(10);
 constexpr size_t kContentItemBytes = 64u << 10;  // guess for batch sizing before the write is built
+
+// The file whose content the mutation changes; 0: none.
+uint64_t ContentOf(const Mutation& mutation) {
+  if (const auto* write = std::get_if<WriteOp>(&mutation.op)) return write->inode;
+  const auto* setattr = std::get_if<SetattrOp>(&mutation.op);
+  return setattr != nullptr && setattr->size ? setattr->inode : 0;
+}
 
 size_t InlineBytes(const WriteOp& op) {
   size_t bytes = 0;
@@ -237,6 +245,13 @@ Task<Result<void>> MutationLog::WaitSettledBefore(int64_t deadline_ns, Ticket ti
   co_return co_await Before(deadline_ns, tasks_, executor_, settle(this, ticket));
 }
 
+Task<void> MutationLog::WaitIdle(uint64_t inode) {
+  while (PendingOf(inode) != 0 && pending() > 0) {
+    Hurry();
+    co_await settled_event_.Wait();
+  }
+}
+
 Task<void> MutationLog::Drain() {
   const Ticket last = next_ticket_ - 1;
   while (settled_ < last && pending() > 0) {
@@ -286,11 +301,18 @@ bool MutationLog::CutQueued(uint64_t inode) const {
 }
 
 Task<void> MutationLog::SendBatch() {
+  const uint64_t lease_id = lease_id_;
   std::vector<Item> items;
+  std::unordered_set<uint64_t> changed;
   size_t bytes = 0;
   while (!items_.empty() && items.size() < limits_.max_batch_mutations &&
          bytes < limits_.max_batch_bytes / 2) {
     const auto front = items_.begin();
+    const uint64_t content =
+        front->content_inode != 0 ? front->content_inode : ContentOf(front->mutation);
+    // The second change of a file's content is made of what the first one leaves, which only the
+    // answer tells.
+    if (lease_id == 0 && content != 0 && !changed.insert(content).second) break;
     if (front->content_inode != 0) bytes += kContentItemBytes;
     Unindex(front);
     items.push_back(std::move(*front));
@@ -330,11 +352,11 @@ Task<void> MutationLog::SendBatch() {
     // A batch that grew too long is sent in parts; order is kept.
     if (inline_bytes > limits_.max_batch_bytes / 2 && i + 1 < items.size()) {
       Part full = std::exchange(part, Part());
-      co_await SendPart(items, std::move(full));
+      co_await SendPart(items, std::move(full), lease_id);
       inline_bytes = 0;
     }
   }
-  if (!part.mutations->empty()) co_await SendPart(items, std::move(part));
+  if (!part.mutations->empty()) co_await SendPart(items, std::move(part), lease_id);
   Finish(items, next_sequence_ == sequence_before ? 0 : next_sequence_ - 1);
 }
 
@@ -345,12 +367,12 @@ Task<void> MutationLog::SendRestored() {
     part.mutations->push_back(items[i].mutation);
     part.item_of.push_back(i);
   }
-  const auto results = co_await ApplyUntilAnswered(part.mutations);
+  const auto results = co_await ApplyUntilAnswered(part.mutations, lease_id_);
   Settle(items, part, results);
   Finish(items, items.back().mutation.sequence);
 }
 
-Task<void> MutationLog::SendPart(const std::vector<Item>& items, Part part) {
+Task<void> MutationLog::SendPart(const std::vector<Item>& items, Part part, uint64_t lease_id) {
   BatchRecord record{.first_sequence = part.mutations->front().sequence, .entries = {}};
   for (const size_t i : part.item_of) {
     record.entries.push_back({.ticket = items[i].ticket, .content_inode = items[i].content_inode});
@@ -363,7 +385,7 @@ Task<void> MutationLog::SendPart(const std::vector<Item>& items, Part part) {
     last_error_ = "journal: " + written.error().ToString();
     co_await backoff.Wait(executor_);
   }
-  const auto results = co_await ApplyUntilAnswered(part.mutations);
+  const auto results = co_await ApplyUntilAnswered(part.mutations, lease_id);
   Settle(items, part, results);
 }
 
@@ -378,14 +400,26 @@ void MutationLog::Finish(const std::vector<Item>& items, uint64_t last_sequence)
 }
 
 Task<std::vector<MutationResult>> MutationLog::ApplyUntilAnswered(
-    std::shared_ptr<const std::vector<Mutation>> batch) {
+    std::shared_ptr<std::vector<Mutation>> batch, uint64_t lease_id) {
+  if (lease_id == 0) {
+    for (Mutation& mutation : *batch) SetPrecondition(&mutation);
+  }
   Backoff backoff;
   for (;;) {
-    auto answer = co_await gateway_->Apply(batch);
+    auto answer = co_await gateway_->Apply(batch, lease_id);
     if (answer && answer->size() == batch->size()) {
       stalled_ = false;
       last_error_.clear();
+      TakeVersions(*batch, *answer);
       co_return std::move(*answer);
+    }
+    if (!answer && answer.error().code == EKEYEXPIRED) {
+      spdlog::warn("the write lease has ended: sending {} changes without it", batch->size());
+      if (lease_id_ == lease_id) {
+        lease_id_ = 0;
+        on_lease_lost_();
+      }
+      co_return co_await ApplyEach(batch);
     }
     const Error error =
         answer ? Error{EPROTO, "the gateway answered another number of results"} : answer.error();
@@ -394,6 +428,35 @@ Task<std::vector<MutationResult>> MutationLog::ApplyUntilAnswered(
     spdlog::warn("sending {} changes failed, will retry: {}", batch->size(), last_error_);
     if (error.code == ESTALE) (void)co_await reopen_();
     co_await backoff.Wait(executor_);
+  }
+}
+
+Task<std::vector<MutationResult>> MutationLog::ApplyEach(
+    std::shared_ptr<const std::vector<Mutation>> batch) {
+  std::vector<MutationResult> results;
+  for (const Mutation& mutation : *batch) {
+    auto single = std::make_shared<std::vector<Mutation>>(1, mutation);
+    const auto result = co_await ApplyUntilAnswered(single, 0);
+    results.push_back(result.front());
+  }
+  co_return results;
+}
+
+void MutationLog::SetPrecondition(Mutation* mutation) const {
+  const uint64_t inode = ContentOf(*mutation);
+  if (inode == 0) return;
+  const uint64_t version = contents_->ContentVersion(inode);
+  mutation->if_inode = version == 0 ? 0 : inode;
+  mutation->if_content_version = version;
+}
+
+void MutationLog::TakeVersions(const std::vector<Mutation>& batch,
+                               const std::vector<MutationResult>& results) {
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (results[i].error != 0 || results[i].content_version == 0) continue;
+    const auto* create = std::get_if<CreateOp>(&batch[i].op);
+    contents_->ContentApplied(create != nullptr ? create->inode : ContentOf(batch[i]),
+                              results[i].content_version);
   }
 }
 

@@ -6,8 +6,9 @@
 // anybody hears of it. A sender coroutine gathers what has accumulated into one batch, gives it
 // sequence numbers, which the journal has before the gateway, and sends it until the gateway has
 // answered: a transport error is retried for ever with backoff, under the same numbers, so the
-// gateway applies each mutation once, also when another broker goes on with what this one left. Content is not copied into the log: a "content" item is
-// turned into a write when its batch is built, from the file as it is then.
+// gateway applies each mutation once, also when another broker goes on with what this one left.
+// Content is not copied into the log: a "content" item is turned into a write when its batch is
+// built, from the file as it is then.
 //
 // A file made and removed before anything of it was sent leaves no trace but its parent's times:
 // compilers, editors and git make many of those.
@@ -39,6 +40,10 @@ class ContentSource {
   virtual Task<Mutation> BuildWrite(uint64_t inode) = 0;
   // The write was applied (error 0) or refused.
   virtual void ContentSettled(uint64_t inode, int error) = 0;
+  // The gateway's version that the content here is made of; 0: not known.
+  virtual uint64_t ContentVersion(uint64_t inode) const = 0;
+  // A creation, write or truncation was applied, which made this version.
+  virtual void ContentApplied(uint64_t inode, uint64_t content_version) = 0;
 };
 
 class MutationLog {
@@ -56,6 +61,14 @@ class MutationLog {
   // is sent under it again, content excepted: its bytes have changed since, so its number goes to
   // a change without effect, and who calls appends the content again. Before Start.
   Result<void> Restore(const JournalState& state, uint64_t last_applied);
+  // What is sent from now on was acknowledged under this lease; 0: none, then changes of content
+  // are sent with the version they are made of, and the gateway refuses what would overwrite
+  // another host's.
+  void SetLease(uint64_t id) { lease_id_ = id; }
+  // Called when the gateway says that the lease has ended.
+  void OnLeaseLost(std::function<void()> on_lease_lost) {
+    on_lease_lost_ = std::move(on_lease_lost);
+  }
   // Starts the sender. Call once.
   void Start();
 
@@ -87,6 +100,8 @@ class MutationLog {
   Task<int> WaitSettled(Ticket ticket, uint64_t inode);
   // Waits until everything up to the ticket is settled, whatever became of it; ETIMEDOUT.
   Task<Result<void>> WaitSettledBefore(int64_t deadline_ns, Ticket ticket);
+  // Waits until nothing of the inode is pending; says nothing of how it ended.
+  Task<void> WaitIdle(uint64_t inode);
   // Waits until all that was appended before is settled.
   Task<void> Drain();
   // Sends what is queued without lingering.
@@ -135,9 +150,13 @@ class MutationLog {
     std::vector<size_t> item_of;  // by place in `mutations`
   };
   // Numbers it on record, sends it and settles it.
-  Task<void> SendPart(const std::vector<Item>& items, Part part);
-  Task<std::vector<MutationResult>> ApplyUntilAnswered(
-      std::shared_ptr<const std::vector<Mutation>> batch);
+  Task<void> SendPart(const std::vector<Item>& items, Part part, uint64_t lease_id);
+  Task<std::vector<MutationResult>> ApplyUntilAnswered(std::shared_ptr<std::vector<Mutation>> batch,
+                                                       uint64_t lease_id);
+  // Without a lease, and each by itself: one that is refused stops no other.
+  Task<std::vector<MutationResult>> ApplyEach(std::shared_ptr<const std::vector<Mutation>> batch);
+  void SetPrecondition(Mutation* mutation) const;
+  void TakeVersions(const std::vector<Mutation>& batch, const std::vector<MutationResult>& results);
   void Settle(const std::vector<Item>& items, const Part& part,
               const std::vector<MutationResult>& results);
   // All of them are settled; `last_sequence`: the last number they had, 0: none.
@@ -154,6 +173,8 @@ class MutationLog {
   ContentSource* contents_;
   OnRefused on_refused_;
   Reopen reopen_;
+  std::function<void()> on_lease_lost_;
+  uint64_t lease_id_ = 0;
   SessionLimits limits_;
 
   Items items_;  // appended, not yet in a batch

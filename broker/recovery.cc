@@ -71,8 +71,8 @@ Task<void> Recovery::ReadJournal() {
 Task<void> Recovery::ApplyLanes() {
   Backoff backoff;
   for (;;) {
-    auto replayed = co_await ReplayLanes(executor_, spool_, ContentPath(), manifest_.session,
-                                         state_.contents);
+    auto replayed =
+        co_await ReplayLanes(executor_, spool_, ContentPath(), manifest_.session, state_.contents);
     error_ = replayed ? "" : replayed.error().ToString();
     if (replayed) co_return;
     spdlog::warn("{}: {}", spool_, error_);
@@ -179,11 +179,16 @@ void Recovery::GiveUp(int error) {
 
 void Recovery::Refused(const Mutation& mutation, int error) {
   // Content has been dealt with, and a touch is nothing that could be lost.
-  if (std::holds_alternative<WriteOp>(mutation.op) || std::holds_alternative<TouchOp>(mutation.op)) {
+  if (std::holds_alternative<WriteOp>(mutation.op) ||
+      std::holds_alternative<TouchOp>(mutation.op)) {
     return;
   }
   const uint64_t inode = SubjectOf(mutation);
-  Lose(LostItem{.what = MutationName(mutation), .path = PathOf(inode), .inode = inode, .error = error, .file = ""},
+  Lose(LostItem{.what = MutationName(mutation),
+                .path = PathOf(inode),
+                .inode = inode,
+                .error = error,
+                .file = ""},
        "");
 }
 
@@ -253,8 +258,7 @@ SessionStatus Recovery::Status() const {
   status.dirty_bytes = dirty_bytes();
   status.last_error = last_error();
   if (log_ && log_->oldest_ns() != 0) {
-    status.oldest_dirty_ms =
-        static_cast<uint64_t>((MonotonicNs() - log_->oldest_ns()) / 1'000'000);
+    status.oldest_dirty_ms = static_cast<uint64_t>((MonotonicNs() - log_->oldest_ns()) / 1'000'000);
   }
   if (gateway_) {
     status.uploaded_bytes = gateway_->counters().uploaded_bytes;

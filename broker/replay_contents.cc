@@ -97,7 +97,8 @@ Task<int> ReplayContents::Read(Entry* entry, WriteOp* op, int64_t* time_ns) {
     if (size == 0) co_return 0;
     const ByteRange whole{0, size};
     ReadBlock block = ReadForSending(file.get(), whole);
-    op->extents.push_back(WriteExtent{.offset = 0, .length = size, .source = std::move(block.data)});
+    op->extents.push_back(
+        WriteExtent{.offset = 0, .length = size, .source = std::move(block.data)});
     co_return block.error;
   }
   const std::vector<uint64_t> nothing_sent;

@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kStatfsFreshNs = 1'000'000'000;
 constexpr int64_t kStatfsPatienceNs = 500'000'000;  // df is to answer, also without a gateway
+constexpr int64_t kArrivalPatienceNs = 30'000'000'000;
 
 }  // namespace
 
@@ -58,10 +59,9 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
   contents.debounce_ns = options.debounce_ns;
   contents.debounce_max_ns = options.debounce_max_ns;
   contents.patience_ns = options.io_timeout_ns;
-  session->contents_ =
-      std::make_unique<Contents>(executor, &self->tasks_, workers, session->inodes_.get(),
-                                 session->gateway_.get(), &session->mounts_, session->journal_.get(),
-                                 contents);
+  session->contents_ = std::make_unique<Contents>(
+      executor, &self->tasks_, workers, session->inodes_.get(), session->gateway_.get(),
+      &session->mounts_, session->journal_.get(), contents);
   session->contents_->SetLimits(opened.limits);
   session->log_ = std::make_unique<MutationLog>(
       executor, &self->tasks_, session->gateway_.get(), session->journal_.get(),
@@ -75,17 +75,31 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
                                           session->log_.get(), &session->mounts_);
   session->tree_->GrantInodes(opened.first_inode, opened.inode_count);
   session->tree_->SetPatience(options.io_timeout_ns);
-  session->tree_->SetLease(opened.write_lease);
+  session->contents_->SetRefreshStale(
+      [self](uint64_t inode) { return self->tree_->Ensure(inode); });
+  session->watcher_ = std::make_unique<Watcher>(
+      executor, &self->tasks_, session->gateway_.get(), session->tree_.get(),
+      session->contents_.get(), session->log_.get(), opened, [self] { return self->Reopen(); });
+  session->log_->OnLeaseLost([self] { self->watcher_->LeaseIs(0); });
+  session->tree_->OnSynchronous([self] { self->watcher_->Regain(); });
   auto root = session->inodes_->Insert(opened.root, false);
   if (!root) return root.error();
   session->inodes_->Update(shm::kRootInode,
                            [](shm::InodeRecord& record) { record.known_by = ~0ull; });
   session->log_->Start();
+  session->watcher_->Start();
   session->tasks_.Spawn(self->KeepAlive());
   // So that there is an answer when the gateway goes away.
   auto ask = [](Session* of) -> Task<void> { (void)co_await of->Statfs(); };
   session->tasks_.Spawn(ask(self));
   return session;
+}
+
+Task<Result<void>> Session::Arrive() {
+  // A host that has died holds its lease for as long as a session lives without a sign of life.
+  const int64_t patience_ns =
+      kArrivalPatienceNs + int64_t{opened_.limits.session_seconds} * 1'000'000'000;
+  co_return co_await watcher_->Arrive(MonotonicNs() + patience_ns);
 }
 
 Task<Result<StatFs>> Session::Statfs() {
@@ -112,6 +126,7 @@ Task<void> Session::Close() {
   keep_alive_timer_.cancel();
   contents_->Stop();
   co_await log_->Stop();
+  watcher_->Stop();
   if (auto closed = co_await gateway_->Close(); !closed) {
     spdlog::info("closing the session at the gateway: {}", closed.error().ToString());
   }
@@ -130,18 +145,17 @@ Task<void> Session::KeepAlive() {
     if (!alive && alive.error().code == ESTALE) {
       (void)co_await Reopen();
     } else if (alive) {
-      tree_->SetLease(*alive);
+      watcher_->LeaseIs(*alive);
     }
   }
 }
 
 Task<Result<uint64_t>> Session::Reopen() {
-  auto opened = co_await gateway_->Open(opened_.workspace_id, id_, true);
+  auto opened = co_await gateway_->Open(opened_.workspace_id, id_, false);
   if (!opened) {
     spdlog::warn("resuming the session failed: {}", opened.error().ToString());
     co_return opened.error();
   }
-  tree_->SetLease(opened->write_lease);
   spdlog::info("session resumed on workspace {}", workspace());
   co_return opened->last_applied_sequence;
 }
@@ -150,7 +164,7 @@ void Session::Refused(const Mutation& mutation, int error) {
   refused_ =
       std::string("the gateway refused a ") + MutationName(mutation) + ": " + strerror(error);
   spdlog::error("workspace {}: {}", workspace(), refused_);
-  tree_->DropAfterRefusal(mutation);
+  tree_->DropAfterRefusal(mutation, error);
 }
 
 SessionStatus Session::Status() const {

@@ -20,6 +20,7 @@
 #include "broker/session_journal.h"
 #include "broker/session_manifest.h"
 #include "broker/tree.h"
+#include "broker/watcher.h"
 
 namespace airstore::broker {
 
@@ -63,6 +64,10 @@ class Session {
   MountSet& mounts() { return mounts_; }
   Tasks& tasks() { return tasks_; }
 
+  // To be waited for before the first mount: other hosts may have to send their changes first.
+  // ETIMEDOUT: one does not.
+  Task<Result<void>> Arrive();
+
   Task<Result<StatFs>> Statfs();
   // Sends what is dirty and waits until the gateway has everything.
   Task<void> Drain();
@@ -91,6 +96,7 @@ class Session {
   std::unique_ptr<Contents> contents_;
   std::unique_ptr<MutationLog> log_;
   std::unique_ptr<Tree> tree_;
+  std::unique_ptr<Watcher> watcher_;
   std::optional<StatFs> statfs_;
   int64_t statfs_at_ns_ = 0;
   std::string refused_;

@@ -59,9 +59,8 @@ Result<void> WriteManifest(const std::string& spool, const SessionManifest& mani
       {"read_only", manifest.read_only},
       {"store_dir", manifest.store_dir},
   };
-  return WriteDurably(
-      spool, kSessionManifestFile,
-      json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  return WriteDurably(spool, kSessionManifestFile,
+                      json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 Result<SessionManifest> ReadManifest(const std::string& spool) {

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -61,10 +62,14 @@ class Tree {
   // How long an operation waits for the gateway before it fails with ETIMEDOUT.
   void SetPatience(int64_t patience_ns) { patience_ns_ = patience_ns; }
   // Mutations are acknowledged from here (true) or only by the gateway.
-  void SetLease(bool held) { lease_ = held; }
+  void SetLease(bool held);
+  // Called whenever a change had to wait for the gateway.
+  void OnSynchronous(std::function<void()> on_synchronous) {
+    on_synchronous_ = std::move(on_synchronous);
+  }
   bool lease() const { return lease_; }
 
-  // Makes sure the inode is in the table. ESTALE: it does not exist.
+  // Makes sure the inode is in the table, as the gateway has it. ESTALE: it does not exist.
   Task<Result<void>> Ensure(uint64_t inode);
   // The child's inode number; it is in the table. ENOENT, ENOTDIR.
   Task<Result<uint64_t>> Lookup(uint64_t parent, std::string name);
@@ -74,12 +79,12 @@ class Tree {
   // Makes a symbolic link's target present in a slab.
   Task<Result<void>> LoadTarget(uint64_t inode);
 
-  // `origin`: the other mounts are invalidated. ENOSPC, with nothing changed, when the change cannot
-  // be put on record.
+  // `origin`: the other mounts are invalidated. ENOSPC, with nothing changed, when the change
+  // cannot be put on record.
   Task<Result<uint64_t>> Create(Origin origin, uint64_t parent, std::string name, NewNode node);
   Task<Result<void>> Remove(Origin origin, uint64_t parent, std::string name, bool directory);
-  Task<Result<void>> Rename(Origin origin, uint64_t parent, std::string name,
-                            uint64_t new_parent, std::string new_name, uint32_t flags);
+  Task<Result<void>> Rename(Origin origin, uint64_t parent, std::string name, uint64_t new_parent,
+                            std::string new_name, uint32_t flags);
   Task<Result<void>> Link(Origin origin, uint64_t inode, uint64_t parent, std::string name);
   Task<Result<void>> Setattr(Origin origin, uint64_t inode, AttrChange change);
 
@@ -90,7 +95,15 @@ class Tree {
   // An orphan that no mount knows any more is dropped for good.
   void ReclaimOrphan(uint64_t inode);
   // The gateway refused a change that was made here: what is cached of it is not to be believed.
-  void DropAfterRefusal(const Mutation& mutation);
+  void DropAfterRefusal(const Mutation& mutation, int error);
+
+  // Another host changed these; returns when nothing older is shown by any mount. What is pending
+  // here stays, and is looked at again when the gateway has it.
+  Task<void> ApplyRemote(std::vector<uint64_t> inodes, std::vector<WatchEvent::Name> names);
+  // Events were lost: nothing that is cached here is believed any more.
+  Task<void> ForgetAll();
+  // Brings the attributes of stale children up to date.
+  Task<Result<void>> RefreshChildren(uint64_t directory);
 
   Task<void> NotifyName(MountPort* origin, uint64_t parent, std::string name);
   Task<void> NotifyData(MountPort* origin, uint64_t inode, uint64_t offset, uint64_t length);
@@ -113,6 +126,18 @@ class Tree {
   void LoseName(uint64_t inode, bool directory, int64_t now_ns);
   bool IsBelow(uint64_t directory, uint64_t ancestor) const;
   Task<Result<void>> RequireEmpty(uint64_t directory);
+  // tree_remote.cc
+  Task<Result<void>> Refresh(std::vector<uint64_t> inodes);
+  Task<Result<void>> TakeFresh(const ResolveResult& result);
+  void DropName(uint64_t parent, const std::string& name, RemoteChanges* kernels,
+                std::vector<uint64_t>* lost);
+  void DropInode(uint64_t inode, RemoteChanges* kernels);
+  Task<void> TellKernels(RemoteChanges changes);
+  Task<void> FollowUp(std::vector<uint64_t> inodes, std::vector<uint64_t> lost);
+  Task<void> RefreshWhenSettled(uint64_t inode);
+  void MarkGone(uint64_t inode);
+  bool MayForget(uint64_t inode) const;
+
   Task<Result<std::vector<ResolveResult>>> ResolveBefore(int64_t deadline_ns,
                                                          std::vector<ResolveItem> items);
 
@@ -125,6 +150,7 @@ class Tree {
   MountSet* mounts_;
   bool lease_ = false;
   int64_t patience_ns_ = 30'000'000'000;
+  std::function<void()> on_synchronous_;
 
   uint64_t next_inode_ = 0;
   uint64_t end_inode_ = 0;

@@ -4,6 +4,8 @@
 // same thing wait for one call.
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 #include "broker/backoff.h"
 #include "broker/clock.h"
 #include "broker/deadline.h"
@@ -33,6 +35,13 @@ std::vector<ResolveItem> LookupAndList(uint64_t parent, const std::string& name)
   std::vector<ResolveItem> items = OneLookup(parent, name);
   items.push_back(ListItem{parent, "", kSmallFile, kListingInlineBudget});
   return items;
+}
+
+// Nothing that the answer is about has changed since the question.
+bool Holds(const Freshness::Question& question, const ResolveResult& result) {
+  return (result.entry.attr.inode == 0 || question.Holds(result.entry.attr.inode)) &&
+         std::all_of(result.entries.begin(), result.entries.end(),
+                     [&](const DirEntry& entry) { return question.Holds(entry.attr.inode); });
 }
 
 // Registers a miss under way; whoever finds it registered waits instead.
@@ -119,28 +128,39 @@ Task<Result<std::vector<ResolveResult>>> Tree::ResolveBefore(int64_t deadline_ns
 
 Task<Result<void>> Tree::Ensure(uint64_t inode) {
   const std::string key = "#" + std::to_string(inode);
+  bool flushed = false;
   for (;;) {
-    if (inodes_->IndexOf(inode) != shm::kNoIndex) co_return Result<void>{};
+    const bool present = inodes_->IndexOf(inode) != shm::kNoIndex;
+    if (present && !inodes_->IsStale(inode)) co_return Result<void>{};
+    if (present && log_->PendingOf(inode) != 0) {
+      co_await log_->WaitIdle(inode);
+      continue;
+    }
+    if (present && !flushed && contents_->MayBeDirty(inode)) {
+      flushed = true;
+      contents_->Flush(inode);
+      continue;
+    }
+    // What the gateway did not take stays what is shown here.
+    if (present && contents_->IsDirty(inode)) co_return Result<void>{};
     const auto running = resolving_.find(key);
-    if (running == resolving_.end()) break;
-    const std::shared_ptr<Event> event = running->second;
-    co_await event->Wait();
+    if (running != resolving_.end()) {
+      const std::shared_ptr<Event> event = running->second;
+      co_await event->Wait();
+      continue;
+    }
+    Once once(&resolving_, key, executor_);
+    AIRSTORE_TRY_CO(co_await Refresh(std::vector<uint64_t>(1, inode)));
+    if (inodes_->IndexOf(inode) == shm::kNoIndex) co_return Error{ESTALE, "inode"};
   }
-  Once once(&resolving_, key, executor_);
-  const int64_t deadline = MonotonicNs() + patience_ns_;
-  auto results = co_await ResolveBefore(deadline, OneGetattr(inode, kSmallFile));
-  if (!results) co_return results.error();
-  ResolveResult& result = results->front();
-  if (result.error != 0) co_return Error{result.error == ENOENT ? ESTALE : result.error, "inode"};
-  auto inserted = inodes_->Insert(result.entry.attr, false);
-  if (!inserted) co_return inserted.error();
-  co_return Result<void>{};
 }
 
 Result<uint64_t> Tree::InsertEntry(uint64_t parent, const DirEntry& entry) {
   const uint64_t inode = entry.attr.inode;
   const bool fresh = inodes_->IndexOf(inode) == shm::kNoIndex;
-  const bool refresh = !lease_ && log_->PendingOf(inode) == 0 && !contents_->HasFile(inode);
+  const auto record = inodes_->Get(inode);
+  const bool refresh = record && (inodes_->IsStale(inode) || (record->flags & shm::kOrphan) != 0) &&
+                       log_->PendingOf(inode) == 0 && !contents_->HasFile(inode);
   auto index = inodes_->Insert(entry.attr, refresh);
   if (!index) return index.error();
   auto added =
@@ -183,7 +203,8 @@ Task<Result<void>> Tree::LoadTarget(uint64_t inode) {
 }
 
 Task<Result<uint64_t>> Tree::Lookup(uint64_t parent, std::string name) {
-  AIRSTORE_TRY_CO(co_await Ensure(parent));
+  // Its names are kept up to date whether its attributes are or not.
+  if (inodes_->IndexOf(parent) == shm::kNoIndex) AIRSTORE_TRY_CO(co_await Ensure(parent));
   const std::string key = std::to_string(parent) + "/" + name;
   const int64_t deadline = MonotonicNs() + patience_ns_;
   for (;;) {
@@ -217,16 +238,21 @@ Task<Result<uint64_t>> Tree::Lookup(uint64_t parent, std::string name) {
       Once once(&resolving_, key, executor_);
       std::optional<Once> listed;
       if (WorthListing(parent)) listed.emplace(&resolving_, ListingKey(parent), executor_);
+      const Freshness::Question question(&inodes_->freshness());
       const std::vector<ResolveItem> items =
           listed ? LookupAndList(parent, name) : OneLookup(parent, name);
       auto results = co_await ResolveBefore(deadline, items);
       if (!results) co_return results.error();
-      if (log_->PendingOf(parent) != 0 ||
+      if (!question.Holds(parent) || log_->PendingOf(parent) != 0 ||
           inodes_->meta().FindDentry(parent, name) != shm::kNoIndex) {
         continue;  // changed here meanwhile: what came may be of before
       }
-      if (listed && results->size() == 2 && TakeWholeListing(parent, results->back())) continue;
+      if (listed && results->size() == 2 && Holds(question, results->back()) &&
+          TakeWholeListing(parent, results->back())) {
+        continue;
+      }
       ResolveResult& result = results->front();
+      if (!Holds(question, result)) continue;
       if (result.error == ENOENT) {
         AddNegative(parent, name);
       } else if (result.error != 0) {
@@ -300,6 +326,7 @@ Task<Result<void>> Tree::LoadListing(uint64_t directory) {
       continue;
     }
     Once once(&resolving_, key, executor_);
+    Freshness::Question question(&inodes_->freshness());
     std::string after;
     bool end = false;
     while (!end) {
@@ -307,6 +334,11 @@ Task<Result<void>> Tree::LoadListing(uint64_t directory) {
       if (!results) co_return results.error();
       ResolveResult& page = results->front();
       if (page.error != 0) co_return Error{page.error == ENOENT ? ESTALE : page.error, "listing"};
+      if (!question.Holds(directory) || !Holds(question, page)) {
+        question.AskAgain();
+        after.clear();
+        continue;
+      }
       AIRSTORE_TRY_CO(InsertPage(directory, page));
       if (!page.entries.empty()) after = page.entries.back().name;
       end = page.end || page.entries.empty();

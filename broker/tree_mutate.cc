@@ -27,6 +27,7 @@ Error NameError(const std::string& name) {
 
 Task<Result<void>> Tree::Committed(Ticket ticket, uint64_t inode) {
   if (lease_) co_return Result<void>{};
+  if (on_synchronous_) on_synchronous_();
   const int refused = co_await log_->WaitSettled(ticket, inode);
   if (refused != 0) co_return Error{refused, "refused by the gateway"};
   co_return Result<void>{};
@@ -43,6 +44,7 @@ void Tree::TouchDirectory(uint64_t directory, int64_t now_ns, int nlink_change) 
 Task<Result<uint64_t>> Tree::Create(Origin origin, uint64_t parent, std::string name,
                                     NewNode node) {
   if (!ValidName(name)) co_return NameError(name);
+  AIRSTORE_TRY_CO(co_await Ensure(parent));
   auto number = co_await NextInode();
   if (!number) co_return number.error();
   auto existing = co_await Lookup(parent, name);
@@ -131,8 +133,7 @@ void Tree::ReclaimOrphan(uint64_t inode) {
   inodes_->Remove(inode);
 }
 
-Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name,
-                                bool directory) {
+Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name, bool directory) {
   uint64_t inode = 0;
   for (;;) {
     auto found = co_await Lookup(parent, name);
@@ -266,8 +267,7 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
   co_return co_await Committed(ticket, inode);
 }
 
-Task<Result<void>> Tree::Link(Origin origin, uint64_t inode, uint64_t parent,
-                              std::string name) {
+Task<Result<void>> Tree::Link(Origin origin, uint64_t inode, uint64_t parent, std::string name) {
   if (!ValidName(name)) co_return NameError(name);
   AIRSTORE_TRY_CO(co_await Ensure(inode));
   auto existing = co_await Lookup(parent, name);
@@ -350,49 +350,29 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
   co_return co_await Committed(ticket, inode);
 }
 
-void Tree::DropAfterRefusal(const Mutation& mutation) {
-  const auto drop = [this](uint64_t directory) {
-    const uint32_t index = inodes_->IndexOf(directory);
-    if (index != shm::kNoIndex) inodes_->meta().DropListing(index);
-    for (MountPort* mount : mounts_->all()) {
-      mount->InvalidateAttr(directory);
-    }
-  };
-  if (const auto* create = std::get_if<CreateOp>(&mutation.op)) drop(create->parent);
-  if (const auto* link = std::get_if<LinkOp>(&mutation.op)) drop(link->parent);
-  if (const auto* unlink = std::get_if<UnlinkOp>(&mutation.op)) drop(unlink->parent);
-  if (const auto* rename = std::get_if<RenameOp>(&mutation.op)) {
-    drop(rename->old_parent);
-    drop(rename->new_parent);
-  }
-}
-
 Task<void> Tree::NotifyName(MountPort* origin, uint64_t parent, std::string name) {
   if (mounts_->size() < 2) co_return;
-  const auto record = inodes_->Get(parent);
-  if (!record) co_return;
+  const uint64_t known_by = inodes_->KnownBy(parent);
   for (MountPort* mount : std::vector<MountPort*>(mounts_->all())) {
-    if (mount == origin || (record->known_by & (1ull << mount->index())) == 0) continue;
+    if (mount == origin || (known_by & (1ull << mount->index())) == 0) continue;
     co_await mount->InvalidateName(parent, name);
   }
 }
 
 Task<void> Tree::NotifyData(MountPort* origin, uint64_t inode, uint64_t offset, uint64_t length) {
   if (mounts_->size() < 2) co_return;
-  const auto record = inodes_->Get(inode);
-  if (!record) co_return;
+  const uint64_t known_by = inodes_->KnownBy(inode);
   for (MountPort* mount : std::vector<MountPort*>(mounts_->all())) {
-    if (mount == origin || (record->known_by & (1ull << mount->index())) == 0) continue;
+    if (mount == origin || (known_by & (1ull << mount->index())) == 0) continue;
     co_await mount->InvalidateData(inode, offset, length);
   }
 }
 
 void Tree::NotifyAttr(MountPort* origin, uint64_t inode) {
   if (mounts_->size() < 2) return;
-  const auto record = inodes_->Get(inode);
-  if (!record) return;
+  const uint64_t known_by = inodes_->KnownBy(inode);
   for (MountPort* mount : mounts_->all()) {
-    if (mount == origin || (record->known_by & (1ull << mount->index())) == 0) continue;
+    if (mount == origin || (known_by & (1ull << mount->index())) == 0) continue;
     mount->InvalidateAttr(inode);
   }
 }

@@ -129,6 +129,19 @@ Result<ResolveResult> DecodeItem(const wire::ResolveItem& asked, wire::ResolveRe
   }
 }
 
+// Of the file that the mutation was about, not of the directories around it.
+uint64_t ContentVersion(const wire::Mutation& asked, const wire::MutationResult& from) {
+  uint64_t inode = 0;
+  if (asked.has_create()) inode = asked.create().inode();
+  if (asked.has_write()) inode = asked.write().inode();
+  if (asked.has_setattr() && asked.setattr().has_size()) inode = asked.setattr().inode();
+  if (inode == 0) return 0;
+  for (const wire::InodeVersion& version : from.versions()) {
+    if (version.inode() == inode) return version.content_version();
+  }
+  return 0;
+}
+
 Result<std::string> Uncompressed(wire::FetchedRange& from) {
   if (from.compression() == wire::COMPRESSION_NONE) return std::move(*from.mutable_data());
   if (from.compression() != wire::COMPRESSION_ZSTD) return Nonsense("an unknown compression");
@@ -200,7 +213,7 @@ Result<OpenedSession> DecodeOpen(const wire::OpenSessionResponse& from) {
   session.resumed = from.resumed();
   session.last_applied_sequence = from.last_applied_sequence();
   session.read_only = from.read_only();
-  session.write_lease = from.has_lease();
+  session.lease_id = from.has_lease() ? from.lease().id() : 0;
   session.watch_cursor = from.watch_cursor();
   // A session that only reads needs no numbers.
   if (from.has_inodes() && from.inodes().count() != 0) {
@@ -245,16 +258,16 @@ Result<std::vector<ResolveResult>> DecodeResolve(const wire::ResolveRequest& ask
   return results;
 }
 
-Result<std::vector<FetchedRange>> DecodeFetch(const wire::FetchRequest& asked,
-                                              wire::FetchResponse& from) {
+Result<Fetched> DecodeFetch(const wire::FetchRequest& asked, wire::FetchResponse& from) {
   if (!IsErrno(from.error())) return Nonsense("error " + std::to_string(from.error()));
   if (from.error() != 0) {
     return Error{from.error(), "fetch of inode " + std::to_string(asked.inode())};
   }
   const uint64_t end = asked.ranges(0).offset() + asked.ranges(0).length();
   uint64_t at = asked.ranges(0).offset();
-  std::vector<FetchedRange> ranges;
-  ranges.reserve(static_cast<size_t>(from.ranges_size()));
+  Fetched fetched;
+  fetched.content_version = from.content_version();
+  fetched.ranges.reserve(static_cast<size_t>(from.ranges_size()));
   for (wire::FetchedRange& item : *from.mutable_ranges()) {
     if (item.length() == 0) continue;
     if (item.offset() != at || item.length() > end - at) {
@@ -274,13 +287,14 @@ Result<std::vector<FetchedRange>> DecodeFetch(const wire::FetchRequest& asked,
       range.data = std::move(*data);
     }
     at += range.length;
-    ranges.push_back(std::move(range));
+    fetched.ranges.push_back(std::move(range));
   }
-  return ranges;
+  return fetched;
 }
 
 Result<std::vector<MutationResult>> DecodeApply(const wire::ApplyRequest& asked,
                                                 const wire::ApplyResponse& from) {
+  if (from.lease_lost()) return Error{EKEYEXPIRED, "apply: the lease has ended"};
   if (from.results_size() != asked.mutations_size()) return Nonsense("another number of results");
   std::vector<MutationResult> results;
   results.reserve(static_cast<size_t>(from.results_size()));
@@ -288,9 +302,31 @@ Result<std::vector<MutationResult>> DecodeApply(const wire::ApplyRequest& asked,
     const wire::MutationResult& item = from.results(i);
     if (item.sequence() != asked.mutations(i).sequence()) return Nonsense("results out of order");
     if (!IsErrno(item.error())) return Nonsense("error " + std::to_string(item.error()));
-    results.push_back({item.sequence(), item.error()});
+    results.push_back({item.sequence(), item.error(), ContentVersion(asked.mutations(i), item)});
   }
   return results;
+}
+
+Result<AcquiredLease> DecodeLease(const wire::AcquireLeaseResponse& from) {
+  if (from.has_lease() && from.lease().id() == 0) return Nonsense("a lease without an id");
+  return AcquiredLease{.lease_id = from.lease().id(),
+                       .held_by_other = from.held_by_other(),
+                       .watch_cursor = from.watch_cursor()};
+}
+
+Result<WatchEvent> DecodeEvent(wire::WatchEvent& from) {
+  WatchEvent event;
+  event.cursor = from.cursor();
+  event.gap = from.gap();
+  event.lease_recall = from.lease_recall();
+  wire::Invalidation& changed = *from.mutable_changed();
+  event.inodes.assign(changed.inodes().begin(), changed.inodes().end());
+  event.names.reserve(static_cast<size_t>(changed.names_size()));
+  for (wire::NameRef& name : *changed.mutable_names()) {
+    if (!IsPlausibleName(name.name())) return Nonsense("an event about an impossible name");
+    event.names.push_back({name.parent(), std::move(*name.mutable_name())});
+  }
+  return event;
 }
 
 Result<StatFs> DecodeStatfs(const wire::StatFsResponse& from) {

@@ -24,10 +24,12 @@ Result<std::pair<uint64_t, uint64_t>> DecodeRange(const storage::v2::InodeRange&
 Result<std::vector<ResolveResult>> DecodeResolve(const storage::v2::ResolveRequest& asked,
                                                  storage::v2::ResolveResponse& wire);
 // Uncompressed and verified; the ranges follow each other without a gap from the offset asked for.
-Result<std::vector<FetchedRange>> DecodeFetch(const storage::v2::FetchRequest& asked,
-                                              storage::v2::FetchResponse& wire);
+Result<Fetched> DecodeFetch(const storage::v2::FetchRequest& asked,
+                            storage::v2::FetchResponse& wire);
 Result<std::vector<MutationResult>> DecodeApply(const storage::v2::ApplyRequest& asked,
                                                 const storage::v2::ApplyResponse& wire);
+Result<AcquiredLease> DecodeLease(const storage::v2::AcquireLeaseResponse& wire);
+Result<WatchEvent> DecodeEvent(storage::v2::WatchEvent& wire);
 Result<StatFs> DecodeStatfs(const storage::v2::StatFsResponse& wire);
 
 }  // namespace airstore::broker

@@ -89,8 +89,8 @@ Result<Received> Receive(int socket, size_t* bytes) {
   received.fds = TakeFds(&header);
   if (got == 0 && received.fds.empty()) return Error{ECONNRESET, "channel closed"};
   if ((header.msg_flags & MSG_CTRUNC) != 0) return Error{EPROTO, "too many descriptors"};
-  *bytes = (header.msg_flags & MSG_TRUNC) != 0 ? sizeof(received.message) + 1
-                                               : static_cast<size_t>(got);
+  *bytes =
+      (header.msg_flags & MSG_TRUNC) != 0 ? sizeof(received.message) + 1 : static_cast<size_t>(got);
   return received;
 }
 

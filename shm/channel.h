@@ -19,9 +19,8 @@
 namespace airstore::shm {
 
 enum class ChannelKind : uint32_t {
-  kAttach =
-      1,  // broker -> frontend, first: fds {protocol device, meta ro, lane, arena, wake eventfd,
-          // bound socket to listen on}
+  kAttach = 1,  // broker -> frontend, first: fds {protocol device, meta ro, lane, arena, wake
+                // eventfd, bound socket to listen on}
   kSlab = 2,     // broker -> frontend: id = slab index, fds {slab ro}
   kContent = 3,  // broker -> frontend: id = content file id, fds {content ro}
   kReady = 4,    // frontend -> broker: serving

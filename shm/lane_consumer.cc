@@ -164,6 +164,10 @@ void LaneConsumer::SetMounts(uint32_t mounts) {
   layout()->cursors.mounts.store(mounts, std::memory_order_release);
 }
 
+void LaneConsumer::SetSynchronous(bool synchronous) {
+  layout()->cursors.synchronous.store(synchronous ? 1 : 0, std::memory_order_release);
+}
+
 uint64_t LaneConsumer::Counter(uint32_t counter) const {
   if (counter >= kCounterWords) return 0;
   return layout()->counters[counter].load(std::memory_order_relaxed);

@@ -174,6 +174,10 @@ void LaneProducer::WaitWrites(uint64_t inode) {
 
 uint32_t LaneProducer::mount_index() const { return layout()->cursors.mount_index; }
 
+bool LaneProducer::synchronous() const {
+  return layout()->cursors.synchronous.load(std::memory_order_acquire) != 0;
+}
+
 bool LaneProducer::shared_session() const {
   return layout()->cursors.mounts.load(std::memory_order_acquire) > 1;
 }

@@ -138,7 +138,8 @@ struct InodeRecord {
   uint64_t dir_next_cookie;  // next readdir cookie to be given; cookies ascend along the chain
   uint32_t dir_entries;
   uint32_t reserved0;
-  uint64_t reserved[11];
+  uint64_t content_version;  // the gateway's, of the attributes here; 0: not known
+  uint64_t reserved[10];
 };
 
 template <typename Record>
@@ -191,7 +192,8 @@ struct LaneCursors {
   std::atomic<uint32_t> mounts;         // mounts of the session: > 1 makes writers look at known_by
   uint32_t inode_uses;                  // length of InodeUse[] (= MetaGeometry::inode_capacity)
   uint32_t mount_index;                 // this mount's bit in known_by
-  uint8_t reserved_broker[kLine - 28];
+  std::atomic<uint32_t> synchronous;    // 1: a writer's close waits for the broker
+  uint8_t reserved_broker[kLine - 32];
   // Writers: both. 1: the broker sleeps, whoever swaps it to 0 writes the eventfd.
   std::atomic<uint32_t> broker_sleeps;
   uint8_t reserved_sleep[kLine - 4];
@@ -309,7 +311,8 @@ inline constexpr uint32_t kSlotPoked = 1u << 31;
 
 // A call and its answer. Free -> Submitted by the frontend (with a kCall record), Submitted -> Done
 // by the broker, Done -> Free by the frontend: after a call that changes something only when the
-// protocol's client has the answer, so that a successor who is sent the request again finds it here.
+// protocol's client has the answer, so that a successor who is sent the request again finds it
+// here.
 struct RequestSlot {
   std::atomic<uint32_t> state;  // SlotState [| kSlotPoked]; futex word
   uint32_t reserved0;

@@ -288,9 +288,8 @@ Result<std::unique_ptr<MetaWriter>> MetaWriter::Adopt(const SessionId& session, 
   if (!left) return left.error();
   const MetaGeometry& geometry = left->geometry();
   uint64_t total = 0;
-  const MetaGeometry ours =
-      LayoutOf({geometry.inode_capacity, geometry.dentry_capacity, geometry.long_name_capacity},
-               &total);
+  const MetaGeometry ours = LayoutOf(
+      {geometry.inode_capacity, geometry.dentry_capacity, geometry.long_name_capacity}, &total);
   if (memcmp(&ours, &geometry, sizeof(ours)) != 0 || total != dead.size()) {
     return Error{EPROTO, "meta segment of another geometry"};
   }

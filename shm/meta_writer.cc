@@ -130,9 +130,7 @@ Result<uint32_t> MetaWriter::AddInode(const InodeRecord& record) {
   return index;
 }
 
-void MetaWriter::UpdateInode(uint32_t index, const InodeRecord& record) {
-  Put(index, record);
-}
+void MetaWriter::UpdateInode(uint32_t index, const InodeRecord& record) { Put(index, record); }
 
 void MetaWriter::RemoveInode(uint32_t index) {
   InodeEntry& entry = view_.inode(index);

@@ -125,8 +125,7 @@ Result<void> SlabPool::Grow(uint32_t class_bytes) {
   const uint64_t room = limit_bytes_ > taken ? limit_bytes_ - taken : 0;
   if (room < class_bytes) return Error{ENOSPC, "slab limit"};
   if (kSlabSegmentBytes - carved_end_ < class_bytes) AIRSTORE_TRY(AddSegment());
-  const uint64_t usable =
-      std::min(room, kSlabSegmentBytes - carved_end_) / kMinExtent * kMinExtent;
+  const uint64_t usable = std::min(room, kSlabSegmentBytes - carved_end_) / kMinExtent * kMinExtent;
   carved_bytes_ += usable;
   PutRun(static_cast<uint64_t>(segments_.size() - 1) << kSlabShift | carved_end_, usable);
   carved_end_ += usable;

@@ -88,8 +88,8 @@ class SlabPool {
   // size, and not only for content of its own class.
   std::map<uint64_t, uint64_t> runs_;                     // place -> length
   std::set<std::pair<uint64_t, uint64_t>> runs_by_size_;  // (length, place)
-  std::deque<Extent> limbo_;   // freed, perhaps still named by a hazard slot
-  uint64_t carved_bytes_ = 0;  // of all segments, within the limit
+  std::deque<Extent> limbo_;                 // freed, perhaps still named by a hazard slot
+  uint64_t carved_bytes_ = 0;                // of all segments, within the limit
   uint64_t carved_end_ = kSlabSegmentBytes;  // in the newest segment: behind it is none's yet
   std::map<uint32_t, uint64_t> adopted_;     // slab -> its extents in use
   uint64_t adopted_bytes_ = 0;               // of those extents: count for the limit

@@ -36,8 +36,8 @@ bool Volume::WaitForSlab(const shm::InodeRecord& record) {
 
 // What waits in the lane waits on: the new broker has that lane too.
 Result<void> Volume::OnReattach(UniqueFd meta, UniqueFd wake) {
-  auto fresh = shm::Segment::Attach(std::move(meta),
-                                    {shm::SegmentKind::kMeta, options_.session, 0}, false);
+  auto fresh =
+      shm::Segment::Attach(std::move(meta), {shm::SegmentKind::kMeta, options_.session, 0}, false);
   if (!fresh) return Error(fresh.error());
   const auto view = shm::MetaView::Over(**fresh);
   if (!view) return Error(view.error());

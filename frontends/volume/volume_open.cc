@@ -151,7 +151,8 @@ int Volume::Flush(Request& request, uint64_t inode, OpenHandle handle) {
   if (!handle.for_write()) return 0;
   if (handle.path() != shm::kOpenPassthrough) lane_->WaitWrites(inode);
   shm::InodeRef found;
-  if (!Find(inode, handle.index, &found) || found.record.write_error == 0) return 0;
+  const bool failed = Find(inode, handle.index, &found) && found.record.write_error != 0;
+  if (!failed && !lane_->synchronous()) return 0;
   return Call(request, Args(shm::Op::kFlush, inode), Wait::kToTheEnd).error;
 }
 

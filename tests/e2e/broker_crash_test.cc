@@ -81,11 +81,10 @@ TEST_F(BrokerCrash, OpenFilesInPassthroughAreReadAndWrittenOn) {
 
 TEST_F(BrokerCrash, WhatIsNotCachedWaitsAndCanBeKilled) {
   host().KillBroker();
-  for (const Arguments& command : {Arguments{"/usr/bin/stat", At("far/file")},
-                                   Arguments{"/bin/cat", At("far/file")},
-                                   Arguments{"/bin/ls", At("far")},
-                                   Arguments{"/bin/mkdir", At("near/new")},
-                                   Arguments{"/bin/rm", At("near/small")}}) {
+  for (const Arguments& command :
+       {Arguments{"/usr/bin/stat", At("far/file")}, Arguments{"/bin/cat", At("far/file")},
+        Arguments{"/bin/ls", At("far")}, Arguments{"/bin/mkdir", At("near/new")},
+        Arguments{"/bin/rm", At("near/small")}}) {
     Process waiting(command, {.output_file = host().Path("waiting.log")});
     EXPECT_FALSE(waiting.Wait(milliseconds(300))) << command[0];
     waiting.Signal(SIGKILL);

@@ -278,8 +278,8 @@ std::string TreeLoad::Compare(const std::string& root) const {
       }
     } else if (type == 'f') {
       const std::string found = e2e::ReadFile(root + "/" + path);
-      const auto at = std::mismatch(found.begin(), found.end(), node->content.begin(),
-                                    node->content.end());
+      const auto at =
+          std::mismatch(found.begin(), found.end(), node->content.begin(), node->content.end());
       if (at.first != found.end() || at.second != node->content.end()) {
         complain(path, std::to_string(found.size()) + " bytes, not " +
                            std::to_string(node->content.size()) + ", different from " +

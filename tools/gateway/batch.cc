@@ -42,6 +42,17 @@ std::vector<MutationOutcome> Replayed(MetadataReader& store, const SessionId& se
   return outcomes;
 }
 
+BatchResult::Refusal CheckLease(MetadataReader& store, const SessionRecord& session,
+                                uint64_t lease_id) {
+  bool held = false;
+  for (const LeaseRecord& lease : store.ListLeases()) {
+    if (lease.workspace != session.workspace) continue;
+    if (lease.session != session.id) return BatchResult::Refusal::kHeldByOther;
+    held = held || lease.id == lease_id;
+  }
+  return lease_id == 0 || held ? BatchResult::Refusal::kNone : BatchResult::Refusal::kLeaseLost;
+}
+
 std::vector<MutationOutcome> RunAll(Mutator& mutator, std::span<const Mutation> mutations,
                                     bool read_only) {
   std::vector<MutationOutcome> outcomes;
@@ -102,7 +113,7 @@ Result<void> BatchApplier::Store(WorkspaceKey ws, const std::vector<PackedBlock>
 }
 
 BatchResult BatchApplier::Apply(const SessionId& session_id, std::vector<Mutation> mutations,
-                                bool read_only) {
+                                bool read_only, uint64_t lease_id) {
   if (mutations.empty()) return {};
   const uint64_t first = mutations.front().sequence;
   for (size_t i = 0; i < mutations.size(); ++i) {
@@ -153,6 +164,11 @@ BatchResult BatchApplier::Apply(const SessionId& session_id, std::vector<Mutatio
     return result;
   }
 
+  if (const auto refusal = CheckLease(txn, *session, lease_id);
+      refusal != BatchResult::Refusal::kNone) {
+    return Refuse(refusal);
+  }
+
   WorkingTree tree(txn, ws, WallClockNs());
   for (const PackedBlock& block : packed) tree.AddBlock(block.record);
   Mutator mutator(tree, session_id, workspace->next_inode);
@@ -169,7 +185,7 @@ BatchResult BatchApplier::Apply(const SessionId& session_id, std::vector<Mutatio
   if (auto done = txn.Commit(); !done) return StoreFailed(done.error());
   // Still inside of the writer: commits are published in their order.
   const ChangeSet changes = mutator.TakeChanges();
-  if (!changes.empty()) published_(ws, session_id, changes);
+  if (!changes.empty()) result.cursor = published_(ws, session_id, changes);
   std::move(outcomes.begin(), outcomes.end(), std::back_inserter(result.outcomes));
   return result;
 }

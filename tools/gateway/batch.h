@@ -23,23 +23,35 @@ inline constexpr uint64_t kOutcomeWindow = 16384;
 
 struct BatchResult {
   // Why the whole call failed and nothing was applied.
-  enum class Refusal { kNone, kUnknownSession, kSequenceGap, kUnordered, kStore };
+  enum class Refusal {
+    kNone,
+    kUnknownSession,
+    kSequenceGap,
+    kUnordered,
+    kHeldByOther,  // another session holds a lease
+    kLeaseLost,    // the session no longer holds the lease that the batch was made under
+    kStore,
+  };
   Refusal refusal = Refusal::kNone;
   Error error{0, {}};  // kStore
   uint64_t last_sequence = 0;
+  uint64_t cursor = 0;  // of what was published; 0: nothing changed
   std::vector<MutationOutcome> outcomes;
 };
 
 class BatchApplier {
  public:
-  // Called behind each commit that changed something, in commit order.
+  // Called behind each commit that changed something, in commit order; answers the cursor.
   using Published =
-      std::function<void(WorkspaceKey, const SessionId& by, const ChangeSet& changes)>;
+      std::function<uint64_t(WorkspaceKey, const SessionId& by, const ChangeSet& changes)>;
 
   BatchApplier(MetadataStore& store, Blocks& blocks, Published published)
       : store_(store), blocks_(blocks), published_(std::move(published)) {}
 
-  BatchResult Apply(const SessionId& session, std::vector<Mutation> mutations, bool read_only);
+  // `lease_id`: the lease that the batch was made under, 0 for none. Whether leases permit it is
+  // checked inside of the transaction, so that no lease is granted or ends in between.
+  BatchResult Apply(const SessionId& session, std::vector<Mutation> mutations, bool read_only,
+                    uint64_t lease_id = 0);
 
   // Drops the nameless inodes of a session and the session itself.
   Result<void> EndSession(const SessionId& session);

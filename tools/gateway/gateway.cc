@@ -56,6 +56,13 @@ Result<std::unique_ptr<Gateway>> Gateway::Open(GatewayOptions options) {
   return gateway;
 }
 
+Gateway::Gateway(GatewayOptions options)
+    : options_(std::move(options)),
+      acks_(options_.watch_patience, [this](WorkspaceKey ws, const SessionId& session) {
+        spdlog::warn("a watcher did not acknowledge in time and is not waited for");
+        hub_.End(ws, &session, nullptr, WatchEnd::kBehind);
+      }) {}
+
 Result<void> Gateway::Start() {
   auto locked = LockDirectory(options_.data_dir);
   if (!locked) return locked.error();
@@ -76,7 +83,7 @@ Result<void> Gateway::Start() {
   auth_ = std::make_unique<Authenticator>(*store_, *secret);
   batches_ = std::make_unique<BatchApplier>(
       *store_, *blocks_, [this](WorkspaceKey ws, const SessionId& by, const ChangeSet& changes) {
-        hub_.PublishChanges(ws, by, changes);
+        return hub_.PublishChanges(ws, by, changes);
       });
   collector_ =
       std::make_unique<Collector>(*store_, *blocks_, options_.gc_grace.count() * kNsPerSecond);
@@ -128,7 +135,10 @@ void Gateway::ExpireSessions() {
     spdlog::error("expiry of sessions: {}", expired.error().ToString());
     return;
   }
-  for (const SessionId& id : *expired) locks_.ReleaseSession(id);
+  for (const SessionId& id : *expired) {
+    locks_.ReleaseSession(id);
+    acks_.Forget(id);
+  }
 }
 
 void Gateway::ForgetOldSessions() {
@@ -208,6 +218,7 @@ Result<void> Gateway::CloseSession(const SessionRecord& session) {
   AIRSTORE_TRY(batches_->EndSession(session.id));
   sessions_->Forget(session.id);
   locks_.ReleaseSession(session.id);
+  acks_.Forget(session.id);
   hub_.End(session.workspace, &session.id, nullptr);
   return {};
 }

@@ -21,6 +21,7 @@
 #include "tools/gateway/collector.h"
 #include "tools/gateway/lock_table.h"
 #include "tools/gateway/session_table.h"
+#include "tools/gateway/watch_acks.h"
 #include "tools/gateway/watch_hub.h"
 
 namespace airstore::gateway {
@@ -30,6 +31,7 @@ struct GatewayOptions {
   std::string admin_token_file;  // empty: DATA/admin-token
   std::chrono::seconds gc_grace{3600};
   std::chrono::seconds session_lifetime{60};
+  std::chrono::milliseconds watch_patience{2000};  // for acknowledgements of what is watched
   uint64_t cache_bytes = 256ull << 20;
 };
 
@@ -51,6 +53,7 @@ class Gateway {
   SessionTable& sessions() { return *sessions_; }
   LockTable& locks() { return locks_; }
   WatchHub& hub() { return hub_; }
+  WatchAcks& acks() { return acks_; }
 
   Result<Workspace> CreateWorkspace(const std::string& name);
   Result<void> DeleteWorkspace(const std::string& name_or_id);
@@ -60,7 +63,7 @@ class Gateway {
   Capacity capacity() const;
 
  private:
-  explicit Gateway(GatewayOptions options) : options_(std::move(options)) {}
+  explicit Gateway(GatewayOptions options);
   Result<void> Start();
   void Housekeep();
   void ExpireSessions();
@@ -70,6 +73,7 @@ class Gateway {
   const GatewayOptions options_;
   UniqueFd directory_lock_;
   WatchHub hub_;
+  WatchAcks acks_;
   LockTable locks_;
   std::unique_ptr<MetadataStore> store_;
   std::unique_ptr<BlockStore> block_store_;

@@ -26,7 +26,8 @@ struct Options {
   std::string log_level = "info";
 };
 
-void AddFlags(CLI::App& app, Options& options, int64_t& gc_grace, uint64_t& cache_mib) {
+void AddFlags(CLI::App& app, Options& options, int64_t& gc_grace, int64_t& session_seconds,
+              uint64_t& cache_mib) {
   app.add_option("--data", options.gateway.data_dir, "Directory for metadata and blocks")
       ->required();
   app.add_option("--listen", options.server.listen, "host:port (port 0: any) or unix:/path")
@@ -40,6 +41,10 @@ void AddFlags(CLI::App& app, Options& options, int64_t& gc_grace, uint64_t& cach
                  "File of the admin token, created when missing (default DATA/admin-token)");
   app.add_option("--gc-grace", gc_grace, "Seconds that unreferenced blocks are kept")
       ->check(CLI::Range(int64_t{0}, int64_t{365 * 24 * 3600}))
+      ->capture_default_str();
+  app.add_option("--session-seconds", session_seconds,
+                 "A host not heard of for so long loses its leases and locks")
+      ->check(CLI::Range(int64_t{1}, int64_t{3600}))
       ->capture_default_str();
   app.add_option("--cache-mib", cache_mib, "Memory for cached blocks")
       ->check(CLI::Range(uint64_t{8}, uint64_t{1} << 20))
@@ -81,16 +86,18 @@ Result<void> Serve(const Options& options, const sigset_t& signals) {
 int Main(int argc, char** argv) {
   Options options;
   int64_t gc_grace = options.gateway.gc_grace.count();
+  int64_t session_seconds = options.gateway.session_lifetime.count();
   uint64_t cache_mib = options.gateway.cache_bytes >> 20;
   CLI::App app("airstore-gateway: serves airstore workspaces from a data directory");
   app.set_version_flag("--version", "airstore-gateway " AIRSTORE_VERSION);
-  AddFlags(app, options, gc_grace, cache_mib);
+  AddFlags(app, options, gc_grace, session_seconds, cache_mib);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   options.gateway.gc_grace = std::chrono::seconds(gc_grace);
+  options.gateway.session_lifetime = std::chrono::seconds(session_seconds);
   options.gateway.cache_bytes = cache_mib << 20;
   spdlog::set_default_logger(spdlog::stderr_logger_mt("gateway"));
   spdlog::set_level(spdlog::level::from_str(options.log_level));

@@ -10,10 +10,11 @@ Result<void> SessionTable::Load() {
   if (!reader) return reader.error();
   const auto leases = (*reader)->ListLeases();
   std::lock_guard lock(mu_);
+  for (const SessionId& id : (*reader)->ListSessionsUnseenSince(INT64_MAX)) {
+    if (auto session = (*reader)->GetSession(id)) live_[id] = {std::move(*session), SteadyNow()};
+  }
   for (const LeaseRecord& lease : leases) {
-    auto session = (*reader)->GetSession(lease.session);
-    if (!session) continue;
-    live_[lease.session] = {std::move(*session), SteadyNow()};
+    if (!live_.contains(lease.session)) continue;
     leases_[lease.id] = {lease, {}};
     last_lease_id_ = std::max(last_lease_id_, lease.id);
   }
@@ -60,41 +61,55 @@ void SessionTable::ForgetWorkspace(WorkspaceKey ws) {
   std::erase_if(leases_, [&](const auto& lease) { return lease.second.record.workspace == ws; });
 }
 
-Result<std::optional<LeaseRecord>> SessionTable::Acquire(const SessionRecord& session,
-                                                         InodeNo ino) {
+bool SessionTable::IsAlone(const SessionRecord& session) const {
+  return std::none_of(live_.begin(), live_.end(), [&](const auto& live) {
+    return live.second.record.workspace == session.workspace && live.first != session.id;
+  });
+}
+
+bool SessionTable::RecallOthers(const SessionRecord& session) {
+  bool held = false;
   std::vector<LeaseRecord> to_recall;
   {
     std::lock_guard lock(mu_);
-    bool refused = false;
     for (auto& [id, lease] : leases_) {
-      if (lease.record.workspace != session.workspace) continue;
-      if (lease.record.session == session.id) {
-        if (lease.record.inode == ino) return std::optional(lease.record);
+      if (lease.record.workspace != session.workspace || lease.record.session == session.id) {
         continue;
       }
-      refused = true;
+      held = true;
       // A holder that is busy giving it back need not hear it more than once a second.
       const SteadyTime now = SteadyNow();
       if (now - lease.recalled < std::chrono::seconds(1)) continue;
       lease.recalled = now;
       to_recall.push_back(lease.record);
     }
-    if (!refused) {
-      // Ids rise over restarts too: the clock keeps them above those of released leases.
-      const auto clock = static_cast<uint64_t>(WallClockNs() / 1000);
-      const LeaseRecord lease{std::max(last_lease_id_ + 1, clock), session.workspace, ino,
-                              session.id};
-      auto writer = store_.Write();
-      if (!writer) return writer.error();
-      (*writer)->PutLease(lease);
-      AIRSTORE_TRY((*writer)->Commit());
-      last_lease_id_ = lease.id;
-      leases_[lease.id] = {lease, {}};
-      return std::optional(lease);
-    }
   }
   for (const LeaseRecord& lease : to_recall) recall_(lease.workspace, lease.session, lease.id);
-  return std::optional<LeaseRecord>();
+  return held;
+}
+
+Result<SessionTable::Acquired> SessionTable::Acquire(const SessionRecord& session, InodeNo ino,
+                                                     bool may_write) {
+  if (RecallOthers(session)) return Acquired{{}, true};
+  if (!may_write) return Acquired{};
+  std::lock_guard lock(mu_);
+  for (const auto& [id, lease] : leases_) {
+    if (lease.record.workspace != session.workspace) continue;
+    // Granted to another one since we looked: the next try recalls it.
+    if (lease.record.session != session.id) return Acquired{{}, true};
+    if (lease.record.inode == ino) return Acquired{lease.record, false};
+  }
+  if (!IsAlone(session)) return Acquired{};
+  // Ids rise over restarts too: the clock keeps them above those of released leases.
+  const auto clock = static_cast<uint64_t>(WallClockNs() / 1000);
+  const LeaseRecord lease{std::max(last_lease_id_ + 1, clock), session.workspace, ino, session.id};
+  auto writer = store_.Write();
+  if (!writer) return writer.error();
+  (*writer)->PutLease(lease);
+  AIRSTORE_TRY((*writer)->Commit());
+  last_lease_id_ = lease.id;
+  leases_[lease.id] = {lease, {}};
+  return Acquired{lease, false};
 }
 
 Result<void> SessionTable::Release(const SessionId& session, uint64_t lease_id) {

@@ -5,10 +5,11 @@
 // `session_seconds` loses its leases and locks (not its sequence), and gets new ones when it is
 // back.
 //
-// Leases are rows too: after a restart of the gateway a holder has the full time to come back
-// before somebody else can get the lease.
+// Leases are rows too: after a restart of the gateway every session has the full time to come back
+// before somebody else can get a lease.
 //
-// A lease excludes every other session's lease in that workspace, whatever the inode: subtrees
+// A lease is for a session that is alone: only while no other session of its workspace lives, one
+// that only reads included, may it keep changes to itself for a while. Whatever the inode: subtrees
 // can be moved into each other, and whole workspaces are what brokers ask for.
 //
 // Threads: any.
@@ -34,7 +35,7 @@ class SessionTable {
 
   SessionTable(MetadataStore& store, std::chrono::seconds lifetime, Recall recall)
       : store_(store), lifetime_(lifetime), recall_(std::move(recall)) {}
-  // Loads the leases of an earlier life; their holders count as just heard of.
+  // Loads the leases of an earlier life. All sessions of that life count as just heard of.
   Result<void> Load();
 
   // Known sessions answer from memory, others from the store. Does not count as contact.
@@ -45,8 +46,13 @@ class SessionTable {
   void Forget(const SessionId& id);  // leases are dropped with the session's row
   void ForgetWorkspace(WorkspaceKey ws);
 
-  // Nothing: others hold one, and were asked to give it back.
-  Result<std::optional<LeaseRecord>> Acquire(const SessionRecord& session, InodeNo ino);
+  struct Acquired {
+    std::optional<LeaseRecord> lease;  // nothing: the session is not alone, or may not write
+    bool held_by_other = false;        // it was asked to give it back
+  };
+  Result<Acquired> Acquire(const SessionRecord& session, InodeNo ino, bool may_write);
+  // True: another session of the workspace holds a lease; it was asked to give it back.
+  bool RecallOthers(const SessionRecord& session);
   Result<void> Release(const SessionId& session, uint64_t lease_id);
   std::optional<LeaseRecord> LeaseOf(const SessionId& session);
 
@@ -64,6 +70,7 @@ class SessionTable {
     LeaseRecord record;
     SteadyTime recalled;
   };
+  bool IsAlone(const SessionRecord& session) const;           // REQUIRES: mu_
   Result<void> DropLeases(const std::vector<uint64_t>& ids);  // REQUIRES: mu_
 
   MetadataStore& store_;

@@ -73,6 +73,10 @@ void SetPiece(FetchedPiece piece, bool zstd, wire::FetchedRange* out) {
   out->set_data(std::move(piece.data));
 }
 
+grpc::Status HeldByOther() {
+  return {grpc::StatusCode::ABORTED, "another host is giving back its lease"};
+}
+
 grpc::Status RefusalStatus(const BatchResult& result) {
   using Refusal = BatchResult::Refusal;
   switch (result.refusal) {
@@ -83,8 +87,11 @@ grpc::Status RefusalStatus(const BatchResult& result) {
               "sequence gap: last applied is " + std::to_string(result.last_sequence)};
     case Refusal::kUnordered:
       return {grpc::StatusCode::INVALID_ARGUMENT, "sequences must ascend by 1, from 1"};
+    case Refusal::kHeldByOther:
+      return HeldByOther();
     case Refusal::kStore:
       return StoreStatus("apply", result.error);
+    case Refusal::kLeaseLost:
     case Refusal::kNone:
       break;
   }
@@ -93,10 +100,17 @@ grpc::Status RefusalStatus(const BatchResult& result) {
 
 }  // namespace
 
+grpc::Status StorageService::AdmitToData(const Context& context, std::string_view session_id,
+                                         Access* access) {
+  if (auto status = Admit(gateway_, context, session_id, access); !status.ok()) return status;
+  if (gateway_.sessions().RecallOthers(access->session)) return HeldByOther();
+  return grpc::Status::OK;
+}
+
 grpc::Status StorageService::DoResolve(const Context& context, const wire::ResolveRequest& request,
                                        wire::ResolveResponse* response) {
   Access access;
-  if (auto status = Admit(gateway_, context, request.session_id(), &access); !status.ok()) {
+  if (auto status = AdmitToData(context, request.session_id(), &access); !status.ok()) {
     return status;
   }
   if (request.items_size() > kMaxResolveItems) {
@@ -118,7 +132,7 @@ grpc::Status StorageService::DoResolve(const Context& context, const wire::Resol
 grpc::Status StorageService::DoFetch(const Context& context, const wire::FetchRequest& request,
                                      wire::FetchResponse* response) {
   Access access;
-  if (auto status = Admit(gateway_, context, request.session_id(), &access); !status.ok()) {
+  if (auto status = AdmitToData(context, request.session_id(), &access); !status.ok()) {
     return status;
   }
   if (request.ranges_size() > kMaxFetchRanges) {
@@ -180,9 +194,9 @@ grpc::Status StorageService::DoPutBlock(const Context& context,
 }
 
 grpc::Status StorageService::DoApply(const Context& context, const wire::ApplyRequest& request,
-                                     wire::ApplyResponse* response) {
+                                     wire::ApplyResponse* response, Published* published) {
   Access access;
-  if (auto status = Admit(gateway_, context, request.session_id(), &access); !status.ok()) {
+  if (auto status = AdmitToData(context, request.session_id(), &access); !status.ok()) {
     return status;
   }
   if (request.mutations_size() > static_cast<int>(kMaxBatchMutations)) {
@@ -192,9 +206,11 @@ grpc::Status StorageService::DoApply(const Context& context, const wire::ApplyRe
   mutations.reserve(static_cast<size_t>(request.mutations_size()));
   for (const wire::Mutation& mutation : request.mutations())
     mutations.push_back(FromWire(mutation));
-  const BatchResult result =
-      gateway_.batches().Apply(access.session.id, std::move(mutations), access.caller.read_only);
+  const BatchResult result = gateway_.batches().Apply(access.session.id, std::move(mutations),
+                                                      access.caller.read_only, request.lease_id());
+  if (result.refusal == BatchResult::Refusal::kLeaseLost) response->set_lease_lost(true);
   if (result.refusal != BatchResult::Refusal::kNone) return RefusalStatus(result);
+  *published = {access.session.workspace, access.session.id, result.cursor};
   response->mutable_results()->Reserve(static_cast<int>(result.outcomes.size()));
   for (const MutationOutcome& outcome : result.outcomes) ToWire(outcome, response->add_results());
   return grpc::Status::OK;
@@ -219,7 +235,19 @@ StorageService::Reactor* StorageService::PutBlock(Context* context,
 
 StorageService::Reactor* StorageService::Apply(Context* context, const wire::ApplyRequest* request,
                                                wire::ApplyResponse* response) {
-  return RunOn(writers_, context, [=, this] { return DoApply(*context, *request, response); });
+  // The answer may wait for other hosts; no thread does.
+  Reactor* reactor = context->DefaultReactor();
+  writers_.Post([=, this] {
+    Published published;
+    const grpc::Status status = DoApply(*context, *request, response, &published);
+    if (!status.ok() || published.cursor == 0) {
+      reactor->Finish(status);
+      return;
+    }
+    gateway_.acks().WhenSeen(published.workspace, published.by, published.cursor,
+                             [reactor] { reactor->Finish(grpc::Status::OK); });
+  });
+  return reactor;
 }
 
 }  // namespace airstore::gateway

@@ -31,6 +31,7 @@ class StorageService final : public wire::Storage::CallbackService {
   Reactor* PutBlock(Context*, const wire::PutBlockRequest*, wire::PutBlockResponse*) override;
   Reactor* Apply(Context*, const wire::ApplyRequest*, wire::ApplyResponse*) override;
   grpc::ServerWriteReactor<wire::WatchEvent>* Watch(Context*, const wire::WatchRequest*) override;
+  Reactor* AckWatch(Context*, const wire::AckWatchRequest*, wire::AckWatchResponse*) override;
   Reactor* AcquireLease(Context*, const wire::AcquireLeaseRequest*,
                         wire::AcquireLeaseResponse*) override;
   Reactor* ReleaseLease(Context*, const wire::ReleaseLeaseRequest*,
@@ -51,7 +52,16 @@ class StorageService final : public wire::Storage::CallbackService {
   grpc::Status DoResolve(const Context&, const wire::ResolveRequest&, wire::ResolveResponse*);
   grpc::Status DoFetch(const Context&, const wire::FetchRequest&, wire::FetchResponse*);
   grpc::Status DoPutBlock(const Context&, const wire::PutBlockRequest&);
-  grpc::Status DoApply(const Context&, const wire::ApplyRequest&, wire::ApplyResponse*);
+  // What others are to have seen before the call is answered.
+  struct Published {
+    WorkspaceKey workspace = 0;
+    SessionId by;
+    uint64_t cursor = 0;  // 0: nothing
+  };
+  grpc::Status DoApply(const Context&, const wire::ApplyRequest&, wire::ApplyResponse*,
+                       Published* published);
+  // Admit, and refuse while another session holds a lease: what it has changed is not here yet.
+  grpc::Status AdmitToData(const Context&, std::string_view session_id, Access*);
 
   Gateway& gateway_;
   WorkerPool readers_;

@@ -117,10 +117,10 @@ grpc::Status StorageService::DoOpenSession(const Context& context,
     return status;
   }
   gateway_.sessions().Remember(session);
-  if (request.want_write_lease() && !caller.read_only) {
-    auto lease = gateway_.sessions().Acquire(session, kRootInode);
-    if (!lease) return StoreStatus("acquire lease", lease.error());
-    if (*lease) SetLease(**lease, response->mutable_lease());
+  if (request.want_write_lease()) {
+    auto acquired = gateway_.sessions().Acquire(session, kRootInode, !caller.read_only);
+    if (!acquired) return StoreStatus("acquire lease", acquired.error());
+    if (acquired->lease) SetLease(*acquired->lease, response->mutable_lease());
   }
   response->set_workspace_id(workspace.id);
   response->set_workspace_name(workspace.name);
@@ -196,7 +196,22 @@ grpc::ServerWriteReactor<wire::WatchEvent>* StorageService::Watch(
   if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
     return new RefusedWatch(status);
   }
-  return WatchStream::Start(gateway_.hub(), access, request->cursor());
+  const bool in_time =
+      gateway_.acks().Begin(access.session.workspace, access.session.id, request->cursor());
+  // From before all there ever was: a gap.
+  return WatchStream::Start(gateway_.hub(), access, in_time ? request->cursor() : 0);
+}
+
+StorageService::Reactor* StorageService::AckWatch(Context* context,
+                                                  const wire::AckWatchRequest* request,
+                                                  wire::AckWatchResponse*) {
+  // As Watch: and those who wait for it should not wait for a pool too.
+  Access access;
+  const grpc::Status status = Admit(gateway_, *context, request->session_id(), &access);
+  if (status.ok()) gateway_.acks().Acknowledge(access.session.id, request->cursor());
+  Reactor* reactor = context->DefaultReactor();
+  reactor->Finish(status);
+  return reactor;
 }
 
 StorageService::Reactor* StorageService::AcquireLease(Context* context,
@@ -207,11 +222,14 @@ StorageService::Reactor* StorageService::AcquireLease(Context* context,
     if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
       return status;
     }
-    if (access.caller.read_only) return grpc::Status::OK;
     if (request->inode() == 0) return {grpc::StatusCode::INVALID_ARGUMENT, "inode 0"};
-    auto lease = gateway_.sessions().Acquire(access.session, request->inode());
-    if (!lease) return StoreStatus("acquire lease", lease.error());
-    if (*lease) SetLease(**lease, response->mutable_lease());
+    auto acquired =
+        gateway_.sessions().Acquire(access.session, request->inode(), !access.caller.read_only);
+    if (!acquired) return StoreStatus("acquire lease", acquired.error());
+    if (acquired->lease) SetLease(*acquired->lease, response->mutable_lease());
+    response->set_held_by_other(acquired->held_by_other);
+    // Nobody else commits anything from the grant on.
+    response->set_watch_cursor(gateway_.hub().LastFor(access.session.workspace, access.session.id));
     return grpc::Status::OK;
   });
 }

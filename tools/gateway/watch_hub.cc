@@ -2,6 +2,7 @@
 #include "tools/gateway/watch_hub.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "tools/gateway/clock.h"
 
@@ -24,16 +25,31 @@ WatchHub::WatchHub(size_t events_per_workspace, size_t bytes_per_workspace)
 
 WatchHub::Stream& WatchHub::StreamOf(WorkspaceKey ws) {
   auto [it, added] = streams_.try_emplace(ws);
-  if (added) it->second.last = it->second.forgotten = start_cursor_;
-  return it->second;
+  Stream& stream = it->second;
+  if (added) {
+    stream.last = stream.forgotten = start_cursor_;
+    stream.newest.cursor = stream.other.cursor = start_cursor_;
+  }
+  return stream;
 }
 
-void WatchHub::PublishChanges(WorkspaceKey ws, const SessionId& by, ChangeSet changes) {
+void WatchHub::Stream::Forget() {
+  const Stored& oldest = events.front();
+  bytes -= oldest.bytes;
+  forgotten = oldest.event.cursor;
+  if (oldest.event.lease_recall == 0) {  // recalls are repeated
+    if (newest.session != oldest.session) other = std::exchange(newest, {oldest.session, 0});
+    newest.cursor = forgotten;
+  }
+  events.pop_front();
+}
+
+uint64_t WatchHub::PublishChanges(WorkspaceKey ws, const SessionId& by, ChangeSet changes) {
   Stored stored;
   stored.bytes = BytesOf(changes);
   stored.event.changes = std::make_shared<const ChangeSet>(std::move(changes));
   stored.session = by;
-  Publish(ws, std::move(stored));
+  return Publish(ws, std::move(stored));
 }
 
 void WatchHub::PublishRecall(WorkspaceKey ws, const SessionId& to, uint64_t lease_id) {
@@ -43,26 +59,26 @@ void WatchHub::PublishRecall(WorkspaceKey ws, const SessionId& to, uint64_t leas
   Publish(ws, std::move(stored));
 }
 
-void WatchHub::Publish(WorkspaceKey ws, Stored stored) {
+uint64_t WatchHub::Publish(WorkspaceKey ws, Stored stored) {
+  uint64_t cursor = 0;
   std::vector<std::shared_ptr<Listener>> listeners;
   {
     std::lock_guard lock(mu_);
     Stream& stream = StreamOf(ws);
-    stored.event.cursor = ++stream.last;
+    stored.event.cursor = cursor = ++stream.last;
     stream.bytes += stored.bytes;
     stream.events.push_back(std::move(stored));
     // The newest stays, however large.
     while (stream.events.size() > capacity_ ||
            (stream.bytes > capacity_bytes_ && stream.events.size() > 1)) {
-      stream.bytes -= stream.events.front().bytes;
-      stream.forgotten = stream.events.front().event.cursor;
-      stream.events.pop_front();
+      stream.Forget();
     }
     for (const auto& listener : listeners_) {
       if (listener->BelongsTo(ws, nullptr, nullptr)) listeners.push_back(listener);
     }
   }
   for (const auto& listener : listeners) listener->Wake();
+  return cursor;
 }
 
 uint64_t WatchHub::cursor(WorkspaceKey ws) {
@@ -70,21 +86,35 @@ uint64_t WatchHub::cursor(WorkspaceKey ws) {
   return StreamOf(ws).last;
 }
 
-std::optional<HubEvent> WatchHub::Next(WorkspaceKey ws, const SessionId& session, uint64_t cursor) {
+uint64_t WatchHub::LastFor(WorkspaceKey ws, const SessionId& session) {
+  std::lock_guard lock(mu_);
+  const Stream& stream = StreamOf(ws);
+  for (auto stored = stream.events.rbegin(); stored != stream.events.rend(); ++stored) {
+    if (stored->event.lease_recall == 0 && stored->session != session) return stored->event.cursor;
+  }
+  return stream.LostFor(session);
+}
+
+std::optional<HubEvent> WatchHub::Next(WorkspaceKey ws, const SessionId& session,
+                                       uint64_t* cursor) {
   std::lock_guard lock(mu_);
   Stream& stream = StreamOf(ws);
-  if (cursor < stream.forgotten || cursor > stream.last) {
+  if (*cursor < stream.LostFor(session) || *cursor > stream.last) {
     HubEvent gap;
-    gap.cursor = stream.last;
+    gap.cursor = *cursor = stream.last;
     gap.gap = true;
     return gap;
   }
   // Cursors in the ring are consecutive.
-  for (size_t i = cursor - stream.forgotten; i < stream.events.size(); ++i) {
+  const uint64_t behind = std::max(*cursor, stream.forgotten);
+  for (size_t i = behind - stream.forgotten; i < stream.events.size(); ++i) {
     const Stored& stored = stream.events[i];
     const bool is_recall = stored.event.lease_recall != 0;
-    if ((stored.session == session) == is_recall) return stored.event;
+    if ((stored.session == session) != is_recall) continue;
+    *cursor = stored.event.cursor;
+    return stored.event;
   }
+  *cursor = stream.last;
   return std::nullopt;
 }
 
@@ -98,7 +128,8 @@ void WatchHub::Remove(const Listener* listener) {
   std::erase_if(listeners_, [&](const auto& l) { return l.get() == listener; });
 }
 
-void WatchHub::End(WorkspaceKey ws, const SessionId* session, const std::string* token_id) {
+void WatchHub::End(WorkspaceKey ws, const SessionId* session, const std::string* token_id,
+                   WatchEnd why) {
   std::vector<std::shared_ptr<Listener>> ending;
   {
     std::lock_guard lock(mu_);
@@ -106,7 +137,7 @@ void WatchHub::End(WorkspaceKey ws, const SessionId* session, const std::string*
       if (listener->BelongsTo(ws, session, token_id)) ending.push_back(listener);
     }
   }
-  for (const auto& listener : ending) listener->End();
+  for (const auto& listener : ending) listener->End(why);
 }
 
 }  // namespace airstore::gateway

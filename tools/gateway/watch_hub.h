@@ -29,6 +29,11 @@ struct HubEvent {
   std::shared_ptr<const ChangeSet> changes;  // shared by all who watch
 };
 
+enum class WatchEnd {
+  kOver,    // the session or its token has ended
+  kBehind,  // it did not acknowledge in time
+};
+
 class WatchHub {
  public:
   // Told that there may be something new, or that its session or token has ended.
@@ -36,7 +41,7 @@ class WatchHub {
    public:
     virtual ~Listener() = default;
     virtual void Wake() = 0;
-    virtual void End() = 0;
+    virtual void End(WatchEnd why) = 0;
     virtual bool BelongsTo(WorkspaceKey ws, const SessionId* session,
                            const std::string* token_id) const = 0;
   };
@@ -44,17 +49,22 @@ class WatchHub {
   explicit WatchHub(size_t events_per_workspace = 8192,
                     size_t bytes_per_workspace = size_t{32} << 20);
 
-  void PublishChanges(WorkspaceKey ws, const SessionId& by, ChangeSet changes);
+  // Answers the event's cursor.
+  uint64_t PublishChanges(WorkspaceKey ws, const SessionId& by, ChangeSet changes);
   void PublishRecall(WorkspaceKey ws, const SessionId& to, uint64_t lease_id);
 
   uint64_t cursor(WorkspaceKey ws);
-  // The next event for this session behind `cursor`.
-  std::optional<HubEvent> Next(WorkspaceKey ws, const SessionId& session, uint64_t cursor);
+  // The cursor of the last change that another session made.
+  uint64_t LastFor(WorkspaceKey ws, const SessionId& session);
+  // The next event for this session behind `*cursor`, which moves to it, or behind all that does
+  // not concern the session.
+  std::optional<HubEvent> Next(WorkspaceKey ws, const SessionId& session, uint64_t* cursor);
 
   void Add(std::shared_ptr<Listener> listener);
   void Remove(const Listener* listener);
   // Ends the watches of a session, a token, a workspace: what is given must match.
-  void End(WorkspaceKey ws, const SessionId* session, const std::string* token_id);
+  void End(WorkspaceKey ws, const SessionId* session, const std::string* token_id,
+           WatchEnd why = WatchEnd::kOver);
 
  private:
   struct Stored {
@@ -62,14 +72,26 @@ class WatchHub {
     size_t bytes = 0;
     SessionId session;  // of changes: who made them; of a recall: whom it is for
   };
+  struct Forgotten {
+    SessionId session;
+    uint64_t cursor = 0;
+  };
   struct Stream {
     std::deque<Stored> events;
     size_t bytes = 0;  // of `events`, about
     uint64_t last = 0;
     uint64_t forgotten = 0;  // greatest cursor that is no longer in `events`
+    // The newest change that is no longer in `events`, and the newest one of another session than
+    // that: so what a session itself has made is no gap for it.
+    Forgotten newest, other;
+
+    uint64_t LostFor(const SessionId& session) const {
+      return newest.session == session ? other.cursor : newest.cursor;
+    }
+    void Forget();  // the oldest event
   };
   Stream& StreamOf(WorkspaceKey ws);  // REQUIRES: mu_
-  void Publish(WorkspaceKey ws, Stored stored);
+  uint64_t Publish(WorkspaceKey ws, Stored stored);
 
   const size_t capacity_;
   const size_t capacity_bytes_;

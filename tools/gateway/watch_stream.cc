@@ -27,9 +27,8 @@ void WatchStream::Wake() {
 
 void WatchStream::Pump() {
   if (writing_ || finished_) return;
-  const auto event = hub_.Next(workspace_, session_, cursor_);
+  const auto event = hub_.Next(workspace_, session_, &cursor_);
   if (!event) return;
-  cursor_ = event->cursor;
   ToWire(*event, &event_);
   writing_ = true;
   StartWrite(&event_);
@@ -52,9 +51,13 @@ void WatchStream::OnCancel() {
   FinishOnce({grpc::StatusCode::CANCELLED, "cancelled"});
 }
 
-void WatchStream::End() {
+void WatchStream::End(WatchEnd why) {
   std::lock_guard lock(mu_);
-  FinishOnce({grpc::StatusCode::UNAUTHENTICATED, "the session or its token has ended"});
+  if (why == WatchEnd::kBehind) {
+    FinishOnce({grpc::StatusCode::ABORTED, "events were not acknowledged in time"});
+  } else {
+    FinishOnce({grpc::StatusCode::UNAUTHENTICATED, "the session or its token has ended"});
+  }
 }
 
 void WatchStream::FinishOnce(grpc::Status status) {

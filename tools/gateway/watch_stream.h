@@ -28,7 +28,7 @@ class WatchStream final : public grpc::ServerWriteReactor<wire::WatchEvent>,
   void OnDone() override;
 
   void Wake() override;
-  void End() override;
+  void End(WatchEnd why) override;
   bool BelongsTo(WorkspaceKey ws, const SessionId* session,
                  const std::string* token_id) const override;
 

@@ -83,7 +83,8 @@ Host::~Host() {
 }
 
 void Host::DumpLogs() const {
-  for (const char* name : {"gateway.log", "broker.log"}) {
+  for (const char* name : {"gateway.log", "broker.log", "other.log"}) {
+    if (!std::filesystem::exists(Path(name))) continue;
     constexpr size_t kMost = 16384;
     std::string text = TextOf(Path(name));
     if (text.size() > kMost) text = "..." + text.substr(text.size() - kMost);
@@ -160,9 +161,15 @@ void Host::Unmount(const std::string& mountpoint) { (void)AirctlJson({"unmount",
 void Host::StartGateway() {
   const std::string port_file = Path("port");
   std::filesystem::remove(port_file);
-  gateway_ = Process({Program("airstore-gateway"), "--data", Path("gateway"), "--listen",
-                      gateway_address_, "--port-file", port_file},
-                     {.output_file = Path("gateway.log")});
+  Arguments words = {Program("airstore-gateway"),
+                     "--data",
+                     Path("gateway"),
+                     "--listen",
+                     gateway_address_,
+                     "--port-file",
+                     port_file};
+  words.insert(words.end(), options_.gateway_arguments.begin(), options_.gateway_arguments.end());
+  gateway_ = Process(words, {.output_file = Path("gateway.log")});
   const bool up = WaitUntil(
       seconds(60), [&] { return std::filesystem::exists(port_file) || !gateway_.running(); });
   if (!up || !gateway_.running()) {

@@ -25,6 +25,8 @@ uint64_t EnvOr(const char* name, uint64_t fallback);
 
 struct HostOptions {
   Arguments broker_arguments = {};
+  // Who dies with the write lease is waited for so long.
+  Arguments gateway_arguments = {"--session-seconds", "15"};
   std::chrono::seconds patience{240};  // of the watchdog
 };
 

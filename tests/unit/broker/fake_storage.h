@@ -29,6 +29,8 @@ class Storage final : public wire::Storage::Service {
   Handler<wire::FetchRequest, wire::FetchResponse> fetch;
   Handler<wire::PutBlockRequest, wire::PutBlockResponse> put_block;
   Handler<wire::ApplyRequest, wire::ApplyResponse> apply;
+  std::function<grpc::Status(const wire::WatchRequest&, grpc::ServerWriter<wire::WatchEvent>*)>
+      watch;
 
   std::string authorization() {
     const std::lock_guard lock(mutex_);
@@ -58,6 +60,10 @@ class Storage final : public wire::Storage::Service {
   grpc::Status Apply(grpc::ServerContext* context, const wire::ApplyRequest* request,
                      wire::ApplyResponse* response) override {
     return Handle(context, apply, *request, response);
+  }
+  grpc::Status Watch(grpc::ServerContext*, const wire::WatchRequest* request,
+                     grpc::ServerWriter<wire::WatchEvent>* writer) override {
+    return watch(*request, writer);
   }
 
  private:

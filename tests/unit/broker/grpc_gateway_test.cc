@@ -164,6 +164,7 @@ TEST_F(GrpcGatewayTest, FetchesInParallelWhatIsLarge) {
   const std::string block(4u << 20, 'x');
   server_.storage.fetch = [&block](const wire::FetchRequest& request,
                                    wire::FetchResponse* response) {
+    response->set_content_version(3);
     wire::FetchedRange* range = response->add_ranges();
     range->set_offset(request.ranges(0).offset());
     range->set_length(block.size());
@@ -174,8 +175,9 @@ TEST_F(GrpcGatewayTest, FetchesInParallelWhatIsLarge) {
   const auto gateway = Connect(server_.address());
   int arrived = 0;
   const auto fetch = [&](uint64_t offset) -> Task<void> {
-    const auto ranges = co_await gateway->Fetch(9, offset, block.size());
-    if (ranges && ranges->size() == 1 && ranges->at(0).data == block) ++arrived;
+    const auto fetched = co_await gateway->Fetch(9, offset, block.size());
+    if (!fetched || fetched->content_version != 3 || fetched->ranges.size() != 1) co_return;
+    if (fetched->ranges[0].data == block) ++arrived;
   };
   for (uint64_t i = 0; i < 8; ++i) Spawn(loop_.get_executor(), fetch(i * block.size()));
   loop_.run();
@@ -221,8 +223,9 @@ TEST_F(GrpcGatewayTest, AppliesEveryKindOfMutation) {
   batch->push_back({6, 0, 0, 0, setattr});
   batch->push_back({7, 0, 0, 0, TouchOp{1}});
   const auto gateway = Connect(server_.address());
-  const auto results = RunTask(loop_, gateway->Apply(batch));
+  const auto results = RunTask(loop_, gateway->Apply(batch, 12));
   ASSERT_TRUE(results) << results.error().ToString();
+  EXPECT_EQ(seen.lease_id(), 12u);
   ASSERT_EQ(seen.mutations_size(), 7);
   EXPECT_EQ(seen.mutations(0).create().name(), "n");
   EXPECT_EQ(seen.mutations(1).if_content_version(), 77u);
@@ -242,6 +245,71 @@ TEST_F(GrpcGatewayTest, AppliesEveryKindOfMutation) {
   EXPECT_EQ(gateway->counters().uploaded_bytes, 3u);
 }
 
+// More than the stream keeps for the loop, so that reading pauses and goes on.
+TEST_F(GrpcGatewayTest, WatchBringsEventsInOrderUntilItEnds) {
+  constexpr uint64_t kEvents = 1000;
+  server_.storage.watch = [](const wire::WatchRequest& request,
+                             grpc::ServerWriter<wire::WatchEvent>* writer) {
+    for (uint64_t i = 1; i <= kEvents; ++i) {
+      wire::WatchEvent event;
+      event.set_cursor(request.cursor() + i);
+      event.mutable_changed()->add_inodes(i);
+      writer->Write(event);
+    }
+    return grpc::Status(grpc::StatusCode::ABORTED, "too slow");
+  };
+  const auto gateway = Connect(server_.address());
+  const auto count = [](std::shared_ptr<Gateway> via, int* code) -> Task<uint64_t> {
+    const auto stream = via->Watch(100);
+    uint64_t seen = 0;
+    for (;;) {
+      const auto event = co_await stream->Next();
+      if (!event) {
+        *code = event.error().code;
+        co_return seen;
+      }
+      if (event->cursor != 100 + ++seen || event->inodes != std::vector<uint64_t>{seen})
+        co_return 0;
+    }
+  };
+  int code = 0;
+  EXPECT_EQ(RunTask(loop_, count(gateway, &code)), kEvents);
+  EXPECT_EQ(code, EAGAIN);
+}
+
+TEST_F(GrpcGatewayTest, ShutdownAndCancelEndWatches) {
+  server_.storage.watch = [](const auto&, grpc::ServerWriter<wire::WatchEvent>* writer) {
+    wire::WatchEvent event;
+    event.set_cursor(1);
+    while (writer->Write(event)) {
+    }
+    return grpc::Status::OK;
+  };
+  const auto gateway = Connect(server_.address());
+  const auto follow = [](WatchStream* stream) -> Task<int> {
+    for (;;) {
+      const auto event = co_await stream->Next();
+      if (!event) co_return event.error().code;
+    }
+  };
+  auto cancelled = gateway->Watch(0);
+  cancelled->Cancel();
+  EXPECT_EQ(RunTask(loop_, follow(cancelled.get())), EAGAIN);
+  auto dropped = gateway->Watch(0);
+  dropped.reset();
+  auto shut = gateway->Watch(0);
+  std::optional<int> code;
+  Spawn(loop_.get_executor(), Store(follow(shut.get()), &code));
+  loop_.restart();
+  loop_.run_for(std::chrono::milliseconds(50));
+  EXPECT_FALSE(code);
+  std::thread end([this] { pool_.Shutdown(); });
+  loop_.restart();
+  while (!code) loop_.run_one();
+  end.join();
+  EXPECT_EQ(*code, EAGAIN);
+}
+
 TEST_F(GrpcGatewayTest, ShutdownEndsCallsInFlight) {
   std::promise<void> arrived;
   std::promise<void> release;
@@ -252,7 +320,7 @@ TEST_F(GrpcGatewayTest, ShutdownEndsCallsInFlight) {
     return grpc::Status::OK;
   };
   const auto gateway = Connect(server_.address());
-  std::optional<Result<bool>> result;
+  std::optional<Result<uint64_t>> result;
   Spawn(loop_.get_executor(), Store(gateway->KeepAlive(), &result));
   loop_.poll();
   arrived.get_future().wait();
@@ -280,7 +348,7 @@ TEST_F(GrpcGatewayTest, LoopMayGoWithCallsInFlight) {
     GatewayChannelPool pool{GatewayTls{}};
     const auto gateway =
         MakeGrpcGateway(loop.get_executor(), *pool.Get(server_.address()).value, "t");
-    std::optional<Result<bool>> result;
+    std::optional<Result<uint64_t>> result;
     Spawn(loop.get_executor(), Store(gateway->KeepAlive(), &result));
     loop.poll();
     arrived.get_future().wait();

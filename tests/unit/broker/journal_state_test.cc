@@ -99,8 +99,8 @@ TEST(JournalRecords, MutationsComeBackAsTheyWere) {
   EXPECT_EQ(op.ctime_ns, INT64_MAX);
 
   const std::string name("a\0\xff/", 4);
-  mutation.op = RenameOp{.old_parent = 1, .old_name = name, .new_parent = 2, .new_name = "b",
-                         .flags = 1};
+  mutation.op =
+      RenameOp{.old_parent = 1, .old_name = name, .new_parent = 2, .new_name = "b", .flags = 1};
   const auto renamed = RoundTrip(Record(1, mutation));
   EXPECT_EQ(std::get<RenameOp>(renamed.mutation.op).old_name, name);
   EXPECT_EQ(std::get<RenameOp>(renamed.mutation.op).flags, 1u);
@@ -159,17 +159,14 @@ TEST(JournalState, SettledMutationsArePendingNoMore) {
 }
 
 TEST(JournalState, ElidedFilesLeaveNothing) {
-  JournalState state = StateOf({Creation(1, 20),
-                                Attached(20, 1, 1, true),
-                                ElidedRecord{.inode = 20, .dropped = {1}}});
+  JournalState state = StateOf(
+      {Creation(1, 20), Attached(20, 1, 1, true), ElidedRecord{.inode = 20, .dropped = {1}}});
   EXPECT_TRUE(state.empty());
   EXPECT_TRUE(state.contents.Find(20)->orphan);
 }
 
 TEST(JournalState, AFileIsOfOneInodeOnly) {
-  JournalState state = StateOf({Attached(20, 1, 1),
-                                Attached(21, 1, 2),
-                                Attached(21, 2, 3)});
+  JournalState state = StateOf({Attached(20, 1, 1), Attached(21, 1, 2), Attached(21, 2, 3)});
   EXPECT_EQ(state.contents.entries().size(), 1u);
   EXPECT_EQ(state.contents.Find(21)->file, 2u);
   ASSERT_TRUE(state.Apply(Attached(22, 1, 4)));
@@ -298,11 +295,12 @@ TEST(SessionJournal, AdmitsNothingOnAFullDiskAndRecovers) {
   uint64_t sequence = 1;
   for (Ticket at = 1; at < ticket; at += 500) {
     BatchRecord batch{.first_sequence = sequence, .entries = {}};
-    for (Ticket i = at; i < std::min<Ticket>(at + 500, ticket); ++i) batch.entries.push_back({i, 0});
+    for (Ticket i = at; i < std::min<Ticket>(at + 500, ticket); ++i)
+      batch.entries.push_back({i, 0});
     sequence += batch.entries.size();
     ASSERT_TRUE(journal->Append(batch));
-    journal->Append(SettledRecord{.ticket = std::min<Ticket>(at + 500, ticket) - 1,
-                                  .sequence = sequence - 1});
+    journal->Append(
+        SettledRecord{.ticket = std::min<Ticket>(at + 500, ticket) - 1, .sequence = sequence - 1});
   }
   EXPECT_TRUE(journal->Admit());
   JournalState state;

@@ -45,8 +45,8 @@ std::unique_ptr<Journal> Open(const std::string& directory, Entries* entries,
   auto journal = Journal::Open(
       directory, Options(),
       [&](const JournalRecord& record) {
-        entries->push_back({record.lsn, record.type,
-                            std::string(record.payload.begin(), record.payload.end())});
+        entries->push_back(
+            {record.lsn, record.type, std::string(record.payload.begin(), record.payload.end())});
       },
       end != nullptr ? end : &ignored);
   EXPECT_TRUE(journal) << journal.error().ToString();
@@ -201,9 +201,8 @@ TEST(Journal, RewriteGivesUpWhatCameBefore) {
   journal.reset();
   Entries found;
   journal = Open(dir.path(), &found);
-  auto mark = std::find_if(found.rbegin(), found.rend(), [](const Entry& entry) {
-    return entry.type == Journal::kRewriteBegin;
-  });
+  auto mark = std::find_if(found.rbegin(), found.rend(),
+                           [](const Entry& entry) { return entry.type == Journal::kRewriteBegin; });
   ASSERT_NE(mark, found.rend());
   const Entries rest(mark.base(), found.end());
   ASSERT_EQ(rest.size(), 4u);

@@ -18,7 +18,7 @@ namespace {
 class OnceGateway : public Gateway {
  public:
   Task<Result<std::vector<MutationResult>>> Apply(
-      std::shared_ptr<const std::vector<Mutation>> batch) override {
+      std::shared_ptr<const std::vector<Mutation>> batch, uint64_t) override {
     ++calls;
     if (!silent || applies_when_silent) {
       for (const Mutation& mutation : *batch) {
@@ -28,7 +28,9 @@ class OnceGateway : public Gateway {
     }
     if (silent) co_return Error{EAGAIN, "silent"};
     std::vector<MutationResult> results;
-    for (const Mutation& mutation : *batch) results.push_back({mutation.sequence, 0});
+    for (const Mutation& mutation : *batch) {
+      results.push_back(MutationResult{.sequence = mutation.sequence, .error = 0});
+    }
     co_return results;
   }
   Task<Result<OpenedSession>> Open(const std::string&, const std::array<uint8_t, 16>&,
@@ -36,16 +38,18 @@ class OnceGateway : public Gateway {
     co_return OpenedSession{};
   }
   Task<Result<void>> Close() override { co_return Result<void>{}; }
-  Task<Result<bool>> KeepAlive() override { co_return true; }
+  Task<Result<uint64_t>> KeepAlive() override { co_return uint64_t{0}; }
+  Task<Result<AcquiredLease>> AcquireLease() override { co_return AcquiredLease{}; }
+  Task<Result<void>> ReleaseLease(uint64_t) override { co_return Result<void>{}; }
+  std::unique_ptr<WatchStream> Watch(uint64_t) override { return nullptr; }
+  Task<Result<void>> AckWatch(uint64_t) override { co_return Result<void>{}; }
   Task<Result<std::pair<uint64_t, uint64_t>>> AllocateInodes(uint64_t) override {
     co_return Error{EIO, ""};
   }
   Task<Result<std::vector<ResolveResult>>> Resolve(std::vector<ResolveItem>) override {
     co_return Error{EIO, ""};
   }
-  Task<Result<std::vector<FetchedRange>>> Fetch(uint64_t, uint64_t, uint64_t) override {
-    co_return Error{EIO, ""};
-  }
+  Task<Result<Fetched>> Fetch(uint64_t, uint64_t, uint64_t) override { co_return Error{EIO, ""}; }
   Task<Result<void>> PutBlock(const BlockId&, std::string) override { co_return Result<void>{}; }
   Task<Result<StatFs>> Statfs() override { co_return StatFs{}; }
   const GatewayCounters& counters() const override { return counters_; }
@@ -72,6 +76,8 @@ class OneByte : public ContentSource {
     co_return mutation;
   }
   void ContentSettled(uint64_t inode, int) override { settled.push_back(inode); }
+  uint64_t ContentVersion(uint64_t) const override { return 0; }
+  void ContentApplied(uint64_t, uint64_t) override {}
   std::vector<uint64_t> settled;
 };
 

@@ -215,13 +215,14 @@ TEST_F(FetchTest, TakesDataHolesAndCompressedData) {
   out.resize(ZSTD_compress(out.data(), out.size(), plain.data(), plain.size(), 1));
   packed->set_data(out);
   packed->set_compression(wire::COMPRESSION_ZSTD);
-  const auto ranges = DecodeFetch(asked_, answer_);
-  ASSERT_TRUE(ranges) << ranges.error().ToString();
-  ASSERT_EQ(ranges->size(), 3u);
-  EXPECT_EQ((*ranges)[0].data, "abc");
-  EXPECT_TRUE((*ranges)[1].data.empty());
-  EXPECT_EQ((*ranges)[1].length, 97u);
-  EXPECT_EQ((*ranges)[2].data, plain);
+  const auto fetched = DecodeFetch(asked_, answer_);
+  ASSERT_TRUE(fetched) << fetched.error().ToString();
+  const std::vector<FetchedRange>& ranges = fetched->ranges;
+  ASSERT_EQ(ranges.size(), 3u);
+  EXPECT_EQ(ranges[0].data, "abc");
+  EXPECT_TRUE(ranges[1].data.empty());
+  EXPECT_EQ(ranges[1].length, 97u);
+  EXPECT_EQ(ranges[2].data, plain);
 }
 
 TEST_F(FetchTest, EndOfFileIsShort) {
@@ -285,7 +286,7 @@ TEST(WireDecode, ChecksOpenedSessions) {
   good.mutable_lease()->set_id(1);
   const auto session = DecodeOpen(good);
   ASSERT_TRUE(session);
-  EXPECT_TRUE(session->write_lease);
+  EXPECT_NE(session->lease_id, 0u);
   EXPECT_EQ(session->limits.block_bytes, SessionLimits().block_bytes) << "not said: the default";
   const auto refused = [&good](auto change) {
     wire::OpenSessionResponse bad = good;
@@ -322,6 +323,49 @@ TEST(WireDecode, ResultsMatchMutations) {
   EXPECT_EQ((*results)[1].error, EEXIST);
   answer.mutable_results(1)->set_sequence(6);
   EXPECT_EQ(DecodeApply(asked, answer).error().code, EPROTO);
+}
+
+TEST(WireDecode, OnlyWhatChangesContentTellsItsVersion) {
+  wire::ApplyRequest asked;
+  wire::ApplyResponse answer;
+  const auto add = [&](uint64_t sequence) {
+    asked.add_mutations()->set_sequence(sequence);
+    wire::MutationResult* result = answer.add_results();
+    result->set_sequence(sequence);
+    for (const uint64_t inode : {1u, 4u}) {
+      result->add_versions()->set_inode(inode);
+      result->mutable_versions()->rbegin()->set_content_version(10 * inode);
+    }
+    return asked.mutable_mutations()->rbegin();
+  };
+  add(1)->mutable_create()->set_inode(4);
+  add(2)->mutable_write()->set_inode(4);
+  add(3)->mutable_setattr()->set_inode(4);
+  add(4)->mutable_setattr()->set_inode(4);
+  asked.mutable_mutations(3)->mutable_setattr()->set_size(0);
+  add(5)->mutable_unlink()->set_inode(4);
+  const auto results = DecodeApply(asked, answer);
+  ASSERT_TRUE(results);
+  const uint64_t expected[] = {40, 40, 0, 40, 0};
+  for (size_t i = 0; i < 5; ++i) EXPECT_EQ((*results)[i].content_version, expected[i]) << i;
+  answer.set_lease_lost(true);
+  EXPECT_EQ(DecodeApply(asked, answer).error().code, EKEYEXPIRED);
+}
+
+TEST(WireDecode, EventsNameWhatCanBe) {
+  wire::WatchEvent event;
+  event.set_cursor(7);
+  event.mutable_changed()->add_inodes(4);
+  wire::NameRef* name = event.mutable_changed()->add_names();
+  name->set_parent(1);
+  name->set_name("n");
+  auto decoded = DecodeEvent(event);
+  ASSERT_TRUE(decoded);
+  EXPECT_EQ(decoded->cursor, 7u);
+  EXPECT_EQ(decoded->inodes, std::vector<uint64_t>{4});
+  EXPECT_EQ(decoded->names.at(0).name, "n");
+  event.mutable_changed()->mutable_names(0)->set_name("a/b");
+  EXPECT_EQ(DecodeEvent(event).error().code, EPROTO);
 }
 
 }  // namespace

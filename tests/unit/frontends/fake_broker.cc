@@ -159,8 +159,8 @@ void FakeBroker::SendAttach(int channel, int device, uint32_t flags) {
   const UniqueFd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   sockaddr_un address = NextBrokerAddress();
   unlink(address.sun_path);
-  AIRSTORE_CHECK(bind(listener.get(), reinterpret_cast<const sockaddr*>(&address),
-                      sizeof(address)) == 0);
+  AIRSTORE_CHECK(
+      bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
   AIRSTORE_CHECK(shm::SendMessage(channel, message,
                                   {device, meta->get(), lane_->lane().fd(), lane_->arena().fd(),
                                    wake_, listener.get()})

@@ -28,8 +28,8 @@ class OrphanedFrontend : public MountedFrontend {
   UniqueFd Connect() {
     UniqueFd connection(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     const sockaddr_un address = broker_->NextBrokerAddress();
-    EXPECT_EQ(0, connect(connection.get(), reinterpret_cast<const sockaddr*>(&address),
-                         sizeof(address)));
+    EXPECT_EQ(
+        0, connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)));
     return connection;
   }
   // Of a new broker; the channel from then on.

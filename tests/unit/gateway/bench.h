@@ -84,8 +84,10 @@ class Bench {
     block_store = std::move(*dir);
     blocks = std::make_unique<Blocks>(*block_store, 64 << 20);
     batches = std::make_unique<BatchApplier>(
-        *store, *blocks,
-        [this](WorkspaceKey, const SessionId&, const ChangeSet& set) { published = set; });
+        *store, *blocks, [this](WorkspaceKey, const SessionId&, const ChangeSet& set) {
+          published = set;
+          return ++cursor;
+        });
     collector = std::make_unique<Collector>(*store, *blocks, kGraceNs);
   }
 
@@ -151,6 +153,7 @@ class Bench {
   uint64_t sequence = 0;
   InodeNo last_ino = 1;
   ChangeSet published;
+  uint64_t cursor = 0;
   std::unique_ptr<MetadataStore> store;
   std::unique_ptr<DirBlockStore> block_store;
   std::unique_ptr<Blocks> blocks;

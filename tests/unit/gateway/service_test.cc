@@ -7,6 +7,7 @@
 #include <zstd.h>
 
 #include <fstream>
+#include <future>
 #include <sstream>
 
 #include "tests/unit/gateway/bench.h"
@@ -222,61 +223,168 @@ TEST_F(Service, AReadOnlyTokenReadsOnly) {
   EXPECT_EQ(response.results(1).error(), EROFS);
 }
 
-TEST_F(Service, AnotherSessionsCommitIsWatched) {
+// A watch of a client's session, read by the test.
+class Watching {
+ public:
+  explicit Watching(Client& client) : client_(client), context_(client.Context()) {
+    wire::WatchRequest request;
+    request.set_session_id(client.session_id);
+    request.set_cursor(client.opened.watch_cursor());
+    stream_ = client.storage->Watch(context_.get(), request);
+    stream_->WaitForInitialMetadata();
+  }
+  ~Watching() {
+    context_->TryCancel();
+    wire::WatchEvent event;
+    while (stream_->Read(&event)) {
+    }
+    (void)stream_->Finish();
+  }
+  wire::WatchEvent Next() {
+    wire::WatchEvent event;
+    EXPECT_TRUE(stream_->Read(&event));
+    return event;
+  }
+  void Acknowledge(const wire::WatchEvent& event) {
+    wire::AckWatchRequest request;
+    wire::AckWatchResponse response;
+    request.set_session_id(client_.session_id);
+    request.set_cursor(event.cursor());
+    EXPECT_TRUE(client_.Call(&Stub::AckWatch, request, &response).ok());
+  }
+
+ private:
+  Client& client_;
+  std::unique_ptr<grpc::ClientContext> context_;
+  std::unique_ptr<grpc::ClientReader<wire::WatchEvent>> stream_;
+};
+
+wire::AcquireLeaseResponse Acquire(Client& client) {
+  wire::AcquireLeaseRequest request;
+  wire::AcquireLeaseResponse response;
+  request.set_session_id(client.session_id);
+  request.set_inode(1);
+  EXPECT_TRUE(client.Call(&Stub::AcquireLease, request, &response).ok());
+  return response;
+}
+
+void Release(Client& client, uint64_t lease_id) {
+  wire::ReleaseLeaseRequest request;
+  wire::ReleaseLeaseResponse response;
+  request.set_session_id(client.session_id);
+  request.set_lease_id(lease_id);
+  EXPECT_TRUE(client.Call(&Stub::ReleaseLease, request, &response).ok());
+}
+
+TEST_F(Service, AChangeIsAnsweredWhenOthersHaveSeenIt) {
   Client one = NewClient('1');
   Client two = NewClient('2', "bob");
   ASSERT_TRUE(one.Open().ok());
   ASSERT_TRUE(two.Open().ok());
-  wire::WatchRequest watch;
-  watch.set_session_id(one.session_id);
-  watch.set_cursor(one.opened.watch_cursor());
-  auto context = one.Context();
-  auto stream = one.storage->Watch(context.get(), watch);
+  Watching watch(one);
   wire::ApplyRequest request;
   wire::ApplyResponse response;
   one.AddFile(&request, "mine", one.opened.inodes().first(), "");
   ASSERT_TRUE(one.Apply(request, &response).ok());
   request.Clear();
   two.AddFile(&request, "theirs", two.opened.inodes().first(), "");
-  ASSERT_TRUE(two.Apply(request, &response).ok());
-  wire::WatchEvent event;
-  ASSERT_TRUE(stream->Read(&event));
+  auto applied = std::async(std::launch::async, [&] { return two.Apply(request, &response).ok(); });
+  const wire::WatchEvent event = watch.Next();
   ASSERT_EQ(event.changed().names_size(), 1);
   EXPECT_EQ(event.changed().names(0).name(), "theirs");
-  context->TryCancel();
-  while (stream->Read(&event)) {
+  EXPECT_EQ(applied.wait_for(std::chrono::milliseconds(300)), std::future_status::timeout);
+  watch.Acknowledge(event);
+  EXPECT_TRUE(applied.get());
+}
+
+TEST_F(Service, WhoDoesNotAcknowledgeIsNotWaitedForAndMissesSomething) {
+  Client one = NewClient('1');
+  Client two = NewClient('2', "bob");
+  ASSERT_TRUE(one.Open().ok());
+  ASSERT_TRUE(two.Open().ok());
+  {
+    Watching silent(one);
+    wire::ApplyRequest request;
+    wire::ApplyResponse response;
+    two.AddFile(&request, "a", two.opened.inodes().first(), "");
+    EXPECT_TRUE(two.Apply(request, &response).ok());
+    request.Clear();
+    two.AddFile(&request, "b", two.opened.inodes().first() + 1, "");
+    const SteadyTime begun = SteadyNow();
+    EXPECT_TRUE(two.Apply(request, &response).ok());
+    EXPECT_LT(SteadyNow() - begun, std::chrono::seconds(1));
   }
-  EXPECT_EQ(CodeOf(stream->Finish()), grpc::StatusCode::CANCELLED);
+  Watching again(one);
+  EXPECT_TRUE(again.Next().gap());
 }
 
 TEST_F(Service, ALeaseIsRecalledOverTheWatch) {
   Client one = NewClient('1');
   Client two = NewClient('2', "bob");
-  one.want_lease = two.want_lease = true;
+  one.want_lease = true;
   ASSERT_TRUE(one.Open().ok());
   ASSERT_TRUE(one.opened.has_lease());
-  wire::WatchRequest watch;
-  watch.set_session_id(one.session_id);
-  watch.set_cursor(one.opened.watch_cursor());
-  auto context = one.Context();
-  auto stream = one.storage->Watch(context.get(), watch);
-  ASSERT_TRUE(two.Open().ok());
-  EXPECT_FALSE(two.opened.has_lease());
-  wire::WatchEvent event;
-  ASSERT_TRUE(stream->Read(&event));
+  Watching watch(one);
+  ASSERT_TRUE(two.Open().ok());  // which alone recalls nothing
+  EXPECT_TRUE(Acquire(two).held_by_other());
+  const wire::WatchEvent event = watch.Next();
   EXPECT_EQ(event.lease_recall(), one.opened.lease().id());
-  wire::ReleaseLeaseRequest release;
-  wire::ReleaseLeaseResponse released;
-  release.set_session_id(one.session_id);
-  release.set_lease_id(event.lease_recall());
-  ASSERT_TRUE(one.Call(&Stub::ReleaseLease, release, &released).ok());
-  wire::AcquireLeaseRequest acquire;
-  wire::AcquireLeaseResponse acquired;
-  acquire.set_session_id(two.session_id);
-  acquire.set_inode(1);
-  ASSERT_TRUE(two.Call(&Stub::AcquireLease, acquire, &acquired).ok());
-  EXPECT_GT(acquired.lease().id(), one.opened.lease().id());
-  context->TryCancel();
+  Release(one, event.lease_recall());
+  const wire::AcquireLeaseResponse here = Acquire(two);
+  EXPECT_FALSE(here.held_by_other());
+  EXPECT_FALSE(here.has_lease()) << "not alone";
+  wire::CloseSessionRequest close;
+  wire::CloseSessionResponse closed;
+  close.set_session_id(one.session_id);
+  ASSERT_TRUE(one.Call(&Stub::CloseSession, close, &closed).ok());
+  EXPECT_GT(Acquire(two).lease().id(), one.opened.lease().id());
+}
+
+TEST_F(Service, NothingIsReadOrChangedBesideALease) {
+  Client one = NewClient('1');
+  Client two = NewClient('2', "bob");
+  ASSERT_TRUE(one.Open().ok());
+  const uint64_t lease = Acquire(one).lease().id();
+  ASSERT_NE(lease, 0u);
+  ASSERT_TRUE(two.Open().ok());
+  wire::ApplyRequest request;
+  wire::ApplyResponse response;
+  two.AddFile(&request, "f", two.opened.inodes().first(), "");
+  EXPECT_EQ(CodeOf(two.Apply(request, &response)), grpc::StatusCode::ABORTED);
+  wire::ResolveRequest resolve;
+  wire::ResolveResponse resolved;
+  resolve.set_session_id(two.session_id);
+  EXPECT_EQ(CodeOf(two.Call(&Stub::Resolve, resolve, &resolved)), grpc::StatusCode::ABORTED);
+  wire::ApplyRequest leased;
+  leased.set_lease_id(lease);
+  one.AddFile(&leased, "f", one.opened.inodes().first(), "");
+  EXPECT_TRUE(one.Apply(leased, &response).ok());
+  Release(one, lease);
+  EXPECT_TRUE(two.Apply(request, &response).ok());
+  EXPECT_EQ(response.results(0).error(), EEXIST);
+}
+
+TEST_F(Service, WhatWasMadeUnderALostLeaseIsNotApplied) {
+  Client c = NewClient('1');
+  ASSERT_TRUE(c.Open().ok());
+  const uint64_t lease = Acquire(c).lease().id();
+  wire::ApplyRequest request;
+  wire::ApplyResponse response;
+  request.set_lease_id(lease);
+  c.AddFile(&request, "first", c.opened.inodes().first(), "");
+  ASSERT_TRUE(c.Apply(request, &response).ok());
+  EXPECT_FALSE(response.lease_lost());
+  Release(c, lease);
+  ASSERT_TRUE(c.Apply(request, &response).ok());
+  EXPECT_FALSE(response.lease_lost()) << "it was applied before";
+  c.AddFile(&request, "second", c.opened.inodes().first() + 1, "");
+  ASSERT_TRUE(c.Apply(request, &response).ok());
+  EXPECT_TRUE(response.lease_lost());
+  EXPECT_EQ(c.Lookup("second").error(), ENOENT);
+  request.set_lease_id(0);
+  ASSERT_TRUE(c.Apply(request, &response).ok());
+  EXPECT_FALSE(response.lease_lost());
+  EXPECT_EQ(c.Lookup("second").error(), 0);
 }
 
 TEST_F(Service, FetchBringsDataHolesAndChecksums) {

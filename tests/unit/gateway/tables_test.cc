@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What lives beside the tree: locks, leases and sessions, the watch hub, tokens, validation.
+#include <atomic>
+#include <future>
+
 #include "tests/unit/gateway/bench.h"
 #include "tools/gateway/auth.h"
 #include "tools/gateway/lock_table.h"
 #include "tools/gateway/session_table.h"
 #include "tools/gateway/validate.h"
+#include "tools/gateway/watch_acks.h"
 #include "tools/gateway/watch_hub.h"
 
 namespace airstore::gateway {
@@ -56,6 +60,7 @@ class Sessions : public testing::Test {
   Sessions() {
     AddSessions();
     table = NewTable();
+    for (const SessionId& id : {b.session, kOne, kTwo}) table->Forget(id);  // all came later
   }
   void AddSessions() {
     auto txn = b.store->Write();
@@ -75,27 +80,46 @@ class Sessions : public testing::Test {
     EXPECT_TRUE(fresh->Load());
     return fresh;
   }
-  std::optional<LeaseRecord> Acquire(const SessionId& id) {
-    return *table->Acquire(**table->Find(id), kRootInode);
+  SessionTable::Acquired Ask(const SessionId& id, bool may_write = true) {
+    return *table->Acquire(**table->Find(id), kRootInode, may_write);
   }
+  std::optional<LeaseRecord> Acquire(const SessionId& id) { return Ask(id).lease; }
 
   Bench b;
   std::vector<uint64_t> recalled;
   std::unique_ptr<SessionTable> table;
 };
 
-TEST_F(Sessions, ALeaseExcludesOthersAndIsRecalled) {
+TEST_F(Sessions, ALeaseIsForOneAloneAndIsRecalled) {
   const auto lease = Acquire(kOne);
   ASSERT_TRUE(lease);
   EXPECT_EQ(Acquire(kOne)->id, lease->id);
-  EXPECT_FALSE(Acquire(kTwo));
+  const auto asked = Ask(kTwo);
+  EXPECT_FALSE(asked.lease);
+  EXPECT_TRUE(asked.held_by_other);
   EXPECT_EQ(recalled, std::vector<uint64_t>{lease->id});
   ASSERT_TRUE(table->Release(kTwo, lease->id));
-  EXPECT_FALSE(Acquire(kTwo)) << "only its holder can release it";
+  EXPECT_TRUE(Ask(kTwo).held_by_other) << "only its holder can release it";
   ASSERT_TRUE(table->Release(kOne, lease->id));
+  for (const SessionId& id : {kOne, kTwo}) {
+    EXPECT_FALSE(Acquire(id)) << "there are two of them";
+    EXPECT_FALSE(Ask(id).held_by_other);
+  }
+  table->Forget(kOne);
   const auto next = Acquire(kTwo);
   ASSERT_TRUE(next);
   EXPECT_GT(next->id, lease->id);
+}
+
+TEST_F(Sessions, WhoOnlyReadsRecallsTooAndHoldsNothing) {
+  EXPECT_FALSE(Ask(kTwo, false).lease);
+  table->Forget(kTwo);
+  ASSERT_TRUE(Acquire(kOne));
+  EXPECT_TRUE(Ask(kTwo, false).held_by_other);
+  EXPECT_EQ(recalled.size(), 1u);
+  EXPECT_TRUE(table->RecallOthers(**table->Find(kTwo)));
+  EXPECT_FALSE(table->RecallOthers(**table->Find(kOne))) << "one's own lease is in nobody's way";
+  EXPECT_EQ(recalled.size(), 1u) << "a recall is repeated once a second, not more";
 }
 
 TEST_F(Sessions, SilenceLosesTheLeaseButNotTheSession) {
@@ -107,52 +131,129 @@ TEST_F(Sessions, SilenceLosesTheLeaseButNotTheSession) {
   EXPECT_TRUE(table->Find(kOne)->has_value());
 }
 
-TEST_F(Sessions, LeasesOutliveARestart) {
+TEST_F(Sessions, AfterARestartEveryoneHasTimeToComeBack) {
   const auto lease = Acquire(kOne);
   table = NewTable();
   EXPECT_EQ(table->LeaseOf(kOne)->id, lease->id);
+  EXPECT_TRUE(Ask(kTwo).held_by_other);
+  ASSERT_TRUE(table->Release(kOne, lease->id));
   EXPECT_FALSE(Acquire(kTwo));
-  EXPECT_EQ(table->Expire(SteadyNow() + std::chrono::seconds(61))->size(), 2u);
+  EXPECT_EQ(table->Expire(SteadyNow() + std::chrono::seconds(61))->size(), 3u);
   EXPECT_TRUE(Acquire(kTwo));
+}
+
+std::optional<HubEvent> NextOf(WatchHub& hub, const SessionId& session, uint64_t cursor) {
+  return hub.Next(1, session, &cursor);
 }
 
 TEST(WatchHub, TellsOthersInOrderAndNotOneself) {
   WatchHub hub;
   const uint64_t start = hub.cursor(1);
-  hub.PublishChanges(1, kOne, {{5}, {}});
+  EXPECT_EQ(hub.PublishChanges(1, kOne, {{5}, {}}), start + 1);
   hub.PublishChanges(1, kTwo, {{6}, {}});
   hub.PublishRecall(1, kTwo, 99);
-  EXPECT_FALSE(hub.Next(2, kTwo, hub.cursor(2)));
-  auto event = hub.Next(1, kTwo, start);
+  uint64_t elsewhere = hub.cursor(2);
+  EXPECT_FALSE(hub.Next(2, kTwo, &elsewhere));
+  uint64_t cursor = start;
+  auto event = hub.Next(1, kTwo, &cursor);
   ASSERT_TRUE(event);
   EXPECT_EQ(event->changes->inodes, std::vector<InodeNo>{5});
-  event = hub.Next(1, kTwo, event->cursor);
+  EXPECT_EQ(cursor, event->cursor);
+  event = hub.Next(1, kTwo, &cursor);
   ASSERT_TRUE(event);
   EXPECT_EQ(event->lease_recall, 99u);
-  EXPECT_FALSE(hub.Next(1, kTwo, event->cursor));
-  EXPECT_EQ(hub.Next(1, kOne, start)->changes->inodes, std::vector<InodeNo>{6});
+  EXPECT_FALSE(hub.Next(1, kTwo, &cursor));
+  EXPECT_EQ(NextOf(hub, kOne, start)->changes->inodes, std::vector<InodeNo>{6});
+  EXPECT_EQ(hub.LastFor(1, kOne), start + 2);
+  EXPECT_EQ(hub.LastFor(1, kTwo), start + 1);
 }
 
 TEST(WatchHub, SaysWhenEventsAreLost) {
   WatchHub hub(4);
   const uint64_t start = hub.cursor(1);
   for (InodeNo i = 0; i < 4; ++i) hub.PublishChanges(1, kOne, {{i}, {}});
-  EXPECT_FALSE(hub.Next(1, kTwo, start)->gap);
+  EXPECT_FALSE(NextOf(hub, kTwo, start)->gap);
   hub.PublishChanges(1, kOne, {{4}, {}});
-  const auto gap = hub.Next(1, kTwo, start);
+  const auto gap = NextOf(hub, kTwo, start);
   ASSERT_TRUE(gap->gap);
   EXPECT_EQ(gap->cursor, hub.cursor(1));
-  EXPECT_FALSE(hub.Next(1, kTwo, gap->cursor));
-  EXPECT_TRUE(hub.Next(1, kTwo, 0)->gap) << "of an earlier life";
-  EXPECT_TRUE(hub.Next(1, kTwo, UINT64_MAX)->gap);
+  EXPECT_FALSE(NextOf(hub, kTwo, gap->cursor));
+  EXPECT_TRUE(NextOf(hub, kTwo, 0)->gap) << "of an earlier life";
+  EXPECT_TRUE(NextOf(hub, kTwo, UINT64_MAX)->gap);
+}
+
+TEST(WatchHub, OnesOwnChangesAreNoGap) {
+  WatchHub hub(4);
+  const uint64_t start = hub.cursor(1);
+  for (InodeNo i = 0; i < 20; ++i) hub.PublishChanges(1, kOne, {{i}, {}});
+  uint64_t cursor = start;
+  EXPECT_FALSE(hub.Next(1, kOne, &cursor)) << "all of them are its own";
+  EXPECT_EQ(cursor, hub.cursor(1));
+  hub.PublishChanges(1, kTwo, {{99}, {}});
+  for (InodeNo i = 0; i < 3; ++i) hub.PublishChanges(1, kOne, {{i}, {}});
+  EXPECT_FALSE(NextOf(hub, kOne, start)->gap);
+  hub.PublishChanges(1, kOne, {{1}, {}});
+  EXPECT_TRUE(NextOf(hub, kOne, start)->gap) << "that of the other one is lost now";
+  EXPECT_FALSE(NextOf(hub, kOne, start + 21));
 }
 
 TEST(WatchHub, KeepsWithinItsBytes) {
   WatchHub hub(1000, 1000);
   const uint64_t start = hub.cursor(1);
   for (int i = 0; i < 3; ++i) hub.PublishChanges(1, kOne, {std::vector<InodeNo>(100, 7), {}});
-  EXPECT_TRUE(hub.Next(1, kTwo, start)->gap);
-  EXPECT_FALSE(hub.Next(1, kTwo, start + 2)->gap) << "the newest stays";
+  EXPECT_TRUE(NextOf(hub, kTwo, start)->gap);
+  EXPECT_FALSE(NextOf(hub, kTwo, start + 2)->gap) << "the newest stays";
+}
+
+class Acks : public testing::Test {
+ protected:
+  bool Seen(uint64_t cursor) {
+    auto done = std::make_shared<std::promise<void>>();
+    pending.push_back(done->get_future());
+    acks.WhenSeen(1, kOne, cursor, [done] { done->set_value(); });
+    return IsDone(pending.back());
+  }
+  static bool IsDone(const std::future<void>& future) {
+    return future.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+  }
+
+  std::atomic<int> given_up{0};
+  std::vector<std::future<void>> pending;
+  WatchAcks acks{std::chrono::milliseconds(200), [this](WorkspaceKey, const SessionId& session) {
+                   EXPECT_EQ(session, kTwo);
+                   ++given_up;
+                 }};
+};
+
+TEST_F(Acks, AChangeWaitsForThoseWhoWatch) {
+  EXPECT_TRUE(Seen(10)) << "nobody watches";
+  EXPECT_TRUE(acks.Begin(1, kOne, 0));
+  EXPECT_TRUE(Seen(10)) << "who made it is not waited for";
+  EXPECT_TRUE(acks.Begin(2, kTwo, 0));
+  EXPECT_TRUE(Seen(10)) << "that is another workspace";
+  acks.Forget(kTwo);
+  EXPECT_TRUE(acks.Begin(1, kTwo, 5));
+  EXPECT_TRUE(Seen(5));
+  EXPECT_FALSE(Seen(10));
+  EXPECT_FALSE(Seen(11));
+  acks.Acknowledge(kTwo, 10);
+  EXPECT_TRUE(IsDone(pending[pending.size() - 2]));
+  EXPECT_FALSE(IsDone(pending.back()));
+  acks.Forget(kTwo);
+  EXPECT_TRUE(IsDone(pending.back()));
+  EXPECT_EQ(given_up, 0);
+}
+
+TEST_F(Acks, WhoIsSilentIsGivenUp) {
+  acks.Begin(1, kTwo, 0);
+  EXPECT_FALSE(Seen(1));
+  EXPECT_EQ(pending.back().wait_for(std::chrono::seconds(10)), std::future_status::ready);
+  EXPECT_EQ(given_up, 1);
+  EXPECT_TRUE(Seen(2)) << "it is not waited for again";
+  EXPECT_FALSE(acks.Begin(1, kTwo, 1)) << "it has missed something";
+  EXPECT_FALSE(Seen(3));
+  acks.Acknowledge(kTwo, 3);
+  EXPECT_TRUE(IsDone(pending.back()));
 }
 
 TEST(Auth, TokensAreKnownByTheirHashUntilRevoked) {

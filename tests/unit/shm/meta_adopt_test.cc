@@ -237,9 +237,9 @@ TEST(MetaAdopt, AChangeCutOffByDeathIsThereAsAWholeOrNotAtAll) {
     const auto free_run = static_cast<uint32_t>(random() % 300);
     const auto writes = static_cast<uint32_t>(random() % 5);
     const auto instructions = static_cast<uint32_t>(random() % 250);
-    SCOPED_TRACE("round " + std::to_string(round) + ", " + std::to_string(free_run) +
-                 " changes, " + std::to_string(writes) + " records and " +
-                 std::to_string(instructions) + " instructions");
+    SCOPED_TRACE("round " + std::to_string(round) + ", " + std::to_string(free_run) + " changes, " +
+                 std::to_string(writes) + " records and " + std::to_string(instructions) +
+                 " instructions");
     auto writer = MakeTables();
     DoomedWriter doomed;
     if (!doomed.Run(writer.get(), script_seed, free_run, writes, instructions)) {
@@ -367,9 +367,9 @@ TEST_F(DamagedTables, OfTwoNamesWithOneCookieOneStays) {
   Spoil(&view().dentry(dentries_[2]), offsetof(DentryRecord, cookie),
         writer_->Dentry(dentries_[1]).cookie);
   MetaWriter& adopted = Adopt();
-  EXPECT_EQ((adopted.FindDentry(1, "name1") == kNoIndex) +
-                (adopted.FindDentry(1, "name2") == kNoIndex),
-            1);
+  EXPECT_EQ(
+      (adopted.FindDentry(1, "name1") == kNoIndex) + (adopted.FindDentry(1, "name2") == kNoIndex),
+      1);
   EXPECT_FALSE(Complete(1));
 }
 
@@ -394,8 +394,9 @@ TEST_F(DamagedTables, RandomWordsAreSurvived) {
     for (int i = 0; i < 20; ++i) {
       view().dentry(static_cast<uint32_t>(random() % 8)).words[random() % 15].store(random());
       view().inode(static_cast<uint32_t>(1 + random() % 6)).words[random() % 31].store(random());
-      view().dentry(static_cast<uint32_t>(random() % 8)).hash_next.store(
-          static_cast<uint32_t>(random()));
+      view()
+          .dentry(static_cast<uint32_t>(random() % 8))
+          .hash_next.store(static_cast<uint32_t>(random()));
     }
     Adopt();
     ASSERT_FALSE(HasFailure());

@@ -98,8 +98,8 @@ TEST(Segment, AttachNamesBothVersions) {
   segment->At<SegmentHeader>(0)->abi_major = 9;
   segment->At<SegmentHeader>(0)->abi_minor = 4;
   EXPECT_EQ(Refusal(Duplicate(*segment), MetaIdentity()),
-            "attach meta segment 0: wrong version (theirs 9.4, ours " +
-                std::to_string(kAbiMajor) + "." + std::to_string(kAbiMinor) + ")");
+            "attach meta segment 0: wrong version (theirs 9.4, ours " + std::to_string(kAbiMajor) +
+                "." + std::to_string(kAbiMinor) + ")");
 }
 
 TEST(Segment, AttachRefusesWrongKind) {

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What other hosts change. An event says which inodes and names are no longer what they were: names
+// leave the table, inodes become stale and are asked for again at their next use. What is pending
+// here stays: lookups wait for it and then ask the gateway, which knows how both turned out.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <set>
+
+#include "broker/clock.h"
+#include "broker/tree.h"
+
+namespace airstore::broker {
+namespace {
+
+constexpr size_t kInodesAtOnce = 512;
+
+std::vector<ResolveItem> Getattrs(const std::vector<uint64_t>& inodes) {
+  std::vector<ResolveItem> items;
+  items.reserve(inodes.size());
+  for (const uint64_t inode : inodes) items.push_back(GetattrItem{inode, kSmallFile});
+  return items;
+}
+
+}  // namespace
+
+void Tree::SetLease(bool held) {
+  lease_ = held;
+  for (MountPort* mount : mounts_->all()) mount->SetSynchronous(!held);
+}
+
+Task<Result<void>> Tree::Refresh(std::vector<uint64_t> inodes) {
+  Freshness::Question question(&inodes_->freshness());
+  while (!inodes.empty()) {
+    question.AskAgain();
+    const size_t count = std::min(inodes.size(), kInodesAtOnce);
+    const std::vector<uint64_t> asked(inodes.end() - static_cast<ptrdiff_t>(count), inodes.end());
+    auto results = co_await ResolveBefore(MonotonicNs() + patience_ns_, Getattrs(asked));
+    if (!results) co_return results.error();
+    std::vector<uint64_t> again;
+    for (size_t i = 0; i < asked.size(); ++i) {
+      const uint64_t inode = asked[i];
+      ResolveResult& result = (*results)[i];
+      if (result.error == ENOENT) {
+        MarkGone(inode);
+        continue;
+      }
+      if (result.error != 0) co_return Error{result.error, "attributes"};
+      if (inodes_->IndexOf(inode) != shm::kNoIndex && !inodes_->IsStale(inode)) continue;
+      // Changed here meanwhile: whoever needs it waits for that first.
+      if (log_->PendingOf(inode) != 0 || contents_->IsDirty(inode)) continue;
+      const bool holds = question.Holds(inode);
+      if (holds) {
+        auto taken = co_await TakeFresh(result);
+        if (taken) {
+          if (question.Holds(inode)) continue;
+          inodes_->MarkStale(inode);
+        } else if (taken.error().code != EAGAIN) {
+          co_return taken.error();
+        }
+      }
+      again.push_back(inode);
+    }
+    inodes.resize(inodes.size() - count);
+    inodes.insert(inodes.end(), again.begin(), again.end());
+  }
+  co_return Result<void>{};
+}
+
+// EAGAIN: the content has changed once more.
+Task<Result<void>> Tree::TakeFresh(const ResolveResult& result) {
+  const Attr& attr = result.entry.attr;
+  if (IsRegular(attr.mode)) AIRSTORE_TRY_CO(co_await contents_->Replace(attr));
+  auto inserted = inodes_->Insert(attr, true);
+  if (!inserted) co_return inserted.error();
+  const auto record = inodes_->Get(attr.inode);
+  if (result.entry.inlined && IsRegular(attr.mode) && attr.size <= kSmallFile &&
+      record->content_kind == static_cast<uint32_t>(shm::ContentKind::kNone)) {
+    const std::string& content = result.entry.content;
+    (void)inodes_->StoreSmall(attr.inode,
+                              {reinterpret_cast<const uint8_t*>(content.data()), content.size()});
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Tree::RefreshChildren(uint64_t directory) {
+  const auto record = inodes_->Get(directory);
+  if (!record) co_return Error{ESTALE, "directory"};
+  std::vector<uint64_t> stale;
+  for (uint32_t at = record->dir_first; at != shm::kNoIndex;) {
+    const shm::DentryRecord entry = inodes_->meta().Dentry(at);
+    if (inodes_->IsStale(entry.inode) && log_->PendingOf(entry.inode) == 0) {
+      stale.push_back(entry.inode);
+    }
+    at = entry.dir_next;
+  }
+  co_return co_await Refresh(std::move(stale));
+}
+
+void Tree::MarkGone(uint64_t inode) {
+  const auto record = inodes_->Get(inode);
+  if (!record) return;
+  if (IsDirectory(record->mode)) {
+    inodes_->meta().DropListing(inodes_->IndexOf(inode));
+    directory_parent_.erase(inode);
+  }
+  inodes_->MarkGone(inode);
+}
+
+// Nobody would notice if it left the table.
+bool Tree::MayForget(uint64_t inode) const {
+  const auto record = inodes_->Get(inode);
+  if (!record || IsDirectory(record->mode) || record->nlink > 1) return false;
+  const uint32_t index = inodes_->IndexOf(inode);
+  return !mounts_->AnyLookups(index) && !mounts_->AnyLocalOpens(index) &&
+         !contents_->HasOpens(inode) && !contents_->IsDirty(inode) && log_->PendingOf(inode) == 0 &&
+         !resolving_.contains("#" + std::to_string(inode));
+}
+
+void Tree::DropName(uint64_t parent, const std::string& name, RemoteChanges* kernels,
+                    std::vector<uint64_t>* lost) {
+  inodes_->freshness().Changed(parent);
+  if (inodes_->IndexOf(parent) == shm::kNoIndex) return;
+  inodes_->Update(parent, [](shm::InodeRecord& directory) {
+    directory.flags &= ~static_cast<uint32_t>(shm::kListingComplete);
+  });
+  const uint32_t index = inodes_->meta().FindDentry(parent, name);
+  if (index != shm::kNoIndex) {
+    if (const uint64_t child = inodes_->meta().Dentry(index).inode; child != 0) {
+      lost->push_back(child);
+    }
+    inodes_->meta().RemoveDentry(index);
+  }
+  kernels->names.emplace_back(parent, name);
+  if (kernels->listings.empty() || kernels->listings.back() != parent) {
+    kernels->listings.push_back(parent);
+  }
+}
+
+void Tree::DropInode(uint64_t inode, RemoteChanges* kernels) {
+  inodes_->freshness().Changed(inode);
+  const auto record = inodes_->Get(inode);
+  if (!record || (record->flags & shm::kOrphan) != 0) return;
+  inodes_->MarkStale(inode);
+  if (!IsRegular(record->mode)) {
+    kernels->attributes.push_back(inode);
+    return;
+  }
+  // A content file is compared with the gateway's version before it is used again; a slab would be
+  // read without a question.
+  if (!contents_->HasFile(inode) && log_->PendingOf(inode) == 0) inodes_->DropSmall(inode);
+  kernels->data.push_back(inode);
+}
+
+Task<void> Tree::ApplyRemote(std::vector<uint64_t> inodes, std::vector<WatchEvent::Name> names) {
+  RemoteChanges kernels;
+  std::vector<uint64_t> lost;
+  for (const WatchEvent::Name& entry : names) DropName(entry.parent, entry.name, &kernels, &lost);
+  for (const uint64_t inode : inodes) DropInode(inode, &kernels);
+  co_await TellKernels(std::move(kernels));
+  tasks_->Spawn(FollowUp(std::move(inodes), std::move(lost)));
+}
+
+Task<void> Tree::TellKernels(RemoteChanges changes) {
+  for (MountPort* mount : std::vector<MountPort*>(mounts_->all())) {
+    const auto& now = mounts_->all();
+    if (std::find(now.begin(), now.end(), mount) == now.end()) continue;
+    const uint64_t bit = 1ull << mount->index();
+    const auto unknown = [&](uint64_t inode) { return (inodes_->KnownBy(inode) & bit) == 0; };
+    RemoteChanges here = changes;
+    std::erase_if(here.names, [&](const auto& entry) { return unknown(entry.first); });
+    for (auto* list : {&here.listings, &here.attributes, &here.data}) {
+      std::erase_if(*list, unknown);
+    }
+    if (here.names.empty() && here.listings.empty() && here.attributes.empty() &&
+        here.data.empty()) {
+      continue;
+    }
+    co_await mount->InvalidateAll(std::move(here));
+  }
+}
+
+// Not before the acknowledgement: files that are open here follow the change, and what lost its
+// name is looked at whether it is gone.
+Task<void> Tree::FollowUp(std::vector<uint64_t> inodes, std::vector<uint64_t> lost) {
+  for (const uint64_t inode : lost) {
+    if (MayForget(inode)) {
+      contents_->Destroy(inode);
+      inodes_->Remove(inode);
+    }
+  }
+  std::vector<uint64_t> now;
+  const std::set<uint64_t> nameless(lost.begin(), lost.end());
+  std::set<uint64_t> all(inodes.begin(), inodes.end());
+  all.insert(lost.begin(), lost.end());
+  for (const uint64_t inode : all) {
+    if (!inodes_->IsStale(inode)) continue;
+    if (log_->PendingOf(inode) != 0 || contents_->MayBeDirty(inode)) {
+      tasks_->Spawn(RefreshWhenSettled(inode));
+    } else if (nameless.contains(inode) || contents_->HasOpens(inode)) {
+      now.push_back(inode);
+    }
+  }
+  (void)co_await Refresh(std::move(now));
+  for (const uint64_t inode : all) ReclaimOrphan(inode);
+}
+
+Task<void> Tree::RefreshWhenSettled(uint64_t inode) {
+  contents_->Flush(inode);
+  co_await log_->WaitIdle(inode);
+  if (!inodes_->IsStale(inode) || contents_->IsDirty(inode)) co_return;
+  RemoteChanges kernels;
+  DropInode(inode, &kernels);
+  co_await TellKernels(std::move(kernels));
+  if (contents_->HasOpens(inode)) (void)co_await Ensure(inode);
+}
+
+Task<void> Tree::ForgetAll() {
+  inodes_->freshness().AllChanged();
+  RemoteChanges kernels;
+  for (const auto& [index, parent] : negatives_) {
+    const shm::DentryRecord record = inodes_->meta().Dentry(index);
+    if (record.parent == parent && record.inode == 0) inodes_->meta().RemoveDentry(index);
+  }
+  negatives_.clear();
+  const uint32_t capacity = inodes_->meta().reader().view().geometry().inode_capacity;
+  uint32_t left = inodes_->meta().inode_count();
+  for (uint32_t index = 1; index < capacity && left != 0; ++index) {
+    const shm::InodeRecord record = inodes_->meta().Inode(index);
+    if (record.inode == 0) continue;
+    --left;
+    if (IsDirectory(record.mode)) {
+      for (uint32_t at = record.dir_first; at != shm::kNoIndex;) {
+        const shm::DentryRecord entry = inodes_->meta().Dentry(at);
+        kernels.names.emplace_back(record.inode, inodes_->meta().DentryName(at));
+        at = entry.dir_next;
+      }
+      inodes_->meta().DropListing(index);
+      kernels.listings.push_back(record.inode);
+    }
+    DropInode(record.inode, &kernels);
+  }
+  std::vector<uint64_t> open;
+  for (const uint64_t inode : kernels.data) {
+    if (contents_->HasOpens(inode)) open.push_back(inode);
+  }
+  co_await TellKernels(std::move(kernels));
+  tasks_->Spawn(FollowUp(std::move(open), {}));
+}
+
+void Tree::DropAfterRefusal(const Mutation& mutation, int error) {
+  std::vector<uint64_t> inodes;
+  std::vector<WatchEvent::Name> names;
+  const auto name = [&](uint64_t parent, const std::string& text) {
+    inodes.push_back(parent);
+    names.push_back({parent, text});
+  };
+  if (const auto* create = std::get_if<CreateOp>(&mutation.op)) {
+    name(create->parent, create->name);
+    inodes.push_back(create->inode);
+  } else if (const auto* link = std::get_if<LinkOp>(&mutation.op)) {
+    name(link->parent, link->name);
+    inodes.push_back(link->inode);
+  } else if (const auto* unlink = std::get_if<UnlinkOp>(&mutation.op)) {
+    name(unlink->parent, unlink->name);
+    inodes.push_back(unlink->inode);
+  } else if (const auto* rename = std::get_if<RenameOp>(&mutation.op)) {
+    name(rename->old_parent, rename->old_name);
+    name(rename->new_parent, rename->new_name);
+  } else if (const auto* setattr = std::get_if<SetattrOp>(&mutation.op)) {
+    inodes.push_back(setattr->inode);
+  } else if (const auto* write = std::get_if<WriteOp>(&mutation.op)) {
+    if (error == ENOENT) MarkGone(write->inode);
+    return;  // the content is kept
+  }
+  // Taken for gone here, and not gone there.
+  for (const uint64_t inode : inodes) {
+    inodes_->Update(inode, [](shm::InodeRecord& record) {
+      record.flags &= ~static_cast<uint32_t>(shm::kOrphan);
+    });
+  }
+  tasks_->Spawn(ApplyRemote(std::move(inodes), std::move(names)));
+}
+
+}  // namespace airstore::broker

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/watcher.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+
+#include "broker/backoff.h"
+#include "broker/clock.h"
+
+namespace airstore::broker {
+namespace {
+
+constexpr int64_t kAskEveryNs = 2'000'000'000;
+constexpr auto kShortestRetry = std::chrono::milliseconds(20);
+constexpr auto kLongestRetry = std::chrono::milliseconds(2000);
+constexpr auto kArrivalPoll = std::chrono::milliseconds(50);
+
+}  // namespace
+
+Watcher::Watcher(boost::asio::any_io_executor executor, Tasks* tasks, Gateway* gateway, Tree* tree,
+                 Contents* contents, MutationLog* log, const OpenedSession& opened, Reopen reopen)
+    : executor_(executor),
+      tasks_(tasks),
+      gateway_(gateway),
+      tree_(tree),
+      contents_(contents),
+      log_(log),
+      reopen_(std::move(reopen)),
+      may_write_(!opened.read_only),
+      cursor_(opened.watch_cursor),
+      advanced_(executor),
+      retry_(executor) {}
+
+void Watcher::Start() { tasks_->Spawn(Follow()); }
+
+void Watcher::Stop() {
+  stopping_ = true;
+  if (stream_) stream_->Cancel();
+  retry_.cancel();
+  advanced_.NotifyAll();
+}
+
+Task<void> Watcher::Follow() {
+  auto pause = kShortestRetry;
+  std::minstd_rand random{std::random_device{}()};
+  while (!stopping_) {
+    stream_ = gateway_->Watch(cursor_);
+    Error why{0, {}};
+    while (!stopping_) {
+      auto event = co_await stream_->Next();
+      if (!event) {
+        why = event.error();
+        break;
+      }
+      pause = kShortestRetry;
+      co_await ActUpon(std::move(*event));
+    }
+    stream_.reset();
+    if (stopping_) break;
+    spdlog::info("watching the workspace: {}; again soon", why.ToString());
+    if (why.code == ESTALE) (void)co_await reopen_();
+    std::uniform_int_distribution<int64_t> jitter(pause.count() / 2, pause.count());
+    retry_.expires_after(std::chrono::milliseconds(jitter(random)));
+    pause = std::min(pause * 2, kLongestRetry);
+    boost::system::error_code ignored;
+    co_await retry_.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
+  }
+}
+
+Task<void> Watcher::ActUpon(WatchEvent event) {
+  if (event.lease_recall != 0) {
+    tasks_->Spawn(GiveBack(event.lease_recall));
+  } else if (event.gap) {
+    co_await Gap();
+  } else {
+    co_await tree_->ApplyRemote(std::move(event.inodes), std::move(event.names));
+  }
+  cursor_ = event.cursor;
+  advanced_.NotifyAll();
+  if (!acknowledging_ && event.lease_recall == 0) {
+    acknowledging_ = true;
+    tasks_->Spawn(Acknowledge());
+  }
+}
+
+// Whoever held the lease all along has missed nothing.
+Task<void> Watcher::Gap() {
+  if (const uint64_t lease_id = lease_id_; lease_id != 0) {
+    const auto held = co_await gateway_->KeepAlive();
+    if (held && *held == lease_id && lease_id_ == lease_id) co_return;
+  }
+  spdlog::warn("events of other hosts were lost: everything cached is asked for again");
+  co_await tree_->ForgetAll();
+}
+
+Task<void> Watcher::Acknowledge() {
+  while (acknowledged_ != cursor_ && !stopping_) {
+    const uint64_t cursor = cursor_;
+    auto done = co_await gateway_->AckWatch(cursor);
+    // When it does not arrive the gateway ends the stream, and the next one begins with a gap.
+    if (!done) break;
+    acknowledged_ = cursor;
+  }
+  acknowledging_ = false;
+}
+
+void Watcher::LoseLease() {
+  lease_id_ = 0;
+  log_->SetLease(0);
+  tree_->SetLease(false);
+}
+
+Task<void> Watcher::GiveBack(uint64_t lease_id) {
+  recalled_ = std::max(recalled_, lease_id);
+  if (lease_id_ == lease_id) {
+    if (giving_back_) co_return;
+    giving_back_ = true;
+    spdlog::info("another host has come: giving back the write lease");
+    tree_->SetLease(false);
+    contents_->FlushAll();
+    co_await log_->Drain();
+    giving_back_ = false;
+    if (lease_id_ == lease_id) LoseLease();
+  } else if (lease_id_ > lease_id) {
+    co_return;
+  }
+  Backoff backoff;
+  while (!stopping_) {
+    auto released = co_await gateway_->ReleaseLease(lease_id);
+    if (released || released.error().code != EAGAIN) break;
+    co_await backoff.Wait(executor_);
+  }
+}
+
+Task<Result<void>> Watcher::Arrive(int64_t deadline_ns) {
+  Error last{EAGAIN, "another host does not give back its write lease"};
+  while (!arrived_) {
+    auto acquired = co_await gateway_->AcquireLease();
+    if (acquired && !acquired->held_by_other) {
+      arrived_ = true;
+      if (acquired->lease_id != 0) co_await Hold(*acquired);
+      break;
+    }
+    if (!acquired && acquired.error().code != EAGAIN) co_return acquired.error();
+    if (!acquired) last = acquired.error();
+    if (MonotonicNs() > deadline_ns) co_return Error{ETIMEDOUT, last.message};
+    boost::asio::steady_timer timer(executor_, kArrivalPoll);
+    boost::system::error_code ignored;
+    co_await timer.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
+  }
+  co_return Result<void>{};
+}
+
+void Watcher::Regain() {
+  if (!may_write_ || lease_id_ != 0 || asking_ || stopping_ || MonotonicNs() < next_ask_ns_) return;
+  asking_ = true;
+  tasks_->Spawn(AskForLease());
+}
+
+Task<void> Watcher::AskForLease() {
+  auto acquired = co_await gateway_->AcquireLease();
+  next_ask_ns_ = MonotonicNs() + kAskEveryNs;
+  if (acquired && acquired->lease_id != 0) co_await Hold(*acquired);
+  asking_ = false;
+}
+
+// What others changed before the grant must be known here first: from then on nobody says more.
+Task<void> Watcher::Hold(AcquiredLease lease) {
+  while (cursor_ < lease.watch_cursor && !stopping_ && recalled_ < lease.lease_id) {
+    co_await advanced_.Wait();
+  }
+  if (stopping_ || recalled_ >= lease.lease_id || lease_id_ == lease.lease_id) co_return;
+  lease_id_ = lease.lease_id;
+  log_->SetLease(lease_id_);
+  tree_->SetLease(true);
+  spdlog::info("write lease held");
+}
+
+void Watcher::LeaseIs(uint64_t lease_id) {
+  if (lease_id_ != 0 && lease_id != lease_id_ && !giving_back_) {
+    spdlog::warn("the write lease has ended");
+    LoseLease();
+  }
+  Regain();
+}
+
+}  // namespace airstore::broker

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Watcher: what other hosts do to the workspace, as this session follows it, and the write lease.
+//
+// A stream of events from the gateway is acted upon in order and acknowledged; a host that changes
+// something is answered when all others have. While the session is alone it holds the write lease:
+// changes are acknowledged here and sent in batches. When another host arrives the gateway recalls
+// the lease: new changes wait for the gateway from then on, what is pending is sent, then the lease
+// is given back. A session without a lease asks for one now and then while it changes things.
+//
+// Threads: the event loop.
+// Fails: never; without a gateway it tries again until Stop().
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "broker/contents.h"
+#include "broker/gateway.h"
+#include "broker/mutation_log.h"
+#include "broker/tree.h"
+
+namespace airstore::broker {
+
+class Watcher {
+ public:
+  // Resumes the session at the gateway, which does not know it any more.
+  using Reopen = std::function<Task<Result<uint64_t>>()>;
+
+  // `opened`: what the gateway answered when the session was opened.
+  Watcher(boost::asio::any_io_executor executor, Tasks* tasks, Gateway* gateway, Tree* tree,
+          Contents* contents, MutationLog* log, const OpenedSession& opened, Reopen reopen);
+
+  void Start();
+  // No event is acted upon after it; the tasks end soon.
+  void Stop();
+
+  // Returns when no other host holds the lease: what they have changed is at the gateway then.
+  // ETIMEDOUT: one does not give it back.
+  Task<Result<void>> Arrive(int64_t deadline_ns);
+
+  // The gateway says which lease it believes us to hold.
+  void LeaseIs(uint64_t lease_id);
+  // Asks for the lease, unless that was done just now.
+  void Regain();
+
+ private:
+  Task<void> Follow();
+  Task<void> ActUpon(WatchEvent event);
+  Task<void> Gap();
+  Task<void> Acknowledge();
+  Task<void> GiveBack(uint64_t lease_id);
+  Task<void> AskForLease();
+  Task<void> Hold(AcquiredLease lease);
+  void LoseLease();
+
+  boost::asio::any_io_executor executor_;
+  Tasks* tasks_;
+  Gateway* gateway_;
+  Tree* tree_;
+  Contents* contents_;
+  MutationLog* log_;
+  Reopen reopen_;
+  const bool may_write_;
+  uint64_t cursor_;  // of the last event that was acted upon
+  std::unique_ptr<WatchStream> stream_;
+  uint64_t acknowledged_ = 0;
+  bool acknowledging_ = false;
+  uint64_t lease_id_ = 0;  // held, or being given back
+  uint64_t recalled_ = 0;  // the newest lease that was asked back
+  bool giving_back_ = false;
+  bool asking_ = false;
+  bool arrived_ = false;
+  int64_t next_ask_ns_ = 0;
+  bool stopping_ = false;
+  Event advanced_;  // cursor_ has
+  boost::asio::steady_timer retry_;
+};
+
+}  // namespace airstore::broker
