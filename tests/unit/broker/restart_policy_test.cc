@@ -20,7 +20,9 @@ TEST(RestartPolicy, PausesDoubleUpToALimit) {
   milliseconds last{0};
   for (int i = 0; i < 30; ++i) {
     const milliseconds pause = policy.Ended(milliseconds(1), false);
-    if (last.count() != 0) EXPECT_EQ(pause, std::min(last * 2, milliseconds(10'000)));
+    if (last.count() != 0) {
+      EXPECT_EQ(pause, std::min(last * 2, milliseconds(10'000)));
+    }
     last = pause;
   }
   EXPECT_EQ(last, milliseconds(10'000));
