@@ -4,9 +4,9 @@
 //
 // Life: Start (mount, launch, wait until it serves) -> ready -> Stop (unmount, frontend ends, lane
 // emptied) -> gone. A frontend that ends unexpectedly is replaced on the same device and lane
-// (recovering -> ready), and nobody who uses the mount sees it. One that breaks the lane's protocol,
-// or that cannot be replaced, makes the mount dead: it is detached, its opens are closed, and status
-// says why.
+// (recovering -> ready), and nobody who uses the mount sees it. One that breaks the lane's
+// protocol, or that cannot be replaced, makes the mount dead: it is detached, its opens are closed,
+// and status says why.
 //
 // Invalidations run on a thread of this mount, because the kernel may make the sender wait for a
 // lock that a request of this very mount holds; the event loop must stay free to answer that one.
@@ -24,8 +24,8 @@
 #include <string>
 
 #include "broker/broker_api.h"
-#include "broker/fuse_device.h"
 #include "broker/frontend.h"
+#include "broker/fuse_device.h"
 #include "broker/mount_port.h"
 #include "broker/restart_policy.h"
 #include "shm/lane.h"
@@ -118,7 +118,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   State state_ = State::kStarting;
   bool frontend_gone_ = false;  // for good
   bool serving_ = false;
-  Event changed_;  // state, or one of the two above
+  Event changed_;        // state, or one of the two above
   std::string problem_;  // why it is recovering or dead
   int64_t frontend_since_ns_ = 0;
   uint64_t frontend_restarts_ = 0;

@@ -106,8 +106,8 @@ Task<bool> Mount::Replace(ProcessEnd end) {
       co_return false;
     }
     if (started) break;
-    problem_ = "a frontend that ended unexpectedly could not be replaced: " +
-               started.error().ToString();
+    problem_ =
+        "a frontend that ended unexpectedly could not be replaced: " + started.error().ToString();
     spdlog::error("{}: {}", options_.spec.mountpoint, problem_);
     if (starts == kMostStarts) co_return false;
     lived = std::chrono::nanoseconds(0);

@@ -17,7 +17,8 @@ namespace airstore::broker {
 
 class RestartPolicy {
  public:
-  // A frontend has ended. `killed`: by SIGKILL, so somebody else's doing. The pause before the next.
+  // A frontend has ended. `killed`: by SIGKILL, so somebody else's doing. The pause before the
+  // next.
   std::chrono::milliseconds Ended(std::chrono::nanoseconds lived, bool killed);
   // A frontend has crashed with these requests in work. Those that were in work in each of the last
   // few crashes: they are to be refused.

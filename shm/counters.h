@@ -36,10 +36,10 @@ enum Counter : uint32_t {
 };
 
 inline constexpr const char* kCounterNames[] = {
-    "lookup_hits",    "lookup_misses", "getattr_hits",     "getattr_misses",   "readdir_hits",
-    "readdir_misses", "open_local",    "open_broker",      "open_passthrough", "read_slab",
-    "read_file",      "read_broker",   "read_bytes",       "writes",           "write_bytes",
-    "broker_calls",   "broker_wakes",  "queue_full_waits", "hazard_retries",   "interrupted",
+    "lookup_hits",    "lookup_misses", "getattr_hits",      "getattr_misses",   "readdir_hits",
+    "readdir_misses", "open_local",    "open_broker",       "open_passthrough", "read_slab",
+    "read_file",      "read_broker",   "read_bytes",        "writes",           "write_bytes",
+    "broker_calls",   "broker_wakes",  "queue_full_waits",  "hazard_retries",   "interrupted",
     "requests",       "fsyncs",        "repeated_requests", "left_calls",
 };
 static_assert(sizeof(kCounterNames) / sizeof(kCounterNames[0]) == kCounterCount);

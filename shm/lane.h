@@ -9,11 +9,12 @@
 // Should it truncate the files, the broker goes on with zeroed memory and finds the lane corrupt
 // (fault_guard.h).
 //
-// A frontend that dies leaves behind what its successor needs to serve the interrupted requests once
-// only (the protocol sends them again): answers to calls that change something, which are kept until
-// EndRequest, and traces of what it did without a call. Calls that only ask are simply made again.
-// What stays: a lookup or an open that was counted, but whose trace was not written yet, is counted
-// twice. That keeps an entry in its place, or a file with the daemon, for longer than needed.
+// A frontend that dies leaves behind what its successor needs to serve the interrupted requests
+// once only (the protocol sends them again): answers to calls that change something, which are kept
+// until EndRequest, and traces of what it did without a call. Calls that only ask are simply made
+// again. What stays: a lookup or an open that was counted, but whose trace was not written yet, is
+// counted twice. That keeps an entry in its place, or a file with the daemon, for longer than
+// needed.
 //
 // Waking: the broker sleeps on an eventfd and says so in `broker_sleeps`; a frontend thread sleeps
 // on its slot's state, or on `progress` when the queue or the arena is full. Nobody polls.
@@ -147,8 +148,8 @@ class LaneProducer {
                                                       std::unique_ptr<Segment> arena, int wake_fd);
 
   // From here on this thread serves the request with that number, until EndRequest.
-  // `repeated`: the protocol says that it was sent before, perhaps to another frontend. Returns what
-  // was done for it then, at an inode index, if the caller is to undo it.
+  // `repeated`: the protocol says that it was sent before, perhaps to another frontend. Returns
+  // what was done for it then, at an inode index, if the caller is to undo it.
   struct Left {
     LocalEffect effect = LocalEffect::kNone;  // kNone, kLookup or kOpen
     uint32_t inode_index = 0;

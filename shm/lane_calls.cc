@@ -41,8 +41,7 @@ RequestReply LaneProducer::CallBroker(const RequestArgs& args, std::string_view 
   if (name.size() + name2.size() > kRequestText) return Failure(ENAMETOOLONG);
   const Waiting waiting(*this);
   uint32_t index = 0;
-  if (!TakeLeftCall(args, name, name2, &index) &&
-      !Submit(args, name, name2, interrupted, &index)) {
+  if (!TakeLeftCall(args, name, name2, &index) && !Submit(args, name, name2, interrupted, &index)) {
     Count(kInterrupted);
     return Failure(EINTR);
   }

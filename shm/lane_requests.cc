@@ -56,9 +56,7 @@ void LaneProducer::EndRequest() {
 
 bool LaneProducer::RequestRepeated() const { return current.lane == this && current.repeated; }
 
-RequestTrace* LaneProducer::Trace() const {
-  return current.lane == this ? current.trace : nullptr;
-}
+RequestTrace* LaneProducer::Trace() const { return current.lane == this ? current.trace : nullptr; }
 
 void LaneProducer::DropLeft() {
   traces_.DropLeft();

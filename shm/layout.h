@@ -289,7 +289,8 @@ inline constexpr uint32_t kSlotPoked = 1u << 31;
 
 // A call and its answer. Free -> Submitted by the frontend (with a kCall record), Submitted -> Done
 // by the broker, Done -> Free by the frontend: after a call that changes something only when the
-// protocol's client has the answer, so that a successor who is sent the request again finds it here.
+// protocol's client has the answer, so that a successor who is sent the request again finds it
+// here.
 struct RequestSlot {
   std::atomic<uint32_t> state;  // SlotState [| kSlotPoked]; futex word
   uint32_t reserved0;

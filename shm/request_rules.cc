@@ -74,7 +74,7 @@ bool HasEffect(Op op) {
     case Op::kSymlink:
     case Op::kRename:
     case Op::kLink:
-    case Op::kOpen:   // counts the open
+    case Op::kOpen:  // counts the open
     case Op::kCreate:
     case Op::kFsync:  // these two report an error once
     case Op::kFlush:

@@ -18,8 +18,7 @@ bool RequestTraces::Claim(size_t index, Owner from) {
 RequestTrace* RequestTraces::Begin(uint64_t unique, bool repeated) {
   for (size_t i = 0; repeated && i < kRequestTraces; ++i) {
     RequestTrace& trace = traces_[i];
-    if (trace.unique.load(std::memory_order_relaxed) != unique ||
-        !Claim(i, Owner::kPredecessor)) {
+    if (trace.unique.load(std::memory_order_relaxed) != unique || !Claim(i, Owner::kPredecessor)) {
       continue;
     }
     trace.waiting.store(0, std::memory_order_relaxed);

@@ -36,8 +36,8 @@ bool WantsAnswer(const abi::InHeader& header) {
 }
 
 // A page that is not there yet, when a signal kills us while the kernel copies a request to it,
-// would make the kernel answer the request with EIO. All but writes fit into three pages; for those,
-// as many as the mount has needed so far.
+// would make the kernel answer the request with EIO. All but writes fit into three pages; for
+// those, as many as the mount has needed so far.
 void MapRequestPages(uint8_t* buffer, size_t size, size_t greatest) {
   constexpr size_t kPage = 4096;
   struct Mapped {

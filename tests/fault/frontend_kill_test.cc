@@ -143,8 +143,8 @@ TEST_F(FrontendLost, MountIsDeadAndSaysWhy) {
   e2e::WriteFile(mount + "/file", "content");
   std::filesystem::remove(Program());
   kill(host().MountStatus(mount).at("frontend_pid").get<pid_t>(), SIGKILL);
-  EXPECT_TRUE(e2e::WaitUntil(
-      seconds(30), [&] { return host().MountStatus(mount).at("state") == "dead"; }));
+  EXPECT_TRUE(
+      e2e::WaitUntil(seconds(30), [&] { return host().MountStatus(mount).at("state") == "dead"; }));
   const auto problem = host().MountStatus(mount).at("problem").get<std::string>();
   EXPECT_NE(problem.find("could not be replaced"), std::string::npos) << problem;
   EXPECT_FALSE(e2e::Exists(mount + "/file"));

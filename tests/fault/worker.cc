@@ -68,8 +68,7 @@ int Write(int fd, const std::string& bytes, off_t offset) {
   return done == static_cast<ssize_t>(bytes.size()) ? 0 : ENOSPC;
 }
 
-std::string Whole(Journal& journal, const std::string& what, const std::string& path,
-                  size_t most) {
+std::string Whole(Journal& journal, const std::string& what, const std::string& path, size_t most) {
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   journal.Expect(what + ": open for reading", file ? 0 : errno);
   if (!file) return {};
@@ -274,11 +273,10 @@ void Crew::Start(const std::string& kind, const std::string& root) {
   const std::string directory = root + "/" + name;
   std::filesystem::create_directory(directory);
   const std::string report = reports_ + name;
-  workers_.push_back(
-      {kind, report,
-       e2e::Process({std::filesystem::read_symlink("/proc/self/exe").string(), kWorkerFlag, kind,
-                     directory, report},
-                    {.output_file = report + ".log"})});
+  workers_.push_back({kind, report,
+                      e2e::Process({std::filesystem::read_symlink("/proc/self/exe").string(),
+                                    kWorkerFlag, kind, directory, report},
+                                   {.output_file = report + ".log"})});
 }
 
 Crew::Outcome Crew::Stop() {

@@ -28,7 +28,7 @@ class Crew {
   void Start(const std::string& kind, const std::string& root);
 
   struct Outcome {
-    uint64_t steps = 0;                 // of all together
+    uint64_t steps = 0;                  // of all together
     std::vector<std::string> surprises;  // "kind: what: how"
   };
   // Ends them all; a worker that does not come back is a surprise, too.

@@ -53,8 +53,7 @@ bool Empty(TestLane* lane) {
 }
 
 void AnswerMkdir(TestLane* lane, uint64_t value) {
-  DyingThread thread(lane,
-                     [](LaneProducer& p) { p.CallBroker(Of(Op::kMkdir), "name", "", {}); });
+  DyingThread thread(lane, [](LaneProducer& p) { p.CallBroker(Of(Op::kMkdir), "name", "", {}); });
   RequestReply reply{};
   reply.value = value;
   lane->consumer->Reply(WaitFor(lane).call.slot, reply);
@@ -106,16 +105,15 @@ TEST(LaneSuccessor, MakesAnotherCallItself) {
     uint64_t unique;
     Op op;
     const char* name;
-  } const cases[] = {{43, Op::kMkdir, "name"}, {kUnique, Op::kUnlink, "name"},
-                     {kUnique, Op::kMkdir, "mane"}};
+  } const cases[] = {
+      {43, Op::kMkdir, "name"}, {kUnique, Op::kUnlink, "name"}, {kUnique, Op::kMkdir, "mane"}};
   for (const auto& other : cases) {
     TestLane lane;
     AnswerMkdir(&lane, 99);
     Replace(&lane);
     std::thread caller([&] {
       lane.producer->BeginRequest(other.unique, true);
-      const auto reply =
-          lane.producer->CallBroker(Of(other.op, other.unique), other.name, "", {});
+      const auto reply = lane.producer->CallBroker(Of(other.op, other.unique), other.name, "", {});
       EXPECT_EQ(reply.value, 1u);
       lane.producer->EndRequest();
     });

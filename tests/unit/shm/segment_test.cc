@@ -98,7 +98,7 @@ TEST(Segment, AttachNamesBothVersions) {
   segment->At<SegmentHeader>(0)->abi_major = 9;
   segment->At<SegmentHeader>(0)->abi_minor = 4;
   EXPECT_EQ(Refusal(Duplicate(*segment), MetaIdentity()),
-            "attach meta segment 0: wrong version (theirs 9.4, ours 1.0)");
+            "attach meta segment 0: wrong version (theirs 9.4, ours 2.0)");
 }
 
 TEST(Segment, AttachRefusesWrongKind) {
