@@ -175,6 +175,9 @@ class LaneProducer {
   // REQUIRES: bytes.size() <= kOpeningBytes.
   void SaveOpening(std::span<const uint8_t> bytes);
   std::vector<uint8_t> Opening() const;
+  // The length of the longest request that this mount has had.
+  size_t GreatestRequest() const;
+  void NoteRequestBytes(size_t bytes) const;
 
   // Sends a call and waits for its answer. `interrupted` (may be empty) is asked when the wait is
   // woken early (see Interrupt); when true: EINTR, and the slot is reclaimed once the broker is

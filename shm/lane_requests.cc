@@ -154,4 +154,15 @@ std::vector<uint8_t> LaneProducer::Opening() const {
   return {opening.data, opening.data + bytes};
 }
 
+size_t LaneProducer::GreatestRequest() const {
+  return layout()->opening.greatest_request.load(std::memory_order_relaxed);
+}
+
+// Two threads may undo each other's notes: the longer request comes again.
+void LaneProducer::NoteRequestBytes(size_t bytes) const {
+  std::atomic<uint32_t>& greatest = layout()->opening.greatest_request;
+  if (bytes <= greatest.load(std::memory_order_relaxed)) return;
+  greatest.store(static_cast<uint32_t>(bytes), std::memory_order_relaxed);
+}
+
 }  // namespace airstore::shm

@@ -370,8 +370,9 @@ inline constexpr size_t kOpeningBytes = 256;
 // How the protocol's client opened the conversation (FUSE: INIT). Writer: the mount's first
 // frontend, once the client has had its answer.
 struct OpeningMessage {
-  std::atomic<uint32_t> bytes;  // stored last; 0: none yet
-  uint8_t reserved[kLine - 4];
+  std::atomic<uint32_t> bytes;             // stored last; 0: none yet
+  std::atomic<uint32_t> greatest_request;  // of all requests so far, in bytes. Writer: any frontend
+  uint8_t reserved[kLine - 8];
   uint8_t data[kOpeningBytes];
 };
 

@@ -204,7 +204,8 @@ AIRSTORE_FIELD(RequestTrace, reserved, 20);
 
 AIRSTORE_SIZE(OpeningMessage, 384);
 AIRSTORE_FIELD(OpeningMessage, bytes, 0);
-AIRSTORE_FIELD(OpeningMessage, reserved, 4);
+AIRSTORE_FIELD(OpeningMessage, greatest_request, 4);
+AIRSTORE_FIELD(OpeningMessage, reserved, 8);
 AIRSTORE_FIELD(OpeningMessage, data, 128);
 
 AIRSTORE_SIZE(LaneLayout, 499200);

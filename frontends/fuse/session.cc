@@ -36,11 +36,20 @@ bool WantsAnswer(const abi::InHeader& header) {
 }
 
 // A page that is not there yet, when a signal kills us while the kernel copies a request to it,
-// would make the kernel answer the request with EIO. All but writes fit into three pages.
-void MapRequestPages(void* buffer, size_t size) {
+// would make the kernel answer the request with EIO. All but writes fit into three pages; for
+// those, as many as the mount has needed so far.
+void MapRequestPages(uint8_t* buffer, size_t size, size_t greatest) {
   constexpr size_t kPage = 4096;
-  for (size_t at = 0; at < 3 * kPage && at < size; at += kPage) {
-    static_cast<volatile char*>(buffer)[at] = 0;
+  struct Mapped {
+    const uint8_t* buffer = nullptr;  // of this worker; it keeps the one it has
+    size_t end = 0;
+  };
+  static thread_local Mapped mapped;
+  if (mapped.buffer != buffer) mapped = {buffer, 0};
+  // The buffer does not begin with a page: the last byte may lie in one more.
+  const size_t wanted = std::min(size, std::max(greatest, 2 * kPage) + kPage);
+  for (; mapped.end < wanted; mapped.end += kPage) {
+    static_cast<volatile uint8_t&>(buffer[mapped.end]) = 0;
   }
 }
 
@@ -81,7 +90,7 @@ Session::Session(volume::Volume* volume, Options options)
 ssize_t Session::OnRead(int fd, void* buffer, size_t size, void* userdata) {
   auto& session = *static_cast<Session*>(userdata);
   const auto turn = session.resent_.Turn();
-  MapRequestPages(buffer, size);
+  MapRequestPages(static_cast<uint8_t*>(buffer), size, session.volume_.GreatestRequest());
   const ssize_t got = read(fd, buffer, size);
   if (got < 0) {
     const int error = errno;
@@ -91,6 +100,7 @@ ssize_t Session::OnRead(int fd, void* buffer, size_t size, void* userdata) {
   }
   const std::span<const uint8_t> request(static_cast<const uint8_t*>(buffer),
                                          static_cast<size_t>(got));
+  session.volume_.NoteRequestBytes(request.size());
   abi::InHeader header{};
   if (request.size() >= sizeof(header)) memcpy(&header, request.data(), sizeof(header));
   uint64_t meant = 0;

@@ -154,6 +154,9 @@ class Volume {
   // The client's first message, kept for successors.
   void SaveOpening(std::span<const uint8_t> bytes) { lane_->SaveOpening(bytes); }
   std::vector<uint8_t> Opening() const { return lane_->Opening(); }
+  // The longest request that this mount has had.
+  size_t GreatestRequest() const { return lane_->GreatestRequest(); }
+  void NoteRequestBytes(size_t bytes) { lane_->NoteRequestBytes(bytes); }
 
   // Makes waiting operations ask whether they are still wanted.
   void Interrupt() { lane_->Interrupt(); }

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <iostream>
 #include <random>
 #include <thread>
 
@@ -96,7 +98,7 @@ TEST_F(FrontendKill, IdleMountGoesOn) {
   EXPECT_EQ(host().MountStatus(mount()).at("frontend_restarts"), 3);
 }
 
-// An open that was counted twice, or a release that was not, would keep it a content file.
+// What dead frontends have left must neither keep the mount busy nor changes from being sent.
 TEST_F(FrontendKill, UnmountAfterKillsIsClean) {
   for (int i = 0; i < 3; ++i) {
     e2e::WriteFile(At("file" + std::to_string(i)), "content");
@@ -113,6 +115,42 @@ TEST_F(FrontendKill, CrashesInALoopArePausedAndEnd) {
   EXPECT_LT(e2e::Now() - begun, seconds(20));
   e2e::WriteFile(At("file"), "content");
   EXPECT_EQ(host().MountStatus(mount()).at("problem"), "");
+}
+
+// Of which the frontend's program can be taken away.
+class FrontendLost : public e2e::HostTest {
+ protected:
+  void SetUp() override {
+    std::string pattern = "/tmp/airstore-fault-XXXXXX";
+    programs_ = mkdtemp(pattern.data());
+    Restore();
+    HostTest::SetUp();
+  }
+  void TearDown() override { std::filesystem::remove_all(programs_); }
+  e2e::HostOptions Options() const override {
+    return {.broker_arguments = {"--frontend-dir", programs_}};
+  }
+  std::string Program() const { return programs_ + "/airstore-fuse"; }
+  void Restore() { std::filesystem::create_symlink(e2e::Program("airstore-fuse"), Program()); }
+
+ private:
+  std::string programs_;
+};
+
+TEST_F(FrontendLost, MountIsDeadAndSaysWhy) {
+  host().CreateWorkspace("work");
+  const std::string mount = host().Mount("work", "mnt");
+  e2e::WriteFile(mount + "/file", "content");
+  std::filesystem::remove(Program());
+  kill(host().MountStatus(mount).at("frontend_pid").get<pid_t>(), SIGKILL);
+  EXPECT_TRUE(
+      e2e::WaitUntil(seconds(30), [&] { return host().MountStatus(mount).at("state") == "dead"; }));
+  const auto problem = host().MountStatus(mount).at("problem").get<std::string>();
+  EXPECT_NE(problem.find("could not be replaced"), std::string::npos) << problem;
+  EXPECT_FALSE(e2e::Exists(mount + "/file"));
+  Restore();
+  EXPECT_EQ(host().Mount("work", "mnt"), mount);
+  EXPECT_EQ(e2e::ReadFile(mount + "/file"), "content");
 }
 
 }  // namespace

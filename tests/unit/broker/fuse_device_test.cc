@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
 #include <thread>
 
@@ -21,6 +22,10 @@ namespace airstore::broker {
 namespace {
 
 constexpr uint32_t kPassthrough = 1u << (37 - 32);
+constexpr uint64_t kResent = uint64_t{1} << 63;
+
+// The number of a lookup of "held" that was read and not answered; it is when it is sent again.
+std::atomic<uint64_t> held_request{0};
 
 void Reply(int device, uint64_t unique, int error, const void* body, size_t bytes) {
   std::string message(sizeof(fuse_out_header) + bytes, '\0');
@@ -58,7 +63,11 @@ void Serve(int device) {
       out.attr.nlink = 2;
       Reply(device, in.unique, 0, &out, sizeof out);
     } else if (in.opcode == FUSE_LOOKUP) {
-      Reply(device, in.unique, -ENOENT, nullptr, 0);
+      if (strcmp(buffer.data() + sizeof in, "held") == 0 && (in.unique & kResent) == 0) {
+        held_request.store(in.unique);
+      } else {
+        Reply(device, in.unique, -ENOENT, nullptr, 0);
+      }
     } else if (in.opcode != FUSE_FORGET && in.opcode != FUSE_BATCH_FORGET &&
                in.opcode != FUSE_INTERRUPT) {
       Reply(device, in.unique, -ENOSYS, nullptr, 0);
@@ -160,6 +169,48 @@ TEST_F(FuseDeviceTest, NotifiesOfWhatTheKernelHolds) {
   EXPECT_EQ(device->NotifyInvalEntry(1, "").error().code, EINVAL);
   const auto epoch = device->NotifyIncEpoch();
   EXPECT_TRUE(epoch || epoch.error().code == ENOSYS) << epoch.error().ToString();
+}
+
+class FuseDeviceHeldTest : public FuseDeviceTest {
+ protected:
+  // A call into the mount that nobody answers; its number.
+  uint64_t Hold() {
+    held_request.store(0);
+    caller_ = std::thread([this] {
+      struct stat info {};
+      errno_ = stat((temp_ / "held").c_str(), &info) == 0 ? 0 : errno;
+    });
+    while (held_request.load() == 0) std::this_thread::yield();
+    return held_request.load();
+  }
+  int Errno() {
+    caller_.join();
+    return errno_;
+  }
+
+ private:
+  std::thread caller_;
+  int errno_ = 0;
+};
+
+TEST_F(FuseDeviceHeldTest, HasRequestsSentAgain) {
+  auto device = Mounted();
+  ASSERT_TRUE(device);
+  Hold();
+  const auto resent = device->Resend();
+  if (!resent) device->Abort();
+  const int error = Errno();
+  if (!resent) GTEST_SKIP() << "needs Linux 6.9: " << resent.error().ToString();
+  EXPECT_EQ(error, ENOENT);
+}
+
+TEST_F(FuseDeviceHeldTest, AnswersForSomebodyElse) {
+  auto device = Mounted();
+  ASSERT_TRUE(device);
+  const uint64_t unique = Hold();
+  EXPECT_TRUE(device->Fail(unique, EIO));
+  EXPECT_EQ(Errno(), EIO);
+  EXPECT_EQ(device->Fail(unique, EIO).error().code, ENOENT);
 }
 
 TEST_F(FuseDeviceTest, RegistersBackingFiles) {
