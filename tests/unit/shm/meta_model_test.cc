@@ -25,7 +25,7 @@ InodeRecord RecordOf(uint64_t inode, uint64_t version) {
   record.inode = inode;
   record.generation = version;
   record.size = inode * 31 + version;
-  record.reserved[10] = record.size;
+  record.reserved[9] = record.size;
   return record;
 }
 
@@ -187,7 +187,7 @@ void ReadRandomly(const MetaReader& reader, uint64_t seed, const std::atomic<boo
     if (reader.FindInode(inode, &ref)) {
       ASSERT_EQ(ref.record.inode, inode);
       ASSERT_EQ(ref.record.size, inode * 31 + ref.record.generation);
-      ASSERT_EQ(ref.record.reserved[10], ref.record.size);
+      ASSERT_EQ(ref.record.reserved[9], ref.record.size);
       found_count->fetch_add(1, std::memory_order_relaxed);
     }
     // Any index at any time: names must be whole, however often the entry was reused meanwhile.

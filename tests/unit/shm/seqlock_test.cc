@@ -15,14 +15,14 @@ InodeRecord RecordOf(uint64_t value) {
   record.size = value * 3;
   record.mtime_ns = static_cast<int64_t>(value * 7);
   record.dir_next_cookie = value * 11;
-  record.reserved[10] = value * 13;
+  record.reserved[9] = value * 13;
   return record;
 }
 
 bool IsWhole(const InodeRecord& record) {
   const uint64_t value = record.inode;
   return record.size == value * 3 && record.mtime_ns == static_cast<int64_t>(value * 7) &&
-         record.dir_next_cookie == value * 11 && record.reserved[10] == value * 13;
+         record.dir_next_cookie == value * 11 && record.reserved[9] == value * 13;
 }
 
 TEST(Seqlock, ReadsWhatWasWritten) {
