@@ -174,6 +174,7 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
   options.gateway_address = spec.gateway;
   options.spool = *spool;
   options.store_dir = options_.store_dir;
+  options.inode_limit = options_.inode_limit;
   options.slab_limit = options_.slab_limit;
   options.content_limit = options_.content_limit;
   options.debounce_ns = std::chrono::nanoseconds(options_.write_debounce).count();

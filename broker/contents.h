@@ -94,6 +94,8 @@ class Contents : public ContentSource {
   void FlushAll();
   // The inode is gone for good.
   void Destroy(uint64_t inode);
+  // Gives up what is here of a file that nobody uses. False: it is in use, or not at the gateway.
+  bool LetGo(uint64_t inode);
   // Ends what runs by itself. REQUIRES: no mounts.
   void Stop();
 
@@ -184,6 +186,8 @@ class Contents : public ContentSource {
   void LeaveLru(const NodePtr& node);
   void ParkSome();
   Result<std::shared_ptr<ContentFile>> TakeFile(uint64_t inode);
+  bool MayLetGo(const NodePtr& node) const;
+  void LetGo(const NodePtr& node);
   void Evict();
 
   // contents_fetch.cc

@@ -549,24 +549,39 @@ Result<std::shared_ptr<ContentFile>> Contents::TakeFile(uint64_t inode) {
   return pool_.Take(inode);
 }
 
+bool Contents::MayLetGo(const NodePtr& node) const {
+  return node->opens() == 0 && node->opening == 0 && !node->sending && !node->loading_small &&
+         !node->replacing && !node->passthrough_used &&
+         (!node->file || node->file->fetching.empty()) && !IsDirty(*node) &&
+         log_->PendingOf(node->inode) == 0;
+}
+
+void Contents::LetGo(const NodePtr& node) {
+  NoteClean(node);
+  LeaveLru(node);
+  inodes_->Update(node->inode, [](InodeRecord& record) {
+    record.content_kind = static_cast<uint32_t>(ContentKind::kNone);
+    record.content_file = 0;
+    record.flags &= ~static_cast<uint32_t>(shm::kContentComplete);
+  });
+  node->file.reset();
+  DropIfIdle(node);
+}
+
+bool Contents::LetGo(uint64_t inode) {
+  const NodePtr node = Find(inode);
+  if (!node) return true;
+  if (!MayLetGo(node)) return false;
+  LetGo(node);
+  return true;
+}
+
 void Contents::Evict() {
   auto candidate = lru_.begin();
   while (lru_bytes_ > options_.limit_bytes && candidate != lru_.end()) {
     const NodePtr node = Find(*candidate);
     ++candidate;
-    if (!node || node->opens() != 0 || node->opening != 0 || node->sending ||
-        !node->file->fetching.empty() || IsDirty(*node) || log_->PendingOf(node->inode) != 0) {
-      continue;
-    }
-    NoteClean(node);
-    LeaveLru(node);
-    inodes_->Update(node->inode, [](InodeRecord& record) {
-      record.content_kind = static_cast<uint32_t>(ContentKind::kNone);
-      record.content_file = 0;
-      record.flags &= ~static_cast<uint32_t>(shm::kContentComplete);
-    });
-    node->file.reset();
-    DropIfIdle(node);
+    if (node && MayLetGo(node)) LetGo(node);
   }
 }
 

@@ -31,6 +31,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/contents_open.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_remote.cc
   ${CMAKE_CURRENT_LIST_DIR}/durable_file.cc
+  ${CMAKE_CURRENT_LIST_DIR}/evictor.cc
   ${CMAKE_CURRENT_LIST_DIR}/frontend.cc
   ${CMAKE_CURRENT_LIST_DIR}/frontend_link.cc
   ${CMAKE_CURRENT_LIST_DIR}/inode_cache.cc

@@ -13,6 +13,8 @@
 #include <sys/utsname.h>
 
 #include <cstdio>
+#include <cstring>
+#include <vector>
 
 #include "broker/fuse_mount.h"
 #include "broker/proc_mounts.h"
@@ -20,7 +22,7 @@
 namespace airstore::broker {
 namespace {
 
-// Linux 6.9 and 6.16; Debian 12's headers are older.
+// Linux 6.9, 6.16 and 6.18; Debian 12's headers are older.
 struct BackingMap {
   int32_t fd;
   uint32_t flags;
@@ -30,6 +32,12 @@ constexpr unsigned long kBackingOpen = _IOW(229, 1, BackingMap);
 constexpr unsigned long kBackingClose = _IOW(229, 2, uint32_t);
 constexpr int32_t kNotifyResend = 7;
 constexpr int32_t kNotifyIncEpoch = 8;
+constexpr int32_t kNotifyPrune = 9;
+struct NotifyPruneHead {
+  uint32_t count;
+  uint32_t padding;
+  uint64_t spare;
+};
 constexpr uint64_t kUniqueResent = uint64_t{1} << 63;
 
 bool KernelAtLeast(unsigned major, unsigned minor) {
@@ -162,6 +170,14 @@ Result<void> FuseDevice::NotifyInvalData(uint64_t inode, uint64_t offset, uint64
   body.off = static_cast<int64_t>(offset);
   body.len = static_cast<int64_t>(length);
   return Notify(fd(), FUSE_NOTIFY_INVAL_INODE, &body, sizeof body, {});
+}
+
+Result<void> FuseDevice::NotifyPrune(std::span<const uint64_t> inodes) {
+  std::vector<uint64_t> body(sizeof(NotifyPruneHead) / 8);
+  const NotifyPruneHead head{static_cast<uint32_t>(inodes.size()), 0, 0};
+  memcpy(body.data(), &head, sizeof head);
+  body.insert(body.end(), inodes.begin(), inodes.end());
+  return Notify(fd(), kNotifyPrune, body.data(), body.size() * 8, {});
 }
 
 Result<void> FuseDevice::NotifyIncEpoch() {

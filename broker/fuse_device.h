@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -63,6 +64,10 @@ class FuseDevice {
   Result<void> NotifyInvalData(uint64_t inode, uint64_t offset, uint64_t length);
   // Makes the kernel revalidate every cached name of this mount. ENOSYS before Linux 6.16.
   Result<void> NotifyIncEpoch();
+
+  // Makes the kernel forget the inodes that no program uses at this moment. EINVAL before
+  // Linux 6.18.
+  Result<void> NotifyPrune(std::span<const uint64_t> inodes);
 
   // Has the kernel send all requests once more that somebody has read and not answered: before the
   // next frontend reads, and when the last one is gone. EINVAL before Linux 6.9.

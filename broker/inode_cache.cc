@@ -2,6 +2,7 @@
 #include "broker/inode_cache.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace airstore::broker {
 namespace {
@@ -57,8 +58,9 @@ InodeCache::InodeCache(std::unique_ptr<shm::MetaWriter> meta, const shm::Session
                        uint64_t slab_limit, MountSet* mounts, shm::SlabPool::OnSegment on_segment)
     : meta_(std::move(meta)),
       slabs_(
-          session, slab_limit, [mounts](uint64_t key) { return mounts->HazardNames(key); },
-          std::move(on_segment)) {}
+          session, slab_limit, [mounts](std::vector<uint64_t>* keys) { mounts->AddHazards(keys); },
+          std::move(on_segment)),
+      mounts_(mounts) {}
 
 std::optional<InodeRecord> InodeCache::Get(uint64_t inode) const {
   const uint32_t index = meta_->IndexOf(inode);
@@ -70,6 +72,7 @@ Result<uint32_t> InodeCache::Insert(const Attr& attr, bool refresh) {
   const uint32_t index = meta_->IndexOf(attr.inode);
   if (index == shm::kNoIndex) {
     auto added = meta_->AddInode(ToRecord(attr));
+    if (added) Touch(*added);
     if (added && IsSymlink(attr.mode)) {
       const auto* target = reinterpret_cast<const uint8_t*>(attr.symlink_target.data());
       (void)StoreSmall(attr.inode, {target, attr.symlink_target.size()});
@@ -136,7 +139,41 @@ uint64_t InodeCache::KnownBy(uint64_t inode) const {
 }
 
 Result<uint32_t> InodeCache::InsertNew(const InodeRecord& record) {
-  return meta_->AddInode(record);
+  auto added = meta_->AddInode(record);
+  if (added) Touch(*added);
+  return added;
+}
+
+void InodeCache::Touch(uint32_t index) {
+  if (touched_.size() <= index) touched_.resize(meta_->inode_end() + 1024);
+  touched_[index] = true;
+}
+
+bool InodeCache::TakeTouched(uint32_t index) {
+  if (index >= touched_.size() || !touched_[index]) return false;
+  touched_[index] = false;
+  return true;
+}
+
+// The record without our mark first, then the counts; a frontend raises its count first and then
+// reads the record. So one of us sees the other.
+bool InodeCache::RemoveUnlessHeld(uint64_t inode) {
+  const uint32_t index = meta_->IndexOf(inode);
+  if (index == shm::kNoIndex) return true;
+  const auto held = [&] { return mounts_->AnyLookups(index) || mounts_->AnyLocalOpens(index); };
+  if (held()) return false;
+  shm::InodeRecord record = meta_->Inode(index);
+  if (const uint64_t known_by = std::exchange(record.known_by, 0); known_by != 0) {
+    meta_->UpdateInode(index, record);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (held()) {
+      record.known_by = known_by;
+      meta_->UpdateInode(index, record);
+      return false;
+    }
+  }
+  Remove(inode);
+  return true;
 }
 
 void InodeCache::Remove(uint64_t inode) {
@@ -145,6 +182,7 @@ void InodeCache::Remove(uint64_t inode) {
   const InodeRecord record = meta_->Inode(index);
   meta_->RemoveInode(index);
   stale_.erase(inode);
+  directories_.Erase(inode);
   if (HasExtent(record)) slabs_.Free(ExtentOf(record));
 }
 
@@ -189,6 +227,7 @@ void InodeCache::MarkKnown(uint64_t inode, uint32_t mount) {
   if (index == shm::kNoIndex) return;
   shm::InodeRecord record = meta_->Inode(index);
   const uint64_t bit = 1ull << mount;
+  Touch(index);
   if ((record.known_by & bit) != 0) return;
   record.known_by |= bit;
   meta_->UpdateInode(index, record);

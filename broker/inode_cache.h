@@ -14,7 +14,9 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
+#include "broker/directory_parents.h"
 #include "broker/freshness.h"
 #include "broker/gateway.h"
 #include "broker/mount_port.h"
@@ -65,8 +67,14 @@ class InodeCache {
   uint64_t KnownBy(uint64_t inode) const;
   // Adds an inode made here.
   Result<uint32_t> InsertNew(const shm::InodeRecord& record);
-  // Takes the inode out, its slab extent with it. REQUIRES: no mount knows it, no dentry names it.
+  // Takes the inode out, its slab extent with it. REQUIRES: no mount's kernel holds it.
   void Remove(uint64_t inode);
+  // As Remove, but false when a mount's kernel holds it or gets hold of it at this moment.
+  bool RemoveUnlessHeld(uint64_t inode);
+
+  DirectoryParents& directories() { return directories_; }
+  // The inode at that index has come or was asked for since this was last called.
+  bool TakeTouched(uint32_t index);
 
   // Puts the whole content of a regular file or symlink into a slab and publishes it there,
   // evicting others at the limit. ENOSPC when even that does not help.
@@ -82,9 +90,13 @@ class InodeCache {
  private:
   void EvictSmall(uint64_t bytes);
   uint64_t TakeStale(uint64_t inode);
+  void Touch(uint32_t index);
 
   std::unique_ptr<shm::MetaWriter> meta_;
   shm::SlabPool slabs_;
+  MountSet* mounts_;
+  DirectoryParents directories_;
+  std::vector<bool> touched_;  // by index
   uint32_t evict_hand_ = 1;
   Freshness freshness_;
   std::unordered_map<uint64_t, uint64_t> stale_;  // and what known_by was

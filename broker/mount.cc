@@ -362,9 +362,10 @@ void Mount::InvalidateAttr(uint64_t inode) { (void)device_->NotifyInvalAttr(inod
 
 Task<void> Mount::InvalidateAll(RemoteChanges changes) {
   FuseDevice* device = device_.get();
-  for (const uint64_t inode : changes.attributes) (void)device->NotifyInvalAttr(inode);
-  const bool asks_again = changes.names.empty() || device->NotifyIncEpoch().has_value();
-  auto forget = [device, data = std::move(changes.data), listings = std::move(changes.listings)] {
+  const bool asks_again = changes.names.empty() || DistrustNames();
+  auto forget = [device, attributes = std::move(changes.attributes), data = std::move(changes.data),
+                 listings = std::move(changes.listings)] {
+    for (const uint64_t inode : attributes) (void)device->NotifyInvalAttr(inode);
     for (const uint64_t inode : data) (void)device->NotifyInvalData(inode, 0, 0);
     for (const uint64_t directory : listings) (void)device->NotifyInvalData(directory, 0, 0);
   };
@@ -374,6 +375,14 @@ Task<void> Mount::InvalidateAll(RemoteChanges changes) {
     };
     session_->tasks().Spawn(OnNotifier(std::move(forget_names)));
   }
+  co_await OnNotifier(std::move(forget));
+}
+
+bool Mount::DistrustNames() { return device_->NotifyIncEpoch().has_value(); }
+
+Task<void> Mount::Prune(std::vector<uint64_t> inodes) {
+  FuseDevice* device = device_.get();
+  auto forget = [device, inodes = std::move(inodes)] { (void)device->NotifyPrune(inodes); };
   co_await OnNotifier(std::move(forget));
 }
 

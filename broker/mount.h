@@ -84,13 +84,16 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   bool passthrough() const override { return options_.passthrough; }
   uint32_t Lookups(uint32_t inode_index) const override { return lane_->Lookups(inode_index); }
   uint32_t LocalOpens(uint32_t inode_index) const override { return lane_->Opens(inode_index); }
-  bool HazardNames(uint64_t key) const override { return lane_->HazardNames(key); }
+  bool TakeUsed(uint32_t inode_index) override { return lane_->TakeUsed(inode_index); }
+  void AddHazards(std::vector<uint64_t>* keys) const override { lane_->AddHazards(keys); }
   Result<int32_t> BackingOpen(int file) override;
   void BackingClose(int32_t backing_id) override;
   Task<void> InvalidateName(uint64_t parent, std::string name) override;
   Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) override;
   void InvalidateAttr(uint64_t inode) override;
   Task<void> InvalidateAll(RemoteChanges changes) override;
+  bool DistrustNames() override;
+  Task<void> Prune(std::vector<uint64_t> inodes) override;
   void SetSynchronous(bool synchronous) override { lane_->SetSynchronous(synchronous); }
 
  private:

@@ -29,7 +29,10 @@ class MountPort {
   // What this mount's kernel holds of the inode at that index of the inode table.
   virtual uint32_t Lookups(uint32_t inode_index) const = 0;
   virtual uint32_t LocalOpens(uint32_t inode_index) const = 0;
-  virtual bool HazardNames(uint64_t hazard_key) const = 0;
+  // The kernel has looked it up since this was last asked.
+  virtual bool TakeUsed(uint32_t inode_index) = 0;
+  // Adds the slab extents that the frontend is handing out.
+  virtual void AddHazards(std::vector<uint64_t>* keys) const = 0;
 
   virtual Result<int32_t> BackingOpen(int file) = 0;
   virtual void BackingClose(int32_t backing_id) = 0;
@@ -41,6 +44,10 @@ class MountPort {
   // For changes of other hosts, many at once; never waits for a directory that a request has
   // locked, because that request may wait for a host that waits for us.
   virtual Task<void> InvalidateAll(RemoteChanges changes) = 0;
+  // Every name that the kernel holds is asked for again. False: before Linux 6.16, one by one only.
+  virtual bool DistrustNames() = 0;
+  // Has the kernel forget those of the inodes that no program uses. Before Linux 6.18 nothing.
+  virtual Task<void> Prune(std::vector<uint64_t> inodes) = 0;
   // Closes of writers wait until the gateway has what was written.
   virtual void SetSynchronous(bool synchronous) = 0;
 };
@@ -64,11 +71,13 @@ class MountSet {
     }
     return false;
   }
-  bool HazardNames(uint64_t hazard_key) const {
-    for (const MountPort* mount : mounts_) {
-      if (mount->HazardNames(hazard_key)) return true;
-    }
-    return false;
+  bool TakeUsed(uint32_t inode_index) const {
+    bool used = false;
+    for (MountPort* mount : mounts_) used = mount->TakeUsed(inode_index) || used;
+    return used;
+  }
+  void AddHazards(std::vector<uint64_t>* keys) const {
+    for (const MountPort* mount : mounts_) mount->AddHazards(keys);
   }
   MountPort* Find(uint32_t index) const {
     for (MountPort* mount : mounts_) {

@@ -31,6 +31,9 @@ std::string ProgramDirectory() {
   return text.substr(0, text.find_last_of('/'));
 }
 
+constexpr uint32_t kLeastInodes = 1000;
+constexpr uint32_t kMostInodes = 100'000'000;
+
 // The number before the unit; the unit goes to `unit`.
 bool SplitNumber(const std::string& text, uint64_t& number, std::string& unit) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -114,6 +117,8 @@ const std::vector<OptionKey>& OptionKeys() {
        "Permit gateways on other hosts without TLS: tokens and data travel in the clear"},
       {"frontend_dir", &Options::frontend_dir, "DIR", "Where airstore-fuse is"},
       {"log_level", &Options::log_level, "LEVEL", "trace, debug, info, warn, error or off"},
+      {"inode_limit", &Options::inode_limit, "COUNT",
+       "Files and directories that are known at once, for each session"},
       {"slab_limit", &Options::slab_limit, "SIZE", "Memory for cached small files"},
       {"content_limit", &Options::content_limit, "SIZE", "Disk space for cached larger files"},
       {"io_timeout", Duration{&Options::io_timeout, std::chrono::seconds(1)}, "TIME",
@@ -132,6 +137,7 @@ const std::vector<OptionKey>& OptionKeys() {
 
 std::string Expected(const OptionKey& key) {
   if (std::holds_alternative<OptionKey::Size>(key.target)) return "a size such as \"512MiB\"";
+  if (std::holds_alternative<OptionKey::Count>(key.target)) return "a number such as 1000000";
   if (std::holds_alternative<OptionKey::Flag>(key.target)) return "true or false";
   if (const auto* duration = std::get_if<OptionKey::Duration>(&key.target)) {
     return duration->bare_unit == milliseconds(1) ? "milliseconds, such as 500"
@@ -151,6 +157,11 @@ Result<void> SetOption(Options& options, const OptionKey& key, const std::string
     const auto parsed = ParseSize(text);
     if (!parsed) return wrong();
     options.** size = *parsed;
+  } else if (const auto* count = std::get_if<OptionKey::Count>(&key.target)) {
+    uint64_t number = 0;
+    std::string unit;
+    if (!SplitNumber(text, number, unit) || !unit.empty() || number > UINT32_MAX) return wrong();
+    options.** count = static_cast<uint32_t>(number);
   } else if (const auto* flag = std::get_if<OptionKey::Flag>(&key.target)) {
     if (!ParseBool(text, options.**flag)) return wrong();
   } else if (const auto* duration = std::get_if<OptionKey::Duration>(&key.target)) {
@@ -171,6 +182,9 @@ Result<void> SetOption(Options& options, const OptionKey& key, const std::string
 std::string GetOption(const Options& options, const OptionKey& key) {
   if (const auto* size = std::get_if<OptionKey::Size>(&key.target)) {
     return FormatSize(options.**size);
+  }
+  if (const auto* count = std::get_if<OptionKey::Count>(&key.target)) {
+    return std::to_string(options.**count);
   }
   if (const auto* flag = std::get_if<OptionKey::Flag>(&key.target)) {
     return options.**flag ? "true" : "false";
@@ -213,6 +227,9 @@ Result<void> CheckOptions(const Options& options) {
   }
   if (options.write_debounce > options.write_debounce_max) {
     return Error{EINVAL, "write_debounce_ms is greater than write_debounce_max_ms"};
+  }
+  if (options.inode_limit < kLeastInodes || options.inode_limit > kMostInodes) {
+    return Error{EINVAL, "inode_limit is not between 1000 and 100000000"};
   }
   if (options.slab_limit < (16u << 20)) {
     return Error{EINVAL, "slab_limit is less than 16MiB"};

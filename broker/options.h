@@ -24,6 +24,7 @@ struct Options {
   bool gateway_insecure = false;  // plain text to gateways that are not on this host
   std::string frontend_dir;       // where airstore-fuse is
   std::string log_level = "info";
+  uint32_t inode_limit = 1u << 20;
   uint64_t slab_limit = 512ull << 20;
   uint64_t content_limit = 8ull << 30;
   std::chrono::milliseconds io_timeout{30'000};

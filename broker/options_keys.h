@@ -15,6 +15,7 @@ namespace airstore::broker {
 struct OptionKey {
   using Text = std::string Options::*;
   using Size = uint64_t Options::*;
+  using Count = uint32_t Options::*;
   using Flag = bool Options::*;
   // The key counts this when it gets a bare number.
   struct Duration {
@@ -23,7 +24,7 @@ struct OptionKey {
   };
 
   const char* name;  // as in the file; --with-dashes as a flag, AIRSTORE_UPPERCASE as a variable
-  std::variant<Text, Size, Flag, Duration> target;
+  std::variant<Text, Size, Count, Flag, Duration> target;
   const char* placeholder;
   const char* help;
 };

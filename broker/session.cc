@@ -17,6 +17,15 @@ constexpr int64_t kStatfsFreshNs = 1'000'000'000;
 constexpr int64_t kStatfsPatienceNs = 500'000'000;  // df is to answer, also without a gateway
 constexpr int64_t kArrivalPatienceNs = 30'000'000'000;
 
+// Names stay longer than what they lead to; most of those known not to exist are in no listing.
+shm::MetaWriter::Capacity CapacityFor(uint32_t inode_limit) {
+  shm::MetaWriter::Capacity capacity;
+  capacity.inodes = inode_limit + 1;
+  capacity.dentries = 2 * inode_limit + kNegativeNames;
+  capacity.long_names = std::max(inode_limit / 4, 1024u);
+  return capacity;
+}
+
 }  // namespace
 
 Session::Session(boost::asio::any_io_executor executor, std::shared_ptr<Gateway> gateway,
@@ -38,7 +47,7 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
                                                  const shm::SessionId& id,
                                                  const OpenedSession& opened,
                                                  const SessionOptions& options) {
-  auto meta = shm::MetaWriter::Create(id, shm::MetaWriter::Capacity{});
+  auto meta = shm::MetaWriter::Create(id, CapacityFor(options.inode_limit));
   if (!meta) return meta.error();
   std::unique_ptr<Session> session(new Session(executor, std::move(gateway), id, opened, options));
   Session* self = session.get();
@@ -70,9 +79,12 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
       [self] { return self->Reopen(); });
   session->log_->SetLimits(opened.limits);
   session->contents_->SetLog(session->log_.get());
-  session->tree_ = std::make_unique<Tree>(executor, &self->tasks_, session->inodes_.get(),
-                                          session->gateway_.get(), session->contents_.get(),
-                                          session->log_.get(), &session->mounts_);
+  session->evictor_ =
+      std::make_unique<Evictor>(executor, &self->tasks_, session->inodes_.get(),
+                                session->contents_.get(), session->log_.get(), &session->mounts_);
+  session->tree_ = std::make_unique<Tree>(
+      executor, &self->tasks_, session->inodes_.get(), session->gateway_.get(),
+      session->contents_.get(), session->log_.get(), &session->mounts_, session->evictor_.get());
   session->tree_->GrantInodes(opened.first_inode, opened.inode_count);
   session->tree_->SetPatience(options.io_timeout_ns);
   session->contents_->SetRefreshStale(
@@ -125,6 +137,7 @@ Task<void> Session::Close() {
   closed_ = true;
   keep_alive_timer_.cancel();
   contents_->Stop();
+  evictor_->Stop();
   co_await log_->Stop();
   watcher_->Stop();
   if (auto closed = co_await gateway_->Close(); !closed) {

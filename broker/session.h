@@ -13,6 +13,7 @@
 
 #include "broker/broker_api.h"
 #include "broker/contents.h"
+#include "broker/evictor.h"
 #include "broker/gateway.h"
 #include "broker/inode_cache.h"
 #include "broker/mount_port.h"
@@ -28,6 +29,7 @@ struct SessionOptions {
   std::string gateway_address;
   std::string spool;      // the session's own directory, exists
   std::string store_dir;  // for directories of content files; empty: in the spool
+  uint32_t inode_limit = 1u << 20;
   uint64_t slab_limit = 512ull << 20;
   uint64_t content_limit = 8ull << 30;
   int64_t debounce_ns = 500'000'000;
@@ -95,6 +97,7 @@ class Session {
   std::unique_ptr<SessionJournal> journal_;
   std::unique_ptr<Contents> contents_;
   std::unique_ptr<MutationLog> log_;
+  std::unique_ptr<Evictor> evictor_;
   std::unique_ptr<Tree> tree_;
   std::unique_ptr<Watcher> watcher_;
   std::optional<StatFs> statfs_;

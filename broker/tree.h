@@ -19,11 +19,15 @@
 #include <unordered_set>
 
 #include "broker/contents.h"
+#include "broker/evictor.h"
 #include "broker/gateway.h"
 #include "broker/inode_cache.h"
 #include "broker/mutation_log.h"
 
 namespace airstore::broker {
+
+// Names known not to exist: so many are kept.
+inline constexpr uint32_t kNegativeNames = 1u << 16;
 
 struct NewNode {
   uint32_t mode = 0;  // with type bits
@@ -56,7 +60,7 @@ struct Origin {
 class Tree {
  public:
   Tree(boost::asio::any_io_executor executor, Tasks* tasks, InodeCache* inodes, Gateway* gateway,
-       Contents* contents, MutationLog* log, MountSet* mounts);
+       Contents* contents, MutationLog* log, MountSet* mounts, Evictor* evictor);
 
   void GrantInodes(uint64_t first, uint64_t count);
   // How long an operation waits for the gateway before it fails with ETIMEDOUT.
@@ -113,6 +117,9 @@ class Tree {
   Task<Result<uint64_t>> NextInode();
   Task<Result<void>> Committed(Ticket ticket, uint64_t inode);
   Result<uint64_t> InsertEntry(uint64_t parent, const DirEntry& entry);
+  Result<void> InsertInode(uint64_t parent, const DirEntry& entry);
+  // If it is a directory: where it hangs, which nobody has said if it had left the table.
+  void NoteParent(uint64_t parent, uint64_t inode);
   void AddNegative(uint64_t parent, const std::string& name);
   static std::string ListingKey(uint64_t directory);
   // Counts a miss. Whoever asks for a second name of a directory will ask for more: bringing the
@@ -120,18 +127,22 @@ class Tree {
   bool WorthListing(uint64_t directory);
   // False: it is not the whole listing.
   bool TakeWholeListing(uint64_t directory, const ResolveResult& page);
+  // Names always; the inodes they lead to as long as there is room, for they can be asked for.
   Result<void> InsertPage(uint64_t directory, const ResolveResult& page);
   void MarkListed(uint64_t directory);
   void TouchDirectory(uint64_t directory, int64_t now_ns, int nlink_change);
   void LoseName(uint64_t inode, bool directory, int64_t now_ns);
   bool IsBelow(uint64_t directory, uint64_t ancestor) const;
   Task<Result<void>> RequireEmpty(uint64_t directory);
+  // The name does not exist, and there is room for it. EEXIST, ENOSPC.
+  Task<Result<void>> RequireFree(uint64_t parent, std::string name);
   // tree_remote.cc
   Task<Result<void>> Refresh(std::vector<uint64_t> inodes);
   Task<Result<void>> TakeFresh(const ResolveResult& result);
   void DropName(uint64_t parent, const std::string& name, RemoteChanges* kernels,
                 std::vector<uint64_t>* lost);
   void DropInode(uint64_t inode, RemoteChanges* kernels);
+  void DropNames(uint32_t index, bool by_name, RemoteChanges* kernels);
   Task<void> TellKernels(RemoteChanges changes);
   Task<void> FollowUp(std::vector<uint64_t> inodes, std::vector<uint64_t> lost);
   Task<void> RefreshWhenSettled(uint64_t inode);
@@ -148,6 +159,7 @@ class Tree {
   Contents* contents_;
   MutationLog* log_;
   MountSet* mounts_;
+  Evictor* evictor_;
   bool lease_ = false;
   int64_t patience_ns_ = 30'000'000'000;
   std::function<void()> on_synchronous_;
@@ -161,7 +173,6 @@ class Tree {
 
   std::unordered_map<std::string, std::shared_ptr<Event>> resolving_;  // misses under way
   std::unordered_map<uint64_t, uint32_t> misses_;  // names asked for, by incomplete directory
-  std::unordered_map<uint64_t, uint64_t> directory_parent_;
   // Negative entries, oldest first: there is no end to the names that do not exist.
   std::deque<std::pair<uint32_t, uint64_t>> negatives_;  // (dentry index, parent)
 };

@@ -14,7 +14,6 @@
 namespace airstore::broker {
 namespace {
 
-constexpr size_t kNegativeEntries = 1u << 16;
 constexpr uint64_t kInodeRange = 1u << 16;
 constexpr uint64_t kListingInlineBudget = 2u << 20;
 constexpr uint32_t kLargeDirectory = UINT32_MAX;  // more than one page of names: not worth listing
@@ -68,7 +67,8 @@ class Once {
 }  // namespace
 
 Tree::Tree(boost::asio::any_io_executor executor, Tasks* tasks, InodeCache* inodes,
-           Gateway* gateway, Contents* contents, MutationLog* log, MountSet* mounts)
+           Gateway* gateway, Contents* contents, MutationLog* log, MountSet* mounts,
+           Evictor* evictor)
     : executor_(executor),
       tasks_(tasks),
       inodes_(inodes),
@@ -76,6 +76,7 @@ Tree::Tree(boost::asio::any_io_executor executor, Tasks* tasks, InodeCache* inod
       contents_(contents),
       log_(log),
       mounts_(mounts),
+      evictor_(evictor),
       inodes_granted_(executor) {}
 
 void Tree::GrantInodes(uint64_t first, uint64_t count) {
@@ -150,36 +151,51 @@ Task<Result<void>> Tree::Ensure(uint64_t inode) {
       continue;
     }
     Once once(&resolving_, key, executor_);
-    AIRSTORE_TRY_CO(co_await Refresh(std::vector<uint64_t>(1, inode)));
+    if (!present && !evictor_->HasRoom(1) && !co_await evictor_->MakeRoom(1)) {
+      co_return Error{ENFILE, "all known files are in use"};
+    }
+    auto refreshed = co_await Refresh(std::vector<uint64_t>(1, inode));
+    if (!refreshed && refreshed.error().code == ENOSPC) continue;  // others were faster
+    if (!refreshed) co_return refreshed.error();
     if (inodes_->IndexOf(inode) == shm::kNoIndex) co_return Error{ESTALE, "inode"};
   }
 }
 
-Result<uint64_t> Tree::InsertEntry(uint64_t parent, const DirEntry& entry) {
+Result<void> Tree::InsertInode(uint64_t parent, const DirEntry& entry) {
   const uint64_t inode = entry.attr.inode;
-  const bool fresh = inodes_->IndexOf(inode) == shm::kNoIndex;
   const auto record = inodes_->Get(inode);
   const bool refresh = record && (inodes_->IsStale(inode) || (record->flags & shm::kOrphan) != 0) &&
                        log_->PendingOf(inode) == 0 && !contents_->HasFile(inode);
   auto index = inodes_->Insert(entry.attr, refresh);
   if (!index) return index.error();
-  auto added =
-      inodes_->meta().AddDentry(parent, entry.name, inode, (entry.attr.mode & 0170000) >> 12);
-  if (!added) return added.error();
-  if (IsDirectory(entry.attr.mode)) directory_parent_[inode] = parent;
-  if (fresh && entry.inlined && IsRegular(entry.attr.mode) &&
+  if (IsDirectory(entry.attr.mode)) inodes_->directories().Set(inode, parent);
+  if (!record && entry.inlined && IsRegular(entry.attr.mode) &&
       entry.content.size() == entry.attr.size && entry.attr.size <= kSmallFile) {
     (void)inodes_->StoreSmall(
         inode, {reinterpret_cast<const uint8_t*>(entry.content.data()), entry.content.size()});
   }
-  return inode;
+  return {};
+}
+
+Result<uint64_t> Tree::InsertEntry(uint64_t parent, const DirEntry& entry) {
+  AIRSTORE_TRY(InsertInode(parent, entry));
+  auto added = inodes_->meta().AddDentry(parent, entry.name, entry.attr.inode,
+                                         (entry.attr.mode & 0170000) >> 12);
+  if (!added) return added.error();
+  evictor_->Watch();
+  return entry.attr.inode;
+}
+
+void Tree::NoteParent(uint64_t parent, uint64_t inode) {
+  const auto record = inodes_->Get(inode);
+  if (record && IsDirectory(record->mode)) inodes_->directories().Set(inode, parent);
 }
 
 void Tree::AddNegative(uint64_t parent, const std::string& name) {
   auto added = inodes_->meta().AddDentry(parent, name, 0, 0);
   if (!added) return;
   negatives_.emplace_back(*added, parent);
-  if (negatives_.size() <= kNegativeEntries) return;
+  if (negatives_.size() <= kNegativeNames) return;
   const auto [index, of_parent] = negatives_.front();
   negatives_.pop_front();
   const shm::DentryRecord record = inodes_->meta().Dentry(index);
@@ -217,7 +233,10 @@ Task<Result<uint64_t>> Tree::Lookup(uint64_t parent, std::string name) {
       if (inode == 0) co_return Error{ENOENT, name};
       AIRSTORE_TRY_CO(co_await Ensure(inode));
       const uint32_t again = inodes_->meta().FindDentry(parent, name);
-      if (again != shm::kNoIndex && inodes_->meta().Dentry(again).inode == inode) co_return inode;
+      if (again != shm::kNoIndex && inodes_->meta().Dentry(again).inode == inode) {
+        NoteParent(parent, inode);
+        co_return inode;
+      }
       continue;
     }
     if ((directory->flags & (shm::kListingComplete | shm::kOrphan)) != 0) {
@@ -260,7 +279,9 @@ Task<Result<uint64_t>> Tree::Lookup(uint64_t parent, std::string name) {
       } else {
         result.entry.name = name;
         auto inserted = InsertEntry(parent, result.entry);
-        if (!inserted) co_return inserted.error();
+        if (inserted) continue;
+        if (inserted.error().code != ENOSPC) co_return inserted.error();
+        if (!co_await evictor_->MakeRoom(1)) co_return Error{ENFILE, "all known files are in use"};
       }
     } else {
       const std::shared_ptr<Event> event = running->second;
@@ -289,12 +310,22 @@ bool Tree::TakeWholeListing(uint64_t directory, const ResolveResult& page) {
 }
 
 Result<void> Tree::InsertPage(uint64_t directory, const ResolveResult& page) {
+  const uint32_t spare = inodes_->meta().reader().view().geometry().inode_capacity / 32;
   for (const DirEntry& entry : page.entries) {
     // What is known here of a name is newer, also that it does not exist.
-    if (inodes_->meta().FindDentry(directory, entry.name) != shm::kNoIndex) continue;
-    auto inserted = InsertEntry(directory, entry);
-    if (!inserted) return inserted.error();
+    const uint32_t known = inodes_->meta().FindDentry(directory, entry.name);
+    if (known != shm::kNoIndex && inodes_->meta().Dentry(known).inode != entry.attr.inode) continue;
+    // The last places are for those that somebody asks for.
+    if (inodes_->IndexOf(entry.attr.inode) != shm::kNoIndex || evictor_->HasRoom(spare)) {
+      auto inserted = InsertInode(directory, entry);
+      if (!inserted && inserted.error().code != ENOSPC) return inserted.error();
+    }
+    if (known != shm::kNoIndex) continue;
+    auto added = inodes_->meta().AddDentry(directory, entry.name, entry.attr.inode,
+                                           (entry.attr.mode & 0170000) >> 12);
+    if (!added) return added.error();
   }
+  evictor_->Watch();
   return {};
 }
 
@@ -330,16 +361,23 @@ Task<Result<void>> Tree::LoadListing(uint64_t directory) {
     std::string after;
     bool end = false;
     while (!end) {
+      const Freshness::Question of_page(&inodes_->freshness());
       auto results = co_await ResolveBefore(deadline, OneList(directory, after));
       if (!results) co_return results.error();
       ResolveResult& page = results->front();
       if (page.error != 0) co_return Error{page.error == ENOENT ? ESTALE : page.error, "listing"};
-      if (!question.Holds(directory) || !Holds(question, page)) {
+      const auto entries = static_cast<uint32_t>(page.entries.size());
+      if (!evictor_->HasRoom(entries)) (void)co_await evictor_->MakeRoom(entries);
+      if (!question.Holds(directory)) {
         question.AskAgain();
         after.clear();
         continue;
       }
-      AIRSTORE_TRY_CO(InsertPage(directory, page));
+      if (!Holds(of_page, page)) continue;
+      if (auto inserted = InsertPage(directory, page); !inserted) {
+        if (inserted.error().code != ENOSPC) co_return inserted.error();
+        co_return Error{ENFILE, "all known files are in use"};
+      }
       if (!page.entries.empty()) after = page.entries.back().name;
       end = page.end || page.entries.empty();
     }

@@ -41,15 +41,23 @@ void Tree::TouchDirectory(uint64_t directory, int64_t now_ns, int nlink_change) 
   });
 }
 
+Task<Result<void>> Tree::RequireFree(uint64_t parent, std::string name) {
+  for (;;) {
+    auto existing = co_await Lookup(parent, name);
+    if (existing) co_return Error{EEXIST, name};
+    if (existing.error().code != ENOENT) co_return existing.error();
+    if (evictor_->HasRoom(1)) co_return Result<void>{};
+    if (!co_await evictor_->MakeRoom(1)) co_return Error{ENOSPC, "all known files are in use"};
+  }
+}
+
 Task<Result<uint64_t>> Tree::Create(Origin origin, uint64_t parent, std::string name,
                                     NewNode node) {
   if (!ValidName(name)) co_return NameError(name);
   AIRSTORE_TRY_CO(co_await Ensure(parent));
   auto number = co_await NextInode();
   if (!number) co_return number.error();
-  auto existing = co_await Lookup(parent, name);
-  if (existing) co_return Error{EEXIST, name};
-  if (existing.error().code != ENOENT) co_return existing.error();
+  AIRSTORE_TRY_CO(co_await RequireFree(parent, name));
   const auto directory = inodes_->Get(parent);
   if (!directory || (directory->flags & shm::kOrphan) != 0) co_return Error{ENOENT, name};
   if (IsDirectory(node.mode) && directory->nlink >= kLinkMax) co_return Error{EMLINK, name};
@@ -85,7 +93,8 @@ Task<Result<uint64_t>> Tree::Create(Origin origin, uint64_t parent, std::string 
     inodes_->Remove(*number);
     co_return linked.error();
   }
-  if (IsDirectory(node.mode)) directory_parent_[*number] = parent;
+  if (IsDirectory(node.mode)) inodes_->directories().Set(*number, parent);
+  evictor_->Watch();
   TouchDirectory(parent, now, IsDirectory(node.mode) ? 1 : 0);
   const Ticket ticket =
       log_->Append(Mutation{.time_ns = now,
@@ -117,7 +126,7 @@ void Tree::LoseName(uint64_t inode, bool directory, int64_t now_ns) {
     record.nlink = directory ? 0 : record.nlink - (record.nlink > 0 ? 1 : 0);
     if (record.nlink == 0) record.flags |= shm::kOrphan;
   });
-  if (directory) directory_parent_.erase(inode);
+  if (directory) inodes_->directories().Erase(inode);
   std::atomic_thread_fence(std::memory_order_seq_cst);
 }
 
@@ -129,8 +138,7 @@ void Tree::ReclaimOrphan(uint64_t inode) {
       mounts_->AnyLocalOpens(index) || contents_->HasOpens(inode)) {
     return;
   }
-  contents_->Destroy(inode);
-  inodes_->Remove(inode);
+  if (inodes_->RemoveUnlessHeld(inode)) contents_->Destroy(inode);
 }
 
 Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name, bool directory) {
@@ -179,9 +187,8 @@ Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name
 bool Tree::IsBelow(uint64_t directory, uint64_t ancestor) const {
   for (uint64_t at = directory; at != shm::kRootInode;) {
     if (at == ancestor) return true;
-    const auto up = directory_parent_.find(at);
-    if (up == directory_parent_.end()) return false;
-    at = up->second;
+    at = inodes_->directories().ParentOf(at);
+    if (at == 0) return false;
   }
   return ancestor == shm::kRootInode;
 }
@@ -208,7 +215,9 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
     const uint32_t index = inodes_->meta().FindDentry(new_parent, new_name);
     replaced = index == shm::kNoIndex ? 0 : inodes_->meta().Dentry(index).inode;
     inode = *source;
-    if (replaced == (target ? *target : 0)) break;
+    if (replaced != (target ? *target : 0)) continue;
+    if (replaced != 0 || evictor_->HasRoom(1)) break;
+    if (!co_await evictor_->MakeRoom(1)) co_return Error{ENOSPC, "all known files are in use"};
   }
   const auto moved = inodes_->Get(inode);
   const auto directory = inodes_->Get(new_parent);
@@ -241,7 +250,8 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
   }
   meta.RemoveDentry(meta.FindDentry(parent, name));
   AddNegative(parent, name);
-  if (is_directory) directory_parent_[inode] = new_parent;
+  if (is_directory) inodes_->directories().Set(inode, new_parent);
+  evictor_->Watch();
   TouchDirectory(parent, now, is_directory ? -1 : 0);
   TouchDirectory(new_parent, now, is_directory && replaced == 0 ? 1 : 0);
   inodes_->Update(inode, [&](shm::InodeRecord& record) { record.ctime_ns = now; });
@@ -270,9 +280,7 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
 Task<Result<void>> Tree::Link(Origin origin, uint64_t inode, uint64_t parent, std::string name) {
   if (!ValidName(name)) co_return NameError(name);
   AIRSTORE_TRY_CO(co_await Ensure(inode));
-  auto existing = co_await Lookup(parent, name);
-  if (existing) co_return Error{EEXIST, name};
-  if (existing.error().code != ENOENT) co_return existing.error();
+  AIRSTORE_TRY_CO(co_await RequireFree(parent, name));
   const auto record = inodes_->Get(inode);
   const auto directory = inodes_->Get(parent);
   if (!record || !directory || (directory->flags & shm::kOrphan) != 0 ||

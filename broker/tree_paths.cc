@@ -25,7 +25,7 @@ Task<std::unordered_map<uint64_t, std::string>> Tree::PathsOf(std::unordered_set
     if (entry.parent == 0) continue;
     --left;
     if (entry.inode == 0) continue;
-    const bool directory = directory_parent_.contains(entry.inode);
+    const bool directory = inodes_->directories().ParentOf(entry.inode) != 0;
     if (!directory && !inodes.contains(entry.inode)) continue;
     names[entry.inode] = {entry.parent, inodes_->meta().DentryName(i)};
   }

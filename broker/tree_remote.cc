@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <boost/asio/post.hpp>
 #include <set>
 
 #include "broker/clock.h"
@@ -15,6 +16,7 @@ namespace airstore::broker {
 namespace {
 
 constexpr size_t kInodesAtOnce = 512;
+constexpr uint32_t kEntriesAtOnce = 512;  // then others get their turn
 
 std::vector<ResolveItem> Getattrs(const std::vector<uint64_t>& inodes) {
   std::vector<ResolveItem> items;
@@ -88,14 +90,22 @@ Task<Result<void>> Tree::RefreshChildren(uint64_t directory) {
   const auto record = inodes_->Get(directory);
   if (!record) co_return Error{ESTALE, "directory"};
   std::vector<uint64_t> stale;
+  size_t missing = 0;
+  // Those that there is no room for are asked for one by one, when somebody wants them.
+  const size_t room = inodes_->meta().room().inodes / 2;
   for (uint32_t at = record->dir_first; at != shm::kNoIndex;) {
     const shm::DentryRecord entry = inodes_->meta().Dentry(at);
-    if (inodes_->IsStale(entry.inode) && log_->PendingOf(entry.inode) == 0) {
+    const bool there = inodes_->IndexOf(entry.inode) != shm::kNoIndex;
+    if (there ? inodes_->IsStale(entry.inode) && log_->PendingOf(entry.inode) == 0
+              : missing++ < room) {
       stale.push_back(entry.inode);
     }
     at = entry.dir_next;
   }
-  co_return co_await Refresh(std::move(stale));
+  const std::vector<uint64_t> asked = stale;
+  AIRSTORE_TRY_CO(co_await Refresh(std::move(stale)));
+  for (const uint64_t inode : asked) NoteParent(directory, inode);
+  co_return Result<void>{};
 }
 
 void Tree::MarkGone(uint64_t inode) {
@@ -103,7 +113,7 @@ void Tree::MarkGone(uint64_t inode) {
   if (!record) return;
   if (IsDirectory(record->mode)) {
     inodes_->meta().DropListing(inodes_->IndexOf(inode));
-    directory_parent_.erase(inode);
+    inodes_->directories().Erase(inode);
   }
   inodes_->MarkGone(inode);
 }
@@ -121,7 +131,7 @@ bool Tree::MayForget(uint64_t inode) const {
 void Tree::DropName(uint64_t parent, const std::string& name, RemoteChanges* kernels,
                     std::vector<uint64_t>* lost) {
   inodes_->freshness().Changed(parent);
-  if (inodes_->IndexOf(parent) == shm::kNoIndex) return;
+  // What is known not to exist outlives its directory's stay in the table.
   inodes_->Update(parent, [](shm::InodeRecord& directory) {
     directory.flags &= ~static_cast<uint32_t>(shm::kListingComplete);
   });
@@ -167,7 +177,10 @@ Task<void> Tree::TellKernels(RemoteChanges changes) {
     const auto& now = mounts_->all();
     if (std::find(now.begin(), now.end(), mount) == now.end()) continue;
     const uint64_t bit = 1ull << mount->index();
-    const auto unknown = [&](uint64_t inode) { return (inodes_->KnownBy(inode) & bit) == 0; };
+    const auto unknown = [&](uint64_t inode) {
+      return (inodes_->KnownBy(inode) & bit) == 0 ||
+             (inode != shm::kRootInode && mount->Lookups(inodes_->IndexOf(inode)) == 0);
+    };
     RemoteChanges here = changes;
     std::erase_if(here.names, [&](const auto& entry) { return unknown(entry.first); });
     for (auto* list : {&here.listings, &here.attributes, &here.data}) {
@@ -185,10 +198,7 @@ Task<void> Tree::TellKernels(RemoteChanges changes) {
 // name is looked at whether it is gone.
 Task<void> Tree::FollowUp(std::vector<uint64_t> inodes, std::vector<uint64_t> lost) {
   for (const uint64_t inode : lost) {
-    if (MayForget(inode)) {
-      contents_->Destroy(inode);
-      inodes_->Remove(inode);
-    }
+    if (MayForget(inode) && inodes_->RemoveUnlessHeld(inode)) contents_->Destroy(inode);
   }
   std::vector<uint64_t> now;
   const std::set<uint64_t> nameless(lost.begin(), lost.end());
@@ -216,37 +226,50 @@ Task<void> Tree::RefreshWhenSettled(uint64_t inode) {
   if (contents_->HasOpens(inode)) (void)co_await Ensure(inode);
 }
 
+// What nobody uses goes, so that only what kernels hold remains to be told to them, and asked for
+// again. From the end, where what is in a directory mostly lies behind it.
 Task<void> Tree::ForgetAll() {
   inodes_->freshness().AllChanged();
+  const auto distrust_names = [this] {
+    bool all = true;
+    for (MountPort* mount : mounts_->all()) all = mount->DistrustNames() && all;
+    return all;
+  };
+  const bool by_name = !distrust_names();
   RemoteChanges kernels;
-  for (const auto& [index, parent] : negatives_) {
-    const shm::DentryRecord record = inodes_->meta().Dentry(index);
-    if (record.parent == parent && record.inode == 0) inodes_->meta().RemoveDentry(index);
-  }
-  negatives_.clear();
-  const uint32_t capacity = inodes_->meta().reader().view().geometry().inode_capacity;
-  uint32_t left = inodes_->meta().inode_count();
-  for (uint32_t index = 1; index < capacity && left != 0; ++index) {
-    const shm::InodeRecord record = inodes_->meta().Inode(index);
-    if (record.inode == 0) continue;
-    --left;
-    if (IsDirectory(record.mode)) {
-      for (uint32_t at = record.dir_first; at != shm::kNoIndex;) {
-        const shm::DentryRecord entry = inodes_->meta().Dentry(at);
-        kernels.names.emplace_back(record.inode, inodes_->meta().DentryName(at));
-        at = entry.dir_next;
-      }
-      inodes_->meta().DropListing(index);
-      kernels.listings.push_back(record.inode);
+  for (uint32_t index = inodes_->meta().inode_end() - 1; index != shm::kNoIndex; --index) {
+    if (index % kEntriesAtOnce == 0) {
+      co_await boost::asio::post(executor_, boost::asio::use_awaitable);
     }
-    DropInode(record.inode, &kernels);
+    const uint64_t inode = inodes_->meta().Inode(index).inode;
+    if (inode == 0 || evictor_->TakeOut(index)) continue;
+    if (IsDirectory(inodes_->meta().Inode(index).mode)) DropNames(index, by_name, &kernels);
+    DropInode(inode, &kernels);
   }
   std::vector<uint64_t> open;
   for (const uint64_t inode : kernels.data) {
     if (contents_->HasOpens(inode)) open.push_back(inode);
   }
+  // Meanwhile answers were given from what was still here: that a name is not in a whole listing,
+  // too.
+  for (const auto& [index, parent] : negatives_) {
+    const shm::DentryRecord record = inodes_->meta().Dentry(index);
+    if (record.parent == parent && record.inode == 0) inodes_->meta().RemoveDentry(index);
+  }
+  negatives_.clear();
+  (void)distrust_names();
   co_await TellKernels(std::move(kernels));
   tasks_->Spawn(FollowUp(std::move(open), {}));
+}
+
+void Tree::DropNames(uint32_t index, bool by_name, RemoteChanges* kernels) {
+  const shm::InodeRecord directory = inodes_->meta().Inode(index);
+  for (uint32_t at = by_name ? directory.dir_first : shm::kNoIndex; at != shm::kNoIndex;) {
+    kernels->names.emplace_back(directory.inode, inodes_->meta().DentryName(at));
+    at = inodes_->meta().Dentry(at).dir_next;
+  }
+  inodes_->meta().DropListing(index);
+  kernels->listings.push_back(directory.inode);
 }
 
 void Tree::DropAfterRefusal(const Mutation& mutation, int error) {

@@ -104,9 +104,12 @@ class LaneConsumer {
   bool PrepareSleep();
   void Awake();
 
-  bool HazardNames(uint64_t hazard_key) const;
+  // Adds the keys of the slab extents that the frontend is handing to the kernel.
+  void AddHazards(std::vector<uint64_t>* keys) const;
   uint32_t Lookups(uint32_t inode_index) const;
   uint32_t Opens(uint32_t inode_index) const;
+  // Looked up since this was last asked.
+  bool TakeUsed(uint32_t inode_index);
   void SetMounts(uint32_t mounts);
   // The session has no write lease: a close that returns must have sent what was written.
   void SetSynchronous(bool synchronous);
@@ -202,7 +205,7 @@ class LaneProducer {
   bool shared_session() const;                // other mounts of this session exist
   bool synchronous() const;                   // see LaneConsumer::SetSynchronous
   InodeUse* Use(uint32_t inode_index) const;  // nullptr when out of range
-  HazardSlot& Hazard(uint32_t slot) const;    // slot < kHazardSlots
+  HazardSlot& Hazard(uint32_t slot) const;    // slot < kHazardSlots; in use from now on
   void Count(uint32_t counter, uint64_t by = 1) const;
   void Observe(uint32_t row, uint64_t nanoseconds) const;
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <bit>
 
 #include "shm/copy_once.h"
@@ -143,11 +144,13 @@ bool LaneConsumer::PrepareSleep() {
 
 void LaneConsumer::Awake() { layout()->cursors.broker_sleeps.store(0, std::memory_order_relaxed); }
 
-bool LaneConsumer::HazardNames(uint64_t hazard_key) const {
-  for (const HazardSlot& slot : layout()->hazards) {
-    if (slot.extent.load(std::memory_order_acquire) == hazard_key) return true;
+void LaneConsumer::AddHazards(std::vector<uint64_t>* keys) const {
+  const uint32_t used =
+      std::min(layout()->cursors.hazards_used.load(std::memory_order_seq_cst), kHazardSlots);
+  for (uint32_t i = 0; i < used; ++i) {
+    const uint64_t key = layout()->hazards[i].extent.load(std::memory_order_acquire);
+    if (key != 0) keys->push_back(key);
   }
-  return false;
 }
 
 uint32_t LaneConsumer::Lookups(uint32_t inode_index) const {
@@ -158,6 +161,15 @@ uint32_t LaneConsumer::Lookups(uint32_t inode_index) const {
 uint32_t LaneConsumer::Opens(uint32_t inode_index) const {
   if (inode_index >= inode_uses_) return 0;
   return Uses(*lane_)[inode_index].opens.load(std::memory_order_acquire);
+}
+
+bool LaneConsumer::TakeUsed(uint32_t inode_index) {
+  if (inode_index >= inode_uses_) return false;
+  std::atomic<uint32_t>& used = Uses(*lane_)[inode_index].used;
+  // Most have none: a store would take memory for it.
+  if (used.load(std::memory_order_relaxed) == 0) return false;
+  used.store(0, std::memory_order_relaxed);
+  return true;
 }
 
 void LaneConsumer::SetMounts(uint32_t mounts) {

@@ -187,7 +187,15 @@ InodeUse* LaneProducer::Use(uint32_t inode_index) const {
   return lane_->At<InodeUse>(sizeof(LaneLayout)) + inode_index;
 }
 
-HazardSlot& LaneProducer::Hazard(uint32_t slot) const { return layout()->hazards[slot]; }
+HazardSlot& LaneProducer::Hazard(uint32_t slot) const {
+  std::atomic<uint32_t>& used = layout()->cursors.hazards_used;
+  uint32_t before = used.load(std::memory_order_relaxed);
+  // Before anything is stored in the slot: whoever sees that looks at the slot too.
+  while (before <= slot &&
+         !used.compare_exchange_weak(before, slot + 1, std::memory_order_seq_cst)) {
+  }
+  return layout()->hazards[slot];
+}
 
 void LaneProducer::Count(uint32_t counter, uint64_t by) const {
   layout()->counters[counter].fetch_add(by, std::memory_order_relaxed);

@@ -29,7 +29,7 @@
 
 namespace airstore::shm {
 
-inline constexpr uint32_t kAbiMajor = 2;
+inline constexpr uint32_t kAbiMajor = 3;
 inline constexpr uint32_t kAbiMinor = 0;
 inline constexpr uint64_t kMagic = 0x65726f7473726961;  // "airstore" in memory order
 inline constexpr size_t kLine = 128;                    // two cache lines: prefetchers pair them
@@ -203,6 +203,9 @@ struct LaneCursors {
   // Writers: both, by adding. Futex word of those threads, bumped with each wake.
   std::atomic<uint32_t> progress;
   uint8_t reserved_wait[kLine - 8];
+  // Writer: the frontend. Hazard slots from this one on have never been used.
+  std::atomic<uint32_t> hazards_used;
+  uint8_t reserved_hazards[kLine - 4];
 };
 
 enum class QueueOp : uint32_t {
@@ -337,12 +340,14 @@ constexpr uint64_t HazardKey(uint32_t slab_index, uint64_t extent_offset) {
 }
 
 // What this mount's kernel holds of the inode at the same index of InodeEntry[]. Writer: the
-// frontend.
+// frontend, but for `used`.
 struct InodeUse {
   std::atomic<uint32_t> lookups;            // lookup count
   std::atomic<uint32_t> opens;              // open files served by the daemon (not passthrough)
   std::atomic<uint32_t> cached_generation;  // content_generation of the pages the kernel may hold
-  uint32_t reserved;
+  // Writers: both. 1: it was looked up since the broker, which looks for what nobody uses, last
+  // stored 0.
+  std::atomic<uint32_t> used;
 };
 
 // What a frontend has done by itself for a request, without a call.

@@ -118,7 +118,7 @@ AIRSTORE_FIELD(DentryRecord, name, 56);
 AIRSTORE_SIZE(LongName, 256);
 AIRSTORE_FIELD(LongName, words, 0);
 
-AIRSTORE_SIZE(LaneCursors, 384);
+AIRSTORE_SIZE(LaneCursors, 512);
 AIRSTORE_FIELD(LaneCursors, applied, 0);
 AIRSTORE_FIELD(LaneCursors, arena_applied, 8);
 AIRSTORE_FIELD(LaneCursors, mounts, 16);
@@ -131,6 +131,8 @@ AIRSTORE_FIELD(LaneCursors, reserved_sleep, 132);
 AIRSTORE_FIELD(LaneCursors, frontend_waits, 256);
 AIRSTORE_FIELD(LaneCursors, progress, 260);
 AIRSTORE_FIELD(LaneCursors, reserved_wait, 264);
+AIRSTORE_FIELD(LaneCursors, hazards_used, 384);
+AIRSTORE_FIELD(LaneCursors, reserved_hazards, 388);
 
 AIRSTORE_SIZE(QueueRecord, 64);
 AIRSTORE_FIELD(QueueRecord, position, 0);
@@ -193,7 +195,7 @@ AIRSTORE_SIZE(InodeUse, 16);
 AIRSTORE_FIELD(InodeUse, lookups, 0);
 AIRSTORE_FIELD(InodeUse, opens, 4);
 AIRSTORE_FIELD(InodeUse, cached_generation, 8);
-AIRSTORE_FIELD(InodeUse, reserved, 12);
+AIRSTORE_FIELD(InodeUse, used, 12);
 
 AIRSTORE_SIZE(RequestTrace, 128);
 AIRSTORE_FIELD(RequestTrace, unique, 0);
@@ -208,20 +210,21 @@ AIRSTORE_FIELD(OpeningMessage, greatest_request, 4);
 AIRSTORE_FIELD(OpeningMessage, reserved, 8);
 AIRSTORE_FIELD(OpeningMessage, data, 128);
 
-AIRSTORE_SIZE(LaneLayout, 499200);
+AIRSTORE_SIZE(LaneLayout, 499328);
 AIRSTORE_FIELD(LaneLayout, header, 0);
 AIRSTORE_FIELD(LaneLayout, cursors, 256);
-AIRSTORE_FIELD(LaneLayout, queue, 640);
-AIRSTORE_FIELD(LaneLayout, slots, 66176);
-AIRSTORE_FIELD(LaneLayout, hazards, 459392);
-AIRSTORE_FIELD(LaneLayout, counters, 475776);
-AIRSTORE_FIELD(LaneLayout, histograms, 476288);
-AIRSTORE_FIELD(LaneLayout, traces, 482432);
-AIRSTORE_FIELD(LaneLayout, opening, 498816);
+AIRSTORE_FIELD(LaneLayout, queue, 768);
+AIRSTORE_FIELD(LaneLayout, slots, 66304);
+AIRSTORE_FIELD(LaneLayout, hazards, 459520);
+AIRSTORE_FIELD(LaneLayout, counters, 475904);
+AIRSTORE_FIELD(LaneLayout, histograms, 476416);
+AIRSTORE_FIELD(LaneLayout, traces, 482560);
+AIRSTORE_FIELD(LaneLayout, opening, 498944);
 
 // Words of different writers are a line apart.
 static_assert(offsetof(LaneCursors, broker_sleeps) % kLine == 0);
 static_assert(offsetof(LaneCursors, frontend_waits) % kLine == 0);
+static_assert(offsetof(LaneCursors, hazards_used) % kLine == 0);
 static_assert(sizeof(LaneLayout) % alignof(InodeUse) == 0);
 
 #undef AIRSTORE_SIZE

@@ -199,6 +199,8 @@ Result<void> MetaRebuild::TakeDentries(uint64_t dropping) {
     const uint32_t parent = writer_.IndexOf(record.parent);
     if (parent == kNoIndex || !Sound(index, record)) {
       WriteEntry(&entry, DentryRecord{});
+      // A name known not to exist outlives its directory's stay in the table.
+      if (parent == kNoIndex && record.inode == 0) continue;
       if (parent != kNoIndex) doubtful_[parent] = true;
       ++damage_.dentries;
       continue;

@@ -137,6 +137,16 @@ class MetaWriter {
   uint64_t applied_lsn() const;
   void SetAppliedLsn(uint64_t lsn);
 
+  // Entries that can still be made.
+  struct Room {
+    uint32_t inodes = 0;
+    uint32_t dentries = 0;
+    uint32_t long_names = 0;
+  };
+  Room room() const;
+  // No inode lies at this index or behind it.
+  uint32_t inode_end() const { return inodes_.next; }
+
   uint32_t inode_count() const { return inode_count_; }
   uint32_t dentry_count() const { return dentry_count_; }
 

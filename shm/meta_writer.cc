@@ -104,6 +104,15 @@ void MetaWriter::SetAppliedLsn(uint64_t lsn) {
   view_.state().applied_lsn.store(lsn, std::memory_order_release);
 }
 
+MetaWriter::Room MetaWriter::room() const {
+  const auto left = [](const FreeList& list, uint32_t capacity) {
+    return static_cast<uint32_t>(list.free.size()) + (capacity - list.next);
+  };
+  const MetaGeometry& geometry = view_.geometry();
+  return {left(inodes_, geometry.inode_capacity), left(dentries_, geometry.dentry_capacity),
+          left(long_names_, geometry.long_name_capacity)};
+}
+
 uint32_t MetaWriter::IndexOf(uint64_t inode) const {
   if (inode == 0) return kNoIndex;
   uint32_t index = view_.InodeBucket(inode).load(std::memory_order_relaxed);

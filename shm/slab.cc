@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "shm/slab.h"
 
+#include <algorithm>
 #include <bit>
 
 namespace airstore::shm {
@@ -9,8 +10,8 @@ namespace {
 constexpr uint32_t kMinExtent = 64;
 // Memory of a segment is taken in such steps, before it is touched.
 constexpr uint64_t kBackingStep = 1u << 20;
-// Extents looked at per reclaim, so that one Store stays short however many are in limbo.
-constexpr size_t kReclaimBatch = 8;
+// Extents reclaimed before looking whether there is room now: more would only make one Store long.
+constexpr size_t kReclaimBatch = 64;
 
 // Places of all segments in one number line; segments never touch, for each begins with a header.
 constexpr int kSlabShift = 40;
@@ -25,11 +26,11 @@ uint32_t SlabClassBytes(uint32_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
-SlabPool::SlabPool(const SessionId& session, uint64_t limit_bytes, InUse in_use,
+SlabPool::SlabPool(const SessionId& session, uint64_t limit_bytes, Hazards hazards,
                    OnSegment on_segment)
     : session_(session),
       limit_bytes_(limit_bytes),
-      in_use_(std::move(in_use)),
+      hazards_(std::move(hazards)),
       on_segment_(std::move(on_segment)) {}
 
 Result<void> SlabPool::Adopt(std::unique_ptr<Segment> slab) {
@@ -94,10 +95,9 @@ std::span<const uint8_t> SlabPool::Bytes(const Extent& extent) const {
 }
 
 Result<Extent> SlabPool::Carve(uint32_t class_bytes) {
-  ReclaimLimbo(kReclaimBatch);
   auto run = runs_by_size_.lower_bound({class_bytes, 0});
   if (run == runs_by_size_.end() && !limbo_.empty()) {
-    ReclaimLimbo(limbo_.size());
+    ReclaimLimbo(class_bytes);
     run = runs_by_size_.lower_bound({class_bytes, 0});
   }
   if (run == runs_by_size_.end()) {
@@ -157,16 +157,23 @@ Result<void> SlabPool::Back(uint32_t slab, uint64_t end) {
   return {};
 }
 
-void SlabPool::ReclaimLimbo(size_t at_most) {
-  if (limbo_.empty()) return;
+void SlabPool::ReclaimLimbo(uint64_t wanted_bytes) {
   // The records that named these extents were changed before. Pairs with the fence of a frontend
   // between its hazard slot and its second look at the record: either we see the slot, or it sees
   // the change.
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  for (size_t looked = std::min(at_most, limbo_.size()); looked > 0; --looked) {
+  std::vector<uint64_t> named;
+  if (hazards_) hazards_(&named);
+  std::sort(named.begin(), named.end());
+  const size_t all = limbo_.size();
+  for (size_t looked = 0; looked < all; ++looked) {
+    if (looked % kReclaimBatch == 0 && !runs_by_size_.empty() &&
+        runs_by_size_.rbegin()->first >= wanted_bytes) {
+      return;
+    }
     const Extent extent = limbo_.front();
     limbo_.pop_front();
-    if (in_use_ && in_use_(extent.key())) {
+    if (std::binary_search(named.begin(), named.end(), extent.key())) {
       limbo_.push_back(extent);
       continue;
     }

@@ -42,12 +42,12 @@ struct Extent {
 
 class SlabPool {
  public:
-  // Asked about each freed extent before it is reused: does a live hazard slot name it?
-  using InUse = std::function<bool(uint64_t hazard_key)>;
+  // Asked before freed extents are reused: adds the keys that live hazard slots name.
+  using Hazards = std::function<void(std::vector<uint64_t>* keys)>;
   // Told of every new segment, to hand its read-only descriptor to the frontends.
   using OnSegment = std::function<void(const Segment&)>;
 
-  SlabPool(const SessionId& session, uint64_t limit_bytes, InUse in_use, OnSegment on_segment);
+  SlabPool(const SessionId& session, uint64_t limit_bytes, Hazards hazards, OnSegment on_segment);
 
   // Takes over a slab of a broker that has died, attached read-only. Then Keep each extent that a
   // record names, and DropUnused. Before the first Store. EEXIST: that slab is here already.
@@ -74,13 +74,14 @@ class SlabPool {
   Result<void> Grow(uint32_t class_bytes);
   Result<void> AddSegment();
   Result<void> Back(uint32_t slab, uint64_t end);
-  void ReclaimLimbo(size_t at_most);
+  // Frees what is in limbo until a run of that length has come together.
+  void ReclaimLimbo(uint64_t wanted_bytes);
   void PutRun(uint64_t place, uint64_t length);
   void TakeRun(uint64_t place, uint64_t length);
 
   SessionId session_;
   uint64_t limit_bytes_;  // of extents, in use or free
-  InUse in_use_;
+  Hazards hazards_;
   OnSegment on_segment_;
   std::vector<std::unique_ptr<Segment>> segments_;
   std::vector<uint64_t> backed_;  // by segment: bytes from its start that have memory

@@ -98,6 +98,9 @@ bool Volume::Acquire(uint32_t index, uint64_t inode, shm::InodeRecord* out) {
   use->lookups.fetch_add(1, std::memory_order_seq_cst);
   if (reader_.ReadInode(index, inode, out) && KnownHere(*out)) {
     lane_->NoteEffect(shm::LocalEffect::kLookup, index);
+    if (use->used.load(std::memory_order_relaxed) == 0) {
+      use->used.store(1, std::memory_order_relaxed);
+    }
     return true;
   }
   DropLookups(index, 1);

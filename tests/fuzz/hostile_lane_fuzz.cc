@@ -181,7 +181,9 @@ class HostileLane {
   }
 
   void LookAround(Input* input) {
-    consumer_->HazardNames(input->Number(HazardKey(0, 4096)));
+    std::vector<uint64_t> hazards;
+    consumer_->AddHazards(&hazards);
+    consumer_->TakeUsed(static_cast<uint32_t>(input->Number(kUses)));
     consumer_->Lookups(static_cast<uint32_t>(input->Number(kUses)));
     consumer_->Opens(static_cast<uint32_t>(input->Number(kUses)));
     consumer_->Counter(static_cast<uint32_t>(input->Number(kCounterWords)));

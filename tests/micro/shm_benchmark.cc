@@ -6,7 +6,9 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
+#include <deque>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <thread>
 
@@ -103,6 +105,7 @@ class Lane {
   Lane& operator=(const Lane&) = delete;
 
   LaneProducer& producer() { return *producer_; }
+  LaneConsumer& consumer() { return *consumer_; }
 
  private:
   void WakeUp() {
@@ -189,6 +192,33 @@ void SlabStore(benchmark::State& state) {
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) * state.range(0));
 }
 BENCHMARK(SlabStore)->Arg(1000)->Arg(4096)->Arg(64 << 10);
+
+// At the limit, with that many mounts, whose frontends have four threads each.
+void SlabEviction(benchmark::State& state) {
+  std::vector<std::unique_ptr<Lane>> lanes;
+  for (int64_t i = 0; i < state.range(0); ++i) {
+    lanes.push_back(std::make_unique<Lane>());
+    for (uint32_t slot = 0; slot < 4; ++slot) lanes.back()->producer().Hazard(slot);
+  }
+  const auto hazards = [&](std::vector<uint64_t>* keys) {
+    for (const auto& lane : lanes) lane->consumer().AddHazards(keys);
+  };
+  SlabPool pool(SessionId{}, 32u << 20, hazards, nullptr);
+  const std::vector<uint8_t> bytes(4096, 7);
+  std::deque<Extent> kept;
+  for (auto _ : state) {
+    auto extent = pool.Store(bytes);
+    if (!extent) {
+      for (size_t i = kept.size() / 8; i > 0; --i) {
+        pool.Free(kept.front());
+        kept.pop_front();
+      }
+      extent = pool.Store(bytes);
+    }
+    kept.push_back(*extent);
+  }
+}
+BENCHMARK(SlabEviction)->Arg(1)->Arg(64);
 
 void SlabViewBytes(benchmark::State& state) {
   SlabPool pool(SessionId{}, 1u << 20, nullptr, nullptr);

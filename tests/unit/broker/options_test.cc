@@ -64,13 +64,14 @@ TEST_F(OptionsTest, LaterSourcesWin) {
 TEST_F(OptionsTest, ReadsEveryKindFromTheFile) {
   Configure(
       "io_timeout = \"2m\"\nwrite_debounce_ms = 100\nfuse_passthrough = false\n"
-      "content_limit = 1048576\n");
+      "content_limit = 1048576\ninode_limit = 5000\n");
   const auto line = Parse({});
   ASSERT_EQ(line.action, CommandLine::Action::kRun) << line.text;
   EXPECT_EQ(line.options.io_timeout, std::chrono::minutes(2));
   EXPECT_EQ(line.options.write_debounce, std::chrono::milliseconds(100));
   EXPECT_FALSE(line.options.fuse_passthrough);
   EXPECT_EQ(line.options.content_limit, 1u << 20);
+  EXPECT_EQ(line.options.inode_limit, 5000u);
 }
 
 TEST_F(OptionsTest, OwnStateDirMeansOwnSocket) {
@@ -106,6 +107,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(BadFile{"\nfoo = 1\n", ":2: foo: there is no such key"},
                     BadFile{"slab_limit = true\n", ":1: slab_limit: expected a size"},
                     BadFile{"slab_limit = \"12XB\"\n", ":1: slab_limit: expected a size"},
+                    BadFile{"inode_limit = \"1MiB\"\n", ":1: inode_limit: expected a number"},
                     BadFile{"fuse_passthrough = \"yes\"\n", "expected true or false"},
                     BadFile{"gateway = 5\n", ":1: gateway: expected a string"},
                     BadFile{"log_level = \"loud\"\n", "expected one of trace"},

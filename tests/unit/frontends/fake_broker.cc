@@ -58,7 +58,7 @@ FakeBroker::FakeBroker(volume::VolumeOptions options, Frontend frontend)
 void FakeBroker::MakeSlabs() {
   slabs_ = std::make_unique<shm::SlabPool>(
       options_.session, shm::kSlabSegmentBytes,
-      [this](uint64_t key) { return lane_->HazardNames(key); },
+      [this](std::vector<uint64_t>* keys) { lane_->AddHazards(keys); },
       [this](const shm::Segment& segment) { OnSegment(segment); });
 }
 

@@ -85,7 +85,7 @@ TEST(FaultGuardLane, TruncatedLaneIsCorruptAndNoFault) {
   lane.consumer->Reply(1, RequestReply{});
   lane.consumer->FrontendGone();
   EXPECT_TRUE(lane.consumer->PrepareSleep());
-  EXPECT_FALSE(lane.consumer->HazardNames(HazardKey(0, 4096)));
+  EXPECT_FALSE(HazardNames(*lane.consumer, HazardKey(0, 4096)));
 }
 
 TEST(FaultGuardLane, TruncatedArenaIsCorruptAndNoFault) {

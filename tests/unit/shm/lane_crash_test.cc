@@ -196,7 +196,7 @@ TEST(LaneCrash, HazardsOfADeadFrontendAreVoid) {
   TestLane lane;
   lane.producer->Hazard(4).extent.store(HazardKey(0, 4096));
   lane.consumer->FrontendGone();
-  EXPECT_FALSE(lane.consumer->HazardNames(HazardKey(0, 4096)));
+  EXPECT_FALSE(HazardNames(*lane.consumer, HazardKey(0, 4096)));
 }
 
 }  // namespace

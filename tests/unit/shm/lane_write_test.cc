@@ -246,10 +246,10 @@ TEST(LaneUse, CountersAndHistogramsAreSeenByTheBroker) {
 TEST(LaneUse, HazardSlotsAreSeenByTheBroker) {
   TestLane lane;
   const uint64_t key = HazardKey(2, 8192);
-  EXPECT_FALSE(lane.consumer->HazardNames(key));
+  EXPECT_FALSE(HazardNames(*lane.consumer, key));
   lane.producer->Hazard(kHazardSlots - 1).extent.store(key);
-  EXPECT_TRUE(lane.consumer->HazardNames(key));
-  EXPECT_FALSE(lane.consumer->HazardNames(HazardKey(2, 4096)));
+  EXPECT_TRUE(HazardNames(*lane.consumer, key));
+  EXPECT_FALSE(HazardNames(*lane.consumer, HazardKey(2, 4096)));
 }
 
 TEST(LaneUse, SecondMountMakesTheSessionShared) {

@@ -14,7 +14,7 @@ namespace airstore::shm {
 namespace {
 
 TEST(Layout, VersionIsPinned) {
-  EXPECT_EQ(kAbiMajor, 2u);
+  EXPECT_EQ(kAbiMajor, 3u);
   EXPECT_EQ(kAbiMinor, 0u);
 }
 

@@ -23,8 +23,8 @@ bool Equal(std::span<const uint8_t> a, std::span<const uint8_t> b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end());
 }
 
-SlabPool MakePool(uint64_t limit, SlabPool::InUse in_use = nullptr) {
-  return SlabPool(TestSession(), limit, std::move(in_use), nullptr);
+SlabPool MakePool(uint64_t limit, SlabPool::Hazards hazards = nullptr) {
+  return SlabPool(TestSession(), limit, std::move(hazards), nullptr);
 }
 
 TEST(Slab, SizeClassesWasteAnEighthAtMost) {
@@ -94,7 +94,9 @@ TEST(Slab, WhatWasEvictedMakesRoomForAnySize) {
 
 TEST(Slab, HazardKeepsAnExtentFromReuse) {
   std::set<uint64_t> named;
-  SlabPool pool = MakePool(kSlabMaxExtent, [&](uint64_t key) { return named.count(key) != 0; });
+  SlabPool pool = MakePool(kSlabMaxExtent, [&](std::vector<uint64_t>* keys) {
+    keys->insert(keys->end(), named.begin(), named.end());
+  });
   const auto content = Content(kSlabMaxExtent, 9);
   auto extent = pool.Store(content);
   ASSERT_TRUE(extent.has_value());
@@ -108,7 +110,9 @@ TEST(Slab, HazardKeepsAnExtentFromReuse) {
 
 TEST(Slab, HazardOfOneExtentDoesNotHoldUpOthers) {
   std::set<uint64_t> named;
-  SlabPool pool = MakePool(2 * kSlabMaxExtent, [&](uint64_t key) { return named.count(key) != 0; });
+  SlabPool pool = MakePool(2 * kSlabMaxExtent, [&](std::vector<uint64_t>* keys) {
+    keys->insert(keys->end(), named.begin(), named.end());
+  });
   auto first = pool.Store(Content(kSlabMaxExtent, 1));
   auto second = pool.Store(Content(kSlabMaxExtent, 2));
   ASSERT_TRUE(first.has_value() && second.has_value());
@@ -118,6 +122,17 @@ TEST(Slab, HazardOfOneExtentDoesNotHoldUpOthers) {
   auto third = pool.Store(Content(kSlabMaxExtent, 3));
   ASSERT_TRUE(third.has_value());
   EXPECT_EQ(third->key(), second->key());
+}
+
+TEST(Slab, HazardsAreNotAskedForWhileThereIsRoom) {
+  int asked = 0;
+  SlabPool pool = MakePool(4 * kSlabMaxExtent, [&](std::vector<uint64_t>*) { ++asked; });
+  std::vector<Extent> stored;
+  for (int i = 0; i < 4; ++i) stored.push_back(*pool.Store(Content(kSlabMaxExtent, 1)));
+  EXPECT_EQ(asked, 0);
+  for (const Extent& extent : stored) pool.Free(extent);
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(pool.Store(Content(kSlabMaxExtent, 1)).has_value());
+  EXPECT_EQ(asked, 1);  // once for all that was freed
 }
 
 TEST(Slab, RandomUseNeverOverlaps) {

@@ -79,6 +79,12 @@ struct TestLane {
   }
 };
 
+inline bool HazardNames(const LaneConsumer& consumer, uint64_t key) {
+  std::vector<uint64_t> keys;
+  consumer.AddHazards(&keys);
+  return std::find(keys.begin(), keys.end(), key) != keys.end();
+}
+
 // A broker's thread: serves the lane, sleeps on its eventfd when there is nothing to do.
 class ServingThread {
  public:
