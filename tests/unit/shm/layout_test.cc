@@ -38,7 +38,7 @@ TEST(Layout, SizesArePinned) {
   EXPECT_EQ(sizeof(InodeUse), 16u);
   EXPECT_EQ(sizeof(RequestTrace), 128u);
   EXPECT_EQ(sizeof(OpeningMessage), 384u);
-  EXPECT_EQ(sizeof(LaneLayout), 499200u);
+  EXPECT_EQ(sizeof(LaneLayout), 499328u);
 }
 
 TEST(Layout, LimitsArePinned) {
