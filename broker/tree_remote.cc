@@ -25,6 +25,27 @@ std::vector<ResolveItem> Getattrs(const std::vector<uint64_t>& inodes) {
   return items;
 }
 
+// The mount's kernel may hold it.
+bool Holds(const InodeCache& inodes, const MountPort& mount, uint64_t inode) {
+  if ((inodes.KnownBy(inode) >> mount.index() & 1) == 0) return false;
+  return inode == shm::kRootInode || mount.Lookups(inodes.IndexOf(inode)) != 0;
+}
+
+Task<std::vector<uint64_t>> HeldBy(boost::asio::any_io_executor executor, const InodeCache* inodes,
+                                   const MountSet* mounts, uint32_t mount_index,
+                                   const std::vector<uint64_t>* of) {
+  std::vector<uint64_t> held;
+  for (size_t i = 0; i < of->size(); ++i) {
+    if (i % kEntriesAtOnce == kEntriesAtOnce - 1) {
+      co_await boost::asio::post(executor, boost::asio::use_awaitable);
+    }
+    const MountPort* mount = mounts->Find(mount_index);
+    if (mount == nullptr) break;
+    if (Holds(*inodes, *mount, (*of)[i])) held.push_back((*of)[i]);
+  }
+  co_return held;
+}
+
 }  // namespace
 
 void Tree::SetLease(bool held) {
@@ -176,16 +197,15 @@ Task<void> Tree::TellKernels(RemoteChanges changes) {
   for (MountPort* mount : std::vector<MountPort*>(mounts_->all())) {
     const auto& now = mounts_->all();
     if (std::find(now.begin(), now.end(), mount) == now.end()) continue;
-    const uint64_t bit = 1ull << mount->index();
-    const auto unknown = [&](uint64_t inode) {
-      return (inodes_->KnownBy(inode) & bit) == 0 ||
-             (inode != shm::kRootInode && mount->Lookups(inodes_->IndexOf(inode)) == 0);
-    };
-    RemoteChanges here = changes;
-    std::erase_if(here.names, [&](const auto& entry) { return unknown(entry.first); });
-    for (auto* list : {&here.listings, &here.attributes, &here.data}) {
-      std::erase_if(*list, unknown);
-    }
+    const uint32_t index = mount->index();
+    RemoteChanges here;
+    here.listings = co_await HeldBy(executor_, inodes_, mounts_, index, &changes.listings);
+    here.attributes = co_await HeldBy(executor_, inodes_, mounts_, index, &changes.attributes);
+    here.data = co_await HeldBy(executor_, inodes_, mounts_, index, &changes.data);
+    if (mounts_->Find(index) != mount) continue;
+    here.names = changes.names;
+    std::erase_if(here.names,
+                  [&](const auto& entry) { return !Holds(*inodes_, *mount, entry.first); });
     if (here.names.empty() && here.listings.empty() && here.attributes.empty() &&
         here.data.empty()) {
       continue;
@@ -237,6 +257,7 @@ Task<void> Tree::ForgetAll() {
   };
   const bool by_name = !distrust_names();
   RemoteChanges kernels;
+  std::vector<uint64_t> open;
   for (uint32_t index = inodes_->meta().inode_end() - 1; index != shm::kNoIndex; --index) {
     if (index % kEntriesAtOnce == 0) {
       co_await boost::asio::post(executor_, boost::asio::use_awaitable);
@@ -245,9 +266,6 @@ Task<void> Tree::ForgetAll() {
     if (inode == 0 || evictor_->TakeOut(index)) continue;
     if (IsDirectory(inodes_->meta().Inode(index).mode)) DropNames(index, by_name, &kernels);
     DropInode(inode, &kernels);
-  }
-  std::vector<uint64_t> open;
-  for (const uint64_t inode : kernels.data) {
     if (contents_->HasOpens(inode)) open.push_back(inode);
   }
   // Meanwhile answers were given from what was still here: that a name is not in a whole listing,
