@@ -252,6 +252,15 @@ TEST(LaneUse, HazardSlotsAreSeenByTheBroker) {
   EXPECT_FALSE(HazardNames(*lane.consumer, HazardKey(2, 4096)));
 }
 
+TEST(LaneUse, WhatWasUsedIsToldOnce) {
+  TestLane lane;
+  EXPECT_FALSE(lane.consumer->TakeUsed(5));
+  lane.producer->Use(5)->used.store(1);
+  EXPECT_TRUE(lane.consumer->TakeUsed(5));
+  EXPECT_FALSE(lane.consumer->TakeUsed(5));
+  EXPECT_FALSE(lane.consumer->TakeUsed(UINT32_MAX));
+}
+
 TEST(LaneUse, SecondMountMakesTheSessionShared) {
   TestLane lane;
   EXPECT_EQ(lane.producer->mount_index(), TestLane::kMount);

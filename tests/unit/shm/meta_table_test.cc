@@ -124,6 +124,22 @@ TEST(MetaTable, FullInodeTableSaysNoSpaceAndReusesEntries) {
   EXPECT_TRUE(writer->AddInode(record).has_value());
 }
 
+TEST(MetaTable, RoomIsWhatCanStillBeMade) {
+  auto writer = MakeTables({4, 4, 2});
+  AddInode(*writer, 2);
+  const uint32_t third = AddInode(*writer, 3);
+  AddDentry(*writer, 2, "a", 3);
+  const uint32_t dentry = AddDentry(*writer, 2, std::string(kMaxName, 'n'), 0);
+  EXPECT_EQ(writer->room().inodes, 1u);
+  EXPECT_EQ(writer->room().dentries, 1u);
+  EXPECT_EQ(writer->room().long_names, 0u);
+  writer->RemoveInode(third);
+  writer->RemoveDentry(dentry);
+  EXPECT_EQ(writer->room().inodes, 2u);
+  EXPECT_EQ(writer->room().dentries, 2u);
+  EXPECT_EQ(writer->room().long_names, 1u);
+}
+
 TEST(MetaTable, FullDentryTableSaysNoSpace) {
   auto writer = MakeTables({8, 8, 8});
   AddInode(*writer, kRootInode);
