@@ -17,6 +17,8 @@ constexpr size_t kAskAtOnce = 2048;
 constexpr int kForgetTries = 6;  // each wait twice as long as the one before
 constexpr uint32_t kRounds = 3;  // the first one only finds out what is used
 constexpr int64_t kExhaustedNs = 100'000'000;
+constexpr int64_t kUnsentPatienceNs = 10'000'000'000;
+constexpr auto kUnsentPause = std::chrono::milliseconds(10);
 
 // Full: it is time to begin. Lean: enough.
 uint32_t Full(uint32_t capacity) { return capacity - capacity / 16; }
@@ -83,6 +85,7 @@ Task<bool> Evictor::MakeRoom(uint32_t entries) {
 
 Task<void> Evictor::Run() {
   rounds_ = 0;
+  const int64_t give_up_ns = MonotonicNs() + kUnsentPatienceNs;
   while (Wanted() && !stopping_) {
     const uint64_t before = evicted_;
     const uint32_t rounds_before = rounds_;
@@ -93,7 +96,13 @@ Task<void> Evictor::Run() {
       rounds_ = 0;
       progress_.NotifyAll();
     }
-    if (rounds_ > kRounds) {
+    if (rounds_ > kRounds && log_->pending() != 0 && MonotonicNs() < give_up_ns) {
+      // What is made faster than the gateway takes it waits for the gateway.
+      rounds_ = 1;
+      boost::asio::steady_timer timer(executor_, kUnsentPause);
+      boost::system::error_code ignored;
+      co_await timer.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
+    } else if (rounds_ > kRounds) {
       if (exhausted_ns_ == 0) {
         spdlog::warn("metadata: all {} inodes in the table are in use (inode_limit)",
                      inodes_->meta().inode_count());
