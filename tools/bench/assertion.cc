@@ -12,22 +12,36 @@ struct Budget {
   const char* workload;
   double ratio;
   const char* other;
+  const char* variant = "";  // of the product: what its target's name ends in
 };
+
+// Two comparisons are not with the file system that one would expect.
+// Cached names: the kernel walks a path of a FUSE mount by more and larger objects than one of
+// ext4, whoever serves it, so a server can only be measured by the least of them.
+// Random writes: what the store lies on decides, so each store is compared with its own kind.
 
 // What the product must reach with its data path in place.
 constexpr Budget kFoundation[] = {
-    {"seq_read_1m", 0.8, "tmpfs"},   {"seq_write_1m", 0.8, "ext4"}, {"rand_read_4k", 0.5, "tmpfs"},
-    {"rand_write_4k", 0.5, "tmpfs"}, {"small_files", 0.8, "null"},  {"create_cycle", 0.4, "null"},
-    {"stat_cached", 0.9, "ext4"},
+    {"seq_read_1m", 0.8, "tmpfs"},           {"seq_write_1m", 0.8, "ext4"},
+    {"rand_read_4k", 0.5, "tmpfs"},          {"rand_write_4k", 0.7, "ext4"},
+    {"rand_write_4k", 0.5, "tmpfs", "-mem"}, {"small_files", 0.8, "null"},
+    {"create_cycle", 0.4, "null"},           {"stat_cached", 0.95, "null"},
 };
 
 // What it must reach in the end.
 constexpr Budget kFinal[] = {
-    {"warm_read_1m", 0.95, "ext4"},   {"seq_read_1m", 0.9, "tmpfs"},
-    {"seq_write_1m", 0.9, "ext4"},    {"rand_read_4k", 0.65, "tmpfs"},
-    {"rand_write_4k", 0.65, "tmpfs"}, {"small_files", 0.9, "null"},
-    {"create_cycle", 0.7, "null"},    {"stat_cached", 0.95, "ext4"},
-    {"readdir_10k", 1.0, "ext4"},
+    {"warm_read_1m", 0.95, "ext4"}, {"seq_read_1m", 0.9, "tmpfs"},
+    {"seq_write_1m", 0.9, "ext4"},  {"rand_read_4k", 0.65, "tmpfs"},
+    {"rand_write_4k", 0.8, "ext4"}, {"rand_write_4k", 0.65, "tmpfs", "-mem"},
+    {"small_files", 0.9, "null"},   {"create_cycle", 0.7, "null"},
+    {"stat_cached", 0.95, "null"},  {"readdir_10k", 1.0, "ext4"},
+};
+
+// Of a mount that is far from its gateway and holds the lease, against one that is near.
+constexpr Budget kDistance[] = {
+    {"unpack_10k", 1 / 1.5, "-near"},
+    {"clone_50m", 1 / 1.5, "-near"},
+    {"create_cycle", 0.8, "-near"},
 };
 
 std::string Format(const char* format, double value) {
@@ -47,7 +61,8 @@ template <size_t N>
 std::vector<Assertion> ForProduct(const Budget (&budgets)[N], const std::string& product) {
   std::vector<Assertion> assertions;
   for (const Budget& budget : budgets) {
-    assertions.push_back({budget.workload, product, budget.ratio, budget.other});
+    const std::string other = budget.other[0] == '-' ? product + budget.other : budget.other;
+    assertions.push_back({budget.workload, product + budget.variant, budget.ratio, other});
   }
   return assertions;
 }
@@ -55,7 +70,7 @@ std::vector<Assertion> ForProduct(const Budget (&budgets)[N], const std::string&
 }  // namespace
 
 std::string Assertion::ToString() const {
-  return workload + ":" + target + ">=" + Format("%g", ratio) + "*" + other;
+  return workload + ":" + target + ">=" + Format("%.3g", ratio) + "*" + other;
 }
 
 Result<Assertion> ParseAssertion(std::string_view text) {
@@ -87,8 +102,9 @@ Result<std::vector<Assertion>> ProfileAssertions(std::string_view profile,
                                                  const std::string& product) {
   if (profile == "foundation") return ForProduct(kFoundation, product);
   if (profile == "final") return ForProduct(kFinal, product);
-  return Error{EINVAL,
-               "profile '" + std::string(profile) + "' is unknown (known: foundation, final)"};
+  if (profile == "distance") return ForProduct(kDistance, product);
+  return Error{EINVAL, "profile '" + std::string(profile) +
+                           "' is unknown (known: foundation, final, distance)"};
 }
 
 Verdict Judge(const Assertion& assertion, const SummaryTable& results) {

@@ -43,6 +43,8 @@ struct Options {
 
 void Declare(CLI::App* app, Options* options) {
   app->add_option("--target", options->targets.targets, "NAME=DIR, may be repeated");
+  app->add_option("--slow", options->targets.slow,
+                  "a target that is given a hundredth of the distance workloads, may be repeated");
   app->add_option("--product", options->product, "the target that ratios are about");
   app->add_flag("--tmpfs", options->targets.tmpfs, "add target tmpfs in /dev/shm");
   app->add_option("--ext4", options->targets.ext4, "add target ext4 in this directory");
@@ -53,7 +55,7 @@ void Declare(CLI::App* app, Options* options) {
   app->add_flag("--baseline", options->baseline,
                 "add tmpfs, ext4 (in --ext4 or /var/tmp) and null");
   app->add_option("--workloads", options->workloads,
-                  "comma-separated; default: all, but git and tar")
+                  "comma-separated; default: all, but git, tar and those of distance")
       ->delimiter(',');
   app->add_option("--repo", options->workload.repository,
                   "git repository; turns git_clone, git_checkout and tar on");
@@ -64,7 +66,7 @@ void Declare(CLI::App* app, Options* options) {
   app->add_option("--json", options->json, "write the results to this file");
   app->add_option("--assert", options->asserts,
                   "WORKLOAD:TARGET>=RATIO*OTHER on the medians, may be repeated");
-  app->add_option("--profile", options->profile, "built-in budgets: foundation, final");
+  app->add_option("--profile", options->profile, "built-in budgets: foundation, final, distance");
   app->add_flag("--quiet", options->quiet, "no progress lines");
 }
 
@@ -72,15 +74,17 @@ Error Usage(std::string message) { return Error{EINVAL, std::move(message)}; }
 
 // The workloads asked for, in their own order.
 Result<std::vector<std::unique_ptr<Workload>>> ChooseWorkloads(const Options& options) {
-  const std::set<std::string> optional{"git_clone", "git_checkout", "tar"};
+  const std::set<std::string> for_repository{"git_clone", "git_checkout", "tar"};
+  const std::set<std::string> for_distance{"unpack_10k", "clone_50m"};
   std::set<std::string> wanted(options.workloads.begin(), options.workloads.end());
   std::vector<std::unique_ptr<Workload>> chosen;
   std::string known;
   for (auto& workload : MakeWorkloads(options.workload)) {
     const std::string name = workload->name();
     known += " " + name;
-    const bool by_default = options.workloads.empty() &&
-                            (!optional.contains(name) || !options.workload.repository.empty());
+    const bool by_default =
+        options.workloads.empty() && !for_distance.contains(name) &&
+        (!for_repository.contains(name) || !options.workload.repository.empty());
     if (wanted.erase(name) > 0 || by_default) chosen.push_back(std::move(workload));
   }
   if (!wanted.empty()) return Usage("unknown workload " + *wanted.begin() + "; known:" + known);

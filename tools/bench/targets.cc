@@ -46,6 +46,12 @@ Result<std::unique_ptr<TargetSet>> TargetSet::Create(const TargetOptions& option
     AIRSTORE_TRY(set->Serve("loopback", {SiblingProgram("airstore-loopback-fuse"), *source}));
   }
   if (set->targets_.empty()) return Error{EINVAL, "no target given"};
+  for (const std::string& name : options.slow) {
+    const auto named = [&](const Target& target) { return target.name == name; };
+    const auto found = std::find_if(set->targets_.begin(), set->targets_.end(), named);
+    if (found == set->targets_.end()) return Error{EINVAL, "--slow " + name + " is not a target"};
+    found->is_slow = true;
+  }
   return set;
 }
 
@@ -92,7 +98,8 @@ Result<void> TargetSet::Add(const std::string& name, const std::string& parent) 
   auto dir = MakeDirectory(absolute.string());
   if (!dir) return dir.error();
   CheckFileSystem(name, *dir);
-  targets_.push_back({name, *dir, FileSystemType(*dir) == kFuseMagic});
+  targets_.push_back(
+      {.name = name, .dir = *dir, .is_fuse = FileSystemType(*dir) == kFuseMagic, .is_slow = false});
   return {};
 }
 

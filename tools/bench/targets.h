@@ -21,6 +21,7 @@ struct TargetOptions {
   std::string ext4;                  // adds "ext4" in this directory
   bool null_server = false;          // adds "null"
   std::string loopback;              // adds "loopback" over this directory
+  std::vector<std::string> slow;     // names of those that are Target::is_slow
 };
 
 class TargetSet {

@@ -19,6 +19,7 @@ struct Target {
   std::string name;
   std::string dir;       // ours alone, on the file system to be measured
   bool is_fuse = false;  // has kernel caches that can be dropped without touching its server
+  bool is_slow = false;  // each change waits for distance: rates are taken from fewer of them
 };
 
 class Workload {
@@ -47,6 +48,8 @@ void AddFileWorkloads(const WorkloadOptions& options, std::vector<std::unique_pt
 void AddTreeWorkloads(std::vector<std::unique_ptr<Workload>>* out);
 void AddRepositoryWorkloads(const WorkloadOptions& options,
                             std::vector<std::unique_ptr<Workload>>* out);
+void AddDistanceWorkloads(const WorkloadOptions& options,
+                          std::vector<std::unique_ptr<Workload>>* out);
 
 class Stopwatch {
  public:

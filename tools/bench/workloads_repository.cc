@@ -140,6 +140,7 @@ std::vector<std::unique_ptr<Workload>> MakeWorkloads(const WorkloadOptions& opti
   AddFileWorkloads(options, &workloads);
   AddTreeWorkloads(&workloads);
   AddRepositoryWorkloads(options, &workloads);
+  AddDistanceWorkloads(options, &workloads);
   return workloads;
 }
 
