@@ -10,6 +10,7 @@
 
 #include "broker/backoff.h"
 #include "broker/content_file.h"
+#include "shm/base/fault.h"
 
 namespace airstore::broker {
 namespace {
@@ -27,6 +28,7 @@ Task<void> SendBlock(Uploader with, BlockId id, std::string data) {
   Backoff backoff;
   for (;;) {
     auto stored = co_await with.gateway->PutBlock(id, data);
+    Reach(FaultPoint::kLogBlockStored);
     if (stored) co_return;
     spdlog::warn("storing a block failed, will retry: {}", stored.error().ToString());
     co_await backoff.Wait(with.executor);

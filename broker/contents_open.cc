@@ -12,6 +12,7 @@
 
 #include "broker/clock.h"
 #include "broker/contents.h"
+#include "shm/base/fault.h"
 
 namespace airstore::broker {
 namespace {
@@ -145,7 +146,9 @@ Result<void> Contents::RecordFile(ContentFile* file, bool complete, bool written
   record.never_sent = record.dirty = written;
   const auto inode = inodes_->Get(file->inode);
   record.orphan = inode && (inode->flags & shm::kOrphan) != 0;
+  Reach(FaultPoint::kContentBeforeAttach);
   AIRSTORE_TRY(journal_->Append(record));
+  Reach(FaultPoint::kContentAfterAttach);
   file->needed = written;
   return {};
 }
@@ -153,6 +156,7 @@ Result<void> Contents::RecordFile(ContentFile* file, bool complete, bool written
 Result<void> Contents::NoteDirty(ContentFile* file) {
   if (file->needed) return {};
   AIRSTORE_TRY(journal_->Append(DirtyRecord{file->inode}));
+  Reach(FaultPoint::kContentAfterDirty);
   file->needed = true;
   return {};
 }
@@ -162,7 +166,9 @@ void Contents::NoteClean(const NodePtr& node) {
       node->sending || log_->ContentPending(node->inode) || IsDirty(*node)) {
     return;
   }
+  Reach(FaultPoint::kContentBeforeClean);
   journal_->Append(CleanRecord{node->inode});
+  Reach(FaultPoint::kContentAfterClean);
   node->file->needed = false;
 }
 
@@ -316,6 +322,7 @@ Result<void> Contents::MoveToFile(const NodePtr& node) {
   auto stamp = file.Stamp();
   if (!stamp) return stamp.error();
   file.sent = *stamp;
+  Reach(FaultPoint::kContentFromSlab);
   node->file = std::move(*taken);
   PublishFile(node);
   return {};
@@ -335,6 +342,7 @@ void Contents::MoveToSlab(const NodePtr& node) {
                            {reinterpret_cast<const uint8_t*>(content.data()), content.size()})) {
     return;
   }
+  Reach(FaultPoint::kContentToSlab);
   LeaveLru(node);
   node->file.reset();
   DropIfIdle(node);
@@ -421,6 +429,7 @@ Result<void> Contents::Write(uint64_t inode, uint64_t offset, std::span<const ui
   if (!node || !node->file || !node->file->complete || node->daemon_writers.empty()) {
     return Error{EIO, "write to a file that is not open for writing"};
   }
+  Reach(FaultPoint::kContentBeforeWrite);
   size_t done = 0;
   while (done < data.size()) {
     const ssize_t written = pwrite(node->file->fd(), data.data() + done, data.size() - done,
@@ -434,6 +443,7 @@ Result<void> Contents::Write(uint64_t inode, uint64_t offset, std::span<const ui
     }
     done += static_cast<size_t>(written);
   }
+  Reach(FaultPoint::kContentAfterWrite);
   inodes_->Update(inode, [&](InodeRecord& record) {
     record.size = std::max(record.size, offset + data.size());
     record.mtime_ns = time_ns;
@@ -461,9 +471,11 @@ Task<Result<void>> Contents::Truncate(uint64_t inode, uint64_t size) {
     node->progress->NotifyAll();
   } else {
     result = co_await MakeWritable(node);
+    Reach(FaultPoint::kContentBeforeTruncate);
     if (result && ftruncate(node->file->fd(), static_cast<off_t>(size)) != 0) {
       result = SysError("truncate content file");
     }
+    Reach(FaultPoint::kContentAfterTruncate);
     if (result) {
       ContentFile& file = *node->file;
       ++file.truncations;

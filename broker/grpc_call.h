@@ -15,6 +15,7 @@
 
 #include "broker/gateway_channel_impl.h"
 #include "broker/task.h"
+#include "shm/base/fault.h"
 
 namespace airstore::broker {
 
@@ -59,6 +60,7 @@ auto UnaryCall(CallContext via, Request request, Start start, Decode decode)
       channel->Leave();
     };
     start(&call->context, &call->request, &call->response, std::move(on_done));
+    Reach(FaultPoint::kRpcSent);
   };
   co_await boost::asio::async_initiate<const boost::asio::use_awaitable_t<>&, void()>(
       std::move(initiate), boost::asio::use_awaitable);

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "shm/base/fault.h"
+
 namespace airstore::broker {
 namespace {
 
@@ -109,6 +111,7 @@ Result<void> Journal::StartSegment() {
     return SysError("name " + PathOf(next_number_));
   }
   segments_.push_back({next_number_++, std::move(spare_)});
+  Reach(FaultPoint::kJournalSegmentNamed);
   // Its absence is found by Admit.
   (void)MakeSpare();
   return {};
@@ -125,7 +128,9 @@ Result<std::span<const uint8_t>> Journal::Append(uint16_t type, std::span<const 
     return Error{EMSGSIZE, "journal record"};
   }
   if (current().room() < bytes) AIRSTORE_TRY(StartSegment());
+  if (const int error = Reach(FaultPoint::kJournalBeforeAppend)) return Error{error, "journal"};
   const uint8_t* at = current().Append(next_lsn_++, type, payload);
+  Reach(FaultPoint::kJournalAfterAppend);
   return std::span<const uint8_t>(at, payload.size());
 }
 
@@ -140,6 +145,7 @@ Result<void> Journal::Rewrite(const std::function<Result<void>()>& append_live) 
   } else {
     first = segments_.size() - 1;
     done = append_live();
+    Reach(FaultPoint::kJournalRewriteUnended);
     if (done) {
       if (auto ended = Append(kRewriteEnd, {}); !ended) done = ended.error();
     }
@@ -154,6 +160,7 @@ Result<void> Journal::Rewrite(const std::function<Result<void>()>& append_live) 
     next_lsn_ = lsn;
     return done;
   }
+  Reach(FaultPoint::kJournalRewritten);
   Release(first);
   return {};
 }

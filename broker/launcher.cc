@@ -39,7 +39,7 @@ constexpr std::array<const char*, 7> kStepNames = {
 bool Passes(std::string_view variable) {
   for (const std::string_view prefix :
        {"PATH=", "LANG=", "LC_", "TZ=", "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "TSAN_OPTIONS=",
-        "LSAN_OPTIONS=", "AIRSTORE_FRONTEND_"}) {
+        "LSAN_OPTIONS=", "AIRSTORE_FRONTEND_", "AIRSTORE_FAULT="}) {
     if (variable.substr(0, prefix.size()) == prefix) return true;
   }
   return false;

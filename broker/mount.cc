@@ -13,6 +13,7 @@
 #include "broker/clock.h"
 #include "broker/mount_manifest.h"
 #include "broker/session.h"
+#include "shm/base/fault.h"
 #include "shm/counters.h"
 
 namespace airstore::broker {
@@ -225,6 +226,7 @@ Task<void> Mount::NotifyWrite(uint64_t inode, uint64_t offset, uint64_t length) 
 
 Task<void> Mount::HandleCall(shm::Call call) {
   const auto self = shared_from_this();
+  Reach(FaultPoint::kCallTaken);
   const std::vector<uint64_t> locked = LockedDirectories(call);
   for (uint64_t directory : locked) locked_directories_.insert(directory);
   const uint64_t watched = call_watch_->Begin(call.slot, call.args.pid, &session_->tasks());
@@ -234,7 +236,9 @@ Task<void> Mount::HandleCall(shm::Call call) {
     locked_directories_.erase(locked_directories_.find(directory));
   }
   if (wanted) {
+    Reach(FaultPoint::kCallBeforeAnswer);
     lane_->Reply(call.slot, reply);
+    Reach(FaultPoint::kCallAfterAnswer);
   } else if (reply.error == 0) {
     UndoOpen(session_, this, call, reply);
   }

@@ -10,6 +10,7 @@
 #include "broker/backoff.h"
 #include "broker/clock.h"
 #include "broker/deadline.h"
+#include "shm/base/fault.h"
 #include "shm/layout.h"
 
 namespace airstore::broker {
@@ -70,10 +71,12 @@ Ticket MutationLog::Append(Mutation mutation, std::vector<uint64_t> subjects,
                         .subjects = std::move(subjects),
                         .parents = std::move(parents),
                         .mutation = std::move(mutation)};
+  Reach(FaultPoint::kTreeBeforeLog);
   // It was admitted. Were it to fail all the same, the change would only not outlive this process.
   if (auto written = journal_->Append(record); !written) {
     spdlog::error("a change is not on record: {}", written.error().ToString());
   }
+  Reach(FaultPoint::kTreeAfterLog);
   Queue(std::move(record));
   appended_.NotifyAll();
   return items_.back().ticket;
@@ -377,6 +380,7 @@ Task<void> MutationLog::SendPart(const std::vector<Item>& items, Part part, uint
   for (const size_t i : part.item_of) {
     record.entries.push_back({.ticket = items[i].ticket, .content_inode = items[i].content_inode});
   }
+  Reach(FaultPoint::kLogBeforeNumber);
   Backoff backoff;
   for (;;) {
     auto written = journal_->Append(record);
@@ -385,14 +389,17 @@ Task<void> MutationLog::SendPart(const std::vector<Item>& items, Part part, uint
     last_error_ = "journal: " + written.error().ToString();
     co_await backoff.Wait(executor_);
   }
+  Reach(FaultPoint::kLogAfterNumber);
   const auto results = co_await ApplyUntilAnswered(part.mutations, lease_id);
   Settle(items, part, results);
 }
 
 void MutationLog::Finish(const std::vector<Item>& items, uint64_t last_sequence) {
+  Reach(FaultPoint::kLogBeforeSettle);
   if (last_sequence != 0) {
     journal_->Append(SettledRecord{.ticket = items.back().ticket, .sequence = last_sequence});
   }
+  Reach(FaultPoint::kLogAfterSettle);
   for (const Item& item : items) Retire(item);
   settled_ = items.back().ticket;
   in_flight_ = 0;
@@ -407,6 +414,7 @@ Task<std::vector<MutationResult>> MutationLog::ApplyUntilAnswered(
   Backoff backoff;
   for (;;) {
     auto answer = co_await gateway_->Apply(batch, lease_id);
+    Reach(FaultPoint::kLogBatchAnswered);
     if (answer && answer->size() == batch->size()) {
       stalled_ = false;
       last_error_.clear();

@@ -4,6 +4,7 @@
 #include <bit>
 #include <chrono>
 
+#include "shm/base/fault.h"
 #include "shm/counters.h"
 #include "shm/lane.h"
 #include "shm/lane_wait.h"
@@ -52,6 +53,7 @@ RequestReply LaneProducer::CallBroker(const RequestArgs& args, std::string_view 
     Count(kInterrupted);
     return Failure(EINTR);
   }
+  Reach(FaultPoint::kFrontendCallAnswered);
   const RequestReply reply = slot.reply;
   if (!HasEffect(static_cast<Op>(args.op)) || !KeepCall(index)) FreeSlot(index);
   return reply;
@@ -70,6 +72,7 @@ bool LaneProducer::Submit(const RequestArgs& args, std::string_view name, std::s
   if (!name2.empty()) memcpy(slot.text + name.size(), name2.data(), name2.size());
   slot.position.store(0, std::memory_order_relaxed);
   slot.state.store(kSubmitted, std::memory_order_release);
+  Reach(FaultPoint::kFrontendSlotFilled);
   Message message{};
   message.op = QueueOp::kCall;
   message.slot = *index;
@@ -77,6 +80,7 @@ bool LaneProducer::Submit(const RequestArgs& args, std::string_view name, std::s
     FreeSlot(*index);  // its record was never made: the broker does not know of it
     return false;
   }
+  Reach(FaultPoint::kFrontendCallMade);
   Count(kBrokerCalls);
   return true;
 }

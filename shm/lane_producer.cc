@@ -2,6 +2,7 @@
 #include <bit>
 #include <thread>
 
+#include "shm/base/fault.h"
 #include "shm/copy_once.h"
 #include "shm/counters.h"
 #include "shm/lane.h"
@@ -88,6 +89,7 @@ std::optional<uint64_t> LaneProducer::Enqueue(const Message& message, std::span<
       return std::nullopt;
     }
   }
+  Reach(FaultPoint::kFrontendPlaceReserved);
   if (!data.empty()) {
     memcpy(arena_->base() + kArenaRingOffset + place.arena % kArenaBytes, data.data(), data.size());
   }
@@ -106,6 +108,7 @@ std::optional<uint64_t> LaneProducer::Enqueue(const Message& message, std::span<
   }
   // Release pairs with the acquire in LaneConsumer::HasNext: publishes record, payload and slot.
   record.position.store(place.record + 1, std::memory_order_release);
+  Reach(FaultPoint::kFrontendRecordQueued);
   Wake();
   return place.record;
 }

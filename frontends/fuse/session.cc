@@ -10,6 +10,7 @@
 #include "frontends/fuse/fuse_request.h"
 #include "frontends/fuse/kernel_abi.h"
 #include "frontends/fuse/ops.h"
+#include "shm/base/fault.h"
 
 namespace airstore::fuse {
 namespace {
@@ -116,6 +117,7 @@ ssize_t Session::OnRead(int fd, void* buffer, size_t size, void* userdata) {
     session.resent_.Seen(resent);
     FuseRequest::SetUnique(unique);
     session.volume_.BeginRequest(unique, resent);
+    Reach(FaultPoint::kFrontendRequestRead);
   }
   session.volume_.CountRequest();
   return got;
@@ -126,10 +128,12 @@ ssize_t Session::OnWrite(int fd, iovec* parts, int count, void* userdata) {
   if (!session.init_.done()) return session.AnswerInit(fd, parts, count);
   abi::OutHeader header{};
   if (parts[0].iov_len >= sizeof(header)) memcpy(&header, parts[0].iov_base, sizeof(header));
+  Reach(FaultPoint::kFrontendBeforeReply);
   const ssize_t sent = writev(fd, parts, count);
   // libfuse also answers interrupts of requests that it does not know.
   if ((header.unique & ~abi::kUniqueResent) != FuseRequest::Unique()) return sent;
   const int error = errno;
+  Reach(FaultPoint::kFrontendAfterReply);
   // Also when it failed: then the kernel does not want the answer, and will not ask again.
   session.volume_.EndRequest();
   session.resent_.Answered(IsResent(header.unique));

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <future>
 
+#include "shm/base/fault.h"
 #include "tools/gateway/clock.h"
 #include "tools/gateway/mutator.h"
 #include "tools/gateway/outcome_codec.h"
@@ -182,7 +183,11 @@ BatchResult BatchApplier::Apply(const SessionId& session_id, std::vector<Mutatio
   if (stored.valid()) {
     if (auto done = stored.get(); !done) return StoreFailed(done.error());
   }
+  if (const int error = Reach(FaultPoint::kGatewayBeforeCommit)) {
+    return StoreFailed({error, "commit"});
+  }
   if (auto done = txn.Commit(); !done) return StoreFailed(done.error());
+  Reach(FaultPoint::kGatewayAfterCommit);
   // Still inside of the writer: commits are published in their order.
   const ChangeSet changes = mutator.TakeChanges();
   if (!changes.empty()) result.cursor = published_(ws, session_id, changes);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <mutex>
 
+#include "shm/base/fault.h"
 #include "tools/gateway/clock.h"
 
 namespace airstore::gateway {
@@ -41,7 +42,9 @@ Result<size_t> Collector::CollectSome(int64_t now_ns) {
     }
     AIRSTORE_TRY((*writer)->Commit());
   }
+  Reach(FaultPoint::kGatewayGarbageMarked);
   for (const BlockKey& key : garbage) AIRSTORE_TRY(blocks_.Delete(key));
+  Reach(FaultPoint::kGatewayGarbageDeleted);
   auto writer = store_.Write();
   if (!writer) return writer.error();
   for (const BlockKey& key : garbage) (*writer)->DeleteBlock(key.workspace, key.id);

@@ -9,6 +9,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include "shm/base/fault.h"
 #include "shm/base/fd.h"
 
 namespace airstore::gateway {
@@ -104,11 +105,13 @@ Result<void> DirBlockStore::Put(const BlockKey& key, std::string_view header,
   if (!fd) return SysError("create " + temp);
   Result<void> done = WriteAll(fd.get(), header, data);
   if (done && fdatasync(fd.get()) != 0) done = SysError("sync " + temp);
+  if (const int error = Reach(FaultPoint::kGatewayBlockWritten)) done = Error{error, temp};
   if (done && rename(temp.c_str(), PathOf(key).c_str()) != 0) done = SysError("rename " + temp);
   if (!done) {
     unlink(temp.c_str());
     return done;
   }
+  Reach(FaultPoint::kGatewayBlockNamed);
   return SyncDirectory(FanOutOf(key));
 }
 

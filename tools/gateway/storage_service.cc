@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "shm/base/fault.h"
 #include "tools/gateway/compression.h"
 #include "tools/gateway/content.h"
 #include "tools/gateway/validate.h"
@@ -240,6 +241,7 @@ StorageService::Reactor* StorageService::Apply(Context* context, const wire::App
   writers_.Post([=, this] {
     Published published;
     const grpc::Status status = DoApply(*context, *request, response, &published);
+    Reach(FaultPoint::kGatewayBeforeReply);
     if (!status.ok() || published.cursor == 0) {
       reactor->Finish(status);
       return;
