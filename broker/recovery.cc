@@ -9,8 +9,10 @@
 
 #include "broker/backoff.h"
 #include "broker/clock.h"
+#include "broker/content_seal.h"
 #include "broker/lane_replay.h"
 #include "broker/mutation_names.h"
+#include "shm/base/fault.h"
 
 namespace airstore::broker {
 namespace {
@@ -32,6 +34,10 @@ Recovery::Recovery(boost::asio::any_io_executor executor, boost::asio::thread_po
             HexOf(manifest_.session) + "." + std::to_string(RealtimeNs() / 1'000'000'000),
             manifest_.workspace, manifest_.gateway) {}
 
+Recovery::~Recovery() {
+  if (!done_) UnsealContentFiles(ContentPath());
+}
+
 void Recovery::Start() { tasks_.Spawn(Run()); }
 
 std::string Recovery::ContentPath() const {
@@ -40,15 +46,20 @@ std::string Recovery::ContentPath() const {
 
 Task<void> Recovery::Run() {
   co_await ReadJournal();
+  UnsealContentFiles(ContentPath());  // an earlier recovery may have died
   co_await ApplyLanes();
+  SealContents();
+  Reach(FaultPoint::kRecoveryLanesApplied);
   if (!state_.empty()) {
     spdlog::info("workspace {}: going on with {} changes that were not sent", manifest_.workspace,
                  state_.pending.size());
   }
   const bool resumed = co_await Resume();
+  Reach(FaultPoint::kRecoveryResumed);
   if (resumed) {
     co_await Send();
   }
+  Reach(FaultPoint::kRecoverySent);
   Finish();
 }
 
@@ -149,10 +160,21 @@ Task<void> Recovery::Send() {
   }
 }
 
+// Programs may have files open still, of mounts that are gone.
+void Recovery::SealContents() {
+  for (const auto& [inode, entry] : state_.contents.entries()) {
+    if (!entry.dirty || entry.orphan) continue;
+    const std::string path = ContentPath() + "/" + std::to_string(entry.file);
+    if (!SealContentFile(path)) spdlog::debug("{} cannot be sealed", path);
+  }
+}
+
 void Recovery::Finish() {
   journal_.reset();
+  UnsealContentFiles(ContentPath());
   std::error_code ignored;
   std::filesystem::remove_all(ContentPath(), ignored);
+  Reach(FaultPoint::kRecoveryContentRemoved);
   std::filesystem::remove_all(spool_, ignored);
   spdlog::info("workspace {}: nothing is left of the earlier session{}", manifest_.workspace,
                lost_.empty() ? "" : " but what is in " + lost_.directory());
@@ -196,6 +218,7 @@ void Recovery::Lose(LostItem item, const std::string& content) {
   spdlog::error("workspace {}: the gateway refused {} of inode {} ({}): {}; see {}",
                 manifest_.workspace, item.what, item.inode, item.path, strerror(item.error),
                 lost_.directory());
+  if (!content.empty()) UnsealContentFile(content);  // it is moved
   if (auto kept = lost_.Keep(std::move(item), content); !kept) {
     spdlog::error("{}", kept.error().ToString());
   }

@@ -34,6 +34,9 @@ class Recovery {
   Recovery(boost::asio::any_io_executor executor, boost::asio::thread_pool* workers,
            std::string spool, SessionManifest manifest, MakeGateway make_gateway);
 
+  // Whoever goes on with the session may change the content files.
+  ~Recovery();
+
   // Starts it; once. It may be destroyed only when done, or when the loop does not run any more.
   void Start();
   bool done() const { return done_; }
@@ -54,6 +57,7 @@ class Recovery {
   Task<void> Run();
   Task<void> ReadJournal();
   Task<void> ApplyLanes();
+  void SealContents();
   // False: there is nothing to resume.
   Task<bool> Resume();
   Task<void> Send();

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/content_seal.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <system_error>
+
+#include "shm/base/fd.h"
+
+namespace airstore::broker {
+namespace {
+
+bool SetImmutable(const std::string& path, bool immutable) {
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  int flags = 0;
+  if (!file || ioctl(file.get(), FS_IOC_GETFLAGS, &flags) != 0) return false;
+  const int wanted = immutable ? flags | FS_IMMUTABLE_FL : flags & ~FS_IMMUTABLE_FL;
+  return wanted == flags || ioctl(file.get(), FS_IOC_SETFLAGS, &wanted) == 0;
+}
+
+}  // namespace
+
+bool SealContentFile(const std::string& path) { return SetImmutable(path, true); }
+
+void UnsealContentFile(const std::string& path) { SetImmutable(path, false); }
+
+void UnsealContentFiles(const std::string& directory) {
+  std::error_code failed;
+  for (std::filesystem::directory_iterator at(directory, failed), end; !failed && at != end;
+       at.increment(failed)) {
+    if (at->is_regular_file(failed)) UnsealContentFile(at->path().string());
+  }
+}
+
+}  // namespace airstore::broker

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Seals content files against programs that have them open still, through a mount that has ended.
+//
+// The kernel lets such a program go on writing to a passthrough file, and says that it has written,
+// while we send the file for the last time. Once a file is sealed its write fails with EPERM, and a
+// store to a map of it is a SIGBUS: what succeeded before is in the file, and what comes later is
+// not believed to be kept. It is the immutable attribute of inodes; ext4, XFS and Btrfs look at it
+// at each write, tmpfs does not, and setting it needs CAP_LINUX_IMMUTABLE, which who mounts with
+// passthrough as root has.
+//
+// Threads: any.
+#pragma once
+
+#include <string>
+
+namespace airstore::broker {
+
+// Whether it is sealed now.
+bool SealContentFile(const std::string& path);
+// Only then it can be changed, renamed or removed.
+void UnsealContentFile(const std::string& path);
+// All files in it.
+void UnsealContentFiles(const std::string& directory);
+
+}  // namespace airstore::broker
