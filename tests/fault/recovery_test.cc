@@ -59,6 +59,7 @@ TEST_F(Recovery, NothingAcknowledgedIsLostWhenAllAreKilled) {
     const std::string mount = host().Mount(
         "work", "mnt", passthrough ? e2e::Arguments{} : e2e::Arguments{"--passthrough", "off"});
     const std::string name = "round-" + std::to_string(seed);
+    ASSERT_EQ(mkdir((mount + "/" + name).c_str(), 0755), 0);
     TreeLoad load(mount + "/" + name, seed, passthrough);
     load.Start();
     Sleep(random() % 200);
@@ -92,7 +93,7 @@ TEST_F(Recovery, NothingAcknowledgedIsLostWhenAllAreKilled) {
     host().StartBroker();
     host().Mount("work", "mnt");
     EXPECT_TRUE(Recovered());
-    const std::string wrong = load.Compare(mount + "/" + name);
+    const std::string wrong = load.Check(mount + "/" + name, Kept::kAcknowledged);
     EXPECT_EQ(wrong, "");
     host().Unmount(mount);
     EXPECT_FALSE(e2e::Exists(host().Path("state/spool/lost+found")));

@@ -25,7 +25,9 @@ bool WriteAll(int fd, const std::string& data, size_t offset) {
   while (done < data.size()) {
     const ssize_t written =
         pwrite(fd, data.data() + done, data.size() - done, static_cast<off_t>(offset + done));
-    if (written <= 0) return false;
+    if (written < 0) return false;
+    if (written == 0) errno = ENOSPC;
+    if (written == 0) return false;
     done += static_cast<size_t>(written);
   }
   return true;
@@ -38,8 +40,8 @@ void Put(std::string* content, size_t offset, const std::string& data) {
 
 }  // namespace
 
-TreeLoad::TreeLoad(std::string root, uint64_t seed, bool maps)
-    : root_(std::move(root)), random_(seed), maps_(maps) {
+TreeLoad::TreeLoad(const std::string& mount, uint64_t seed, bool maps)
+    : root_(mount + "/" + kDirectory), random_(seed), maps_(maps) {
   if (mkdir(root_.c_str(), 0755) != 0) throw std::runtime_error("mkdir " + root_);
 }
 
@@ -53,12 +55,13 @@ void TreeLoad::Start() {
 }
 
 void TreeLoad::Join() {
+  stopping_ = true;
   if (thread_.joinable()) thread_.join();
   open_.clear();
 }
 
 void TreeLoad::Run() {
-  while (Step()) {
+  while (!stopping_ && Step()) {
   }
 }
 
@@ -69,11 +72,14 @@ bool TreeLoad::Done(bool ok) {
     ++acknowledged_;
     return true;
   }
+  if (!ok) {
+    const int error = errno;
+    errors_.push_back({error, std::string("a change failed: ") + strerror(error)});
+  }
   // What it did may be there or not.
   uncertain_paths_.insert(touching_paths_.begin(), touching_paths_.end());
   uncertain_nodes_.insert(touching_nodes_.begin(), touching_nodes_.end());
-  if (!ending_) throw std::runtime_error(std::string("a change failed: ") + strerror(errno));
-  return ok;
+  return false;
 }
 
 std::string TreeLoad::NewPath() {
@@ -248,6 +254,10 @@ bool TreeLoad::Chmod(const std::string& path, const NodePtr& node) {
   const bool ok = chmod(At(path).c_str(), mode) == 0;
   if (ok) node->mode = mode;
   return Done(ok);
+}
+
+std::string TreeLoad::Check(const std::string& mount, Kept kept) const {
+  return kept == Kept::kSynced ? "" : Compare(mount + "/" + kDirectory);
 }
 
 std::string TreeLoad::Compare(const std::string& root) const {

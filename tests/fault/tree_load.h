@@ -16,26 +16,30 @@
 #include <vector>
 
 #include "shm/base/fd.h"
+#include "tests/fault/load.h"
 
 namespace airstore::fault {
 
-class TreeLoad {
+class TreeLoad : public Load {
  public:
-  // In `root`, which is made. `maps`: stores to shared maps are as good as written at once.
-  TreeLoad(std::string root, uint64_t seed, bool maps);
-  ~TreeLoad();
+  // In a directory of its own in `mount`, which is made. `maps`: stores to shared maps are as good
+  // as written at once.
+  TreeLoad(const std::string& mount, uint64_t seed, bool maps);
+  ~TreeLoad() override;
 
-  void Start();
-  // From here on nothing counts as acknowledged. Changes go on until one fails.
-  void BeginEnd() { ending_ = true; }
-  void Join();
+  void Start() override;
+  void BeginEnd() override { ending_ = true; }
+  void Join() override;
 
-  uint64_t acknowledged() const { return acknowledged_; }
-  // Compares with the same tree elsewhere; the first differences, empty when there is none. What
-  // the last, unacknowledged changes touched may be anything.
-  std::string Compare(const std::string& root) const;
+  std::string name() const override { return kDirectory; }
+  uint64_t acknowledged() const override { return acknowledged_; }
+  std::vector<LoadError> errors() const override { return errors_; }
+  // What the last, unacknowledged changes touched may be anything. Nothing here is synced.
+  std::string Check(const std::string& mount, Kept kept) const override;
 
  private:
+  static constexpr char kDirectory[] = "tree";
+
   struct Node {
     char type = 'f';  // 'f'ile, 'd'irectory, 'l'ink
     std::string content;
@@ -48,7 +52,8 @@ class TreeLoad {
   };
 
   void Run();
-  // One change: what it touches is noted before, what it has done after. False: it failed.
+  std::string Compare(const std::string& root) const;
+  // One change: what it touches is noted before, what it has done after. False: that was the end.
   bool Step();
   bool Create(size_t length, bool keep_open);
   bool Overwrite(int fd, const NodePtr& node);
@@ -75,6 +80,7 @@ class TreeLoad {
   bool maps_;
   std::thread thread_;
   std::atomic<bool> ending_{false};
+  std::atomic<bool> stopping_{false};
   std::atomic<uint64_t> acknowledged_{0};
   std::map<std::string, NodePtr> names_;
   std::vector<std::string> directories_{""};
@@ -84,6 +90,7 @@ class TreeLoad {
   std::set<NodePtr> touching_nodes_;
   std::set<std::string> uncertain_paths_;
   std::set<NodePtr> uncertain_nodes_;
+  std::vector<LoadError> errors_;
 };
 
 }  // namespace airstore::fault

@@ -3,6 +3,8 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <xxhash.h>
 
 #include <cerrno>
@@ -59,6 +61,14 @@ std::string Describe(const std::string& path, const struct stat& info, const Tre
 }
 
 }  // namespace
+
+void MakeMutable(const std::string& path) {
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  int flags = 0;
+  if (!file || ioctl(file.get(), FS_IOC_GETFLAGS, &flags) != 0) return;
+  flags &= ~FS_IMMUTABLE_FL;
+  (void)ioctl(file.get(), FS_IOC_SETFLAGS, &flags);
+}
 
 UniqueFd Open(const std::string& path, int flags, mode_t mode) {
   UniqueFd fd(open(path.c_str(), flags | O_CLOEXEC, mode));

@@ -29,6 +29,8 @@ std::string ReadSome(int fd, size_t length, off_t offset);
 void WriteAt(int fd, const std::string& content, off_t offset);
 struct stat Stat(const std::string& path);  // of the link itself
 bool Exists(const std::string& path);
+// Takes away what `chattr +i` gave.
+void MakeMutable(const std::string& path);
 // Without "." and "..".
 std::set<std::string> NamesIn(const std::string& directory);
 // Reproducible, hard to compress.

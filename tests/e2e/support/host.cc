@@ -12,6 +12,8 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "tests/e2e/support/files.h"
+
 namespace airstore::e2e {
 namespace {
 
@@ -169,7 +171,7 @@ void Host::StartGateway() {
                      "--port-file",
                      port_file};
   words.insert(words.end(), options_.gateway_arguments.begin(), options_.gateway_arguments.end());
-  gateway_ = Process(words, {.output_file = Path("gateway.log")});
+  gateway_ = Process(words, {.env = options_.environment, .output_file = Path("gateway.log")});
   const bool up = WaitUntil(
       seconds(60), [&] { return std::filesystem::exists(port_file) || !gateway_.running(); });
   if (!up || !gateway_.running()) {
@@ -195,7 +197,7 @@ void Host::StartBroker() {
   Arguments words = {Program("airstored"), "--state-dir", Path("state"), "--gateway",
                      gateway_address_};
   words.insert(words.end(), options_.broker_arguments.begin(), options_.broker_arguments.end());
-  broker_ = Process(words, {.output_file = Path("broker.log")});
+  broker_ = Process(words, {.env = options_.environment, .output_file = Path("broker.log")});
   // Not the socket's file, which may be there before anybody listens.
   const bool up = WaitUntil(seconds(60), [&] {
     return !broker_.running() ||
@@ -232,7 +234,12 @@ void Host::KillBrokerAndMounts() {
   UnmountAllBelow(directory());
 }
 
-void Host::WipeBrokerState() { std::filesystem::remove_all(Path("state")); }
+void Host::WipeBrokerState() {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(Path("state"))) {
+    if (entry.is_regular_file()) MakeMutable(entry.path().string());
+  }
+  std::filesystem::remove_all(Path("state"));
+}
 
 std::string Host::RemountFresh(const std::string& workspace, const std::string& mountpoint,
                                const Arguments& extra) {

@@ -6,6 +6,7 @@
 // Threads: the test's; Status may be called from others.
 #pragma once
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -27,7 +28,8 @@ struct HostOptions {
   Arguments broker_arguments = {};
   // Who dies with the write lease is waited for so long.
   Arguments gateway_arguments = {"--session-seconds", "15"};
-  std::chrono::seconds patience{240};  // of the watchdog
+  std::chrono::seconds patience{240};                   // of the watchdog
+  std::map<std::string, std::string> environment = {};  // of gateway and broker
 };
 
 class Host {
@@ -41,6 +43,11 @@ class Host {
   std::string socket() const { return Path("state/control.sock"); }
   std::string admin_token_file() const { return Path("gateway/admin-token"); }
   const Process& broker() const { return broker_; }
+  // Whether they run; what has ended is reaped.
+  bool BrokerRuns() { return broker_.running(); }
+  bool GatewayRuns() { return gateway_.running(); }
+  // The files stay when the host ends.
+  void Keep() const { janitor_.Keep(); }
 
   // airctl with our socket.
   Finished Airctl(const Arguments& arguments, const RunOptions& options = {}) const;

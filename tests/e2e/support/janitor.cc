@@ -18,8 +18,12 @@
 #include <stdexcept>
 #include <vector>
 
+#include "tests/e2e/support/files.h"
+
 namespace airstore::e2e {
 namespace {
+
+constexpr char kKeepMark[] = "/keep";
 
 std::string ReadAll(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -85,6 +89,8 @@ bool KillAllOf(const std::string& directory) {
 }
 
 int RemoveOne(const char* path, const struct stat*, int, FTW*) {
+  if (remove(path) == 0) return 0;
+  MakeMutable(path);  // a content file that was being recovered
   (void)remove(path);
   return 0;
 }
@@ -113,7 +119,8 @@ void AwaitEnd(int leash, pid_t test) {
   for (int round = 0; round < 100 && KillAllOf(directory); ++round) usleep(10'000);
   UnmountAllBelow(directory);
   const char* keep = getenv("AIRSTORE_E2E_KEEP");
-  if (keep == nullptr || *keep == '\0') {
+  const bool wanted = access((directory + kKeepMark).c_str(), F_OK) == 0;
+  if (!wanted && (keep == nullptr || *keep == '\0')) {
     // Never into something that is mounted still.
     nftw(directory.c_str(), RemoveOne, 64, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
   }
@@ -153,6 +160,8 @@ Janitor::Janitor() {
     Clean(directory_);
   }
 }
+
+void Janitor::Keep() const { std::ofstream(directory_ + kKeepMark).put('\n'); }
 
 Janitor::~Janitor() {
   leash_.reset();

@@ -23,6 +23,8 @@ class Janitor {
   Janitor& operator=(const Janitor&) = delete;
 
   const std::string& directory() const { return directory_; }
+  // The files stay, whatever the environment says.
+  void Keep() const;
 
  private:
   std::string directory_;
