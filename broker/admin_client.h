@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,12 @@ struct WorkspaceEntry {
   int64_t created_ns = 0;
   uint64_t used_bytes = 0;
   uint64_t inodes = 0;
+  uint64_t quota_bytes = 0;  // 0: none
+  uint64_t quota_inodes = 0;
+};
+struct Quota {
+  std::optional<uint64_t> bytes = {};  // 0: none
+  std::optional<uint64_t> inodes = {};
 };
 struct TokenEntry {
   std::string id;
@@ -36,7 +43,10 @@ struct CreatedToken {
 class AdminClient {
  public:
   virtual ~AdminClient() = default;
-  virtual Task<Outcome<WorkspaceEntry>> CreateWorkspace(const std::string& name) = 0;
+  virtual Task<Outcome<WorkspaceEntry>> CreateWorkspace(const std::string& name,
+                                                        const Quota& quota) = 0;
+  // What is absent stays as it is.
+  virtual Task<Outcome<WorkspaceEntry>> SetQuota(const std::string& name, const Quota& quota) = 0;
   virtual Task<Outcome<std::vector<WorkspaceEntry>>> ListWorkspaces() = 0;
   virtual Task<Outcome<Nothing>> DeleteWorkspace(const std::string& name) = 0;
   virtual Task<Outcome<CreatedToken>> CreateToken(const std::string& workspace,

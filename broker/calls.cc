@@ -7,6 +7,7 @@
 
 #include "broker/mount.h"
 #include "broker/session.h"
+#include "shm/request_rules.h"
 
 namespace airstore::broker {
 namespace {
@@ -26,6 +27,10 @@ bool Mutates(const shm::RequestArgs& args) {
     case Op::kRename:
     case Op::kLink:
     case Op::kCreate:
+    case Op::kTmpfile:
+    case Op::kSetxattr:
+    case Op::kRemovexattr:
+    case Op::kFallocate:
       return true;
     case Op::kOpen:
       return (args.flags & O_ACCMODE) != O_RDONLY || (args.flags & O_TRUNC) != 0;
@@ -37,8 +42,9 @@ bool Mutates(const shm::RequestArgs& args) {
 // One call being answered; the steps are methods so that they can co_await.
 class Answer {
  public:
-  Answer(Session* session, Mount* mount, const Call& call)
-      : session_(session),
+  Answer(Session* session, Mount* mount, const Call& call, std::string* text)
+      : text_(text),
+        session_(session),
         mount_(mount),
         call_(call),
         args_(call.args),
@@ -87,7 +93,7 @@ class Answer {
         co_return co_await session_->tree().Remove(origin_, args_.inode, call_.name, true);
       case Op::kRename:
         co_return co_await session_->tree().Rename(origin_, args_.inode, call_.name, args_.inode2,
-                                                   call_.name2, args_.flags);
+                                                   call_.name2, args_.flags, OfCaller(S_IFCHR));
       case Op::kLink:
         AIRSTORE_TRY_CO(
             co_await session_->tree().Link(origin_, args_.inode, args_.inode2, call_.name));
@@ -114,6 +120,24 @@ class Answer {
         co_return co_await LoadListing();
       case Op::kStatfs:
         co_return co_await Statfs();
+      case Op::kGetxattr:
+        co_return co_await GetXattr();
+      case Op::kListxattr:
+        co_return co_await ListXattrs();
+      case Op::kSetxattr:
+        AIRSTORE_TRY_CO(co_await session_->tree().SetXattr(origin_, args_.inode, call_.name,
+                                                           call_.name2, args_.flags,
+                                                           (args_.valid & shm::kKillSgid) != 0));
+        co_return Fill(args_.inode);
+      case Op::kRemovexattr:
+        AIRSTORE_TRY_CO(co_await session_->tree().RemoveXattr(origin_, args_.inode, call_.name));
+        co_return Fill(args_.inode);
+      case Op::kFallocate:
+        co_return co_await Fallocate();
+      case Op::kSeek:
+        co_return co_await Seek();
+      case Op::kTmpfile:
+        co_return co_await Tmpfile();
       case Op::kNone:
         break;
     }
@@ -145,11 +169,17 @@ class Answer {
     co_return Fill(args_.inode);
   }
 
-  Task<Result<void>> Make(uint32_t mode, std::string target) {
+  NewNode OfCaller(uint32_t mode) const {
     NewNode node;
     node.mode = mode;
+    node.umask = args_.umask;
     node.uid = args_.uid;
     node.gid = args_.gid;
+    return node;
+  }
+
+  Task<Result<void>> Make(uint32_t mode, std::string target) {
+    NewNode node = OfCaller(mode);
     node.rdev = args_.rdev;
     node.symlink_target = std::move(target);
     auto made = co_await session_->tree().Create(origin_, args_.inode, call_.name, std::move(node));
@@ -163,10 +193,13 @@ class Answer {
     if (record && IsDirectory(record->mode)) co_return Error{EISDIR, "open"};
     // Something else has taken the name meanwhile: the kernel looks again.
     if (!record || !IsRegular(record->mode)) co_return Error{ESTALE, "open"};
+    if ((flags & O_ACCMODE) != O_RDONLY && (flags & O_TRUNC) == 0) {
+      AIRSTORE_TRY_CO(co_await session_->AdmitBytes(1));
+    }
     if ((flags & O_TRUNC) != 0) {
       session_->contents().Refresh(inode);
       AttrChange empty;
-      empty.valid = shm::kSetSize;
+      empty.valid = shm::kSetSize | (args_.valid & shm::kKillSetId);
       AIRSTORE_TRY_CO(co_await session_->tree().Setattr(origin_, inode, empty));
     }
     auto opened = co_await session_->contents().Open(mount_, inode, flags);
@@ -183,11 +216,9 @@ class Answer {
   }
 
   Task<Result<void>> Create() {
-    NewNode node;
-    node.mode = S_IFREG | (args_.mode & 07777);
-    node.uid = args_.uid;
-    node.gid = args_.gid;
-    auto made = co_await session_->tree().Create(origin_, args_.inode, call_.name, std::move(node));
+    AIRSTORE_TRY_CO(co_await session_->AdmitBytes(1));
+    auto made = co_await session_->tree().Create(origin_, args_.inode, call_.name,
+                                                 OfCaller(S_IFREG | (args_.mode & 07777)));
     if (!made) {
       if (made.error().code != EEXIST || (args_.flags & O_EXCL) != 0) co_return made.error();
       auto existing = co_await session_->tree().Lookup(args_.inode, call_.name);
@@ -207,6 +238,63 @@ class Answer {
     auto opened = session_->contents().OpenCreated(mount_, *made, args_.flags);
     if (!opened) co_return opened.error();
     co_return Opened(*made, *opened);
+  }
+
+  Task<Result<void>> Tmpfile() {
+    AIRSTORE_TRY_CO(co_await session_->AdmitBytes(1));
+    auto made = co_await session_->tree().CreateNameless(args_.inode,
+                                                         OfCaller(S_IFREG | (args_.mode & 07777)));
+    if (!made) co_return made.error();
+    auto attached = session_->contents().AttachNew(*made);
+    if (!attached) {
+      session_->tree().ReclaimOrphan(*made);
+      co_return attached.error();
+    }
+    auto opened = session_->contents().OpenCreated(mount_, *made, args_.flags);
+    if (!opened) {
+      session_->tree().ReclaimOrphan(*made);
+      co_return opened.error();
+    }
+    co_return Opened(*made, *opened);
+  }
+
+  Task<Result<void>> GetXattr() {
+    auto value = co_await session_->tree().GetXattr(args_.inode, call_.name);
+    if (!value) co_return value.error();
+    *text_ = std::move(*value);
+    co_return Result<void>{};
+  }
+
+  Task<Result<void>> ListXattrs() {
+    auto all = co_await session_->tree().ListXattrs(args_.inode);
+    if (!all) co_return all.error();
+    for (const auto& [name, value] : *all) {
+      // As listxattr(2) has it of lists that are too long.
+      if (text_->size() + name.size() + 1 > shm::kMaxXattrValue) co_return Error{E2BIG, "names"};
+      text_->append(name.c_str(), name.size() + 1);
+    }
+    co_return Result<void>{};
+  }
+
+  Task<Result<void>> Fallocate() {
+    const auto record = session_->inodes().Get(args_.inode);
+    const uint64_t end = args_.offset + args_.size;
+    if (record && end > record->size) {
+      AIRSTORE_TRY_CO(co_await session_->AdmitBytes(end - record->size));
+    }
+    AIRSTORE_TRY_CO(co_await session_->tree().Fallocate(origin_, args_.inode, args_.offset,
+                                                        args_.size, static_cast<int>(args_.flags)));
+    co_return Fill(args_.inode);
+  }
+
+  Task<Result<void>> Seek() {
+    AIRSTORE_TRY_CO(co_await session_->tree().Ensure(args_.inode));
+    session_->contents().Refresh(args_.inode);
+    auto found = co_await session_->contents().Seek(args_.inode, args_.offset,
+                                                    static_cast<int>(args_.flags));
+    if (!found) co_return found.error();
+    reply_.value = *found;
+    co_return Result<void>{};
   }
 
   Task<Result<void>> Fsync() {
@@ -273,6 +361,7 @@ class Answer {
     co_return Result<void>{};
   }
 
+  std::string* text_;
   Session* session_;
   Mount* mount_;
   const Call& call_;
@@ -283,14 +372,14 @@ class Answer {
 
 }  // namespace
 
-Task<RequestReply> AnswerCall(Session* session, Mount* mount, const Call& call) {
-  Answer answer(session, mount, call);
+Task<RequestReply> AnswerCall(Session* session, Mount* mount, const Call& call, std::string* text) {
+  Answer answer(session, mount, call, text);
   co_return co_await answer.Run();
 }
 
 void UndoOpen(Session* session, Mount* mount, const Call& call, const RequestReply& reply) {
   const auto op = static_cast<Op>(call.args.op);
-  if (op != Op::kOpen && op != Op::kCreate) return;
+  if (op != Op::kOpen && op != Op::kCreate && op != Op::kTmpfile) return;
   const bool for_write = (call.args.flags & O_ACCMODE) != O_RDONLY;
   session->contents().Release(reply.attr.inode, mount->index(),
                               reply.open_mode | (for_write ? shm::kOpenForWrite : 0u));

@@ -4,6 +4,7 @@
 // Threads: the event loop.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "broker/task.h"
@@ -14,7 +15,9 @@ namespace airstore::broker {
 class Mount;
 class Session;
 
-Task<shm::RequestReply> AnswerCall(Session* session, Mount* mount, const shm::Call& call);
+// `text` receives what goes behind the call's names.
+Task<shm::RequestReply> AnswerCall(Session* session, Mount* mount, const shm::Call& call,
+                                   std::string* text);
 
 // Closes what a call opened whose caller is gone.
 void UndoOpen(Session* session, Mount* mount, const shm::Call& call,

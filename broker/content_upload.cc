@@ -16,6 +16,7 @@ namespace airstore::broker {
 namespace {
 
 constexpr size_t kSendsInFlight = 4;
+constexpr size_t kMostPieces = 64;  // of a range: what has more small holes is sent with them
 
 BlockId RandomBlockId() {
   BlockId id;
@@ -35,69 +36,168 @@ Task<void> SendBlock(Uploader with, BlockId id, std::string data) {
   }
 }
 
+void AddHole(const ByteRange& range, WriteOp* op) {
+  op->extents.push_back(
+      WriteExtent{.offset = range.offset, .length = range.length, .source = std::monostate()});
+}
+
+// Asks the file system for each run of data or zeros once.
+class HoleFinder {
+ public:
+  HoleFinder(int fd, uint64_t size) : fd_(fd), size_(size) {}
+
+  // REQUIRES: offsets ascend.
+  bool IsHole(uint64_t offset, uint64_t length) {
+    Look(offset);
+    return data_ >= offset + length;
+  }
+  // Where the data at or behind the offset begins and ends; the size where there is none.
+  ByteRange DataAt(uint64_t offset) {
+    Look(offset);
+    const uint64_t start = std::max(data_, offset);
+    return {start, std::max(end_, start) - start};
+  }
+
+ private:
+  void Look(uint64_t offset) {
+    if (offset < end_) return;
+    const off_t data = lseek(fd_, static_cast<off_t>(offset), SEEK_DATA);
+    if (data < 0) {
+      // ENXIO: no more data. A file system that cannot tell has no holes.
+      data_ = errno == ENXIO ? size_ : offset;
+      end_ = size_;
+      return;
+    }
+    data_ = std::min(static_cast<uint64_t>(data), size_);
+    const off_t hole = lseek(fd_, data, SEEK_HOLE);
+    end_ = hole < 0 ? size_ : std::min(static_cast<uint64_t>(hole), size_);
+  }
+
+  const int fd_;
+  const uint64_t size_;
+  uint64_t data_ = 0;
+  uint64_t end_ = 0;
+};
+
+// Written meanwhile or not: what is taken for a hole here is hashed as zeros, so the next
+// comparison finds it.
+std::vector<ByteRange> PiecesOf(int fd, const ByteRange& range) {
+  std::vector<ByteRange> pieces;
+  const uint64_t end = range.offset + range.length;
+  HoleFinder holes(fd, end);
+  for (uint64_t at = range.offset; at < end;) {
+    if (pieces.size() >= kMostPieces) {
+      pieces.push_back({at, end - at, false});
+      break;
+    }
+    const ByteRange data = holes.DataAt(at);
+    if (data.offset > at) pieces.push_back({at, std::min(data.offset, end) - at, true});
+    if (data.offset < end && data.length != 0) {
+      pieces.push_back(
+          {data.offset, std::min(data.offset + data.length, end) - data.offset, false});
+    }
+    at = data.offset + data.length;
+  }
+  return pieces;
+}
+
 }  // namespace
+
+uint64_t HashOfZeros(uint64_t length) {
+  static const std::string kZeros(kContentBlock, '\0');
+  static const uint64_t kWhole = XXH3_64bits(kZeros.data(), kZeros.size());
+  return length == kContentBlock ? kWhole : XXH3_64bits(kZeros.data(), length);
+}
 
 std::vector<ByteRange> FindDirty(int fd, uint64_t size, bool never_sent,
                                  const std::vector<uint64_t>& sent_hash, uint64_t longest) {
   std::vector<ByteRange> ranges;
   std::string block(kContentBlock, '\0');
-  const auto add = [&](uint64_t offset, uint64_t length) {
+  const auto add = [&](uint64_t offset, uint64_t length, bool hole) {
     if (!ranges.empty() && ranges.back().offset + ranges.back().length == offset &&
-        ranges.back().length + length <= longest) {
+        ranges.back().hole == hole && (hole || ranges.back().length + length <= longest)) {
       ranges.back().length += length;
     } else {
-      ranges.push_back({offset, length});
+      ranges.push_back({offset, length, hole});
     }
   };
-  off_t data_end = 0;
-  off_t data = -1;
+  HoleFinder holes(fd, size);
   for (uint64_t i = 0; i < BlocksOf(size); ++i) {
     const uint64_t offset = i * kContentBlock;
     const uint64_t length = std::min(kContentBlock, size - offset);
     const uint64_t sent = i < sent_hash.size() ? sent_hash[i] : 0;
-    if (sent == 0) {
-      // Never sent: only what is not a hole needs to be.
-      if (static_cast<off_t>(offset) >= data_end) {
-        data = lseek(fd, static_cast<off_t>(offset), SEEK_DATA);
-        data_end = data < 0 ? static_cast<off_t>(size) : lseek(fd, data, SEEK_HOLE);
-        if (data < 0) data = static_cast<off_t>(size);
-      }
-      if (data >= static_cast<off_t>(offset + length)) continue;
-      if (never_sent) {
-        add(offset, length);
-        continue;
-      }
+    if (holes.IsHole(offset, length)) {
+      // Where nothing was sent the gateway has a hole as well.
+      if (sent != 0 && sent != HashOfZeros(length)) add(offset, length, true);
+      continue;
+    }
+    if (sent == 0 && never_sent) {
+      add(offset, length, false);
+      continue;
     }
     std::fill_n(block.begin(), length, '\0');
     if (pread(fd, block.data(), length, static_cast<off_t>(offset)) < 0) {
-      add(offset, length);  // not known to be clean
+      add(offset, length, false);  // not known to be clean
       continue;
     }
-    if (XXH3_64bits(block.data(), length) != sent) add(offset, length);
+    if (XXH3_64bits(block.data(), length) != sent) add(offset, length, false);
   }
   return ranges;
 }
 
 ReadBlock ReadForSending(int fd, ByteRange range) {
   ReadBlock result;
+  result.pieces = PiecesOf(fd, range);
   result.data.resize(range.length, '\0');
-  size_t done = 0;
-  while (done < range.length) {
-    const ssize_t got = pread(fd, result.data.data() + done, range.length - done,
-                              static_cast<off_t>(range.offset + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) {
-      result.error = errno;
-      return result;
+  for (const ByteRange& piece : result.pieces) {
+    if (piece.hole) continue;
+    size_t done = 0;
+    while (done < piece.length) {
+      const ssize_t got = pread(fd, result.data.data() + (piece.offset - range.offset) + done,
+                                piece.length - done, static_cast<off_t>(piece.offset + done));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) {
+        result.error = errno;
+        return result;
+      }
+      if (got == 0) break;  // shortened meanwhile: the rest is zeros, and the truncation follows
+      done += static_cast<size_t>(got);
     }
-    if (got == 0) break;  // shortened meanwhile: the rest is zeros, and the truncation follows
-    done += static_cast<size_t>(got);
   }
   for (uint64_t at = 0; at < range.length; at += kContentBlock) {
     result.hashes.push_back(
         XXH3_64bits(result.data.data() + at, std::min(kContentBlock, range.length - at)));
   }
   return result;
+}
+
+void AddInline(const ByteRange& range, ReadBlock block, WriteOp* op) {
+  for (const ByteRange& piece : block.pieces) {
+    WriteExtent extent{.offset = piece.offset, .length = piece.length, .source = std::monostate()};
+    if (!piece.hole) {
+      extent.source = piece.length == range.length
+                          ? std::move(block.data)
+                          : block.data.substr(piece.offset - range.offset, piece.length);
+    }
+    op->extents.push_back(std::move(extent));
+  }
+}
+
+void AddHoles(WriteOp* op, uint64_t size) {
+  std::vector<WriteExtent> all;
+  uint64_t at = 0;
+  const auto hole_until = [&](uint64_t end) {
+    if (at < end) {
+      all.push_back(WriteExtent{.offset = at, .length = end - at, .source = std::monostate()});
+    }
+  };
+  for (WriteExtent& extent : op->extents) {
+    hole_until(extent.offset);
+    at = extent.offset + extent.length;
+    all.push_back(std::move(extent));
+  }
+  hole_until(size);
+  op->extents = std::move(all);
 }
 
 Task<int> SendRanges(Uploader with, int fd, std::vector<ByteRange> ranges, OnRead on_read,
@@ -112,6 +212,15 @@ Task<int> SendRanges(Uploader with, int fd, std::vector<ByteRange> ranges, OnRea
     done->NotifyAll();
   };
   for (const ByteRange& range : ranges) {
+    if (range.hole) {
+      std::vector<uint64_t> hashes;
+      for (uint64_t at = 0; at < range.length; at += kContentBlock) {
+        hashes.push_back(HashOfZeros(std::min(kContentBlock, range.length - at)));
+      }
+      on_read(range, hashes);
+      AddHole(range, op);
+      continue;
+    }
     while (in_flight >= kSendsInFlight) co_await sent.Wait();
     auto read = [](int from, ByteRange what) -> Task<ReadBlock> {
       co_return ReadForSending(from, what);
@@ -124,10 +233,22 @@ Task<int> SendRanges(Uploader with, int fd, std::vector<ByteRange> ranges, OnRea
     }
     on_read(range, block.hashes);
     const BlockId id = RandomBlockId();
-    op->extents.push_back(WriteExtent{
-        .offset = range.offset, .length = range.length, .source = std::make_pair(id, uint64_t{0})});
+    std::string bytes;
+    const bool all = block.pieces.size() == 1 && !block.pieces[0].hole;
+    for (const ByteRange& piece : block.pieces) {
+      if (piece.hole) {
+        AddHole(piece, op);
+        continue;
+      }
+      op->extents.push_back(WriteExtent{.offset = piece.offset,
+                                        .length = piece.length,
+                                        .source = std::make_pair(id, uint64_t{bytes.size()})});
+      if (!all) bytes.append(block.data, piece.offset - range.offset, piece.length);
+    }
+    if (all) bytes = std::move(block.data);
+    if (bytes.empty()) continue;
     ++in_flight;
-    with.tasks->Spawn(send(with, id, std::move(block.data), &in_flight, &sent));
+    with.tasks->Spawn(send(with, id, std::move(bytes), &in_flight, &sent));
   }
   while (in_flight > 0) co_await sent.Wait();
   co_return error;

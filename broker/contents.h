@@ -86,6 +86,14 @@ class Contents : public ContentSource {
   Task<Result<void>> Truncate(uint64_t inode, uint64_t size);
   void SetTimes(uint64_t inode, int64_t atime_ns, int64_t mtime_ns);
 
+  // contents_sparse.cc
+  // fallocate(2) of a file that is open for writing; `call`: where it comes from. EOPNOTSUPP for
+  // modes that FUSE does not know either.
+  Result<void> Fallocate(uint64_t inode, uint64_t offset, uint64_t length, int mode,
+                         const CallPlace& call);
+  // lseek(2) with SEEK_DATA or SEEK_HOLE. REQUIRES: a regular file in the table.
+  Task<Result<uint64_t>> Seek(uint64_t inode, uint64_t offset, int whence);
+
   // Takes size and times of a file with writers from its content file into the record.
   void Refresh(uint64_t inode);
   // Queues what is dirty; the ticket to wait for, 0 when nothing is pending.
@@ -197,6 +205,13 @@ class Contents : public ContentSource {
                       uint64_t count);
   void StartFetches(const NodePtr& node, uint64_t first, uint64_t last);
   void ReadAhead(const NodePtr& node, uint64_t offset, uint64_t size);
+  // All blocks are here.
+  void Complete(const NodePtr& node);
+
+  // contents_sparse.cc
+  // Blocks that are zeros at the gateway need not be fetched. Asks for files with holes only.
+  Task<void> MarkHoles(NodePtr node);
+  Task<Result<Layout>> AskLayout(uint64_t inode, uint64_t offset);
 
   // contents_remote.cc
   void DropFile(const NodePtr& node);

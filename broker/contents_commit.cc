@@ -127,8 +127,7 @@ Task<int> Contents::BuildSmall(const NodePtr& node, const FileStamp& stamp, Writ
   if (block.error != 0) co_return block.error;
   if (!file.never_sent && file.sent_hash == block.hashes) co_return 0;
   file.sent_hash = std::move(block.hashes);
-  op->extents.push_back(
-      WriteExtent{.offset = 0, .length = stamp.size, .source = std::move(block.data)});
+  AddInline({0, stamp.size}, std::move(block), op);
   co_return 0;
 }
 
@@ -151,12 +150,15 @@ Task<int> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, Writ
       const size_t at = range.offset / kContentBlock + i;
       if (at >= file->sent_hash.size()) break;
       // Cut meanwhile: what was read may be of before, so it vouches for nothing.
-      file->sent_hash[at] = file->truncations == truncations ? hashes[i] : 0;
+      file->sent_hash[at] = file->truncations == truncations ? hashes[i] : kUnknownHash;
     }
   };
   Uploader with{executor_, tasks_, workers_, gateway_};
   OnRead on_read = keep_hashes;
-  co_return co_await SendRanges(with, file->fd(), ranges, on_read, op);
+  const bool all = file->never_sent;
+  const int error = co_await SendRanges(with, file->fd(), ranges, on_read, op);
+  if (all) AddHoles(op, stamp.size);
+  co_return error;
 }
 
 void Contents::ContentSettled(uint64_t inode, int error) {

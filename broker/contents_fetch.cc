@@ -94,6 +94,11 @@ Task<Result<void>> Contents::EnsureRange(uint64_t inode, uint64_t offset, uint64
       co_return error;
     }
     PublishFile(node);
+    co_await MarkHoles(node);
+    if (!node->file) {  // cut or replaced meanwhile
+      DropIfIdle(node);
+      co_return co_await EnsureRange(inode, offset, size);
+    }
   }
   const uint64_t end = offset + std::min(size, record->size - offset);
   ReadAhead(node, offset, end - offset);
@@ -231,9 +236,9 @@ Task<void> Contents::FetchRun(NodePtr node, std::shared_ptr<ContentFile> file, u
       }
       for (uint64_t i = 0; i < count; ++i) {
         file->sent_hash[first + i] = filled.hashes[i];
+        if (!file->valid[first + i]) ++file->valid_count;
         file->valid[first + i] = true;
       }
-      file->valid_count += count;
       break;
     }
     if (fetched.error().code != EAGAIN || MonotonicNs() > deadline) {
@@ -246,17 +251,20 @@ Task<void> Contents::FetchRun(NodePtr node, std::shared_ptr<ContentFile> file, u
   for (uint64_t i = 0; i < count; ++i) file->fetching.erase(first + i);
   if (node->file == file) {
     if (error != 0) node->fetch_error = error;
-    if (file->valid_count == file->valid.size() && !file->complete) {
-      file->complete = true;
-      if (record) {
-        const timespec times[2] = {ToTimespec(record->atime_ns), ToTimespec(record->mtime_ns)};
-        futimens(file->fd(), times);
-      }
-      if (auto stamp = file->Stamp()) file->sent = *stamp;
-      SetFlags(node->inode, shm::kContentComplete, 0);
-    }
+    if (file->valid_count == file->valid.size()) Complete(node);
   }
   node->progress->NotifyAll();
+}
+
+void Contents::Complete(const NodePtr& node) {
+  ContentFile& file = *node->file;
+  if (std::exchange(file.complete, true)) return;
+  if (const auto record = inodes_->Get(node->inode)) {
+    const timespec times[2] = {ToTimespec(record->atime_ns), ToTimespec(record->mtime_ns)};
+    futimens(file.fd(), times);
+  }
+  if (auto stamp = file.Stamp()) file.sent = *stamp;
+  SetFlags(node->inode, shm::kContentComplete, 0);
 }
 
 void Contents::ReadAhead(const NodePtr& node, uint64_t offset, uint64_t size) {

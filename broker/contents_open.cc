@@ -11,6 +11,7 @@
 #include <numeric>
 
 #include "broker/clock.h"
+#include "broker/content_upload.h"
 #include "broker/contents.h"
 #include "shm/base/fault.h"
 
@@ -444,8 +445,10 @@ Result<void> Contents::Write(uint64_t inode, uint64_t offset, std::span<const ui
     done += static_cast<size_t>(written);
   }
   Reach(FaultPoint::kContentAfterWrite);
+  const auto stamp = node->file->Stamp();
   inodes_->Update(inode, [&](InodeRecord& record) {
     record.size = std::max(record.size, offset + data.size());
+    if (stamp) record.allocated_bytes = stamp->allocated_bytes;
     record.mtime_ns = time_ns;
     record.ctime_ns = time_ns;
     ++record.content_generation;
@@ -461,6 +464,7 @@ Task<Result<void>> Contents::Truncate(uint64_t inode, uint64_t size) {
   ++node->opening;
   Result<void> result;
   const bool was_dirty = IsDirty(*node);
+  uint64_t allocated = 0;
   if (size == 0 && !node->file) {
     const std::span<const uint8_t> empty;
     result = inodes_->StoreSmall(inode, empty);
@@ -481,14 +485,18 @@ Task<Result<void>> Contents::Truncate(uint64_t inode, uint64_t size) {
       ++file.truncations;
       if (file.sent_hash.size() > BlocksOf(size)) file.sent_hash.resize(BlocksOf(size));
       // The last block changed; the gateway cuts or fills it the same way, so only its hash is new.
-      if (!file.sent_hash.empty()) file.sent_hash.back() = 0;
-      if (auto stamp = file.Stamp(); stamp && !was_dirty) file.sent = *stamp;
+      if (!file.sent_hash.empty()) file.sent_hash.back() = kUnknownHash;
+      if (auto stamp = file.Stamp()) {
+        if (!was_dirty) file.sent = *stamp;
+        allocated = stamp->allocated_bytes;
+      }
     }
   }
   --node->opening;
   if (result) {
     inodes_->Update(inode, [&](InodeRecord& changed) {
       changed.size = size;
+      changed.allocated_bytes = allocated;
       ++changed.content_generation;
     });
   }

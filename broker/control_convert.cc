@@ -103,6 +103,8 @@ void ToWire(const WorkspaceEntry& from, wire::WorkspaceEntry* to) {
   to->set_created_ns(from.created_ns);
   to->set_used_bytes(from.used_bytes);
   to->set_inodes(from.inodes);
+  to->set_quota_bytes(from.quota_bytes);
+  to->set_quota_inodes(from.quota_inodes);
 }
 
 void ToWire(const DirtyFile& from, wire::DirtyFile* to) {

@@ -150,9 +150,23 @@ Task<wire::Response> ControlRequests::Administer(Caller caller, wire::Request re
     case wire::Request::kWorkspaceCreate: {
       const auto admin = AdminFor(caller, request.workspace_create().gateway());
       if (!admin.value) co_return Failed(admin.failure);
-      const auto made = co_await (*admin.value)->CreateWorkspace(request.workspace_create().name());
+      const wire::WorkspaceCreateRequest& create = request.workspace_create();
+      const Quota quota{create.quota_bytes(), create.quota_inodes()};
+      const auto made = co_await (*admin.value)->CreateWorkspace(create.name(), quota);
       if (!made.value) co_return Failed(made.failure);
       ToWire(*made.value, response.mutable_workspaces()->add_workspaces());
+      co_return response;
+    }
+    case wire::Request::kWorkspaceSet: {
+      const wire::WorkspaceSetRequest& set = request.workspace_set();
+      const auto admin = AdminFor(caller, set.gateway());
+      if (!admin.value) co_return Failed(admin.failure);
+      Quota quota;
+      if (set.has_quota_bytes()) quota.bytes = set.quota_bytes();
+      if (set.has_quota_inodes()) quota.inodes = set.quota_inodes();
+      const auto changed = co_await (*admin.value)->SetQuota(set.name(), quota);
+      if (!changed.value) co_return Failed(changed.failure);
+      ToWire(*changed.value, response.mutable_workspaces()->add_workspaces());
       co_return response;
     }
     case wire::Request::kWorkspaceList: {

@@ -31,6 +31,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/contents_fetch.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_open.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_remote.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents_sparse.cc
   ${CMAKE_CURRENT_LIST_DIR}/durable_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/evictor.cc
   ${CMAKE_CURRENT_LIST_DIR}/frontend.cc
@@ -47,13 +48,18 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/mount_manifest.cc
   ${CMAKE_CURRENT_LIST_DIR}/mutation_log.cc
   ${CMAKE_CURRENT_LIST_DIR}/orphans.cc
+  ${CMAKE_CURRENT_LIST_DIR}/posix_acl.cc
   ${CMAKE_CURRENT_LIST_DIR}/session.cc
   ${CMAKE_CURRENT_LIST_DIR}/session_manifest.cc
+  ${CMAKE_CURRENT_LIST_DIR}/tree_link.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_lookup.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_mutate.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_paths.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_remote.cc
-  ${CMAKE_CURRENT_LIST_DIR}/watcher.cc)
+  ${CMAKE_CURRENT_LIST_DIR}/tree_rename.cc
+  ${CMAKE_CURRENT_LIST_DIR}/tree_xattrs.cc
+  ${CMAKE_CURRENT_LIST_DIR}/watcher.cc
+  ${CMAKE_CURRENT_LIST_DIR}/xattr_cache.cc)
 target_link_libraries(airstore_broker_core
   PRIVATE airstore_options PkgConfig::XXHASH nlohmann_json::nlohmann_json
   PUBLIC airstore_broker_journal airstore_broker_host airstore_shm spdlog::spdlog)

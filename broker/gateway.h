@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -39,8 +40,11 @@ struct Attr {
   uint64_t version = 0;
   uint64_t content_version = 0;
   uint64_t allocated_bytes = 0;
+  uint32_t xattr_count = 0;
   std::string symlink_target;
 };
+
+using Xattrs = std::map<std::string, std::string, std::less<>>;  // values by name
 
 struct DirEntry {
   std::string name;
@@ -64,7 +68,26 @@ struct ListItem {
   uint64_t inline_bytes = 0;
   uint64_t inline_budget = 0;
 };
-using ResolveItem = std::variant<LookupItem, GetattrItem, ListItem>;
+struct XattrsItem {  // all of them
+  uint64_t inode = 0;
+};
+struct LayoutItem {
+  uint64_t inode = 0;
+  uint64_t offset = 0;
+};
+using ResolveItem = std::variant<LookupItem, GetattrItem, ListItem, XattrsItem, LayoutItem>;
+
+// Where a file has content, from an offset on; the rest is zeros.
+struct Layout {
+  struct Run {
+    uint64_t offset = 0;
+    uint64_t length = 0;
+  };
+  std::vector<Run> runs;  // ascending, apart from each other
+  bool end = false;       // there is nothing behind them
+  uint64_t content_version = 0;
+  uint64_t size = 0;
+};
 
 struct ResolveResult {
   int error = 0;
@@ -72,6 +95,8 @@ struct ResolveResult {
   Attr directory;                 // list
   std::vector<DirEntry> entries;  // list
   bool end = false;               // list
+  Xattrs xattrs;                  // xattrs
+  Layout layout;                  // layout
 };
 
 struct FetchedRange {
@@ -104,6 +129,7 @@ struct CreateOp {
   uint32_t gid = 0;
   uint64_t rdev = 0;
   std::string symlink_target;
+  Xattrs xattrs;
 };
 struct LinkOp {
   uint64_t inode = 0;
@@ -121,7 +147,10 @@ struct RenameOp {
   std::string old_name;
   uint64_t new_parent = 0;
   std::string new_name;
-  uint32_t flags = 0;
+  uint32_t flags = 0;     // RENAME_NOREPLACE or RENAME_EXCHANGE
+  uint64_t whiteout = 0;  // inode of the device that takes the old name; 0: none
+  uint32_t whiteout_uid = 0;
+  uint32_t whiteout_gid = 0;
 };
 struct SetattrOp {
   uint64_t inode = 0;
@@ -142,13 +171,25 @@ struct WriteOp {
 struct TouchOp {
   uint64_t inode = 0;
 };
+struct SetXattrOp {
+  uint64_t inode = 0;
+  std::string name;
+  std::string value;
+  std::optional<uint32_t> mode;  // changes with it
+};
+struct RemoveXattrOp {
+  uint64_t inode = 0;
+  std::string name;
+};
 
 struct Mutation {
   uint64_t sequence = 0;
   int64_t time_ns = 0;
   uint64_t if_inode = 0;
   uint64_t if_content_version = 0;
-  std::variant<CreateOp, LinkOp, UnlinkOp, RenameOp, SetattrOp, WriteOp, TouchOp> op;
+  std::variant<CreateOp, LinkOp, UnlinkOp, RenameOp, SetattrOp, WriteOp, TouchOp, SetXattrOp,
+               RemoveXattrOp>
+      op;
 };
 
 struct MutationResult {
@@ -187,6 +228,8 @@ struct StatFs {
   uint64_t free_bytes = 0;
   uint64_t total_inodes = 0;
   uint64_t free_inodes = 0;
+  uint64_t quota_bytes = 0;  // 0: none
+  uint64_t quota_inodes = 0;
 };
 
 struct AcquiredLease {

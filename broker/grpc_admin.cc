@@ -12,7 +12,8 @@ namespace {
 namespace wire = storage::v2;
 
 WorkspaceEntry Decode(const wire::Workspace& from) {
-  return {from.id(), from.name(), from.created_ns(), from.used_bytes(), from.inodes()};
+  return {from.id(),     from.name(),        from.created_ns(),  from.used_bytes(),
+          from.inodes(), from.quota_bytes(), from.quota_inodes()};
 }
 TokenEntry Decode(const wire::Token& from) {
   return {from.id(),        from.workspace(),  from.principal(),
@@ -31,11 +32,25 @@ class GrpcAdmin final : public AdminClient {
       : via_{loop, channel, std::move(token), timeout},
         stub_(wire::Admin::NewStub(channel->channel())) {}
 
-  Task<Outcome<WorkspaceEntry>> CreateWorkspace(const std::string& name) override {
+  Task<Outcome<WorkspaceEntry>> CreateWorkspace(const std::string& name,
+                                                const Quota& quota) override {
     wire::CreateWorkspaceRequest request;
     request.set_name(name);
+    request.set_quota_bytes(quota.bytes.value_or(0));
+    request.set_quota_inodes(quota.inodes.value_or(0));
     constexpr Method<wire::CreateWorkspaceRequest, wire::Workspace> kMethod =
         &AsyncApi::CreateWorkspace;
+    return Call<wire::Workspace, WorkspaceEntry>(
+        std::move(request), kMethod, [](const wire::Workspace& answer) { return Decode(answer); });
+  }
+
+  Task<Outcome<WorkspaceEntry>> SetQuota(const std::string& name, const Quota& quota) override {
+    wire::UpdateWorkspaceRequest request;
+    request.set_name(name);
+    if (quota.bytes) request.set_quota_bytes(*quota.bytes);
+    if (quota.inodes) request.set_quota_inodes(*quota.inodes);
+    constexpr Method<wire::UpdateWorkspaceRequest, wire::Workspace> kMethod =
+        &AsyncApi::UpdateWorkspace;
     return Call<wire::Workspace, WorkspaceEntry>(
         std::move(request), kMethod, [](const wire::Workspace& answer) { return Decode(answer); });
   }

@@ -47,6 +47,7 @@ InodeRecord ToRecord(const Attr& attr) {
   record.ctime_ns = attr.ctime_ns;
   record.btime_ns = attr.btime_ns;
   record.content_version = attr.content_version;
+  record.xattr_count = attr.xattr_count;
   record.dir_next_cookie = 1;
   if (IsRegular(attr.mode) && attr.size == 0) {
     record.content_kind = static_cast<uint32_t>(ContentKind::kSlab);
@@ -97,6 +98,7 @@ void InodeCache::Refresh(const Attr& attr) {
     record.mtime_ns = attr.mtime_ns;
     record.ctime_ns = attr.ctime_ns;
     record.allocated_bytes = attr.allocated_bytes;
+    record.xattr_count = attr.xattr_count;
     record.content_version = attr.content_version;
     record.known_by |= known_by;
     record.flags &= ~static_cast<uint32_t>(shm::kOrphan);

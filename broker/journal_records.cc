@@ -118,6 +118,20 @@ void Field(Reader& from, std::vector<T>& values) {
   for (T& value : values) Field(from, value);
 }
 
+void Field(Writer& to, const Xattrs& values) {
+  to.Number(values.size());
+  for (const auto& [name, value] : values) {
+    to.Text(name);
+    to.Text(value);
+  }
+}
+void Field(Reader& from, Xattrs& values) {
+  for (size_t left = from.Count(); left > 0; --left) {
+    std::string name = from.Text();
+    values[std::move(name)] = from.Text();
+  }
+}
+
 template <typename IO, typename... Values>
 void Fields(IO& io, Values&... values) {
   (Field(io, values), ...);
@@ -131,18 +145,23 @@ void Field(IO& io, T& value) {
     Fields(io, value.mount, value.position);
   } else if constexpr (std::is_same_v<Plain, CreateOp>) {
     Fields(io, value.parent, value.name, value.inode, value.mode, value.uid, value.gid, value.rdev,
-           value.symlink_target);
+           value.symlink_target, value.xattrs);
   } else if constexpr (std::is_same_v<Plain, LinkOp>) {
     Fields(io, value.inode, value.parent, value.name);
   } else if constexpr (std::is_same_v<Plain, UnlinkOp>) {
     Fields(io, value.parent, value.name, value.directory, value.inode);
   } else if constexpr (std::is_same_v<Plain, RenameOp>) {
-    Fields(io, value.old_parent, value.old_name, value.new_parent, value.new_name, value.flags);
+    Fields(io, value.old_parent, value.old_name, value.new_parent, value.new_name, value.flags,
+           value.whiteout, value.whiteout_uid, value.whiteout_gid);
   } else if constexpr (std::is_same_v<Plain, SetattrOp>) {
     Fields(io, value.inode, value.mode, value.uid, value.gid, value.size, value.atime_ns,
            value.mtime_ns, value.ctime_ns);
   } else if constexpr (std::is_same_v<Plain, TouchOp>) {
     Fields(io, value.inode);
+  } else if constexpr (std::is_same_v<Plain, SetXattrOp>) {
+    Fields(io, value.inode, value.name, value.value, value.mode);
+  } else if constexpr (std::is_same_v<Plain, RemoveXattrOp>) {
+    Fields(io, value.inode, value.name);
   } else if constexpr (std::is_same_v<Plain, BatchRecord::Entry>) {
     Fields(io, value.ticket, value.content_inode);
   } else if constexpr (std::is_same_v<Plain, BatchRecord>) {
@@ -154,6 +173,8 @@ void Field(IO& io, T& value) {
   } else if constexpr (std::is_same_v<Plain, AttachedRecord>) {
     Fields(io, value.inode, value.file, value.id, value.complete, value.never_sent, value.dirty,
            value.orphan, value.cut);
+  } else if constexpr (std::is_same_v<Plain, CutRecord>) {
+    Fields(io, value.inode, value.call);
   } else if constexpr (std::is_same_v<Plain, InodesRecord>) {
     Fields(io, value.first, value.count);
   } else if constexpr (std::is_same_v<Plain, CountersRecord>) {
@@ -236,6 +257,7 @@ void Encode(const DirtyRecord& record, std::string* to) { Write(record, to); }
 void Encode(const CleanRecord& record, std::string* to) { Write(record, to); }
 void Encode(const InodesRecord& record, std::string* to) { Write(record, to); }
 void Encode(const CountersRecord& record, std::string* to) { Write(record, to); }
+void Encode(const CutRecord& record, std::string* to) { Write(record, to); }
 
 Result<AnyRecord> Decode(uint16_t type, std::span<const uint8_t> payload) {
   switch (static_cast<RecordType>(type)) {
@@ -259,6 +281,8 @@ Result<AnyRecord> Decode(uint16_t type, std::span<const uint8_t> payload) {
       return Read<InodesRecord>(payload);
     case RecordType::kCounters:
       return Read<CountersRecord>(payload);
+    case RecordType::kCut:
+      return Read<CutRecord>(payload);
   }
   return Error{EPROTO, "journal record of type " + std::to_string(type)};
 }

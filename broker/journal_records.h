@@ -40,6 +40,7 @@ enum class RecordType : uint16_t {
   kClean,
   kInodes,
   kCounters,
+  kCut,
 };
 
 // A change was made here. It is never a write: of content the journal knows only whether it is
@@ -86,7 +87,8 @@ struct AttachedRecord {
   bool never_sent = false;
   bool dirty = false;
   bool orphan = false;
-  // Of the last change of its size: writes queued before it are not to be applied behind it.
+  // Of the last change of its size, or hole: writes queued before it are not to be applied behind
+  // it.
   CallPlace cut;
 };
 struct DetachedRecord {
@@ -113,10 +115,16 @@ struct CountersRecord {
   Ticket next_ticket = 1;
   uint64_t next_sequence = 1;
 };
+// Content was taken away by this call, as by a change of size.
+struct CutRecord {
+  static constexpr RecordType kType = RecordType::kCut;
+  uint64_t inode = 0;
+  CallPlace call;
+};
 
 using AnyRecord =
     std::variant<MutationRecord, BatchRecord, SettledRecord, ElidedRecord, AttachedRecord,
-                 DetachedRecord, DirtyRecord, CleanRecord, InodesRecord, CountersRecord>;
+                 DetachedRecord, DirtyRecord, CleanRecord, InodesRecord, CountersRecord, CutRecord>;
 
 // Into `to`, which is emptied before: one buffer serves all records.
 void Encode(const MutationRecord& record, std::string* to);
@@ -129,6 +137,7 @@ void Encode(const DirtyRecord& record, std::string* to);
 void Encode(const CleanRecord& record, std::string* to);
 void Encode(const InodesRecord& record, std::string* to);
 void Encode(const CountersRecord& record, std::string* to);
+void Encode(const CutRecord& record, std::string* to);
 
 Result<AnyRecord> Decode(uint16_t type, std::span<const uint8_t> payload);
 

@@ -14,7 +14,7 @@ namespace airstore::broker {
 namespace {
 
 constexpr uint64_t kMagic = 0x6c6e726a73726961;  // "airsjrnl" in memory order
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr uint64_t kAlign = 8;
 
 struct SegmentHead {

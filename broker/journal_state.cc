@@ -37,6 +37,13 @@ void ContentTable::Note(const MutationRecord& record) {
   if (record.orphan != 0) {
     if (AttachedRecord* entry = Find(record.orphan)) entry->orphan = true;
   }
+  if (const auto* create = std::get_if<CreateOp>(&record.mutation.op)) {
+    // A file that had no name so far, and whose content was nobody's business.
+    if (AttachedRecord* entry = Find(create->inode); entry != nullptr && entry->orphan) {
+      entry->orphan = false;
+      entry->dirty = entry->never_sent = true;
+    }
+  }
   const auto* change = std::get_if<SetattrOp>(&record.mutation.op);
   if (change == nullptr || !change->size || record.call.mount == CallPlace::kNoMount) return;
   if (AttachedRecord* entry = Find(change->inode)) entry->cut = record.call;
@@ -116,6 +123,12 @@ struct Applier {
     AttachedRecord* entry = state->contents.Find(record.inode);
     if (entry == nullptr) return false;
     entry->dirty = entry->never_sent = false;
+    return true;
+  }
+  bool operator()(const CutRecord& record) const {
+    AttachedRecord* entry = state->contents.Find(record.inode);
+    if (entry == nullptr) return false;
+    entry->cut = record.call;
     return true;
   }
   bool operator()(const InodesRecord& record) const {

@@ -230,14 +230,15 @@ Task<void> Mount::HandleCall(shm::Call call) {
   const std::vector<uint64_t> locked = LockedDirectories(call);
   for (uint64_t directory : locked) locked_directories_.insert(directory);
   const uint64_t watched = call_watch_->Begin(call.slot, call.args.pid, &session_->tasks());
-  const shm::RequestReply reply = co_await AnswerCall(session_, this, call);
+  std::string text;
+  const shm::RequestReply reply = co_await AnswerCall(session_, this, call, &text);
   const bool wanted = call_watch_->End(watched);
   for (uint64_t directory : locked) {
     locked_directories_.erase(locked_directories_.find(directory));
   }
   if (wanted) {
     Reach(FaultPoint::kCallBeforeAnswer);
-    lane_->Reply(call.slot, reply);
+    lane_->Reply(call.slot, reply, text);
     Reach(FaultPoint::kCallAfterAnswer);
   } else if (reply.error == 0) {
     UndoOpen(session_, this, call, reply);

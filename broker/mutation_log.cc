@@ -36,6 +36,15 @@ size_t InlineBytes(const WriteOp& op) {
   return bytes;
 }
 
+size_t AttributeBytes(const Mutation& mutation) {
+  if (const auto* set = std::get_if<SetXattrOp>(&mutation.op)) return set->value.size();
+  size_t bytes = 0;
+  if (const auto* create = std::get_if<CreateOp>(&mutation.op)) {
+    for (const auto& [name, value] : create->xattrs) bytes += value.size();
+  }
+  return bytes;
+}
+
 }  // namespace
 
 MutationLog::MutationLog(boost::asio::any_io_executor executor, Tasks* tasks, Gateway* gateway,
@@ -316,7 +325,7 @@ Task<void> MutationLog::SendBatch() {
     // The second change of a file's content is made of what the first one leaves, which only the
     // answer tells.
     if (lease_id == 0 && content != 0 && !changed.insert(content).second) break;
-    if (front->content_inode != 0) bytes += kContentItemBytes;
+    bytes += front->content_inode != 0 ? kContentItemBytes : AttributeBytes(front->mutation);
     Unindex(front);
     items.push_back(std::move(*front));
     items_.pop_front();

@@ -13,8 +13,8 @@
 namespace airstore::broker {
 
 inline const char* MutationName(const Mutation& mutation) {
-  static constexpr const char* kNames[] = {"create",  "link",  "unlink", "rename",
-                                           "setattr", "write", "touch"};
+  static constexpr const char* kNames[] = {"create", "link",  "unlink",   "rename",     "setattr",
+                                           "write",  "touch", "setxattr", "removexattr"};
   static_assert(std::size(kNames) == std::variant_size_v<decltype(mutation.op)>);
   return kNames[mutation.op.index()];
 }

@@ -87,6 +87,7 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
       session->contents_.get(), session->log_.get(), &session->mounts_, session->evictor_.get());
   session->tree_->GrantInodes(opened.first_inode, opened.inode_count);
   session->tree_->SetPatience(options.io_timeout_ns);
+  session->tree_->SetAdmitInode([self] { return self->AdmitInode(); });
   session->contents_->SetRefreshStale(
       [self](uint64_t inode) { return self->tree_->Ensure(inode); });
   session->watcher_ = std::make_unique<Watcher>(
@@ -102,8 +103,7 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
   session->watcher_->Start();
   session->tasks_.Spawn(self->KeepAlive());
   // So that there is an answer when the gateway goes away.
-  auto ask = [](Session* of) -> Task<void> { (void)co_await of->Statfs(); };
-  session->tasks_.Spawn(ask(self));
+  session->tasks_.Spawn(self->AskStatfs());
   return session;
 }
 
@@ -121,11 +121,42 @@ Task<Result<StatFs>> Session::Statfs() {
   if (answer) {
     statfs_ = *answer;
     statfs_at_ns_ = MonotonicNs();
+    made_since_ = log_->pending();
     co_return *answer;
   }
   // A gateway that is away is no reason for df to fail.
   if (statfs_) co_return *statfs_;
   co_return answer.error();
+}
+
+Task<void> Session::AskStatfs() { (void)co_await Statfs(); }
+
+Task<void> Session::CountAll() {
+  contents_->FlushAll();
+  auto settle = [](MutationLog* log) -> Task<Result<void>> {
+    co_await log->Drain();
+    co_return Result<void>{};
+  };
+  const int64_t deadline = MonotonicNs() + options_.io_timeout_ns;
+  if (!co_await Before(deadline, &tasks_, executor_, settle(log_.get()))) co_return;
+  statfs_at_ns_ = 0;
+  (void)co_await Statfs();
+}
+
+Task<Result<void>> Session::AdmitInode() {
+  if (!statfs_ || statfs_->quota_inodes == 0) co_return Result<void>{};
+  if (made_since_ >= statfs_->free_inodes) co_await CountAll();
+  if (made_since_ >= statfs_->free_inodes) co_return Error{EDQUOT, "inodes of the workspace"};
+  ++made_since_;
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Session::AdmitBytes(uint64_t bytes) {
+  if (!statfs_ || statfs_->quota_bytes == 0) co_return Result<void>{};
+  if (statfs_->free_bytes < bytes) co_await CountAll();
+  if (statfs_->free_bytes < bytes) co_return Error{EDQUOT, "bytes of the workspace"};
+  if (MonotonicNs() - statfs_at_ns_ > kStatfsFreshNs) tasks_.Spawn(AskStatfs());
+  co_return Result<void>{};
 }
 
 Task<void> Session::Drain() {
@@ -178,6 +209,10 @@ void Session::Refused(const Mutation& mutation, int error) {
       std::string("the gateway refused a ") + MutationName(mutation) + ": " + strerror(error);
   spdlog::error("workspace {}: {}", workspace(), refused_);
   tree_->DropAfterRefusal(mutation, error);
+  if (error == EDQUOT) {  // perhaps a quota that is new here
+    statfs_at_ns_ = 0;
+    tasks_.Spawn(AskStatfs());
+  }
 }
 
 SessionStatus Session::Status() const {

@@ -71,6 +71,11 @@ class Session {
   Task<Result<void>> Arrive();
 
   Task<Result<StatFs>> Statfs();
+  // Whether the workspace's quotas leave room for one more inode, or for so many more bytes:
+  // EDQUOT. Asks the gateway only when what is known here says that there may be none. What the
+  // kernel or another host writes is found by the gateway alone.
+  Task<Result<void>> AdmitInode();
+  Task<Result<void>> AdmitBytes(uint64_t bytes);
   // Sends what is dirty and waits until the gateway has everything.
   Task<void> Drain();
   bool clean() const { return log_->pending() == 0 && contents_->dirty_bytes() == 0; }
@@ -83,6 +88,9 @@ class Session {
   Session(boost::asio::any_io_executor executor, std::shared_ptr<Gateway> gateway,
           const shm::SessionId& id, const OpenedSession& opened, const SessionOptions& options);
   Task<void> KeepAlive();
+  Task<void> AskStatfs();
+  // Exactly: with all that was changed here.
+  Task<void> CountAll();
   Task<Result<uint64_t>> Reopen();
   void Refused(const Mutation& mutation, int error);
 
@@ -102,6 +110,7 @@ class Session {
   std::unique_ptr<Watcher> watcher_;
   std::optional<StatFs> statfs_;
   int64_t statfs_at_ns_ = 0;
+  uint64_t made_since_ = 0;  // inodes, since the gateway told how many there are
   std::string refused_;
   bool closed_ = false;
   boost::asio::steady_timer keep_alive_timer_;

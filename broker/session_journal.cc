@@ -166,6 +166,13 @@ void SessionJournal::Append(const InodesRecord& record) {
   inodes_ = record;
 }
 
+void SessionJournal::Append(const CutRecord& record) {
+  AttachedRecord* entry = contents_.Find(record.inode);
+  if (entry == nullptr || record.call.mount == CallPlace::kNoMount) return;
+  WriteIfPossible(record);
+  entry->cut = record.call;
+}
+
 uint64_t SessionJournal::live_bytes() const {
   uint64_t bytes = pending_bytes_ + pending_.size() * JournalSegment::RecordBytes(0);
   for (const BatchRecord& batch : batches_) bytes += batch.entries.size() * kEntryBytes;

@@ -39,6 +39,7 @@ class SessionJournal {
   void Append(const DetachedRecord& record);
   void Append(const CleanRecord& record);
   void Append(const InodesRecord& record);
+  void Append(const CutRecord& record);
 
   const ContentTable& contents() const { return contents_; }
   Journal& journal() { return *journal_; }

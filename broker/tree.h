@@ -14,6 +14,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -23,6 +24,7 @@
 #include "broker/gateway.h"
 #include "broker/inode_cache.h"
 #include "broker/mutation_log.h"
+#include "broker/xattr_cache.h"
 
 namespace airstore::broker {
 
@@ -30,7 +32,8 @@ namespace airstore::broker {
 inline constexpr uint32_t kNegativeNames = 1u << 16;
 
 struct NewNode {
-  uint32_t mode = 0;  // with type bits
+  uint32_t mode = 0;   // with type bits
+  uint32_t umask = 0;  // where the directory has no default access control list
   uint32_t uid = 0;
   uint32_t gid = 0;
   uint64_t rdev = 0;
@@ -38,7 +41,7 @@ struct NewNode {
 };
 
 struct AttrChange {
-  uint32_t valid = 0;  // shm::SetattrValid
+  uint32_t valid = 0;  // shm::SetattrValid; 0: what a write does to set-id bits
   uint32_t mode = 0;
   uint32_t uid = 0;
   uint32_t gid = 0;
@@ -63,6 +66,9 @@ class Tree {
        Contents* contents, MutationLog* log, MountSet* mounts, Evictor* evictor);
 
   void GrantInodes(uint64_t first, uint64_t count);
+  // Asked before an inode is made: EDQUOT when there may be no more.
+  using AdmitInode = std::function<Task<Result<void>>()>;
+  void SetAdmitInode(AdmitInode admit) { admit_inode_ = std::move(admit); }
   // How long an operation waits for the gateway before it fails with ETIMEDOUT.
   void SetPatience(int64_t patience_ns) { patience_ns_ = patience_ns; }
   // Mutations are acknowledged from here (true) or only by the gateway.
@@ -86,11 +92,26 @@ class Tree {
   // `origin`: the other mounts are invalidated. ENOSPC, with nothing changed, when the change
   // cannot be put on record.
   Task<Result<uint64_t>> Create(Origin origin, uint64_t parent, std::string name, NewNode node);
+  // A regular file without a name, which Link may give it one. The gateway knows nothing of it.
+  Task<Result<uint64_t>> CreateNameless(uint64_t parent, NewNode node);
   Task<Result<void>> Remove(Origin origin, uint64_t parent, std::string name, bool directory);
+  // `flags`: of renameat2(2). `whiteout`: owner of what RENAME_WHITEOUT leaves.
   Task<Result<void>> Rename(Origin origin, uint64_t parent, std::string name, uint64_t new_parent,
-                            std::string new_name, uint32_t flags);
+                            std::string new_name, uint32_t flags, NewNode whiteout);
   Task<Result<void>> Link(Origin origin, uint64_t inode, uint64_t parent, std::string name);
   Task<Result<void>> Setattr(Origin origin, uint64_t inode, AttrChange change);
+  // `mode`: of fallocate(2). The file is open for writing.
+  Task<Result<void>> Fallocate(Origin origin, uint64_t inode, uint64_t offset, uint64_t length,
+                               int mode);
+
+  // Extended attributes (tree_xattrs.cc). ENODATA, EEXIST, E2BIG, ENOSPC, EOPNOTSUPP as xattr(7)
+  // has them.
+  Task<Result<std::string>> GetXattr(uint64_t inode, std::string name);
+  Task<Result<Xattrs>> ListXattrs(uint64_t inode);
+  // `flags`: of setxattr(2). `kill_sgid`: the caller may not keep set-group-id.
+  Task<Result<void>> SetXattr(Origin origin, uint64_t inode, std::string name, std::string value,
+                              uint32_t flags, bool kill_sgid);
+  Task<Result<void>> RemoveXattr(Origin origin, uint64_t inode, std::string name);
 
   // Paths from the root, of those of the inodes that have a name in the table. For people: it looks
   // at every entry.
@@ -133,6 +154,34 @@ class Tree {
   void TouchDirectory(uint64_t directory, int64_t now_ns, int nlink_change);
   void LoseName(uint64_t inode, bool directory, int64_t now_ns);
   bool IsBelow(uint64_t directory, uint64_t ancestor) const;
+  // The part of a creation behind the last wait: permissions, owner and what is inherited.
+  struct Inherited {
+    shm::InodeRecord record;
+    Xattrs xattrs;
+  };
+  Inherited Inherit(uint64_t inode, const shm::InodeRecord& directory, const NewNode& node,
+                    int64_t now_ns) const;
+  Result<void> InsertInherited(const Inherited& made);
+  // tree_rename.cc
+  struct RenamePlan;
+  Task<Result<RenamePlan>> PlanRename(uint64_t parent, std::string name, uint64_t new_parent,
+                                      std::string new_name, uint32_t flags);
+  Result<void> CheckRename(const RenamePlan& plan, uint64_t parent, uint64_t new_parent,
+                           const std::string& new_name, uint32_t flags) const;
+  Result<void> Move(const RenamePlan& plan, uint64_t parent, const std::string& name,
+                    uint64_t new_parent, const std::string& new_name, int64_t now_ns);
+  void Exchange(const RenamePlan& plan, uint64_t parent, const std::string& name,
+                uint64_t new_parent, const std::string& new_name, int64_t now_ns);
+  Result<void> AddWhiteout(uint64_t inode, const NewNode& node, uint64_t parent,
+                           const std::string& name, int64_t now_ns);
+  // tree_link.cc
+  Ticket NameNameless(Origin origin, uint64_t inode, uint64_t parent, const std::string& name,
+                      int64_t now_ns);
+  // tree_xattrs.cc. What the gateway has, or has been changed since.
+  Task<Result<Xattrs>> LoadXattrs(uint64_t inode);
+  void StoreXattrs(uint64_t inode, Xattrs xattrs);
+  Ticket LogXattr(Origin origin, uint64_t inode, const std::string& name,
+                  std::optional<std::string> value, std::optional<uint32_t> mode, int64_t now_ns);
   Task<Result<void>> RequireEmpty(uint64_t directory);
   // The name does not exist, and there is room for it. EEXIST, ENOSPC.
   Task<Result<void>> RequireFree(uint64_t parent, std::string name);
@@ -163,6 +212,7 @@ class Tree {
   bool lease_ = false;
   int64_t patience_ns_ = 30'000'000'000;
   std::function<void()> on_synchronous_;
+  AdmitInode admit_inode_;
 
   uint64_t next_inode_ = 0;
   uint64_t end_inode_ = 0;
@@ -173,6 +223,7 @@ class Tree {
 
   std::unordered_map<std::string, std::shared_ptr<Event>> resolving_;  // misses under way
   std::unordered_map<uint64_t, uint32_t> misses_;  // names asked for, by incomplete directory
+  XattrCache xattrs_;
   // Negative entries, oldest first: there is no end to the names that do not exist.
   std::deque<std::pair<uint32_t, uint64_t>> negatives_;  // (dentry index, parent)
 };

@@ -77,7 +77,11 @@ Tree::Tree(boost::asio::any_io_executor executor, Tasks* tasks, InodeCache* inod
       log_(log),
       mounts_(mounts),
       evictor_(evictor),
-      inodes_granted_(executor) {}
+      inodes_granted_(executor),
+      xattrs_([this](uint64_t inode) {
+        const auto record = inodes_->Get(inode);
+        return log_->PendingOf(inode) != 0 || (record && (record->flags & shm::kOrphan) != 0);
+      }) {}
 
 void Tree::GrantInodes(uint64_t first, uint64_t count) {
   next_inode_ = first;
@@ -86,6 +90,7 @@ void Tree::GrantInodes(uint64_t first, uint64_t count) {
 }
 
 Task<Result<uint64_t>> Tree::NextInode() {
+  if (admit_inode_) AIRSTORE_TRY_CO(co_await admit_inode_());
   for (;;) {
     if (next_inode_ == end_inode_ && spare_first_ != spare_end_) {
       next_inode_ = spare_first_;
@@ -167,6 +172,7 @@ Result<void> Tree::InsertInode(uint64_t parent, const DirEntry& entry) {
   const bool refresh = record && (inodes_->IsStale(inode) || (record->flags & shm::kOrphan) != 0) &&
                        log_->PendingOf(inode) == 0 && !contents_->HasFile(inode);
   auto index = inodes_->Insert(entry.attr, refresh);
+  if (refresh || !record) xattrs_.Drop(inode);
   if (!index) return index.error();
   if (IsDirectory(entry.attr.mode)) inodes_->directories().Set(inode, parent);
   if (!record && entry.inlined && IsRegular(entry.attr.mode) &&

@@ -2,25 +2,23 @@
 //
 // Changing the tree. See tree.h for the road every change takes.
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
 #include "broker/clock.h"
+#include "broker/names.h"
+#include "broker/posix_acl.h"
 #include "broker/tree.h"
 
 namespace airstore::broker {
 namespace {
 
-constexpr uint32_t kLinkMax = 65000;
+const std::string kCapabilities = "security.capability";
 
-bool ValidName(const std::string& name) {
-  return !name.empty() && name.size() <= shm::kMaxName && name != "." && name != ".." &&
-         name.find('/') == std::string::npos && name.find('\0') == std::string::npos;
-}
-
-Error NameError(const std::string& name) {
-  return Error{name.size() > shm::kMaxName ? ENAMETOOLONG : EINVAL, "name"};
+uint32_t WithoutSetId(uint32_t mode) {
+  mode &= ~uint32_t{S_ISUID};
+  // Without group execution it is no set-group-id but means mandatory locking.
+  return (mode & S_IXGRP) != 0 ? mode & ~uint32_t{S_ISGID} : mode;
 }
 
 }  // namespace
@@ -51,39 +49,72 @@ Task<Result<void>> Tree::RequireFree(uint64_t parent, std::string name) {
   }
 }
 
+Tree::Inherited Tree::Inherit(uint64_t inode, const shm::InodeRecord& directory,
+                              const NewNode& node, int64_t now_ns) const {
+  uint32_t mode = node.mode;
+  uint32_t gid = node.gid;
+  if ((directory.mode & S_ISGID) != 0) {
+    gid = directory.gid;
+    if (IsDirectory(mode)) mode |= S_ISGID;
+  }
+  Inherited made;
+  if (!IsSymlink(mode)) {
+    const Xattrs* known = xattrs_.Peek(directory.inode);
+    const auto inherited = known == nullptr ? Xattrs::const_iterator() : known->find(kDefaultAcl);
+    if (known == nullptr || inherited == known->end()) {
+      mode &= ~(node.umask & 0777);
+    } else if (auto acl = PosixAcl::Parse(inherited->second)) {
+      if (!acl->Inherit(&mode)) made.xattrs[std::string(kAccessAcl)] = acl->Encode();
+      if (IsDirectory(mode)) made.xattrs[std::string(kDefaultAcl)] = inherited->second;
+    }
+  }
+  made.record = ToRecord(Attr{.inode = inode,
+                              .generation = 1,
+                              .mode = mode,
+                              .uid = node.uid,
+                              .gid = gid,
+                              .nlink = IsDirectory(mode) ? 2u : 1u,
+                              .size = node.symlink_target.size(),
+                              .rdev = node.rdev,
+                              .atime_ns = now_ns,
+                              .mtime_ns = now_ns,
+                              .ctime_ns = now_ns,
+                              .btime_ns = now_ns,
+                              .xattr_count = static_cast<uint32_t>(made.xattrs.size()),
+                              .symlink_target = {}});
+  return made;
+}
+
+Result<void> Tree::InsertInherited(const Inherited& made) {
+  auto inserted = inodes_->InsertNew(made.record);
+  if (!inserted) return inserted.error();
+  if (!made.xattrs.empty()) xattrs_.Put(made.record.inode, made.xattrs);
+  return {};
+}
+
 Task<Result<uint64_t>> Tree::Create(Origin origin, uint64_t parent, std::string name,
                                     NewNode node) {
   if (!ValidName(name)) co_return NameError(name);
   AIRSTORE_TRY_CO(co_await Ensure(parent));
   auto number = co_await NextInode();
   if (!number) co_return number.error();
-  AIRSTORE_TRY_CO(co_await RequireFree(parent, name));
-  const auto directory = inodes_->Get(parent);
-  if (!directory || (directory->flags & shm::kOrphan) != 0) co_return Error{ENOENT, name};
+  std::optional<shm::InodeRecord> directory;
+  for (;;) {
+    AIRSTORE_TRY_CO(co_await RequireFree(parent, name));
+    directory = inodes_->Get(parent);
+    if (!directory || (directory->flags & shm::kOrphan) != 0) co_return Error{ENOENT, name};
+    if (directory->xattr_count == 0 || xattrs_.Find(parent) != nullptr) break;
+    auto inherited = co_await LoadXattrs(parent);
+    if (!inherited) co_return inherited.error();
+  }
   if (IsDirectory(node.mode) && directory->nlink >= kLinkMax) co_return Error{EMLINK, name};
   AIRSTORE_TRY_CO(log_->Admit());
 
-  if ((directory->mode & S_ISGID) != 0) {
-    node.gid = directory->gid;
-    if (IsDirectory(node.mode)) node.mode |= S_ISGID;
-  }
   const int64_t now = RealtimeNs();
-  shm::InodeRecord record = ToRecord(Attr{.inode = *number,
-                                          .generation = 1,
-                                          .mode = node.mode,
-                                          .uid = node.uid,
-                                          .gid = node.gid,
-                                          .nlink = IsDirectory(node.mode) ? 2u : 1u,
-                                          .size = node.symlink_target.size(),
-                                          .rdev = node.rdev,
-                                          .atime_ns = now,
-                                          .mtime_ns = now,
-                                          .ctime_ns = now,
-                                          .btime_ns = now,
-                                          .symlink_target = {}});
-  if (IsDirectory(node.mode)) record.flags |= shm::kListingComplete;
-  auto inserted = inodes_->InsertNew(record);
-  if (!inserted) co_return inserted.error();
+  Inherited made = Inherit(*number, *directory, node, now);
+  const shm::InodeRecord& record = made.record;
+  if (IsDirectory(node.mode)) made.record.flags |= shm::kListingComplete;
+  AIRSTORE_TRY_CO(InsertInherited(made));
   if (IsSymlink(node.mode)) {
     const auto* target = reinterpret_cast<const uint8_t*>(node.symlink_target.data());
     AIRSTORE_TRY_CO(inodes_->StoreSmall(*number, {target, node.symlink_target.size()}));
@@ -91,22 +122,23 @@ Task<Result<uint64_t>> Tree::Create(Origin origin, uint64_t parent, std::string 
   auto linked = inodes_->meta().AddDentry(parent, name, *number, (node.mode & 0170000) >> 12);
   if (!linked) {
     inodes_->Remove(*number);
+    xattrs_.Drop(*number);
     co_return linked.error();
   }
   if (IsDirectory(node.mode)) inodes_->directories().Set(*number, parent);
   evictor_->Watch();
   TouchDirectory(parent, now, IsDirectory(node.mode) ? 1 : 0);
-  const Ticket ticket =
-      log_->Append(Mutation{.time_ns = now,
-                            .op = CreateOp{.parent = parent,
-                                           .name = name,
-                                           .inode = *number,
-                                           .mode = node.mode,
-                                           .uid = node.uid,
-                                           .gid = node.gid,
-                                           .rdev = node.rdev,
-                                           .symlink_target = node.symlink_target}},
-                   {*number}, {parent}, origin.place());
+  const Ticket ticket = log_->Append(Mutation{.time_ns = now,
+                                              .op = CreateOp{.parent = parent,
+                                                             .name = name,
+                                                             .inode = *number,
+                                                             .mode = record.mode,
+                                                             .uid = record.uid,
+                                                             .gid = record.gid,
+                                                             .rdev = node.rdev,
+                                                             .symlink_target = node.symlink_target,
+                                                             .xattrs = std::move(made.xattrs)}},
+                                     {*number}, {parent}, origin.place());
   co_await NotifyName(origin.mount, parent, name);
   AIRSTORE_TRY_CO(co_await Committed(ticket, *number));
   co_return *number;
@@ -138,7 +170,9 @@ void Tree::ReclaimOrphan(uint64_t inode) {
       mounts_->AnyLocalOpens(index) || contents_->HasOpens(inode)) {
     return;
   }
-  if (inodes_->RemoveUnlessHeld(inode)) contents_->Destroy(inode);
+  if (!inodes_->RemoveUnlessHeld(inode)) return;
+  contents_->Destroy(inode);
+  xattrs_.Drop(inode);
 }
 
 Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name, bool directory) {
@@ -184,132 +218,22 @@ Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name
   co_return co_await Committed(ticket, inode);
 }
 
-bool Tree::IsBelow(uint64_t directory, uint64_t ancestor) const {
-  for (uint64_t at = directory; at != shm::kRootInode;) {
-    if (at == ancestor) return true;
-    at = inodes_->directories().ParentOf(at);
-    if (at == 0) return false;
-  }
-  return ancestor == shm::kRootInode;
-}
-
-Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name,
-                                uint64_t new_parent, std::string new_name, uint32_t flags) {
-  if (!ValidName(new_name)) co_return NameError(new_name);
-  if ((flags & ~static_cast<uint32_t>(RENAME_NOREPLACE)) != 0) co_return Error{EINVAL, "rename"};
-  uint64_t inode = 0;
-  uint64_t replaced = 0;
-  for (;;) {
-    auto target = co_await Lookup(new_parent, new_name);
-    if (!target && target.error().code != ENOENT) co_return target.error();
-    if (target && (flags & RENAME_NOREPLACE) != 0) co_return Error{EEXIST, new_name};
-    if (target) {
-      const auto record = inodes_->Get(*target);
-      if (record && IsDirectory(record->mode)) {
-        auto empty = co_await RequireEmpty(*target);
-        if (!empty && empty.error().code != ENOTEMPTY) co_return empty.error();
-      }
-    }
-    auto source = co_await Lookup(parent, name);
-    if (!source) co_return source.error();
-    const uint32_t index = inodes_->meta().FindDentry(new_parent, new_name);
-    replaced = index == shm::kNoIndex ? 0 : inodes_->meta().Dentry(index).inode;
-    inode = *source;
-    if (replaced != (target ? *target : 0)) continue;
-    if (replaced != 0 || evictor_->HasRoom(1)) break;
-    if (!co_await evictor_->MakeRoom(1)) co_return Error{ENOSPC, "all known files are in use"};
-  }
-  const auto moved = inodes_->Get(inode);
-  const auto directory = inodes_->Get(new_parent);
-  if (!moved || !directory || (directory->flags & shm::kOrphan) != 0) {
-    co_return Error{ENOENT, new_name};
-  }
-  if (replaced == inode) co_return Result<void>{};
-  const bool is_directory = IsDirectory(moved->mode);
-  if (is_directory && IsBelow(new_parent, inode)) co_return Error{EINVAL, new_name};
-  if (replaced != 0) {
-    const auto old = inodes_->Get(replaced);
-    if (!old) co_return Error{ESTALE, new_name};
-    if (is_directory && !IsDirectory(old->mode)) co_return Error{ENOTDIR, new_name};
-    if (!is_directory && IsDirectory(old->mode)) co_return Error{EISDIR, new_name};
-    if (is_directory && old->dir_entries != 0) co_return Error{ENOTEMPTY, new_name};
-  }
-  AIRSTORE_TRY_CO(log_->Admit());
-  // A replace that arrives before its content would show an empty file elsewhere.
-  contents_->Flush(inode);
-
-  const int64_t now = RealtimeNs();
-  const uint32_t type = (moved->mode & 0170000) >> 12;
-  shm::MetaWriter& meta = inodes_->meta();
-  if (replaced != 0) {
-    meta.ReplaceDentry(meta.FindDentry(new_parent, new_name), inode, type);
-    LoseName(replaced, is_directory, now);
-  } else {
-    auto added = meta.AddDentry(new_parent, new_name, inode, type);
-    if (!added) co_return added.error();
-  }
-  meta.RemoveDentry(meta.FindDentry(parent, name));
-  AddNegative(parent, name);
-  if (is_directory) inodes_->directories().Set(inode, new_parent);
-  evictor_->Watch();
-  TouchDirectory(parent, now, is_directory ? -1 : 0);
-  TouchDirectory(new_parent, now, is_directory && replaced == 0 ? 1 : 0);
-  inodes_->Update(inode, [&](shm::InodeRecord& record) { record.ctime_ns = now; });
-  std::vector<uint64_t> subjects{inode};
-  uint64_t orphan = 0;
-  if (replaced != 0) {
-    subjects.push_back(replaced);
-    const auto left = inodes_->Get(replaced);
-    if (left && left->nlink == 0) orphan = replaced;
-  }
-  const Ticket ticket = log_->Append(Mutation{.time_ns = now,
-                                              .op = RenameOp{.old_parent = parent,
-                                                             .old_name = name,
-                                                             .new_parent = new_parent,
-                                                             .new_name = new_name,
-                                                             .flags = flags}},
-                                     subjects, {parent, new_parent}, origin.place(), orphan);
-  NotifyAttr(origin.mount, inode);
-  if (replaced != 0) NotifyAttr(origin.mount, replaced);
-  co_await NotifyName(origin.mount, parent, name);
-  co_await NotifyName(origin.mount, new_parent, new_name);
-  if (replaced != 0) ReclaimOrphan(replaced);
-  co_return co_await Committed(ticket, inode);
-}
-
-Task<Result<void>> Tree::Link(Origin origin, uint64_t inode, uint64_t parent, std::string name) {
-  if (!ValidName(name)) co_return NameError(name);
-  AIRSTORE_TRY_CO(co_await Ensure(inode));
-  AIRSTORE_TRY_CO(co_await RequireFree(parent, name));
-  const auto record = inodes_->Get(inode);
-  const auto directory = inodes_->Get(parent);
-  if (!record || !directory || (directory->flags & shm::kOrphan) != 0 ||
-      (record->flags & shm::kOrphan) != 0) {
-    co_return Error{ENOENT, name};
-  }
-  if (IsDirectory(record->mode)) co_return Error{EPERM, name};
-  if (record->nlink >= kLinkMax) co_return Error{EMLINK, name};
-  AIRSTORE_TRY_CO(log_->Admit());
-  auto added = inodes_->meta().AddDentry(parent, name, inode, (record->mode & 0170000) >> 12);
-  if (!added) co_return added.error();
-  const int64_t now = RealtimeNs();
-  TouchDirectory(parent, now, 0);
-  inodes_->Update(inode, [&](shm::InodeRecord& changed) {
-    ++changed.nlink;
-    changed.ctime_ns = now;
-  });
-  const Ticket ticket = log_->Append(
-      Mutation{.time_ns = now, .op = LinkOp{.inode = inode, .parent = parent, .name = name}},
-      {inode}, {parent}, origin.place());
-  NotifyAttr(origin.mount, inode);
-  co_await NotifyName(origin.mount, parent, name);
-  co_return co_await Committed(ticket, inode);
-}
-
 Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange change) {
-  AIRSTORE_TRY_CO(co_await Ensure(inode));
-  const auto before = inodes_->Get(inode);
+  // What a change of owner or content does to more than itself.
   const bool resize = (change.valid & shm::kSetSize) != 0;
+  const bool gives_away = (change.valid & (shm::kSetUid | shm::kSetGid)) != 0;
+  const bool kills_setid = gives_away || (change.valid & shm::kKillSetId) != 0 || change.valid == 0;
+  const bool kills_capabilities = gives_away || resize || change.valid == 0;
+  std::optional<shm::InodeRecord> before;
+  for (;;) {
+    AIRSTORE_TRY_CO(co_await Ensure(inode));
+    before = inodes_->Get(inode);
+    if (!before) co_return Error{ESTALE, "setattr"};
+    if (before->xattr_count == 0 || xattrs_.Find(inode) != nullptr) break;
+    if (!kills_capabilities && (change.valid & shm::kSetMode) == 0) break;
+    auto loaded = co_await LoadXattrs(inode);
+    if (!loaded) co_return loaded.error();
+  }
   AIRSTORE_TRY_CO(log_->Admit());
   if (resize) {
     if (IsDirectory(before->mode)) co_return Error{EISDIR, "truncate"};
@@ -321,10 +245,11 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
   op.inode = inode;
   shm::InodeRecord after{};
   const bool present = inodes_->Update(inode, [&](shm::InodeRecord& record) {
-    if ((change.valid & shm::kSetMode) != 0) {
-      record.mode = (record.mode & 0170000) | (change.mode & 07777);
-      op.mode = record.mode & 07777;
-    }
+    uint32_t mode = record.mode;
+    if (kills_setid && !IsDirectory(mode)) mode = WithoutSetId(mode);
+    if ((change.valid & shm::kSetMode) != 0) mode = (mode & 0170000) | (change.mode & 07777);
+    if (mode != record.mode || (change.valid & shm::kSetMode) != 0) op.mode = mode & 07777;
+    record.mode = mode;
     if ((change.valid & shm::kSetUid) != 0) op.uid = record.uid = change.uid;
     if ((change.valid & shm::kSetGid) != 0) op.gid = record.gid = change.gid;
     if (resize) {
@@ -350,12 +275,34 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
     ticket = log_->Append(Mutation{.time_ns = now, .op = op}, {inode}, {}, origin.place());
     if (queued) log_->AppendContent(inode);
   }
+  if (const Xattrs* known = after.xattr_count == 0 ? nullptr : xattrs_.Find(inode)) {
+    if (kills_capabilities && known->contains(kCapabilities)) {
+      ticket = LogXattr(origin, inode, kCapabilities, std::nullopt, std::nullopt, now);
+      known = xattrs_.Find(inode);
+    }
+    if (op.mode && known != nullptr) {
+      if (const auto found = known->find(kAccessAcl); found != known->end()) {
+        if (auto acl = PosixAcl::Parse(found->second)) {
+          acl->SetMode(*op.mode);
+          ticket = LogXattr(origin, inode, std::string(kAccessAcl), acl->Encode(), {}, now);
+        }
+      }
+    }
+  }
   if (resize) {
     co_await NotifyData(origin.mount, inode, 0, 0);
   } else {
     NotifyAttr(origin.mount, inode);
   }
   co_return co_await Committed(ticket, inode);
+}
+
+Task<Result<void>> Tree::Fallocate(Origin origin, uint64_t inode, uint64_t offset, uint64_t length,
+                                   int mode) {
+  AIRSTORE_TRY_CO(co_await Ensure(inode));
+  AIRSTORE_TRY_CO(contents_->Fallocate(inode, offset, length, mode, origin.place()));
+  co_await NotifyData(origin.mount, inode, offset, length);
+  co_return Result<void>{};
 }
 
 Task<void> Tree::NotifyName(MountPort* origin, uint64_t parent, std::string name) {

@@ -96,6 +96,7 @@ Task<Result<void>> Tree::TakeFresh(const ResolveResult& result) {
   const Attr& attr = result.entry.attr;
   if (IsRegular(attr.mode)) AIRSTORE_TRY_CO(co_await contents_->Replace(attr));
   auto inserted = inodes_->Insert(attr, true);
+  xattrs_.Drop(attr.inode);
   if (!inserted) co_return inserted.error();
   const auto record = inodes_->Get(attr.inode);
   if (result.entry.inlined && IsRegular(attr.mode) && attr.size <= kSmallFile &&
@@ -218,7 +219,10 @@ Task<void> Tree::TellKernels(RemoteChanges changes) {
 // name is looked at whether it is gone.
 Task<void> Tree::FollowUp(std::vector<uint64_t> inodes, std::vector<uint64_t> lost) {
   for (const uint64_t inode : lost) {
-    if (MayForget(inode) && inodes_->RemoveUnlessHeld(inode)) contents_->Destroy(inode);
+    if (MayForget(inode) && inodes_->RemoveUnlessHeld(inode)) {
+      contents_->Destroy(inode);
+      xattrs_.Drop(inode);
+    }
   }
   std::vector<uint64_t> now;
   const std::set<uint64_t> nameless(lost.begin(), lost.end());
@@ -311,6 +315,10 @@ void Tree::DropAfterRefusal(const Mutation& mutation, int error) {
     name(rename->new_parent, rename->new_name);
   } else if (const auto* setattr = std::get_if<SetattrOp>(&mutation.op)) {
     inodes.push_back(setattr->inode);
+  } else if (const auto* set = std::get_if<SetXattrOp>(&mutation.op)) {
+    inodes.push_back(set->inode);
+  } else if (const auto* removed = std::get_if<RemoveXattrOp>(&mutation.op)) {
+    inodes.push_back(removed->inode);
   } else if (const auto* write = std::get_if<WriteOp>(&mutation.op)) {
     if (error == ENOENT) MarkGone(write->inode);
     return;  // the content is kept

@@ -19,6 +19,8 @@ namespace wire = storage::v2;
 
 constexpr size_t kLongestName = 255;
 constexpr size_t kLongestTarget = 4095;
+constexpr size_t kLongestXattr = 65536;
+constexpr uint64_t kGreatestSize = std::numeric_limits<int64_t>::max();
 constexpr int kGreatestErrno = 133;
 // So that a block or a batch, with what is around it, fits into one message.
 constexpr uint64_t kGreatestPayload = 8ull << 20;
@@ -110,6 +112,39 @@ Result<ResolveResult> DecodeList(const wire::ListItem& asked, wire::ResolveResul
   return result;
 }
 
+Result<ResolveResult> DecodeXattrs(wire::ResolveResult& from) {
+  ResolveResult result;
+  for (wire::Xattr& xattr : *from.mutable_xattrs()) {
+    const std::string& name = xattr.name();
+    if (name.empty() || name.size() > kLongestName || name.find('\0') != std::string::npos ||
+        xattr.value().size() > kLongestXattr) {
+      return Nonsense("an impossible extended attribute");
+    }
+    result.xattrs[name] = std::move(*xattr.mutable_value());
+  }
+  return result;
+}
+
+Result<ResolveResult> DecodeLayout(const wire::LayoutItem& asked, const wire::ResolveResult& from) {
+  if (!from.has_layout()) return Nonsense("a layout without one");
+  const wire::Layout& layout = from.layout();
+  ResolveResult result;
+  uint64_t at = asked.offset();
+  for (const wire::Range& run : layout.runs()) {
+    if (run.offset() < at || run.offset() > kGreatestSize || run.length() == 0 ||
+        run.length() > kGreatestSize - run.offset()) {
+      return Nonsense("a layout out of order");
+    }
+    at = run.offset() + run.length();
+    result.layout.runs.push_back({run.offset(), run.length()});
+  }
+  result.layout.end = layout.end();
+  if (!layout.end() && layout.runs().empty()) return Nonsense("a layout that does not go on");
+  result.layout.content_version = layout.content_version();
+  result.layout.size = layout.size();
+  return result;
+}
+
 Result<ResolveResult> DecodeItem(const wire::ResolveItem& asked, wire::ResolveResult& from) {
   if (!IsErrno(from.error())) return Nonsense("error " + std::to_string(from.error()));
   if (from.error() != 0) {
@@ -124,6 +159,10 @@ Result<ResolveResult> DecodeItem(const wire::ResolveItem& asked, wire::ResolveRe
       return DecodeGetattr(asked.getattr(), from);
     case wire::ResolveItem::kList:
       return DecodeList(asked.list(), from);
+    case wire::ResolveItem::kListxattr:
+      return DecodeXattrs(from);
+    case wire::ResolveItem::kLayout:
+      return DecodeLayout(asked.layout(), from);
     default:
       return Nonsense("an answer to nothing");
   }
@@ -164,7 +203,7 @@ Result<Attr> DecodeAttr(const wire::Attr& from) {
   if (!IsKnownType(from.mode()) || (from.mode() & ~0177777u) != 0) {
     return Nonsense("mode " + std::to_string(from.mode()));
   }
-  if (from.size() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
+  if (from.size() > kGreatestSize) {
     return Nonsense("a size beyond what a file can have");
   }
   const std::string& target = from.symlink_target();
@@ -188,6 +227,7 @@ Result<Attr> DecodeAttr(const wire::Attr& from) {
   attr.version = from.version();
   attr.content_version = from.content_version();
   attr.allocated_bytes = from.allocated_bytes();
+  attr.xattr_count = from.xattr_count();
   if (S_ISLNK(from.mode())) attr.symlink_target = target;
   return attr;
 }
@@ -335,6 +375,8 @@ Result<StatFs> DecodeStatfs(const wire::StatFsResponse& from) {
   out.free_bytes = std::min(from.free_bytes(), from.total_bytes());
   out.total_inodes = from.total_inodes();
   out.free_inodes = std::min(from.free_inodes(), from.total_inodes());
+  out.quota_bytes = from.quota_bytes();
+  out.quota_inodes = from.quota_inodes();
   return out;
 }
 

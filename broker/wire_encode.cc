@@ -36,6 +36,11 @@ void EncodeOp(const CreateOp& op, wire::Mutation* to) {
   out->set_gid(op.gid);
   out->set_rdev(op.rdev);
   out->set_symlink_target(op.symlink_target);
+  for (const auto& [name, value] : op.xattrs) {
+    wire::Xattr* xattr = out->add_xattrs();
+    xattr->set_name(name);
+    xattr->set_value(value);
+  }
 }
 void EncodeOp(const LinkOp& op, wire::Mutation* to) {
   wire::Link* out = to->mutable_link();
@@ -57,6 +62,10 @@ void EncodeOp(const RenameOp& op, wire::Mutation* to) {
   out->set_new_parent(op.new_parent);
   out->set_new_name(op.new_name);
   out->set_flags(op.flags);
+  if (op.whiteout == 0) return;
+  out->set_whiteout(op.whiteout);
+  out->set_whiteout_uid(op.whiteout_uid);
+  out->set_whiteout_gid(op.whiteout_gid);
 }
 void EncodeOp(const SetattrOp& op, wire::Mutation* to) {
   wire::SetAttr* out = to->mutable_setattr();
@@ -77,6 +86,17 @@ void EncodeOp(const WriteOp& op, wire::Mutation* to) {
   if (op.mtime_ns) out->set_mtime_ns(*op.mtime_ns);
 }
 void EncodeOp(const TouchOp& op, wire::Mutation* to) { to->mutable_touch()->set_inode(op.inode); }
+void EncodeOp(const SetXattrOp& op, wire::Mutation* to) {
+  wire::SetXattr* out = to->mutable_setxattr();
+  out->set_inode(op.inode);
+  out->set_name(op.name);
+  out->set_value(op.value);
+  if (op.mode) out->set_mode(*op.mode);
+}
+void EncodeOp(const RemoveXattrOp& op, wire::Mutation* to) {
+  to->mutable_removexattr()->set_inode(op.inode);
+  to->mutable_removexattr()->set_name(op.name);
+}
 
 }  // namespace
 
@@ -97,6 +117,14 @@ void EncodeItem(ResolveItem&& from, wire::ResolveItem* to) {
                           out->set_after(std::move(item.after));
                           out->set_inline_bytes(item.inline_bytes);
                           out->set_inline_budget_bytes(item.inline_budget);
+                        },
+                        [to](XattrsItem& item) {
+                          to->mutable_listxattr()->set_inode(item.inode);
+                          to->mutable_listxattr()->set_values(true);
+                        },
+                        [to](LayoutItem& item) {
+                          to->mutable_layout()->set_inode(item.inode);
+                          to->mutable_layout()->set_offset(item.offset);
                         }},
              from);
 }

@@ -88,8 +88,9 @@ class LaneConsumer {
   uint64_t popped() const { return popped_; }
   // Says that everything popped so far has taken effect: frees its arena bytes and wakes waiters.
   void MarkApplied();
-  // Answers a call: stores the reply, publishes it, wakes the waiting thread.
-  void Reply(uint32_t slot, const RequestReply& reply);
+  // Answers a call: stores the reply, publishes it, wakes the waiting thread. `text` fits behind
+  // the names of any call that is answered with one.
+  void Reply(uint32_t slot, const RequestReply& reply, std::string_view text = {});
 
   // Puts the lane in order after the frontend's death: closes gaps of records it had reserved but
   // not written, so that Pop reaches what other threads had already been promised, and frees the
@@ -185,8 +186,9 @@ class LaneProducer {
   // Sends a call and waits for its answer. `interrupted` (may be empty) is asked when the wait is
   // woken early (see Interrupt); when true: EINTR, and the slot is reclaimed once the broker is
   // done. Returns the reply with its errno in `error`. ENAMETOOLONG when the texts do not fit.
+  // `text` (may be nullptr) receives the reply's text.
   RequestReply CallBroker(const RequestArgs& args, std::string_view name, std::string_view name2,
-                          const std::function<bool()>& interrupted);
+                          const std::function<bool()>& interrupted, std::string* text = nullptr);
   // Copies the bytes into the arena and queues a write. Waits when queue or arena is full.
   // REQUIRES: data.size() <= kMaxWrite. Returns the record's place: WaitApplied(it) to be sure.
   uint64_t QueueWrite(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,

@@ -37,7 +37,7 @@ void Pause() {
 
 RequestReply LaneProducer::CallBroker(const RequestArgs& args, std::string_view name,
                                       std::string_view name2,
-                                      const std::function<bool()>& interrupted) {
+                                      const std::function<bool()>& interrupted, std::string* text) {
   if (const int error = CheckRequest(args, name, name2); error != 0) return Failure(error);
   if (name.size() + name2.size() > kRequestText) return Failure(ENAMETOOLONG);
   const Waiting waiting(*this);
@@ -55,6 +55,11 @@ RequestReply LaneProducer::CallBroker(const RequestArgs& args, std::string_view 
   }
   Reach(FaultPoint::kFrontendCallAnswered);
   const RequestReply reply = slot.reply;
+  if (text != nullptr) {
+    const size_t at = name.size() + name2.size();
+    if (reply.text_bytes > kRequestText - at) return Failure(EIO);
+    text->assign(reinterpret_cast<const char*>(slot.text) + at, reply.text_bytes);
+  }
   if (!HasEffect(static_cast<Op>(args.op)) || !KeepCall(index)) FreeSlot(index);
   return reply;
 }

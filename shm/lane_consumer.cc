@@ -110,12 +110,23 @@ void LaneConsumer::MarkApplied() {
   WakeFrontend();
 }
 
-void LaneConsumer::Reply(uint32_t slot_index, const RequestReply& reply) {
+void LaneConsumer::Reply(uint32_t slot_index, const RequestReply& reply, std::string_view text) {
   // A reply nobody waits for: the slot may already carry another call.
   if (slot_index >= kRequestSlots || (open_calls_ >> slot_index & 1) == 0) return;
   open_calls_ &= ~(uint64_t{1} << slot_index);
   RequestSlot& slot = layout()->slots[slot_index];
   slot.reply = reply;
+  slot.reply.text_bytes = 0;
+  if (!text.empty()) {
+    // Behind the names: were we to die before the answer counts, our successor reads the call.
+    const size_t at = size_t{LoadOnce(slot.args.name_bytes)} + LoadOnce(slot.args.name2_bytes);
+    if (at <= kRequestText && text.size() <= kRequestText - at) {
+      memcpy(slot.text + at, text.data(), text.size());
+      slot.reply.text_bytes = static_cast<uint32_t>(text.size());
+    } else {
+      slot.reply.error = EIO;  // the frontend has changed its own call
+    }
+  }
   slot.state.store(static_cast<uint32_t>(SlotState::kDone), std::memory_order_release);
   FutexWakeAll(slot.state);
   WakeFrontend();  // a thread may wait for any slot, and this one's caller may have given up

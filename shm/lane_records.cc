@@ -68,10 +68,11 @@ std::string LaneConsumer::TakeCall(uint32_t slot_index, Call* call) {
   if (name_bytes > kRequestText || name2_bytes > kRequestText - name_bytes) {
     return "texts longer than the slot";
   }
-  char text[kRequestText];
-  CopyOnce(text, slot.text, name_bytes + name2_bytes);
-  call->name.assign(text, name_bytes);
-  call->name2.assign(text + name_bytes, name2_bytes);
+  std::string text(name_bytes + name2_bytes, '\0');
+  CopyOnce(text.data(), slot.text, text.size());
+  call->name2 = text.substr(name_bytes);
+  text.resize(name_bytes);
+  call->name = std::move(text);
   if (CheckRequest(call->args, call->name, call->name2) != 0) {
     return "malformed call of operation " + std::to_string(call->args.op);
   }

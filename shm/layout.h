@@ -29,7 +29,7 @@
 
 namespace airstore::shm {
 
-inline constexpr uint32_t kAbiMajor = 3;
+inline constexpr uint32_t kAbiMajor = 4;
 inline constexpr uint32_t kAbiMinor = 0;
 inline constexpr uint64_t kMagic = 0x65726f7473726961;  // "airstore" in memory order
 inline constexpr size_t kLine = 128;                    // two cache lines: prefetchers pair them
@@ -107,6 +107,7 @@ enum InodeFlags : uint32_t {
   kPassthroughOpen = 1u << 2,    // open in passthrough on some mount: every open asks the broker
   kListingComplete = 1u << 3,    // directory: its dentry chain is the whole listing
   kOrphan = 1u << 4,             // no name left; lives while a mount knows it
+  kNameless = 1u << 5,           // an orphan that never had a name: it may still get one
 };
 
 // One file. Writer: the broker.
@@ -137,7 +138,7 @@ struct InodeRecord {
   uint32_t dir_last;
   uint64_t dir_next_cookie;  // next readdir cookie to be given; cookies ascend along the chain
   uint32_t dir_entries;
-  uint32_t reserved0;
+  uint32_t xattr_count;      // 0: it has no extended attributes
   uint64_t content_version;  // the gateway's, of the attributes here; 0: not known
   uint64_t reserved[10];
 };
@@ -242,7 +243,7 @@ enum class Op : uint32_t {
   kUnlink = 7,        // inode = parent, name
   kRmdir = 8,         // inode = parent, name
   kSymlink = 9,       // inode = parent, name, name2 = target
-  kRename = 10,       // inode = parent, name, inode2 = new parent, name2, flags
+  kRename = 10,       // inode = parent, name, inode2 = new parent, name2, flags of renameat2(2)
   kLink = 11,         // inode, inode2 = new parent, name
   kOpen = 12,         // inode, flags = open(2) flags
   kCreate = 13,       // inode = parent, name, mode, flags = open(2) flags
@@ -252,6 +253,14 @@ enum class Op : uint32_t {
   kContentFd = 17,    // inode: sends a read-only descriptor of the content file over the channel
   kLoadListing = 18,  // inode: makes the directory's chain complete
   kStatfs = 19,
+
+  kGetxattr = 32,     // inode, name; its value comes as text
+  kListxattr = 33,    // inode; the names come as text, each with a NUL
+  kSetxattr = 34,     // inode, name, name2 = value, flags of setxattr(2), valid: kKillSgid
+  kRemovexattr = 35,  // inode, name
+  kFallocate = 36,    // inode, offset, size, flags of fallocate(2)
+  kSeek = 37,         // inode, offset, flags: SEEK_DATA or SEEK_HOLE; offset in the reply's value
+  kTmpfile = 38,      // inode = parent, mode, flags = open(2) flags: a file without a name
 };
 
 enum SetattrValid : uint32_t {
@@ -262,6 +271,9 @@ enum SetattrValid : uint32_t {
   kSetAtime = 1u << 4,
   kSetMtime = 1u << 5,
   kSetCtime = 1u << 6,
+  // As a write or a change of owner does: set-user-id, and set-group-id with group execution.
+  kKillSetId = 1u << 7,
+  kKillSgid = 1u << 8,  // of kSetxattr: set-group-id does not survive an access control list
 };
 
 // How an open file's data travels (RequestReply::open_mode, QueueRecord::flags of kRelease).
@@ -301,12 +313,16 @@ struct RequestReply {
   uint32_t open_mode;
   int32_t backing_id;
   uint32_t inode_index;  // of `attr` in InodeEntry[]; kNoIndex: it is not in the table
-  uint64_t value;        // kContentFd: the content file's id
+  uint64_t value;        // kContentFd: the content file's id; kSeek: the offset
   uint64_t statfs[6];    // total, free bytes; total, free inodes; block size; 0
-  InodeRecord attr;      // valid when error is 0 and the operation has a target
+  uint32_t text_bytes;   // of what the broker has put behind the names in the slot's text
+  uint32_t reserved;
+  InodeRecord attr;  // valid when error is 0 and the operation has a target
 };
 
-inline constexpr size_t kRequestText = 4096 + 512;
+// The longest value of an extended attribute and a name.
+inline constexpr size_t kRequestText = 65536 + 512;
+inline constexpr size_t kRequestSlotBytes = 17 * 4096;
 
 enum class SlotState : uint32_t { kFree = 0, kSubmitted = 1, kDone = 2 };
 // The frontend's note to its own waiting thread, beside kSubmitted: ask whether to go on waiting.
@@ -323,10 +339,11 @@ struct RequestSlot {
   // published; 0: none yet. Tells a new broker whether the old one had taken the call.
   std::atomic<uint64_t> position;
   uint32_t reserved[28];
-  RequestArgs args;  // writer: the frontend while Free; the broker copies it once
-  uint8_t text[kRequestText];
-  RequestReply reply;  // writer: the broker while Submitted
-  uint8_t reserved_tail[6144 - 128 - sizeof(RequestArgs) - kRequestText - sizeof(RequestReply)];
+  RequestArgs args;            // writer: the frontend while Free; the broker copies it once
+  RequestReply reply;          // writer: the broker while Submitted
+  uint8_t text[kRequestText];  // names: the frontend while Free; behind them: the broker, as reply
+  uint8_t reserved_tail[kRequestSlotBytes - 128 - sizeof(RequestArgs) - kRequestText -
+                        sizeof(RequestReply)];
 };
 
 // Writer: one frontend thread. Names the slab extent it is handing to the kernel; 0: none.

@@ -85,7 +85,7 @@ AIRSTORE_FIELD(InodeRecord, dir_first, 136);
 AIRSTORE_FIELD(InodeRecord, dir_last, 140);
 AIRSTORE_FIELD(InodeRecord, dir_next_cookie, 144);
 AIRSTORE_FIELD(InodeRecord, dir_entries, 152);
-AIRSTORE_FIELD(InodeRecord, reserved0, 156);
+AIRSTORE_FIELD(InodeRecord, xattr_count, 156);
 AIRSTORE_FIELD(InodeRecord, content_version, 160);
 AIRSTORE_FIELD(InodeRecord, reserved, 168);
 
@@ -168,24 +168,26 @@ AIRSTORE_FIELD(RequestArgs, mtime_ns, 96);
 AIRSTORE_FIELD(RequestArgs, name_bytes, 104);
 AIRSTORE_FIELD(RequestArgs, name2_bytes, 108);
 
-AIRSTORE_SIZE(RequestReply, 320);
+AIRSTORE_SIZE(RequestReply, 328);
 AIRSTORE_FIELD(RequestReply, error, 0);
 AIRSTORE_FIELD(RequestReply, open_mode, 4);
 AIRSTORE_FIELD(RequestReply, backing_id, 8);
 AIRSTORE_FIELD(RequestReply, inode_index, 12);
 AIRSTORE_FIELD(RequestReply, value, 16);
 AIRSTORE_FIELD(RequestReply, statfs, 24);
-AIRSTORE_FIELD(RequestReply, attr, 72);
+AIRSTORE_FIELD(RequestReply, text_bytes, 72);
+AIRSTORE_FIELD(RequestReply, reserved, 76);
+AIRSTORE_FIELD(RequestReply, attr, 80);
 
-AIRSTORE_SIZE(RequestSlot, 6144);
+AIRSTORE_SIZE(RequestSlot, 69632);
 AIRSTORE_FIELD(RequestSlot, state, 0);
 AIRSTORE_FIELD(RequestSlot, reserved0, 4);
 AIRSTORE_FIELD(RequestSlot, position, 8);
 AIRSTORE_FIELD(RequestSlot, reserved, 16);
 AIRSTORE_FIELD(RequestSlot, args, 128);
-AIRSTORE_FIELD(RequestSlot, text, 240);
-AIRSTORE_FIELD(RequestSlot, reply, 4848);
-AIRSTORE_FIELD(RequestSlot, reserved_tail, 5168);
+AIRSTORE_FIELD(RequestSlot, reply, 240);
+AIRSTORE_FIELD(RequestSlot, text, 568);
+AIRSTORE_FIELD(RequestSlot, reserved_tail, 66616);
 
 AIRSTORE_SIZE(HazardSlot, 128);
 AIRSTORE_FIELD(HazardSlot, extent, 0);
@@ -210,16 +212,16 @@ AIRSTORE_FIELD(OpeningMessage, greatest_request, 4);
 AIRSTORE_FIELD(OpeningMessage, reserved, 8);
 AIRSTORE_FIELD(OpeningMessage, data, 128);
 
-AIRSTORE_SIZE(LaneLayout, 499328);
+AIRSTORE_SIZE(LaneLayout, 4562560);
 AIRSTORE_FIELD(LaneLayout, header, 0);
 AIRSTORE_FIELD(LaneLayout, cursors, 256);
 AIRSTORE_FIELD(LaneLayout, queue, 768);
 AIRSTORE_FIELD(LaneLayout, slots, 66304);
-AIRSTORE_FIELD(LaneLayout, hazards, 459520);
-AIRSTORE_FIELD(LaneLayout, counters, 475904);
-AIRSTORE_FIELD(LaneLayout, histograms, 476416);
-AIRSTORE_FIELD(LaneLayout, traces, 482560);
-AIRSTORE_FIELD(LaneLayout, opening, 498944);
+AIRSTORE_FIELD(LaneLayout, hazards, 4522752);
+AIRSTORE_FIELD(LaneLayout, counters, 4539136);
+AIRSTORE_FIELD(LaneLayout, histograms, 4539648);
+AIRSTORE_FIELD(LaneLayout, traces, 4545792);
+AIRSTORE_FIELD(LaneLayout, opening, 4562176);
 
 // Words of different writers are a line apart.
 static_assert(offsetof(LaneCursors, broker_sleeps) % kLine == 0);

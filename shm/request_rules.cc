@@ -6,7 +6,7 @@
 namespace airstore::shm {
 namespace {
 
-enum class Text { kNone, kName, kTarget };
+enum class Text { kNone, kName, kTarget, kXattr, kValue };
 
 struct Texts {
   Text name;
@@ -31,6 +31,11 @@ Texts TextsOf(Op op) {
       return {Text::kName, Text::kTarget, true};
     case Op::kRename:
       return {Text::kName, Text::kName, true};
+    case Op::kGetxattr:
+    case Op::kRemovexattr:
+      return {Text::kXattr, Text::kNone, true};
+    case Op::kSetxattr:
+      return {Text::kXattr, Text::kValue, true};
     case Op::kGetattr:
     case Op::kSetattr:
     case Op::kReadlink:
@@ -41,6 +46,10 @@ Texts TextsOf(Op op) {
     case Op::kContentFd:
     case Op::kLoadListing:
     case Op::kStatfs:
+    case Op::kListxattr:
+    case Op::kFallocate:
+    case Op::kSeek:
+    case Op::kTmpfile:
       return {Text::kNone, Text::kNone, true};
   }
   return {Text::kNone, Text::kNone, false};
@@ -48,8 +57,11 @@ Texts TextsOf(Op op) {
 
 int CheckText(Text rule, std::string_view text) {
   if (rule == Text::kNone) return text.empty() ? 0 : EINVAL;
+  if (rule == Text::kValue) return text.size() > kMaxXattrValue ? E2BIG : 0;
   if (text.empty()) return EINVAL;
-  if (text.size() > (rule == Text::kName ? kMaxName : kMaxSymlinkTarget)) return ENAMETOOLONG;
+  if (text.size() > (rule == Text::kTarget ? kMaxSymlinkTarget : kMaxName)) {
+    return rule == Text::kXattr ? ERANGE : ENAMETOOLONG;
+  }
   if (text.find('\0') != std::string_view::npos) return EINVAL;
   if (rule == Text::kName && text.find('/') != std::string_view::npos) return EINVAL;
   return 0;
@@ -76,6 +88,10 @@ bool HasEffect(Op op) {
     case Op::kLink:
     case Op::kOpen:  // counts the open
     case Op::kCreate:
+    case Op::kTmpfile:
+    case Op::kSetxattr:
+    case Op::kRemovexattr:
+    case Op::kFallocate:
     case Op::kFsync:  // these two report an error once
     case Op::kFlush:
       return true;
@@ -87,6 +103,9 @@ bool HasEffect(Op op) {
     case Op::kContentFd:
     case Op::kLoadListing:
     case Op::kStatfs:
+    case Op::kGetxattr:
+    case Op::kListxattr:
+    case Op::kSeek:
       break;
   }
   return false;

@@ -13,8 +13,11 @@
 namespace airstore::shm {
 
 inline constexpr size_t kMaxSymlinkTarget = 4095;
+inline constexpr size_t kMaxXattrValue = 65536;
+static_assert(kMaxName + kMaxXattrValue <= kRequestText);
 
-// 0, or ENAMETOOLONG or EINVAL. `args.name_bytes` and `name2_bytes` are not looked at.
+// 0, or ENAMETOOLONG, ERANGE, E2BIG or EINVAL. `args.name_bytes` and `name2_bytes` are not looked
+// at.
 int CheckRequest(const RequestArgs& args, std::string_view name, std::string_view name2);
 
 // A call whose effect must not happen twice: its answer is kept until the request is answered.

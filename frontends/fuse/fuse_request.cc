@@ -23,7 +23,8 @@ FuseRequest::FuseRequest(fuse_req_t req)
 
 volume::Caller FuseRequest::caller() const {
   const fuse_ctx* context = fuse_req_ctx(req_);
-  return {unique_of_thread, context->uid, context->gid, static_cast<uint32_t>(context->pid)};
+  return {unique_of_thread, context->uid, context->gid, static_cast<uint32_t>(context->pid),
+          static_cast<uint32_t>(context->umask)};
 }
 
 void FuseRequest::StartWait() { fuse_req_interrupt_func(req_, WakeWaiters, &volume_); }

@@ -23,6 +23,8 @@ void InitPatch::SeeRequest(std::span<const uint8_t> request) {
   offered2_ = (init.flags & abi::kInitExt) != 0 ? init.flags2 : 0;
 }
 
+bool InitPatch::setxattr_ext() const { return (offered_ & abi::kSetxattrExt) != 0; }
+
 std::vector<uint8_t> InitPatch::Patch(const iovec* parts, int count) const {
   std::vector<uint8_t> reply;
   abi::OutHeader header;
@@ -37,7 +39,7 @@ std::vector<uint8_t> InitPatch::Patch(const iovec* parts, int count) const {
   // A shorter one answers an old kernel, or one of another major version: leave it alone.
   if (reply.size() < sizeof(header) + sizeof(out)) return reply;
   memcpy(&out, reply.data() + sizeof(header), sizeof(out));
-  out.flags |= offered_ & abi::kParallelDirops;
+  out.flags |= offered_ & (abi::kParallelDirops | abi::kHandleKillprivV2 | abi::kSetxattrExt);
   uint32_t wanted2 = abi::kDirectIoAllowMmap2;
   if (passthrough_ == Passthrough::kWanted) wanted2 |= abi::kPassthrough2;
   if (const uint32_t granted2 = offered2_ & wanted2; granted2 != 0) {

@@ -13,9 +13,17 @@
 namespace airstore::fuse::abi {
 
 inline constexpr uint32_t kOpForget = 2;
+inline constexpr uint32_t kOpGetattr = 3;
+inline constexpr uint32_t kOpSetattr = 4;
+inline constexpr uint32_t kOpOpen = 14;
+inline constexpr uint32_t kOpWrite = 16;
+inline constexpr uint32_t kOpSetxattr = 21;
 inline constexpr uint32_t kOpInit = 26;
+inline constexpr uint32_t kOpCreate = 35;
 inline constexpr uint32_t kOpInterrupt = 36;  // body: unique of the request that is meant
 inline constexpr uint32_t kOpBatchForget = 42;
+inline constexpr uint32_t kOpTmpfile = 51;  // body: as of kOpCreate
+inline constexpr uint32_t kOpStatx = 52;
 
 // Of InHeader::unique: the request was sent before, to a daemon that did not answer it; 7.40.
 inline constexpr uint64_t kUniqueResent = uint64_t{1} << 63;
@@ -70,6 +78,8 @@ static_assert(offsetof(InitOut, flags2) == 32 && offsetof(InitOut, max_stack_dep
 
 // Of flags.
 inline constexpr uint32_t kParallelDirops = 1u << 18;
+inline constexpr uint32_t kHandleKillprivV2 = 1u << 28;
+inline constexpr uint32_t kSetxattrExt = 1u << 29;
 inline constexpr uint32_t kInitExt = 1u << 30;
 // Of flags2: the kernel counts these from bit 32.
 inline constexpr uint32_t kDirectIoAllowMmap2 = 1u << (36 - 32);
@@ -118,6 +128,81 @@ struct CreateOut {
   OpenOut open;
 };
 static_assert(sizeof(CreateOut) == 144);
+
+struct SetattrIn {  // the beginning
+  uint32_t valid;
+  uint32_t padding;
+};
+inline constexpr uint32_t kSetattrKillSuidgid = 1u << 11;
+
+struct OpenIn {
+  uint32_t flags;
+  uint32_t open_flags;
+};
+struct CreateIn {
+  uint32_t flags;
+  uint32_t mode;
+  uint32_t umask;
+  uint32_t open_flags;
+};
+inline constexpr uint32_t kOpenKillSuidgid = 1u << 0;
+
+struct WriteIn {
+  uint64_t fh;
+  uint64_t offset;
+  uint32_t size;
+  uint32_t write_flags;
+  uint64_t lock_owner;
+  uint32_t flags;
+  uint32_t padding;
+};
+static_assert(sizeof(WriteIn) == 40);
+inline constexpr uint32_t kWriteKillSuidgid = 1u << 2;
+
+struct SetxattrIn {
+  uint32_t size;
+  uint32_t flags;
+  uint32_t setxattr_flags;  // this and the next: with kSetxattrExt only
+  uint32_t padding;
+};
+static_assert(sizeof(SetxattrIn) == 16);
+inline constexpr size_t kSetxattrInBytes = 8;  // without
+inline constexpr uint32_t kSetxattrAclKillSgid = 1u << 0;
+
+struct StatxTime {
+  int64_t seconds;
+  uint32_t nanoseconds;
+  int32_t reserved;
+};
+struct StatxOut {
+  uint64_t attr_valid;
+  uint32_t attr_valid_nsec;
+  uint32_t flags;
+  uint64_t spare[2];
+  // struct fuse_statx
+  uint32_t mask;
+  uint32_t blksize;
+  uint64_t attributes;
+  uint32_t nlink;
+  uint32_t uid;
+  uint32_t gid;
+  uint16_t mode;
+  uint16_t spare0;
+  uint64_t ino;
+  uint64_t size;
+  uint64_t blocks;
+  uint64_t attributes_mask;
+  StatxTime atime;
+  StatxTime btime;
+  StatxTime ctime;
+  StatxTime mtime;
+  uint32_t rdev_major;
+  uint32_t rdev_minor;
+  uint32_t dev_major;
+  uint32_t dev_minor;
+  uint64_t spare2[14];
+};
+static_assert(sizeof(StatxOut) == 288);
 
 // Of OpenOut::open_flags.
 inline constexpr uint32_t kFopenDirectIo = 1u << 0;

@@ -2,16 +2,16 @@
 //
 // The operations of the file system as libfuse calls them: each translates its arguments, asks the
 // volume, and answers. What is not here is answered by libfuse with ENOSYS, which the kernel
-// remembers: extended attributes and fallocate become EOPNOTSUPP, locks and lseek stay in the
-// kernel, copy_file_range turns into reads and writes.
+// remembers: locks stay in the kernel, copy_file_range turns into reads and writes.
 #pragma once
 
 #include <fuse_lowlevel.h>
 
 namespace airstore::fuse {
 
-void AddNameOps(fuse_lowlevel_ops* ops);  // ops_names.cc
-void AddFileOps(fuse_lowlevel_ops* ops);  // ops_files.cc
-void AddDirOps(fuse_lowlevel_ops* ops);   // ops_dirs.cc
+void AddNameOps(fuse_lowlevel_ops* ops);   // ops_names.cc
+void AddFileOps(fuse_lowlevel_ops* ops);   // ops_files.cc
+void AddXattrOps(fuse_lowlevel_ops* ops);  // ops_xattrs.cc
+void AddDirOps(fuse_lowlevel_ops* ops);    // ops_dirs.cc
 
 }  // namespace airstore::fuse

@@ -3,6 +3,7 @@
 // Open files.
 #include "frontends/fuse/fuse_request.h"
 #include "frontends/fuse/ops.h"
+#include "frontends/fuse/raw_requests.h"
 #include "frontends/fuse/replies.h"
 
 namespace airstore::fuse {
@@ -25,8 +26,8 @@ class ReplySink final : public volume::ReadSink {
 void Open(fuse_req_t req, fuse_ino_t inode, fuse_file_info* file) {
   FuseRequest request(req);
   volume::Opened opened;
-  const int error =
-      request.volume().Open(request, inode, static_cast<uint32_t>(file->flags), &opened);
+  const int error = request.volume().Open(request, inode, static_cast<uint32_t>(file->flags),
+                                          &opened, Hints().kill_set_id ? shm::kKillSetId : 0u);
   ReplyOpen(req, request.volume(), inode, error, opened);
 }
 
@@ -35,8 +36,10 @@ void Create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
   FuseRequest request(req);
   volume::Node node;
   volume::Opened opened;
-  const int error = request.volume().Create(request, parent, name, mode,
-                                            static_cast<uint32_t>(file->flags), &node, &opened);
+  const auto flags = static_cast<uint32_t>(file->flags);
+  const int error =
+      Hints().tmpfile ? request.volume().Tmpfile(request, parent, mode, flags, &node, &opened)
+                      : request.volume().Create(request, parent, name, mode, flags, &node, &opened);
   ReplyCreate(req, request.volume(), error, node, opened);
 }
 
@@ -56,9 +59,13 @@ void Read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t offset, fuse_file
 
 void Write(fuse_req_t req, fuse_ino_t inode, const char* data, size_t size, off_t offset,
            fuse_file_info* /*file*/) {
-  volume::Volume& volume = FuseRequest(req).volume();
-  const int error = volume.Write(inode, static_cast<uint64_t>(offset),
-                                 {reinterpret_cast<const uint8_t*>(data), size});
+  FuseRequest request(req);
+  volume::Volume& volume = request.volume();
+  int error = Hints().kill_set_id ? volume.KillSetId(request, inode) : 0;
+  if (error == 0) {
+    error = volume.Write(inode, static_cast<uint64_t>(offset),
+                         {reinterpret_cast<const uint8_t*>(data), size});
+  }
   if (error != 0) {
     fuse_reply_err(req, error);
   } else {
@@ -76,6 +83,25 @@ void Fsync(fuse_req_t req, fuse_ino_t inode, int data_only, fuse_file_info* /*fi
   fuse_reply_err(req, request.volume().Fsync(request, inode, data_only != 0 ? kDataOnly : 0));
 }
 
+void Fallocate(fuse_req_t req, fuse_ino_t inode, int mode, off_t offset, off_t length,
+               fuse_file_info* /*file*/) {
+  FuseRequest request(req);
+  fuse_reply_err(req, request.volume().Fallocate(request, inode, static_cast<uint64_t>(offset),
+                                                 static_cast<uint64_t>(length), mode));
+}
+
+void Lseek(fuse_req_t req, fuse_ino_t inode, off_t offset, int whence, fuse_file_info* /*file*/) {
+  FuseRequest request(req);
+  uint64_t found = 0;
+  const int error =
+      request.volume().Seek(request, inode, static_cast<uint64_t>(offset), whence, &found);
+  if (error != 0) {
+    fuse_reply_err(req, error);
+  } else {
+    fuse_reply_lseek(req, static_cast<off_t>(found));
+  }
+}
+
 }  // namespace
 
 void AddFileOps(fuse_lowlevel_ops* ops) {
@@ -86,6 +112,8 @@ void AddFileOps(fuse_lowlevel_ops* ops) {
   ops->write = Write;
   ops->flush = Flush;
   ops->fsync = Fsync;
+  ops->fallocate = Fallocate;
+  ops->lseek = Lseek;
 }
 
 }  // namespace airstore::fuse

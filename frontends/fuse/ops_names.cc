@@ -5,6 +5,7 @@
 
 #include "frontends/fuse/fuse_request.h"
 #include "frontends/fuse/ops.h"
+#include "frontends/fuse/raw_requests.h"
 #include "frontends/fuse/replies.h"
 #include "frontends/volume/stopwatch.h"
 
@@ -37,7 +38,11 @@ void Getattr(fuse_req_t req, fuse_ino_t inode, fuse_file_info* /*file*/) {
   FuseRequest request(req);
   volume::Node node;
   const int error = request.volume().Getattr(request, inode, &node);
-  ReplyAttr(req, error, node);
+  if (Hints().statx) {
+    ReplyStatx(req, error, node);
+  } else {
+    ReplyAttr(req, error, node);
+  }
 }
 
 int64_t NanosecondsOf(const timespec& time) {
@@ -73,7 +78,11 @@ void Setattr(fuse_req_t req, fuse_ino_t inode, struct stat* attr, int to_set,
              fuse_file_info* /*file*/) {
   FuseRequest request(req);
   volume::Node node;
-  const int error = request.volume().Setattr(request, inode, SetattrArgsOf(*attr, to_set), &node);
+  volume::SetattrArgs values = SetattrArgsOf(*attr, to_set);
+  // The kernel's way to say that a write, or a change of owner that changes none, takes set-id bits
+  // away: it sets nothing.
+  if (Hints().kill_set_id || values.valid == 0) values.valid |= shm::kKillSetId;
+  const int error = request.volume().Setattr(request, inode, values, &node);
   ReplyAttr(req, error, node);
 }
 

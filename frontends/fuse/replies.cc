@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "frontends/fuse/replies.h"
 
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
 namespace airstore::fuse {
 namespace {
 
@@ -29,7 +32,9 @@ struct stat StatOf(const shm::InodeRecord& record) {
   st.st_gid = record.gid;
   st.st_rdev = record.rdev;
   st.st_size = static_cast<off_t>(record.size);
-  st.st_blocks = static_cast<blkcnt_t>((record.allocated_bytes + 511) / 512);
+  // Whole blocks, as a local file system counts them.
+  st.st_blocks = static_cast<blkcnt_t>((record.allocated_bytes + kBlockBytes - 1) / kBlockBytes *
+                                       (kBlockBytes / 512));
   st.st_blksize = kBlockBytes;
   st.st_atim = TimeOf(record.atime_ns);
   st.st_mtim = TimeOf(record.mtime_ns);
@@ -108,6 +113,35 @@ void ReplyAttr(fuse_req_t req, int error, const volume::Node& node) {
   }
   const struct stat st = StatOf(node.record);
   fuse_reply_attr(req, &st, node.attr_seconds);
+}
+
+void ReplyStatx(fuse_req_t req, int error, const volume::Node& node) {
+  if (error != 0) {
+    fuse_reply_err(req, error);
+    return;
+  }
+  const struct stat st = StatOf(node.record);
+  const auto time = [](const timespec& t) {
+    return abi::StatxTime{t.tv_sec, static_cast<uint32_t>(t.tv_nsec), 0};
+  };
+  abi::StatxOut out{};
+  out.attr_valid = node.attr_seconds;
+  out.mask = STATX_BASIC_STATS | STATX_BTIME;
+  out.blksize = kBlockBytes;
+  out.nlink = static_cast<uint32_t>(st.st_nlink);
+  out.uid = st.st_uid;
+  out.gid = st.st_gid;
+  out.mode = static_cast<uint16_t>(st.st_mode);
+  out.ino = st.st_ino;
+  out.size = static_cast<uint64_t>(st.st_size);
+  out.blocks = static_cast<uint64_t>(st.st_blocks);
+  out.atime = time(st.st_atim);
+  out.btime = time(TimeOf(node.record.btime_ns));
+  out.ctime = time(st.st_ctim);
+  out.mtime = time(st.st_mtim);
+  out.rdev_major = major(st.st_rdev);
+  out.rdev_minor = minor(st.st_rdev);
+  fuse_reply_buf(req, reinterpret_cast<const char*>(&out), sizeof(out));
 }
 
 void ReplyOpen(fuse_req_t req, volume::Volume& volume, uint64_t inode, int error,

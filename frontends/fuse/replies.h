@@ -21,6 +21,8 @@ abi::OpenOut RawOpenOf(const volume::Opened& opened);
 // The entry or the error. An entry that does not arrive is forgotten again.
 void ReplyNode(fuse_req_t req, volume::Volume& volume, int error, const volume::Node& node);
 void ReplyAttr(fuse_req_t req, int error, const volume::Node& node);
+// With the time of birth.
+void ReplyStatx(fuse_req_t req, int error, const volume::Node& node);
 // An open that does not arrive is closed again.
 void ReplyOpen(fuse_req_t req, volume::Volume& volume, uint64_t inode, int error,
                const volume::Opened& opened);

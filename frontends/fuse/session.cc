@@ -10,6 +10,7 @@
 #include "frontends/fuse/fuse_request.h"
 #include "frontends/fuse/kernel_abi.h"
 #include "frontends/fuse/ops.h"
+#include "frontends/fuse/raw_requests.h"
 #include "shm/base/fault.h"
 
 namespace airstore::fuse {
@@ -70,7 +71,10 @@ void Session::OnInit(void* /*userdata*/, fuse_conn_info* connection) {
   Want(connection, FUSE_CAP_CACHE_SYMLINKS);  // a link's target never changes
   // The kernel refuses passthrough on mounts with a write-back cache.
   Refuse(connection, FUSE_CAP_WRITEBACK_CACHE);
-  Refuse(connection, FUSE_CAP_HANDLE_KILLPRIV);
+  Refuse(connection, FUSE_CAP_HANDLE_KILLPRIV);  // the second version of it, see InitPatch
+  // The kernel checks access control lists; what they do to modes and umask is the broker's.
+  Want(connection, FUSE_CAP_POSIX_ACL);
+  Want(connection, FUSE_CAP_DONT_MASK);
   // Payload lies in mapped memory: a pipe in between gains nothing.
   Refuse(connection, FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
   connection->max_write = kMaxWriteBytes;
@@ -92,7 +96,7 @@ ssize_t Session::OnRead(int fd, void* buffer, size_t size, void* userdata) {
   auto& session = *static_cast<Session*>(userdata);
   const auto turn = session.resent_.Turn();
   MapRequestPages(static_cast<uint8_t*>(buffer), size, session.volume_.GreatestRequest());
-  const ssize_t got = read(fd, buffer, size);
+  ssize_t got = read(fd, buffer, size);
   if (got < 0) {
     const int error = errno;
     if (error == ENODEV) session.options_.on_unmount();
@@ -102,6 +106,8 @@ ssize_t Session::OnRead(int fd, void* buffer, size_t size, void* userdata) {
   const std::span<const uint8_t> request(static_cast<const uint8_t*>(buffer),
                                          static_cast<size_t>(got));
   session.volume_.NoteRequestBytes(request.size());
+  got = static_cast<ssize_t>(TranslateRequest(static_cast<uint8_t*>(buffer), request.size(),
+                                              session.init_.setxattr_ext()));
   abi::InHeader header{};
   if (request.size() >= sizeof(header)) memcpy(&header, request.data(), sizeof(header));
   uint64_t meant = 0;
@@ -176,6 +182,7 @@ int Session::Run(UniqueFd device) {
   AddNameOps(&ops);
   AddFileOps(&ops);
   AddDirOps(&ops);
+  AddXattrOps(&ops);
   char name[] = "airstore-fuse";
   char* arguments[] = {name, nullptr};
   fuse_args args = FUSE_ARGS_INIT(1, arguments);

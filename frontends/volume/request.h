@@ -16,6 +16,7 @@ struct Caller {
   uint32_t uid = 0;
   uint32_t gid = 0;
   uint32_t pid = 0;
+  uint32_t umask = 0;  // of those who make files
 };
 
 class Request {

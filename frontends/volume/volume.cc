@@ -47,20 +47,22 @@ shm::RequestArgs Volume::Args(shm::Op op, uint64_t inode) {
 }
 
 shm::RequestReply Volume::Call(Request& request, shm::RequestArgs args, Wait wait,
-                               std::string_view name, std::string_view name2) {
+                               std::string_view name, std::string_view name2, std::string* text) {
   const Caller caller = request.caller();
   args.unique = caller.unique;
   args.pid = caller.pid;
+  args.umask = caller.umask;
   args.uid = options_.show_uid.value_or(caller.uid);
   args.gid = options_.show_gid.value_or(caller.gid);
   shm::RequestReply reply{};
   if (wait == Wait::kToTheEnd) {
-    reply = lane_->CallBroker(args, name, name2, {});
+    reply = lane_->CallBroker(args, name, name2, {}, text);
   } else if (request.Interrupted()) {
     reply.error = EINTR;
   } else {
     request.StartWait();
-    reply = lane_->CallBroker(args, name, name2, [&request] { return request.Interrupted(); });
+    reply = lane_->CallBroker(
+        args, name, name2, [&request] { return request.Interrupted(); }, text);
     request.EndWait();
   }
   constexpr int32_t kGreatestErrno = 4095;  // what the kernel takes for one

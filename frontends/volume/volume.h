@@ -126,14 +126,32 @@ class Volume {
   int Rename(Request& request, uint64_t parent, std::string_view name, uint64_t new_parent,
              std::string_view new_name, uint32_t flags);
 
+  // ---- extended attributes (volume_xattr.cc). `value` and `names` receive at most what the broker
+  // has; how much a client wants is its adapter's business.
+  int GetXattr(Request& request, uint64_t inode, std::string_view name, std::string* value);
+  int ListXattrs(Request& request, uint64_t inode, std::string* names);  // each with a NUL
+  // `flags`: of setxattr(2). `valid`: kKillSgid when the caller may not keep set-group-id.
+  int SetXattr(Request& request, uint64_t inode, std::string_view name, std::string_view value,
+               uint32_t flags, uint32_t valid);
+  int RemoveXattr(Request& request, uint64_t inode, std::string_view name);
+
   // ---- open files (volume_open.cc, volume_read.cc)
-  int Open(Request& request, uint64_t inode, uint32_t flags, Opened* out);
+  // `valid`: kKillSetId or 0: whether a truncating open takes set-id bits away.
+  int Open(Request& request, uint64_t inode, uint32_t flags, Opened* out, uint32_t valid = 0);
   int Create(Request& request, uint64_t parent, std::string_view name, uint32_t mode,
              uint32_t flags, Node* node, Opened* out);
+  // A file without a name in the directory's file system.
+  int Tmpfile(Request& request, uint64_t parent, uint32_t mode, uint32_t flags, Node* node,
+              Opened* out);
   void Release(uint64_t inode, OpenHandle handle);
   int Read(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset, uint32_t size,
            ReadSink& sink);
   int Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data);
+  // As a write does: no effect where there are no set-id bits.
+  int KillSetId(Request& request, uint64_t inode);
+  int Fallocate(Request& request, uint64_t inode, uint64_t offset, uint64_t length, int mode);
+  // `whence`: SEEK_DATA or SEEK_HOLE.
+  int Seek(Request& request, uint64_t inode, uint64_t offset, int whence, uint64_t* found);
   int Flush(Request& request, uint64_t inode, OpenHandle handle);
   int Fsync(Request& request, uint64_t inode, uint32_t flags);  // 1: data only
 
@@ -184,7 +202,10 @@ class Volume {
 
   static shm::RequestArgs Args(shm::Op op, uint64_t inode);
   shm::RequestReply Call(Request& request, shm::RequestArgs args, Wait wait,
-                         std::string_view name = {}, std::string_view name2 = {});
+                         std::string_view name = {}, std::string_view name2 = {},
+                         std::string* text = nullptr);
+  // Known from the table: it has no extended attributes.
+  bool HasNoXattrs(uint64_t inode) const;
   bool KnownHere(const shm::InodeRecord& record) const;
   // The record, by the hinted index if that is still right.
   bool Find(uint64_t inode, uint32_t hint, shm::InodeRef* out) const;

@@ -2,6 +2,7 @@
 //
 // Opening, writing and closing files.
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 
@@ -10,6 +11,10 @@
 
 namespace airstore::volume {
 namespace {
+
+// What ext4 takes in one file: a write is answered before the broker tries, so it must be known
+// here.
+constexpr uint64_t kGreatestSize = (uint64_t{1} << 44) - 4096;
 
 bool ForWrite(uint32_t flags) { return (flags & O_ACCMODE) != O_RDONLY; }
 
@@ -66,7 +71,7 @@ void Volume::FillOpened(const shm::RequestReply& reply, uint32_t flags, Opened* 
 }
 
 // Not interruptible: an open that the broker has counted and nobody got could not be closed again.
-int Volume::Open(Request& request, uint64_t inode, uint32_t flags, Opened* out) {
+int Volume::Open(Request& request, uint64_t inode, uint32_t flags, Opened* out, uint32_t valid) {
   const Stopwatch watch(*lane_, shm::kLatencyOpen);
   if (ForWrite(flags) || (flags & O_TRUNC) != 0) {
     if (options_.read_only) return EROFS;
@@ -77,6 +82,7 @@ int Volume::Open(Request& request, uint64_t inode, uint32_t flags, Opened* out) 
   lane_->Count(shm::kOpenBroker);
   shm::RequestArgs args = Args(shm::Op::kOpen, inode);
   args.flags = flags;
+  args.valid = valid;
   const auto reply = Call(request, args, Wait::kToTheEnd);
   if (reply.error == 0) FillOpened(reply, flags, out);
   return reply.error;
@@ -108,6 +114,26 @@ int Volume::Create(Request& request, uint64_t parent, std::string_view name, uin
   return error;
 }
 
+int Volume::Tmpfile(Request& request, uint64_t parent, uint32_t mode, uint32_t flags, Node* node,
+                    Opened* out) {
+  const Stopwatch watch(*lane_, shm::kLatencyMutation);
+  if (options_.read_only) return EROFS;
+  lane_->Count(shm::kOpenBroker);
+  shm::RequestArgs args = Args(shm::Op::kTmpfile, parent);
+  args.mode = mode;
+  args.flags = flags;
+  const auto reply = Call(request, args, Wait::kToTheEnd);
+  if (reply.error != 0) return reply.error;
+  FillOpened(reply, flags, out);
+  shm::InodeRecord record;
+  if (!Acquire(reply.inode_index, reply.attr.inode, &record)) {
+    Release(reply.attr.inode, out->handle);
+    return EIO;
+  }
+  *node = Present(record);
+  return 0;
+}
+
 void Volume::Release(uint64_t inode, OpenHandle handle) {
   if (!handle.local) {
     lane_->QueueRelease(inode, handle.mode);
@@ -129,8 +155,6 @@ void Volume::DropOpen(uint32_t index) {
 int Volume::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data) {
   const Stopwatch watch(*lane_, shm::kLatencyWrite);
   if (options_.read_only) return EROFS;
-  // What ext4 takes in one file: the answer comes before the broker tries, so it must know.
-  constexpr uint64_t kGreatestSize = (uint64_t{1} << 44) - 4096;
   if (offset > kGreatestSize || data.size() > kGreatestSize - offset) return EFBIG;
   lane_->Count(shm::kWrites);
   lane_->Count(shm::kWriteBytes, data.size());
@@ -145,6 +169,39 @@ int Volume::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data
     if (data.empty() && lane_->shared_session()) lane_->WaitApplied(place);
   }
   return 0;
+}
+
+int Volume::KillSetId(Request& request, uint64_t inode) {
+  shm::InodeRef found;
+  if (reader_.FindInode(inode, &found) && KnownHere(found.record) &&
+      (found.record.mode & (S_ISUID | S_ISGID)) == 0) {
+    return 0;
+  }
+  shm::RequestArgs args = Args(shm::Op::kSetattr, inode);
+  args.valid = shm::kKillSetId;
+  return Call(request, args, Wait::kToTheEnd).error;
+}
+
+int Volume::Fallocate(Request& request, uint64_t inode, uint64_t offset, uint64_t length,
+                      int mode) {
+  const Stopwatch watch(*lane_, shm::kLatencyWrite);
+  if (options_.read_only) return EROFS;
+  if (offset > kGreatestSize || length > kGreatestSize - offset) return EFBIG;
+  shm::RequestArgs args = Args(shm::Op::kFallocate, inode);
+  args.offset = offset;
+  args.size = length;
+  args.flags = static_cast<uint32_t>(mode);
+  return Call(request, args, Wait::kToTheEnd).error;
+}
+
+int Volume::Seek(Request& request, uint64_t inode, uint64_t offset, int whence, uint64_t* found) {
+  lane_->WaitWrites(inode);
+  shm::RequestArgs args = Args(shm::Op::kSeek, inode);
+  args.offset = offset;
+  args.flags = static_cast<uint32_t>(whence);
+  const auto reply = Call(request, args, Wait::kInterruptible);
+  *found = reply.value;
+  return reply.error;
 }
 
 int Volume::Flush(Request& request, uint64_t inode, OpenHandle handle) {

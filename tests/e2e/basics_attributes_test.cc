@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -152,15 +151,6 @@ TEST_F(Basics, AnswersStatfs) {
   EXPECT_GT(info.f_blocks, 0u);
   EXPECT_GT(info.f_bavail, 0u);
   EXPECT_EQ(info.f_namemax, 255u);
-}
-
-TEST_F(Basics, HasNoExtendedAttributes) {
-  WriteFile(At("f"), "x");
-  char value[16];
-  EXPECT_EQ(ErrnoOf(setxattr(At("f").c_str(), "user.a", "v", 1, 0)), EOPNOTSUPP);
-  EXPECT_EQ(ErrnoOf(getxattr(At("f").c_str(), "user.a", value, sizeof value)), EOPNOTSUPP);
-  const int code = ErrnoOf(listxattr(At("f").c_str(), value, sizeof value));
-  EXPECT_TRUE(code == EOPNOTSUPP || code == 0) << strerror(code);
 }
 
 TEST_F(Basics, RefusesChangesOnReadOnlyMounts) {

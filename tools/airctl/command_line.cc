@@ -100,10 +100,23 @@ void AddWorkspace(CLI::App* app, Invocation& out) {
   CLI::App* list = Add(group, "list", "List workspaces", out, Command::kWorkspaceList);
   CLI::App* remove = Add(group, "delete", "Delete a workspace and all that is in it", out,
                          Command::kWorkspaceDelete);
-  for (CLI::App* command : {create, remove}) {
+  CLI::App* set =
+      Add(group, "set", "Change the quotas of a workspace", out, Command::kWorkspaceSet);
+  for (CLI::App* command : {create, remove, set}) {
     command->add_option("name", out.name, "Name")->option_text("NAME")->required();
   }
-  for (CLI::App* command : {create, list, remove}) AddGateway(command, out);
+  for (CLI::App* command : {create, set}) {
+    command
+        ->add_option("--quota-bytes", out.quota_bytes,
+                     "Bytes of content that it may have, also as 10GiB; 0: any number")
+        ->option_text("BYTES")
+        ->transform(CLI::AsSizeValue(false));
+    command
+        ->add_option("--quota-inodes", out.quota_inodes,
+                     "Files and directories that it may have; 0: any number")
+        ->option_text("N");
+  }
+  for (CLI::App* command : {create, list, remove, set}) AddGateway(command, out);
 }
 
 void AddToken(CLI::App* app, Invocation& out) {

@@ -26,6 +26,7 @@ enum class Command {
   kWorkspaceCreate,
   kWorkspaceList,
   kWorkspaceDelete,
+  kWorkspaceSet,
   kTokenCreate,
   kTokenList,
   kTokenRevoke,
@@ -44,6 +45,8 @@ struct Invocation {
   std::string mountpoint;  // as typed
   std::string name;        // of a workspace, a token's id, a shell
   std::string principal;
+  std::optional<uint64_t> quota_bytes;  // 0: none
+  std::optional<uint64_t> quota_inodes;
   std::optional<uint32_t> uid;
   std::optional<uint32_t> gid;
   bool read_only = false;

@@ -165,6 +165,8 @@ Outcome<wire::Response> Administer(const Invocation& asked, const Surroundings& 
   switch (asked.command) {
     case Command::kWorkspaceCreate:
       request.mutable_workspace_create()->set_name(asked.name);
+      request.mutable_workspace_create()->set_quota_bytes(asked.quota_bytes.value_or(0));
+      request.mutable_workspace_create()->set_quota_inodes(asked.quota_inodes.value_or(0));
       gateway = request.mutable_workspace_create()->mutable_gateway();
       break;
     case Command::kWorkspaceList:
@@ -174,6 +176,14 @@ Outcome<wire::Response> Administer(const Invocation& asked, const Surroundings& 
       request.mutable_workspace_delete()->set_name(asked.name);
       gateway = request.mutable_workspace_delete()->mutable_gateway();
       break;
+    case Command::kWorkspaceSet: {
+      wire::WorkspaceSetRequest* set = request.mutable_workspace_set();
+      set->set_name(asked.name);
+      if (asked.quota_bytes) set->set_quota_bytes(*asked.quota_bytes);
+      if (asked.quota_inodes) set->set_quota_inodes(*asked.quota_inodes);
+      gateway = set->mutable_gateway();
+      break;
+    }
     case Command::kTokenCreate:
       request.mutable_token_create()->set_workspace(asked.workspace);
       request.mutable_token_create()->set_principal(asked.principal.empty() ? UserName()
@@ -211,6 +221,10 @@ void PrintAdministered(const Invocation& asked, const wire::Response& answer,
   switch (asked.command) {
     case Command::kWorkspaceCreate:
       around.out << "created workspace " << Printable(asked.name) << "\n";
+      break;
+    case Command::kWorkspaceSet:
+      around.out << "changed workspace " << Printable(asked.name) << "\n";
+      PrintWorkspaces(around.out, answer.workspaces(), around.colours);
       break;
     case Command::kWorkspaceDelete:
       around.out << "deleted workspace " << Printable(asked.name) << "\n";

@@ -149,9 +149,12 @@ void PrintWorkspaces(std::ostream& out, const wire::WorkspaceList& list, bool co
     out << "no workspaces\n";
     return;
   }
-  Table table({"NAME", "ID", "USED>", "INODES>", "CREATED"});
+  Table table({"NAME", "ID", "USED>", "QUOTA>", "INODES>", "QUOTA>", "CREATED"});
   for (const wire::WorkspaceEntry& item : list.workspaces()) {
-    table.Add({item.name(), item.id(), HumanBytes(item.used_bytes()), std::to_string(item.inodes()),
+    table.Add({item.name(), item.id(), HumanBytes(item.used_bytes()),
+               item.quota_bytes() == 0 ? "-" : HumanBytes(item.quota_bytes()),
+               std::to_string(item.inodes()),
+               item.quota_inodes() == 0 ? "-" : std::to_string(item.quota_inodes()),
                HumanTime(item.created_ns())});
   }
   table.Print(out, colours);

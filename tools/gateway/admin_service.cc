@@ -37,9 +37,26 @@ AdminService::Reactor* AdminService::CreateWorkspace(Context* context,
                                                      const wire::CreateWorkspaceRequest* request,
                                                      wire::Workspace* response) {
   return RunAsAdmin(context, [=, this]() -> grpc::Status {
-    auto workspace = gateway_.CreateWorkspace(request->name());
+    auto workspace = gateway_.CreateWorkspace(request->name(),
+                                              {request->quota_bytes(), request->quota_inodes()});
     if (!workspace) return StatusOf(workspace.error(), "create workspace");
     spdlog::info("workspace {} created", workspace->name);
+    ToWire(*workspace, response);
+    return grpc::Status::OK;
+  });
+}
+
+AdminService::Reactor* AdminService::UpdateWorkspace(Context* context,
+                                                     const wire::UpdateWorkspaceRequest* request,
+                                                     wire::Workspace* response) {
+  return RunAsAdmin(context, [=, this]() -> grpc::Status {
+    Quota quota;
+    if (request->has_quota_bytes()) quota.bytes = request->quota_bytes();
+    if (request->has_quota_inodes()) quota.inodes = request->quota_inodes();
+    auto workspace = gateway_.SetQuota(request->name(), quota);
+    if (!workspace) return StatusOf(workspace.error(), "update workspace");
+    spdlog::info("workspace {}: at most {} bytes and {} inodes (0: no limit)", workspace->name,
+                 workspace->quota_bytes, workspace->quota_inodes);
     ToWire(*workspace, response);
     return grpc::Status::OK;
   });

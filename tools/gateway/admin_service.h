@@ -20,6 +20,8 @@ class AdminService final : public wire::Admin::CallbackService {
   using Reactor = grpc::ServerUnaryReactor;
   Reactor* CreateWorkspace(Context*, const wire::CreateWorkspaceRequest*,
                            wire::Workspace*) override;
+  Reactor* UpdateWorkspace(Context*, const wire::UpdateWorkspaceRequest*,
+                           wire::Workspace*) override;
   Reactor* ListWorkspaces(Context*, const wire::ListWorkspacesRequest*,
                           wire::ListWorkspacesResponse*) override;
   Reactor* DeleteWorkspace(Context*, const wire::DeleteWorkspaceRequest*,

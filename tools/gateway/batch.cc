@@ -172,7 +172,7 @@ BatchResult BatchApplier::Apply(const SessionId& session_id, std::vector<Mutatio
 
   WorkingTree tree(txn, ws, WallClockNs());
   for (const PackedBlock& block : packed) tree.AddBlock(block.record);
-  Mutator mutator(tree, session_id, workspace->next_inode);
+  Mutator mutator(tree, session_id, *workspace);
   auto outcomes = RunAll(mutator, std::span(mutations).subspan(fresh), read_only);
   tree.Flush();
   txn.PutOutcomes(session_id, {outcomes.front().sequence, last, EncodeOutcomes(outcomes)});
@@ -202,7 +202,7 @@ Result<void> BatchApplier::EndSession(const SessionId& session_id) {
   const auto session = txn.GetSession(session_id);
   if (!session) return txn.status();
   WorkingTree tree(txn, session->workspace, WallClockNs());
-  Mutator mutator(tree, session_id, 0);
+  Mutator mutator(tree, session_id, Workspace{});
   for (const InodeNo ino : txn.ListOrphans(session->workspace, session_id)) mutator.DropOrphan(ino);
   tree.Flush();
   txn.DeleteSession(session_id);

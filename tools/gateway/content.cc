@@ -14,6 +14,37 @@ struct Plan {
   std::vector<std::vector<Extent>> extents;  // for each piece
 };
 
+// Smaller holes travel as zeros.
+constexpr uint64_t kHoleBytes = 4096;
+constexpr size_t kMostPieces = 1024;  // of a range
+
+// Splits [start, end) where the extents leave large holes. At least one piece.
+void AddPieces(std::vector<Extent> extents, uint64_t start, uint64_t end, Plan* plan) {
+  std::vector<Extent> of_piece;
+  uint64_t piece = start;  // where the piece begins that is being put together
+  uint64_t at = start;     // up to here it has content
+  size_t pieces = 0;
+  const auto cut = [&](uint64_t to) {
+    plan->outcome.pieces.push_back({piece, to - piece, {}});
+    plan->extents.push_back(std::move(of_piece));
+    of_piece.clear();
+    piece = to;
+    ++pieces;
+  };
+  for (Extent& e : extents) {
+    const uint64_t from = std::max(e.offset, start);
+    if (from >= end) break;
+    if (from - at >= kHoleBytes && pieces < kMostPieces) {
+      if (at > piece) cut(at);
+      cut(from);
+    }
+    at = std::min(e.end(), end);
+    of_piece.push_back(std::move(e));
+  }
+  if (end - at >= kHoleBytes && at > piece) cut(at);
+  if (end > piece || pieces == 0) cut(end);
+}
+
 Result<Plan> MakePlan(MetadataStore& store, WorkspaceKey ws, InodeNo ino,
                       const std::vector<ByteRange>& ranges) {
   auto reader = store.Read();
@@ -33,11 +64,12 @@ Result<Plan> MakePlan(MetadataStore& store, WorkspaceKey ws, InodeNo ino,
   for (const ByteRange& range : ranges) {
     const uint64_t start = std::min(range.offset, inode->size);
     const uint64_t length = std::min(range.length, inode->size - start);
-    plan.outcome.pieces.push_back({range.offset, length, {}});
-    plan.extents.emplace_back();
+    std::vector<Extent> extents;
     if (length > 0 && inode->allocated > 0) {
-      plan.extents.back() = (*reader)->ListExtents(ws, ino, start, start + length);
+      extents = (*reader)->ListExtents(ws, ino, start, start + length);
     }
+    AddPieces(std::move(extents), length == 0 ? range.offset : start,
+              length == 0 ? range.offset : start + length, &plan);
   }
   AIRSTORE_TRY((*reader)->status());
   return plan;

@@ -28,7 +28,8 @@ struct FetchedPiece {
 struct FetchOutcome {
   int error = 0;
   uint64_t content_version = 0;
-  std::vector<FetchedPiece> pieces;  // one for each range asked for, in order
+  // In the order of the ranges asked for; one that has large holes comes in several.
+  std::vector<FetchedPiece> pieces;
 };
 
 // The bytes of [offset, offset + length); REQUIRES: `extents` touch it, in order.

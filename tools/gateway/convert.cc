@@ -5,8 +5,10 @@ namespace airstore::gateway {
 namespace {
 
 CreateOp FromWire(const wire::Create& m) {
-  return {m.parent(), m.name(), m.inode(), m.mode(),
-          m.uid(),    m.gid(),  m.rdev(),  m.symlink_target()};
+  CreateOp op{m.parent(), m.name(), m.inode(),          m.mode(), m.uid(),
+              m.gid(),    m.rdev(), m.symlink_target(), {}};
+  for (const wire::Xattr& xattr : m.xattrs()) op.xattrs.push_back({xattr.name(), xattr.value()});
+  return op;
 }
 
 SetAttrOp FromWire(const wire::SetAttr& m) {
@@ -74,8 +76,10 @@ Mutation FromWire(const wire::Mutation& m) {
                              m.unlink().inode()};
       break;
     case wire::Mutation::kRename:
-      mutation.op = RenameOp{m.rename().old_parent(), m.rename().old_name(),
-                             m.rename().new_parent(), m.rename().new_name(), m.rename().flags()};
+      mutation.op =
+          RenameOp{m.rename().old_parent(),   m.rename().old_name(),    m.rename().new_parent(),
+                   m.rename().new_name(),     m.rename().flags(),       m.rename().whiteout(),
+                   m.rename().whiteout_uid(), m.rename().whiteout_gid()};
       break;
     case wire::Mutation::kSetattr:
       mutation.op = FromWire(m.setattr());
@@ -84,8 +88,12 @@ Mutation FromWire(const wire::Mutation& m) {
       mutation.op = FromWire(m.write());
       break;
     case wire::Mutation::kSetxattr:
-      mutation.op = SetXattrOp{m.setxattr().inode(), m.setxattr().name(), m.setxattr().value(),
-                               m.setxattr().flags()};
+      mutation.op = SetXattrOp{m.setxattr().inode(),
+                               m.setxattr().name(),
+                               m.setxattr().value(),
+                               m.setxattr().flags(),
+                               {}};
+      if (m.setxattr().has_mode()) std::get<SetXattrOp>(mutation.op).mode = m.setxattr().mode();
       break;
     case wire::Mutation::kRemovexattr:
       mutation.op = RemoveXattrOp{m.removexattr().inode(), m.removexattr().name()};
@@ -190,6 +198,8 @@ void ToWire(const Workspace& workspace, wire::Workspace* out) {
   out->set_created_ns(workspace.created_ns);
   out->set_used_bytes(workspace.used_bytes);
   out->set_inodes(workspace.inodes);
+  out->set_quota_bytes(workspace.quota_bytes);
+  out->set_quota_inodes(workspace.quota_inodes);
 }
 
 void ToWire(const TokenRecord& token, wire::Token* out) {

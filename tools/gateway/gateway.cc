@@ -23,6 +23,11 @@ constexpr int64_t kForgetSessionsAfterNs = 30ll * 24 * 3600 * kNsPerSecond;
 // A block being stored has no row yet; no upload takes that long.
 constexpr int64_t kMinScrubAgeNs = 3600 * kNsPerSecond;
 
+// The metadata keeps signed numbers.
+bool Plausible(const Quota& quota) {
+  return quota.bytes.value_or(0) <= INT64_MAX && quota.inodes.value_or(0) <= INT64_MAX;
+}
+
 Result<UniqueFd> LockDirectory(const std::string& directory) {
   if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
     return SysError("data directory " + directory);
@@ -164,8 +169,9 @@ void Gateway::CollectGarbage() {
   }
 }
 
-Result<Workspace> Gateway::CreateWorkspace(const std::string& name) {
+Result<Workspace> Gateway::CreateWorkspace(const std::string& name, const Quota& quota) {
   if (!IsWorkspaceName(name)) return Error{EINVAL, "workspace name"};
+  if (!Plausible(quota)) return Error{EINVAL, "quota"};
   auto writer = store_->Write();
   if (!writer) return writer.error();
   if ((*writer)->FindWorkspace(name)) return Error{EEXIST, "workspace exists"};
@@ -174,6 +180,8 @@ Result<Workspace> Gateway::CreateWorkspace(const std::string& name) {
   workspace.name = name;
   workspace.created_ns = WallClockNs();
   workspace.inodes = 1;
+  workspace.quota_bytes = quota.bytes.value_or(0);
+  workspace.quota_inodes = quota.inodes.value_or(0);
   workspace.key = (*writer)->AddWorkspace(workspace);
   Inode root;
   root.ino = kRootInode;
@@ -183,6 +191,20 @@ Result<Workspace> Gateway::CreateWorkspace(const std::string& name) {
   (*writer)->PutInode(workspace.key, root);
   AIRSTORE_TRY((*writer)->Commit());
   return workspace;
+}
+
+Result<Workspace> Gateway::SetQuota(const std::string& name_or_id, const Quota& quota) {
+  if (!Plausible(quota)) return Error{EINVAL, "quota"};
+  auto writer = store_->Write();
+  if (!writer) return writer.error();
+  auto workspace = (*writer)->FindWorkspace(name_or_id);
+  AIRSTORE_TRY((*writer)->status());
+  if (!workspace) return Error{ENOENT, "no such workspace"};
+  workspace->quota_bytes = quota.bytes.value_or(workspace->quota_bytes);
+  workspace->quota_inodes = quota.inodes.value_or(workspace->quota_inodes);
+  (*writer)->SetQuota(workspace->key, workspace->quota_bytes, workspace->quota_inodes);
+  AIRSTORE_TRY((*writer)->Commit());
+  return *workspace;
 }
 
 Result<void> Gateway::DeleteWorkspace(const std::string& name_or_id) {

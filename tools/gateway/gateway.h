@@ -55,7 +55,9 @@ class Gateway {
   WatchHub& hub() { return hub_; }
   WatchAcks& acks() { return acks_; }
 
-  Result<Workspace> CreateWorkspace(const std::string& name);
+  Result<Workspace> CreateWorkspace(const std::string& name, const Quota& quota);
+  // What is absent stays as it is.
+  Result<Workspace> SetQuota(const std::string& name_or_id, const Quota& quota);
   Result<void> DeleteWorkspace(const std::string& name_or_id);
   // The next free inode numbers of a workspace.
   Result<InodeNo> GrantInodes(WorkspaceKey ws, uint64_t count);

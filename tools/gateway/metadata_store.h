@@ -79,6 +79,7 @@ class MetadataWriter : public MetadataReader {
 
   virtual WorkspaceKey AddWorkspace(const Workspace& workspace) = 0;  // chooses the key
   virtual void SetNextInode(WorkspaceKey ws, InodeNo next) = 0;
+  virtual void SetQuota(WorkspaceKey ws, uint64_t bytes, uint64_t inodes) = 0;  // 0: none
   virtual void AddUsage(WorkspaceKey ws, int64_t bytes, int64_t inodes) = 0;
   // Everything of it goes; its blocks become garbage at once.
   virtual void DeleteWorkspace(WorkspaceKey ws) = 0;

@@ -70,6 +70,29 @@ void Mutator::NameChanged(Inode& parent, std::string_view name) {
   changes_.names.push_back({parent.ino, std::string(name)});
 }
 
+int Mutator::CheckInodes(uint64_t more) const {
+  if (workspace_.quota_inodes == 0) return 0;
+  const int64_t now = static_cast<int64_t>(workspace_.inodes) + tree_.inode_delta();
+  return now + static_cast<int64_t>(more) > static_cast<int64_t>(workspace_.quota_inodes) ? EDQUOT
+                                                                                          : 0;
+}
+
+int Mutator::CheckNewInode(InodeNo ino) {
+  if (ino >= workspace_.next_inode) return EINVAL;
+  if (tree_.Find(ino) != nullptr) return EEXIST;
+  return CheckInodes(1);
+}
+
+void Mutator::Add(Inode inode, InodeNo parent, std::string_view name) {
+  const InodeNo ino = inode.ino;
+  inode.atime_ns = inode.mtime_ns = inode.ctime_ns = inode.btime_ns = now_ns_;
+  inode.version = 0;  // Changed() makes it 1
+  inode.content_version = 1;
+  if (parent != 0) tree_.store().PutEntry(tree_.workspace(), parent, name, ino);
+  tree_.Add(std::move(inode));
+  Changed(*tree_.Find(ino));
+}
+
 int Mutator::Do(const CreateOp& op) {
   Inode* parent = nullptr;
   if (op.parent != 0) {
@@ -77,8 +100,7 @@ int Mutator::Do(const CreateOp& op) {
     if (tree_.store().GetEntry(tree_.workspace(), op.parent, op.name)) return EEXIST;
     if (S_ISDIR(op.mode) && parent->nlink >= kMaxLinks) return EMLINK;
   }
-  if (op.ino >= next_inode_) return EINVAL;
-  if (tree_.Find(op.ino) != nullptr) return EEXIST;
+  if (const int error = CheckNewInode(op.ino); error != 0) return error;
 
   Inode inode;
   inode.ino = op.ino;
@@ -87,10 +109,9 @@ int Mutator::Do(const CreateOp& op) {
   inode.gid = op.gid;
   inode.rdev = op.rdev;
   inode.nlink = S_ISDIR(op.mode) ? 2 : 1;
-  inode.atime_ns = inode.mtime_ns = inode.ctime_ns = inode.btime_ns = now_ns_;
   inode.symlink_target = op.symlink_target;
   inode.size = op.symlink_target.size();
-  inode.version = inode.content_version = 0;  // Changed() makes it 1
+  for (const Xattr& xattr : op.xattrs) PutXattr(inode, xattr.name, xattr.value);
   if (parent == nullptr) {
     inode.nlink = 0;
     tree_.store().PutOrphan(tree_.workspace(), op.ino, session_);
@@ -99,12 +120,9 @@ int Mutator::Do(const CreateOp& op) {
       inode.parent = op.parent;
       ++parent->nlink;
     }
-    tree_.store().PutEntry(tree_.workspace(), op.parent, op.name, op.ino);
     NameChanged(*parent, op.name);
   }
-  inode.content_version = 1;
-  tree_.Add(std::move(inode));
-  Changed(*tree_.Find(op.ino));
+  Add(std::move(inode), op.parent, op.name);
   return 0;
 }
 
@@ -205,6 +223,9 @@ int Mutator::Do(const RenameOp& op) {
   Inode* target = target_ino ? tree_.Find(*target_ino) : nullptr;
   if (source == nullptr || (target_ino && target == nullptr)) return EIO;
   if (const int error = CheckRename(op, *source, target); error != 0) return error;
+  if (op.whiteout != 0) {
+    if (const int error = CheckNewInode(op.whiteout); error != 0) return error;
+  }
 
   if (op.flags == kRenameExchange) {
     Exchange(op, *old_parent, *new_parent, *source, *target);
@@ -219,6 +240,15 @@ int Mutator::Do(const RenameOp& op) {
   source->ctime_ns = now_ns_;
   Changed(*source);
   if (target != nullptr) DropName(*target);
+  if (op.whiteout != 0) {
+    Inode whiteout;
+    whiteout.ino = op.whiteout;
+    whiteout.mode = S_IFCHR;
+    whiteout.uid = op.whiteout_uid;
+    whiteout.gid = op.whiteout_gid;
+    whiteout.nlink = 1;
+    Add(std::move(whiteout), op.old_parent, op.old_name);
+  }
   return 0;
 }
 

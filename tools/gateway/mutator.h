@@ -19,9 +19,9 @@ namespace airstore::gateway {
 
 class Mutator {
  public:
-  // `next_inode`: numbers below it were granted in this workspace.
-  Mutator(WorkingTree& tree, const SessionId& session, InodeNo next_inode)
-      : tree_(tree), session_(session), next_inode_(next_inode) {}
+  // `workspace`: as it was when the transaction began; its quotas hold.
+  Mutator(WorkingTree& tree, const SessionId& session, const Workspace& workspace)
+      : tree_(tree), session_(session), workspace_(workspace) {}
 
   // REQUIRES: CheckMutation(mutation) == 0, and no inline data (packed into blocks before).
   // Answers 0 or an errno.
@@ -48,6 +48,10 @@ class Mutator {
   int FindDirectory(InodeNo ino, Inode** directory);
   int FindFile(InodeNo ino, Inode** file);  // regular
   bool IsWithin(InodeNo directory, InodeNo ancestor);
+  // EDQUOT: so many more would be more than the workspace may have.
+  int CheckInodes(uint64_t more) const;
+  int CheckBytes(Inode& file, const WriteOp& op);
+  int CheckNewInode(InodeNo ino);
   int CheckReplace(const Inode& source, const Inode& target);
   int CheckRename(const RenameOp& op, const Inode& source, const Inode* target);
 
@@ -56,6 +60,8 @@ class Mutator {
   void NameChanged(Inode& parent, std::string_view name);  // version, times, reported
   void DropName(Inode& inode);                             // one link less; the last one frees it
   void Free(Inode& inode);
+  void Add(Inode inode, InodeNo parent, std::string_view name);
+  void PutXattr(Inode& inode, std::string_view name, std::string_view value);
   void MoveDirectory(Inode& directory, Inode& from, Inode& to);
   void Exchange(const RenameOp& op, Inode& old_parent, Inode& new_parent, Inode& source,
                 Inode& target);
@@ -64,7 +70,7 @@ class Mutator {
 
   WorkingTree& tree_;
   const SessionId session_;
-  const InodeNo next_inode_;
+  const Workspace workspace_;
   int64_t now_ns_ = 0;  // of the mutation that runs
   std::vector<Inode*> touched_;
   ChangeSet changes_;

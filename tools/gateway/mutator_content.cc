@@ -47,6 +47,33 @@ void Mutator::Resize(Inode& file, uint64_t size) {
   file.size = size;
 }
 
+// What the write adds: its bytes without those that it replaces.
+int Mutator::CheckBytes(Inode& file, const WriteOp& op) {
+  if (workspace_.quota_bytes == 0) return 0;
+  const auto quota = static_cast<int64_t>(workspace_.quota_bytes);
+  int64_t after = static_cast<int64_t>(workspace_.used_bytes) + tree_.byte_delta();
+  int64_t added = 0;
+  for (const WriteExtent& e : op.extents) {
+    if (std::holds_alternative<BlockSource>(e.source)) added += static_cast<int64_t>(e.length);
+  }
+  after += added;
+  if (added == 0 || after <= quota) return 0;
+  const auto freed = [&](uint64_t start, uint64_t end) {
+    if (file.allocated == 0 || start >= end) return;
+    const auto touching = tree_.store().ListExtents(tree_.workspace(), file.ino, start, end);
+    for (const Extent& part : Carve(touching, start, end).freed) {
+      after -= static_cast<int64_t>(part.length);
+    }
+  };
+  uint64_t written_to = 0;
+  for (const WriteExtent& e : op.extents) {
+    freed(std::max(e.offset, written_to), e.offset + e.length);
+    written_to = std::max(written_to, e.offset + e.length);
+  }
+  if (op.size) freed(std::max(*op.size, written_to), kMaxFileBytes);
+  return after > quota ? EDQUOT : 0;
+}
+
 int Mutator::Do(const WriteOp& op) {
   Inode* file = nullptr;
   if (const int error = FindFile(op.ino, &file); error != 0) return error;
@@ -57,6 +84,7 @@ int Mutator::Do(const WriteOp& op) {
     if (block == nullptr) return EIO;
     if (e.length > block->size || source->offset > block->size - e.length) return EINVAL;
   }
+  if (const int error = CheckBytes(*file, op); error != 0) return error;
 
   for (const WriteExtent& e : op.extents) {
     Cut(*file, e.offset, e.offset + e.length);
@@ -100,17 +128,33 @@ int Mutator::Do(const SetAttrOp& op) {
   return 0;
 }
 
+void Mutator::PutXattr(Inode& inode, std::string_view name, std::string_view value) {
+  const bool exists =
+      inode.xattr_count > 0 && tree_.store().GetXattr(tree_.workspace(), inode.ino, name);
+  tree_.store().PutXattr(tree_.workspace(), inode.ino, name, value);
+  if (!exists) ++inode.xattr_count;
+}
+
 int Mutator::Do(const SetXattrOp& op) {
   Inode* inode = tree_.Find(op.ino);
   if (inode == nullptr) return ENOENT;
+  MetadataWriter& store = tree_.store();
   const bool exists =
-      inode->xattr_count > 0 && tree_.store().GetXattr(tree_.workspace(), op.ino, op.name);
+      inode->xattr_count > 0 && store.GetXattr(tree_.workspace(), op.ino, op.name).has_value();
   if (exists && op.flags == kXattrCreate) return EEXIST;
   if (!exists && op.flags == kXattrReplace) return ENODATA;
+  if (inode->xattr_count > 0) {
+    size_t bytes = op.name.size() + op.value.size();
+    for (const std::string& name : store.ListXattrs(tree_.workspace(), op.ino)) {
+      if (name == op.name) continue;
+      bytes += name.size() + store.GetXattr(tree_.workspace(), op.ino, name).value_or("").size();
+    }
+    if (bytes > kMaxXattrBytes) return ENOSPC;
+  }
   if (!exists && inode->xattr_count >= kMaxXattrs) return ENOSPC;
 
-  tree_.store().PutXattr(tree_.workspace(), op.ino, op.name, op.value);
-  if (!exists) ++inode->xattr_count;
+  PutXattr(*inode, op.name, op.value);
+  if (op.mode) inode->mode = (inode->mode & S_IFMT) | *op.mode;
   inode->ctime_ns = now_ns_;
   Changed(*inode);
   return 0;

@@ -36,6 +36,14 @@ struct Listed {
   bool end = false;
 };
 
+// Runs of content; extents that touch each other are one.
+struct FileLayout {
+  std::vector<std::pair<uint64_t, uint64_t>> runs;  // offset, length
+  bool end = false;
+  uint64_t content_version = 0;
+  uint64_t size = 0;
+};
+
 class Resolver {
  public:
   // Bytes of one answer; a gRPC message may be twice as large.
@@ -51,6 +59,7 @@ class Resolver {
   int List(const ListRequest& request, Listed* listed);
   int GetXattr(InodeNo ino, std::string_view name, std::string* value);
   int ListXattrs(InodeNo ino, std::vector<std::string>* names);
+  int Layout(InodeNo ino, uint64_t offset, uint32_t max_runs, FileLayout* layout);
 
   // The answer has become too large: only a caller who batches without measure gets here.
   bool overflown() const { return used_bytes_ > kAnswerBytes * 3 / 2; }

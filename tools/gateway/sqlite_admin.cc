@@ -6,14 +6,16 @@
 namespace airstore::gateway {
 namespace {
 
-#define AIRSTORE_WORKSPACE_SELECT \
-  "SELECT key, id, name, created_ns, next_inode, used_bytes, inodes FROM workspaces "
+#define AIRSTORE_WORKSPACE_SELECT                                                                \
+  "SELECT key, id, name, created_ns, next_inode, used_bytes, inodes, quota_bytes, quota_inodes " \
+  "FROM workspaces "
 #define AIRSTORE_TOKEN_SELECT                                                                \
   "SELECT t.id, t.hash, t.ws, w.name, t.principal, t.read_only, t.created_ns, t.revoked_ns " \
   "FROM tokens t JOIN workspaces w ON w.key=t.ws "
 
 Workspace WorkspaceFrom(const Query& q) {
-  return {q.Int(0), q.String(1), q.String(2), q.Int(3), q.Uint(4), q.Uint(5), q.Uint(6)};
+  return {q.Int(0),  q.String(1), q.String(2), q.Int(3), q.Uint(4),
+          q.Uint(5), q.Uint(6),   q.Uint(7),   q.Uint(8)};
 }
 
 TokenRecord TokenFrom(const Query& q) {
@@ -48,15 +50,22 @@ std::vector<Workspace> SqliteTransaction::ListWorkspaces() {
 
 WorkspaceKey SqliteTransaction::AddWorkspace(const Workspace& w) {
   Query(db_,
-        "INSERT INTO workspaces(id, name, created_ns, next_inode, used_bytes, inodes) "
-        "VALUES(?1,?2,?3,?4,?5,?6)",
-        w.id, w.name, w.created_ns, w.next_inode, w.used_bytes, w.inodes)
+        "INSERT INTO workspaces(id, name, created_ns, next_inode, used_bytes, inodes, quota_bytes, "
+        "quota_inodes) VALUES(?1,?2,?3,?4,?5,?6,?7,?8)",
+        w.id, w.name, w.created_ns, w.next_inode, w.used_bytes, w.inodes, w.quota_bytes,
+        w.quota_inodes)
       .Run();
   return db_.last_row_id();
 }
 
 void SqliteTransaction::SetNextInode(WorkspaceKey ws, InodeNo next) {
   Query(db_, "UPDATE workspaces SET next_inode=?2 WHERE key=?1", ws, next).Run();
+}
+
+void SqliteTransaction::SetQuota(WorkspaceKey ws, uint64_t bytes, uint64_t inodes) {
+  Query(db_, "UPDATE workspaces SET quota_bytes=?2, quota_inodes=?3 WHERE key=?1", ws, bytes,
+        inodes)
+      .Run();
 }
 
 void SqliteTransaction::AddUsage(WorkspaceKey ws, int64_t bytes, int64_t inodes) {

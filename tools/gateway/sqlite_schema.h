@@ -9,13 +9,14 @@
 
 namespace airstore::gateway {
 
-inline constexpr int kSqliteSchemaVersion = 1;
+inline constexpr int kSqliteSchemaVersion = 2;
 
 inline constexpr const char* kSqliteSchema = R"sql(
 CREATE TABLE workspaces(
   key INTEGER PRIMARY KEY AUTOINCREMENT,
   id BLOB NOT NULL UNIQUE, name BLOB NOT NULL UNIQUE, created_ns INTEGER NOT NULL,
-  next_inode INTEGER NOT NULL, used_bytes INTEGER NOT NULL, inodes INTEGER NOT NULL);
+  next_inode INTEGER NOT NULL, used_bytes INTEGER NOT NULL, inodes INTEGER NOT NULL,
+  quota_bytes INTEGER NOT NULL DEFAULT 0, quota_inodes INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE inodes(
   ws INTEGER NOT NULL, ino INTEGER NOT NULL, mode INTEGER NOT NULL, uid INTEGER NOT NULL,
   gid INTEGER NOT NULL, nlink INTEGER NOT NULL, size INTEGER NOT NULL, rdev INTEGER NOT NULL,
@@ -55,5 +56,13 @@ CREATE TABLE tokens(
   principal BLOB NOT NULL, read_only INTEGER NOT NULL, created_ns INTEGER NOT NULL,
   revoked_ns INTEGER NOT NULL) WITHOUT ROWID;
 )sql";
+
+// From version N to N + 1, at index N - 1.
+inline constexpr const char* kSqliteMigrations[kSqliteSchemaVersion - 1] = {
+    R"sql(
+ALTER TABLE workspaces ADD COLUMN quota_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE workspaces ADD COLUMN quota_inodes INTEGER NOT NULL DEFAULT 0;
+)sql",
+};
 
 }  // namespace airstore::gateway

@@ -15,9 +15,12 @@ Result<std::unique_ptr<SqliteStore>> SqliteStore::Open(const std::string& path) 
     if (q.Step()) version = q.Int(0);
   }
   if ((*db)->failed()) return (*db)->failure();
-  if (version == 0) {
+  if (version >= 0 && version < kSqliteSchemaVersion) {
     AIRSTORE_TRY((*db)->Execute("BEGIN IMMEDIATE"));
-    AIRSTORE_TRY((*db)->Execute(kSqliteSchema));
+    if (version == 0) AIRSTORE_TRY((*db)->Execute(kSqliteSchema));
+    for (int64_t from = version; from != 0 && from < kSqliteSchemaVersion; ++from) {
+      AIRSTORE_TRY((*db)->Execute(kSqliteMigrations[from - 1]));
+    }
     const std::string mark = "PRAGMA user_version=" + std::to_string(kSqliteSchemaVersion);
     AIRSTORE_TRY((*db)->Execute(mark.c_str()));
     AIRSTORE_TRY((*db)->Execute("COMMIT"));

@@ -50,6 +50,7 @@ class SqliteTransaction final : public MetadataWriter {
 
   WorkspaceKey AddWorkspace(const Workspace& workspace) override;
   void SetNextInode(WorkspaceKey ws, InodeNo next) override;
+  void SetQuota(WorkspaceKey ws, uint64_t bytes, uint64_t inodes) override;
   void AddUsage(WorkspaceKey ws, int64_t bytes, int64_t inodes) override;
   void DeleteWorkspace(WorkspaceKey ws) override;
   void PutInode(WorkspaceKey ws, const Inode& inode) override;

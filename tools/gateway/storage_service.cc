@@ -45,7 +45,31 @@ void ResolveOne(Resolver& resolver, const wire::ResolveItem& item, wire::Resolve
     case wire::ResolveItem::kListxattr: {
       std::vector<std::string> names;
       error = resolver.ListXattrs(item.listxattr().inode(), &names);
-      for (std::string& name : names) result->add_xattr_names(std::move(name));
+      for (std::string& name : names) {
+        if (!item.listxattr().values()) {
+          result->add_xattr_names(std::move(name));
+          continue;
+        }
+        wire::Xattr* xattr = result->add_xattrs();
+        (void)resolver.GetXattr(item.listxattr().inode(), name, xattr->mutable_value());
+        xattr->set_name(std::move(name));
+      }
+      break;
+    }
+    case wire::ResolveItem::kLayout: {
+      FileLayout layout;
+      error = resolver.Layout(item.layout().inode(), item.layout().offset(),
+                              item.layout().max_runs(), &layout);
+      if (error != 0) break;
+      wire::Layout* out = result->mutable_layout();
+      for (const auto& [offset, length] : layout.runs) {
+        wire::Range* run = out->add_runs();
+        run->set_offset(offset);
+        run->set_length(length);
+      }
+      out->set_end(layout.end);
+      out->set_content_version(layout.content_version);
+      out->set_size(layout.size);
       break;
     }
     case wire::ResolveItem::WHAT_NOT_SET:

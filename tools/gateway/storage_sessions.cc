@@ -288,10 +288,24 @@ StorageService::Reactor* StorageService::StatFs(Context* context,
     const Capacity capacity = gateway_.capacity();
     const uint64_t used_inodes = workspace ? workspace->inodes : 0;
     constexpr uint64_t kFreeInodes = 1ull << 32;  // numbers do not run out; tools want to see some
-    response->set_total_bytes(capacity.free_bytes + (workspace ? workspace->used_bytes : 0));
-    response->set_free_bytes(capacity.free_bytes);
-    response->set_total_inodes(used_inodes + kFreeInodes);
-    response->set_free_inodes(kFreeInodes);
+    const uint64_t used_bytes = workspace ? workspace->used_bytes : 0;
+    const uint64_t quota_bytes = workspace ? workspace->quota_bytes : 0;
+    const uint64_t quota_inodes = workspace ? workspace->quota_inodes : 0;
+    uint64_t free_bytes = capacity.free_bytes;
+    if (quota_bytes != 0) {
+      free_bytes = std::min(free_bytes, quota_bytes - std::min(quota_bytes, used_bytes));
+    }
+    uint64_t free_inodes = kFreeInodes;
+    if (quota_inodes != 0) {
+      free_inodes = std::min(free_inodes, quota_inodes - std::min(quota_inodes, used_inodes));
+    }
+    // What tools call used is the difference.
+    response->set_total_bytes(free_bytes + used_bytes);
+    response->set_free_bytes(free_bytes);
+    response->set_total_inodes(free_inodes + used_inodes);
+    response->set_free_inodes(free_inodes);
+    response->set_quota_bytes(quota_bytes);
+    response->set_quota_inodes(quota_inodes);
     return grpc::Status::OK;
   });
 }

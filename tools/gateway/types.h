@@ -30,6 +30,7 @@ inline constexpr uint64_t kMaxFetchBytes = 8ull << 20;
 inline constexpr uint64_t kMaxInlineBytes = 64ull << 10;
 inline constexpr uint32_t kMaxBatchMutations = 8192;
 inline constexpr uint64_t kMaxBatchBytes = 8ull << 20;
+inline constexpr size_t kMaxXattrBytes = 1u << 20;  // of one inode, names and values
 inline constexpr uint64_t kInodesPerGrant = 65536;
 inline constexpr uint64_t kMaxInodesPerGrant = 1ull << 20;
 
@@ -68,6 +69,13 @@ struct Workspace {
   InodeNo next_inode = 2;  // everything below was granted
   uint64_t used_bytes = 0;
   uint64_t inodes = 0;
+  uint64_t quota_bytes = 0;  // 0: none
+  uint64_t quota_inodes = 0;
+};
+
+struct Quota {
+  std::optional<uint64_t> bytes;  // 0: no limit
+  std::optional<uint64_t> inodes;
 };
 
 struct Inode {
@@ -163,6 +171,10 @@ struct WriteExtent {
   std::variant<std::monostate, std::string_view, BlockSource, HoleSource> source;
 };
 
+struct Xattr {
+  std::string_view name, value;
+};
+
 struct CreateOp {
   InodeNo parent = 0;
   std::string_view name;
@@ -170,6 +182,7 @@ struct CreateOp {
   uint32_t mode = 0, uid = 0, gid = 0;
   uint64_t rdev = 0;
   std::string_view symlink_target;
+  std::vector<Xattr> xattrs;
 };
 struct LinkOp {
   InodeNo ino = 0, parent = 0;
@@ -187,6 +200,8 @@ struct RenameOp {
   InodeNo new_parent = 0;
   std::string_view new_name;
   uint32_t flags = 0;
+  InodeNo whiteout = 0;  // takes the old name; 0: none
+  uint32_t whiteout_uid = 0, whiteout_gid = 0;
 };
 inline constexpr uint32_t kRenameNoReplace = 1;
 inline constexpr uint32_t kRenameExchange = 2;
@@ -206,6 +221,7 @@ struct SetXattrOp {
   InodeNo ino = 0;
   std::string_view name, value;
   uint32_t flags = 0;
+  std::optional<uint32_t> mode;
 };
 inline constexpr uint32_t kXattrCreate = 1;
 inline constexpr uint32_t kXattrReplace = 2;

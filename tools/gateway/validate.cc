@@ -27,6 +27,11 @@ bool IsKnownType(uint32_t mode) {
   }
 }
 
+int CheckXattr(std::string_view name, std::string_view value) {
+  if (value.size() > kMaxXattrValue) return E2BIG;
+  return CheckXattrName(name);
+}
+
 struct Checker {
   int operator()(std::monostate) const { return EINVAL; }
 
@@ -37,6 +42,9 @@ struct Checker {
     if (is_link != !op.symlink_target.empty()) return EINVAL;
     if (op.symlink_target.size() > kMaxSymlinkTarget) return ENAMETOOLONG;
     if (op.symlink_target.find('\0') != std::string_view::npos) return EINVAL;
+    for (const Xattr& xattr : op.xattrs) {
+      if (const int error = CheckXattr(xattr.name, xattr.value); error != 0) return error;
+    }
     if (op.parent == 0) return S_ISREG(op.mode) && op.name.empty() ? 0 : EINVAL;
     return CheckName(op.name);
   }
@@ -46,6 +54,10 @@ struct Checker {
 
   int operator()(const RenameOp& op) const {
     if (op.flags != 0 && op.flags != kRenameNoReplace && op.flags != kRenameExchange) return EINVAL;
+    if (op.whiteout != 0 &&
+        (op.flags == kRenameExchange || op.whiteout <= kRootInode || op.whiteout > INT64_MAX)) {
+      return EINVAL;
+    }
     const int error = CheckName(op.old_name);
     return error != 0 ? error : CheckName(op.new_name);
   }
@@ -74,8 +86,8 @@ struct Checker {
 
   int operator()(const SetXattrOp& op) const {
     if (op.flags > kXattrReplace) return EINVAL;
-    if (op.value.size() > kMaxXattrValue) return E2BIG;
-    return CheckXattrName(op.name);
+    if (op.mode && (*op.mode & ~uint32_t{07777}) != 0) return EINVAL;
+    return CheckXattr(op.name, op.value);
   }
 
   int operator()(const RemoveXattrOp& op) const { return CheckXattrName(op.name); }

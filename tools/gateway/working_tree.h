@@ -39,6 +39,8 @@ class WorkingTree {
 
   // Bytes of content that inodes gained; for the workspace's usage.
   void CountBytes(int64_t delta) { byte_delta_ += delta; }
+  int64_t byte_delta() const { return byte_delta_; }
+  int64_t inode_delta() const { return inode_delta_; }
 
   // Writes what changed into the transaction.
   void Flush();

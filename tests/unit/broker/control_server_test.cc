@@ -76,7 +76,15 @@ class FakeBroker final : public BrokerApi {
 
 class FakeAdmin final : public AdminClient {
  public:
-  Task<Outcome<WorkspaceEntry>> CreateWorkspace(const std::string& name) override {
+  Task<Outcome<WorkspaceEntry>> SetQuota(const std::string& name, const Quota& quota) override {
+    co_return Outcome<WorkspaceEntry>{WorkspaceEntry{.id = "id",
+                                                     .name = name,
+                                                     .quota_bytes = quota.bytes.value_or(0),
+                                                     .quota_inodes = quota.inodes.value_or(0)},
+                                      {}};
+  }
+  Task<Outcome<WorkspaceEntry>> CreateWorkspace(const std::string& name,
+                                                const Quota& /*quota*/) override {
     co_return Outcome<WorkspaceEntry>{WorkspaceEntry{"id", name, 1, 2, 3}, {}};
   }
   Task<Outcome<std::vector<WorkspaceEntry>>> ListWorkspaces() override {

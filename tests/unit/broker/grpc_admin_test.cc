@@ -18,7 +18,7 @@ class GrpcAdminTest : public testing::Test {
     };
     const auto admin =
         MakeGrpcAdminClient(loop_.get_executor(), *pool_.Get(server_.address()).value, "admin");
-    return RunTask(loop_, admin->CreateWorkspace("demo"));
+    return RunTask(loop_, admin->CreateWorkspace("demo", {}));
   }
 
   boost::asio::io_context loop_{1};

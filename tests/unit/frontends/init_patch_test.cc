@@ -67,7 +67,7 @@ TEST(InitPatch, AddsWhatTheKernelOffers) {
   patch.SeeRequest(Request(kAllFlags, kAllFlags));
   const Bytes reply = Patched(patch, kHeader);
   ASSERT_EQ(80u, reply.size());
-  EXPECT_EQ(0x4021u | 1u << 18 | 1u << 30, Word(reply, kReplyFlags));
+  EXPECT_EQ(0x4021u | 1u << 18 | 1u << 28 | 1u << 29 | 1u << 30, Word(reply, kReplyFlags));
   EXPECT_EQ(1u << 4 | 1u << 5, Word(reply, kReplyFlags2));
   EXPECT_EQ(1u, Word(reply, kReplyStackDepth));
   // All else is as libfuse said.
@@ -97,7 +97,7 @@ TEST(InitPatch, IgnoresTheUpperFlagsOfAKernelWithoutThem) {
   request.resize(kRequestFlags2);  // as such a kernel sends it
   patch.SeeRequest(request);
   const Bytes reply = Patched(patch, kHeader);
-  EXPECT_EQ(0x4021u | 1u << 18, Word(reply, kReplyFlags));
+  EXPECT_EQ(0x4021u | 1u << 18 | 1u << 28 | 1u << 29, Word(reply, kReplyFlags));
   EXPECT_EQ(0u, Word(reply, kReplyFlags2));
 }
 

@@ -14,7 +14,7 @@ namespace airstore::shm {
 namespace {
 
 TEST(Layout, VersionIsPinned) {
-  EXPECT_EQ(kAbiMajor, 3u);
+  EXPECT_EQ(kAbiMajor, 4u);
   EXPECT_EQ(kAbiMinor, 0u);
 }
 
@@ -34,11 +34,11 @@ TEST(Layout, SizesArePinned) {
   EXPECT_EQ(sizeof(DentryEntry), 128u);
   EXPECT_EQ(sizeof(LongName), 256u);
   EXPECT_EQ(sizeof(QueueRecord), 64u);
-  EXPECT_EQ(sizeof(RequestSlot), 6144u);
+  EXPECT_EQ(sizeof(RequestSlot), 69632u);
   EXPECT_EQ(sizeof(InodeUse), 16u);
   EXPECT_EQ(sizeof(RequestTrace), 128u);
   EXPECT_EQ(sizeof(OpeningMessage), 384u);
-  EXPECT_EQ(sizeof(LaneLayout), 499328u);
+  EXPECT_EQ(sizeof(LaneLayout), 4562560u);
 }
 
 TEST(Layout, LimitsArePinned) {

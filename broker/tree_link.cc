@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Names for files that are there already: further ones, and the first one of a file that was made
+// without (O_TMPFILE). Of the latter the gateway learns with its name.
+#include <sys/stat.h>
+
+#include "broker/clock.h"
+#include "broker/names.h"
+#include "broker/tree.h"
+
+namespace airstore::broker {
+
+Task<Result<uint64_t>> Tree::CreateNameless(uint64_t parent, NewNode node) {
+  auto number = co_await NextInode();
+  if (!number) co_return number.error();
+  std::optional<shm::InodeRecord> directory;
+  for (;;) {
+    AIRSTORE_TRY_CO(co_await Ensure(parent));
+    directory = inodes_->Get(parent);
+    if (!directory || (directory->flags & shm::kOrphan) != 0) co_return Error{ENOENT, "directory"};
+    if (!IsDirectory(directory->mode)) co_return Error{ENOTDIR, "directory"};
+    if (!evictor_->HasRoom(1)) {
+      if (!co_await evictor_->MakeRoom(1)) co_return Error{ENOSPC, "all known files are in use"};
+      continue;
+    }
+    if (directory->xattr_count == 0 || xattrs_.Find(parent) != nullptr) break;
+    auto inherited = co_await LoadXattrs(parent);
+    if (!inherited) co_return inherited.error();
+  }
+  Inherited made = Inherit(*number, *directory, node, RealtimeNs());
+  made.record.nlink = 0;
+  made.record.flags |= shm::kOrphan | shm::kNameless;
+  AIRSTORE_TRY_CO(InsertInherited(made));
+  evictor_->Watch();
+  co_return *number;
+}
+
+Ticket Tree::NameNameless(Origin origin, uint64_t inode, uint64_t parent, const std::string& name,
+                          int64_t now_ns) {
+  const auto record = inodes_->Get(inode);
+  const Xattrs* xattrs = record->xattr_count == 0 ? nullptr : xattrs_.Find(inode);
+  log_->Append(Mutation{.time_ns = record->btime_ns,
+                        .op = CreateOp{.parent = parent,
+                                       .name = name,
+                                       .inode = inode,
+                                       .mode = record->mode,
+                                       .uid = record->uid,
+                                       .gid = record->gid,
+                                       .rdev = 0,
+                                       .symlink_target = {},
+                                       .xattrs = xattrs == nullptr ? Xattrs() : *xattrs}},
+               {inode}, {parent}, origin.place());
+  // The creation was earlier than the name.
+  log_->Append(Mutation{.time_ns = now_ns, .op = TouchOp{parent}}, {}, {parent});
+  const Ticket ticket = log_->Append(Mutation{.time_ns = now_ns,
+                                              .op = SetattrOp{.inode = inode,
+                                                              .mode = {},
+                                                              .uid = {},
+                                                              .gid = {},
+                                                              .size = {},
+                                                              .atime_ns = record->atime_ns,
+                                                              .mtime_ns = record->mtime_ns,
+                                                              .ctime_ns = now_ns}},
+                                     {inode}, {});
+  const Ticket content = contents_->Flush(inode);
+  return std::max(ticket, content);
+}
+
+Task<Result<void>> Tree::Link(Origin origin, uint64_t inode, uint64_t parent, std::string name) {
+  if (!ValidName(name)) co_return NameError(name);
+  std::optional<shm::InodeRecord> record;
+  for (;;) {
+    AIRSTORE_TRY_CO(co_await Ensure(inode));
+    AIRSTORE_TRY_CO(co_await RequireFree(parent, name));
+    record = inodes_->Get(inode);
+    if (record) break;
+  }
+  const auto directory = inodes_->Get(parent);
+  const bool nameless = (record->flags & shm::kNameless) != 0;
+  if (!directory || (directory->flags & shm::kOrphan) != 0 ||
+      ((record->flags & shm::kOrphan) != 0 && !nameless)) {
+    co_return Error{ENOENT, name};
+  }
+  if (IsDirectory(record->mode)) co_return Error{EPERM, name};
+  if (record->nlink >= kLinkMax) co_return Error{EMLINK, name};
+  AIRSTORE_TRY_CO(log_->Admit());
+  auto added = inodes_->meta().AddDentry(parent, name, inode, (record->mode & 0170000) >> 12);
+  if (!added) co_return added.error();
+  const int64_t now = RealtimeNs();
+  contents_->Refresh(inode);
+  TouchDirectory(parent, now, 0);
+  inodes_->Update(inode, [&](shm::InodeRecord& changed) {
+    ++changed.nlink;
+    changed.ctime_ns = now;
+    changed.flags &= ~uint32_t{shm::kOrphan | shm::kNameless};
+  });
+  const Ticket ticket =
+      nameless
+          ? NameNameless(origin, inode, parent, name, now)
+          : log_->Append(Mutation{.time_ns = now,
+                                  .op = LinkOp{.inode = inode, .parent = parent, .name = name}},
+                         {inode}, {parent}, origin.place());
+  NotifyAttr(origin.mount, inode);
+  co_await NotifyName(origin.mount, parent, name);
+  co_return co_await Committed(ticket, inode);
+}
+
+}  // namespace airstore::broker

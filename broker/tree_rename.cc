@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Renaming: replacing, exchanging two names, leaving a whiteout.
+#include <linux/fs.h>
+#include <sys/stat.h>
+
+#include "broker/clock.h"
+#include "broker/names.h"
+#include "broker/tree.h"
+
+namespace airstore::broker {
+
+// What the names are at the moment of the change.
+struct Tree::RenamePlan {
+  uint64_t inode = 0;
+  uint64_t target = 0;  // what has the new name; 0: nothing
+  shm::InodeRecord moved = {};
+  shm::InodeRecord old = {};  // of the target
+  bool is_directory() const { return IsDirectory(moved.mode); }
+};
+
+bool Tree::IsBelow(uint64_t directory, uint64_t ancestor) const {
+  for (uint64_t at = directory; at != shm::kRootInode;) {
+    if (at == ancestor) return true;
+    at = inodes_->directories().ParentOf(at);
+    if (at == 0) return false;
+  }
+  return ancestor == shm::kRootInode;
+}
+
+Task<Result<Tree::RenamePlan>> Tree::PlanRename(uint64_t parent, std::string name,
+                                                uint64_t new_parent, std::string new_name,
+                                                uint32_t flags) {
+  RenamePlan plan;
+  for (;;) {
+    auto target = co_await Lookup(new_parent, new_name);
+    if (!target && target.error().code != ENOENT) co_return target.error();
+    if (target && (flags & RENAME_NOREPLACE) != 0) co_return Error{EEXIST, new_name};
+    if (target && (flags & RENAME_EXCHANGE) == 0) {
+      const auto record = inodes_->Get(*target);
+      if (record && IsDirectory(record->mode)) {
+        auto empty = co_await RequireEmpty(*target);
+        if (!empty && empty.error().code != ENOTEMPTY) co_return empty.error();
+      }
+    }
+    auto source = co_await Lookup(parent, name);
+    if (!source) co_return source.error();
+    const uint32_t index = inodes_->meta().FindDentry(new_parent, new_name);
+    plan.target = index == shm::kNoIndex ? 0 : inodes_->meta().Dentry(index).inode;
+    plan.inode = *source;
+    if (plan.target != (target ? *target : 0)) continue;
+    // For the new name, and for what is left at the old one.
+    if (evictor_->HasRoom(2)) break;
+    if (!co_await evictor_->MakeRoom(2)) co_return Error{ENOSPC, "all known files are in use"};
+  }
+  if ((flags & RENAME_EXCHANGE) != 0 && plan.target == 0) co_return Error{ENOENT, new_name};
+  const auto moved = inodes_->Get(plan.inode);
+  if (!moved) co_return Error{ENOENT, name};
+  plan.moved = *moved;
+  if (plan.target != 0) {
+    const auto old = inodes_->Get(plan.target);
+    if (!old) co_return Error{ESTALE, new_name};
+    plan.old = *old;
+  }
+  co_return plan;
+}
+
+Result<void> Tree::CheckRename(const RenamePlan& plan, uint64_t parent, uint64_t new_parent,
+                               const std::string& new_name, uint32_t flags) const {
+  const auto directory = inodes_->Get(new_parent);
+  if (!directory || (directory->flags & shm::kOrphan) != 0) return Error{ENOENT, new_name};
+  if (plan.is_directory() && IsBelow(new_parent, plan.inode)) return Error{EINVAL, new_name};
+  const bool target_is_directory = plan.target != 0 && IsDirectory(plan.old.mode);
+  if ((flags & RENAME_EXCHANGE) != 0) {
+    if (target_is_directory && IsBelow(parent, plan.target)) return Error{EINVAL, new_name};
+    return {};
+  }
+  if (plan.target != 0) {
+    if (plan.is_directory() && !target_is_directory) return Error{ENOTDIR, new_name};
+    if (!plan.is_directory() && target_is_directory) return Error{EISDIR, new_name};
+    if (target_is_directory && plan.old.dir_entries != 0) return Error{ENOTEMPTY, new_name};
+  } else if (plan.is_directory() && parent != new_parent && directory->nlink >= kLinkMax) {
+    return Error{EMLINK, new_name};
+  }
+  return {};
+}
+
+Result<void> Tree::Move(const RenamePlan& plan, uint64_t parent, const std::string& name,
+                        uint64_t new_parent, const std::string& new_name, int64_t now_ns) {
+  const uint32_t type = (plan.moved.mode & 0170000) >> 12;
+  shm::MetaWriter& meta = inodes_->meta();
+  const bool is_directory = plan.is_directory();
+  if (plan.target != 0) {
+    meta.ReplaceDentry(meta.FindDentry(new_parent, new_name), plan.inode, type);
+    LoseName(plan.target, is_directory, now_ns);
+  } else {
+    auto added = meta.AddDentry(new_parent, new_name, plan.inode, type);
+    if (!added) return added.error();
+  }
+  meta.RemoveDentry(meta.FindDentry(parent, name));
+  AddNegative(parent, name);
+  if (is_directory) inodes_->directories().Set(plan.inode, new_parent);
+  evictor_->Watch();
+  TouchDirectory(parent, now_ns, is_directory ? -1 : 0);
+  TouchDirectory(new_parent, now_ns, is_directory && plan.target == 0 ? 1 : 0);
+  inodes_->Update(plan.inode, [&](shm::InodeRecord& record) { record.ctime_ns = now_ns; });
+  return {};
+}
+
+void Tree::Exchange(const RenamePlan& plan, uint64_t parent, const std::string& name,
+                    uint64_t new_parent, const std::string& new_name, int64_t now_ns) {
+  shm::MetaWriter& meta = inodes_->meta();
+  meta.ReplaceDentry(meta.FindDentry(new_parent, new_name), plan.inode,
+                     (plan.moved.mode & 0170000) >> 12);
+  meta.ReplaceDentry(meta.FindDentry(parent, name), plan.target, (plan.old.mode & 0170000) >> 12);
+  const bool target_is_directory = IsDirectory(plan.old.mode);
+  if (plan.is_directory()) inodes_->directories().Set(plan.inode, new_parent);
+  if (target_is_directory) inodes_->directories().Set(plan.target, parent);
+  const int to_old = (target_is_directory ? 1 : 0) - (plan.is_directory() ? 1 : 0);
+  TouchDirectory(parent, now_ns, parent == new_parent ? 0 : to_old);
+  TouchDirectory(new_parent, now_ns, parent == new_parent ? 0 : -to_old);
+  for (const uint64_t inode : {plan.inode, plan.target}) {
+    inodes_->Update(inode, [&](shm::InodeRecord& record) { record.ctime_ns = now_ns; });
+  }
+}
+
+// The old name is a negative entry by now, and the parent has its new times.
+Result<void> Tree::AddWhiteout(uint64_t inode, const NewNode& node, uint64_t parent,
+                               const std::string& name, int64_t now_ns) {
+  auto inserted = inodes_->InsertNew(ToRecord(Attr{.inode = inode,
+                                                   .generation = 1,
+                                                   .mode = S_IFCHR,
+                                                   .uid = node.uid,
+                                                   .gid = node.gid,
+                                                   .nlink = 1,
+                                                   .atime_ns = now_ns,
+                                                   .mtime_ns = now_ns,
+                                                   .ctime_ns = now_ns,
+                                                   .btime_ns = now_ns,
+                                                   .symlink_target = {}}));
+  if (!inserted) return inserted.error();
+  auto added = inodes_->meta().AddDentry(parent, name, inode, S_IFCHR >> 12);
+  if (added) return {};
+  inodes_->Remove(inode);
+  return added.error();
+}
+
+Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name,
+                                uint64_t new_parent, std::string new_name, uint32_t flags,
+                                NewNode whiteout) {
+  if (!ValidName(new_name)) co_return NameError(new_name);
+  constexpr uint32_t kKnown = RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT;
+  const bool exchange = (flags & RENAME_EXCHANGE) != 0;
+  const bool leaves_whiteout = (flags & RENAME_WHITEOUT) != 0;
+  if ((flags & ~kKnown) != 0 || (exchange && flags != RENAME_EXCHANGE)) {
+    co_return Error{EINVAL, "rename"};
+  }
+  uint64_t whiteout_inode = 0;
+  if (leaves_whiteout) {
+    auto number = co_await NextInode();
+    if (!number) co_return number.error();
+    whiteout_inode = *number;
+  }
+  auto planned = co_await PlanRename(parent, name, new_parent, new_name, flags);
+  if (!planned) co_return planned.error();
+  const RenamePlan plan = *planned;
+  if (plan.target == plan.inode) co_return Result<void>{};
+  AIRSTORE_TRY_CO(CheckRename(plan, parent, new_parent, new_name, flags));
+  AIRSTORE_TRY_CO(log_->Admit());
+  // A replace that arrives before its content would show an empty file elsewhere.
+  contents_->Flush(plan.inode);
+  if (exchange) contents_->Flush(plan.target);
+
+  const int64_t now = RealtimeNs();
+  if (exchange) {
+    Exchange(plan, parent, name, new_parent, new_name, now);
+  } else {
+    AIRSTORE_TRY_CO(Move(plan, parent, name, new_parent, new_name, now));
+  }
+  std::vector<uint64_t> subjects{plan.inode};
+  uint64_t orphan = 0;
+  if (plan.target != 0) {
+    subjects.push_back(plan.target);
+    const auto left = inodes_->Get(plan.target);
+    if (left && left->nlink == 0) orphan = plan.target;
+  }
+  if (leaves_whiteout) {
+    // Without room for it here the gateway has it all the same, and the name is asked for again.
+    if (AddWhiteout(whiteout_inode, whiteout, parent, name, now)) {
+      subjects.push_back(whiteout_inode);
+    }
+  }
+  const Ticket ticket =
+      log_->Append(Mutation{.time_ns = now,
+                            .op = RenameOp{.old_parent = parent,
+                                           .old_name = name,
+                                           .new_parent = new_parent,
+                                           .new_name = new_name,
+                                           .flags = flags & ~uint32_t{RENAME_WHITEOUT},
+                                           .whiteout = whiteout_inode,
+                                           .whiteout_uid = whiteout.uid,
+                                           .whiteout_gid = whiteout.gid}},
+                   subjects, {parent, new_parent}, origin.place(), orphan);
+  NotifyAttr(origin.mount, plan.inode);
+  if (plan.target != 0) NotifyAttr(origin.mount, plan.target);
+  co_await NotifyName(origin.mount, parent, name);
+  co_await NotifyName(origin.mount, new_parent, new_name);
+  if (orphan != 0) ReclaimOrphan(orphan);
+  co_return co_await Committed(ticket, plan.inode);
+}
+
+}  // namespace airstore::broker

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Extended attributes. All of an inode come together from the gateway and are changed here; of
+// access control lists the permission bits of the mode follow.
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include "broker/clock.h"
+#include "broker/posix_acl.h"
+#include "broker/tree.h"
+#include "shm/xattr_names.h"
+
+namespace airstore::broker {
+namespace {
+
+std::vector<ResolveItem> OneXattrs(uint64_t inode) {
+  return std::vector<ResolveItem>(1, XattrsItem{inode});
+}
+
+bool IsAcl(std::string_view name) { return name == kAccessAcl || name == kDefaultAcl; }
+
+}  // namespace
+
+Task<Result<Xattrs>> Tree::LoadXattrs(uint64_t inode) {
+  const int64_t deadline = MonotonicNs() + patience_ns_;
+  for (;;) {
+    AIRSTORE_TRY_CO(co_await Ensure(inode));
+    const auto record = inodes_->Get(inode);
+    if (!record) co_return Error{ESTALE, "extended attributes"};
+    if (record->xattr_count == 0) co_return Xattrs();
+    if (const Xattrs* known = xattrs_.Find(inode)) co_return *known;
+    if (const Ticket pending = log_->PendingOf(inode); pending != 0) {
+      AIRSTORE_TRY_CO(co_await log_->WaitSettledBefore(deadline, pending));
+      continue;
+    }
+    const Freshness::Question question(&inodes_->freshness());
+    auto results = co_await ResolveBefore(deadline, OneXattrs(inode));
+    if (!results) co_return results.error();
+    ResolveResult& result = results->front();
+    if (result.error == ENOENT) co_return Error{ESTALE, "extended attributes"};
+    if (result.error != 0) co_return Error{result.error, "extended attributes"};
+    if (!question.Holds(inode) || log_->PendingOf(inode) != 0 || inodes_->IsStale(inode)) continue;
+    if (xattrs_.Find(inode) == nullptr) StoreXattrs(inode, std::move(result.xattrs));
+  }
+}
+
+void Tree::StoreXattrs(uint64_t inode, Xattrs xattrs) {
+  inodes_->Update(inode, [&](shm::InodeRecord& record) {
+    record.xattr_count = static_cast<uint32_t>(xattrs.size());
+  });
+  if (xattrs.empty()) {
+    xattrs_.Drop(inode);
+  } else {
+    xattrs_.Put(inode, std::move(xattrs));
+  }
+}
+
+Task<Result<std::string>> Tree::GetXattr(uint64_t inode, std::string name) {
+  if (!shm::IsKeptXattr(name)) co_return Error{EOPNOTSUPP, name};
+  auto all = co_await LoadXattrs(inode);
+  if (!all) co_return all.error();
+  const auto found = all->find(name);
+  if (found == all->end()) co_return Error{ENODATA, name};
+  co_return std::move(found->second);
+}
+
+Task<Result<Xattrs>> Tree::ListXattrs(uint64_t inode) { co_return co_await LoadXattrs(inode); }
+
+// REQUIRES: all attributes of the inode are here.
+Ticket Tree::LogXattr(Origin origin, uint64_t inode, const std::string& name,
+                      std::optional<std::string> value, std::optional<uint32_t> mode,
+                      int64_t now_ns) {
+  const Xattrs* known = xattrs_.Find(inode);
+  Xattrs all = known == nullptr ? Xattrs() : *known;
+  const bool was_there = all.erase(name) != 0;
+  if (value) all[name] = *value;
+  inodes_->Update(inode, [&](shm::InodeRecord& record) {
+    record.ctime_ns = now_ns;
+    if (mode) record.mode = (record.mode & 0170000) | *mode;
+  });
+  StoreXattrs(inode, std::move(all));
+  const auto record = inodes_->Get(inode);
+  if ((record->flags & shm::kOrphan) != 0) return 0;  // nobody else will see it
+  Ticket ticket = 0;
+  if (value) {
+    ticket = log_->Append(
+        Mutation{.time_ns = now_ns,
+                 .op = SetXattrOp{.inode = inode, .name = name, .value = *value, .mode = mode}},
+        {inode}, {}, origin.place());
+    return ticket;
+  }
+  if (mode) {
+    SetattrOp op;
+    op.inode = inode;
+    op.mode = mode;
+    op.ctime_ns = now_ns;
+    ticket = log_->Append(Mutation{.time_ns = now_ns, .op = op}, {inode}, {}, origin.place());
+  }
+  if (was_there) {
+    ticket =
+        log_->Append(Mutation{.time_ns = now_ns, .op = RemoveXattrOp{.inode = inode, .name = name}},
+                     {inode}, {}, origin.place());
+  }
+  return ticket;
+}
+
+Task<Result<void>> Tree::SetXattr(Origin origin, uint64_t inode, std::string name,
+                                  std::string value, uint32_t flags, bool kill_sgid) {
+  if (!shm::IsKeptXattr(name)) co_return Error{EOPNOTSUPP, name};
+  if ((flags & ~uint32_t{XATTR_CREATE | XATTR_REPLACE}) != 0) co_return Error{EINVAL, name};
+  auto loaded = co_await LoadXattrs(inode);
+  if (!loaded) co_return loaded.error();
+  const Xattrs& all = *loaded;
+  const bool exists = all.contains(name);
+  if ((flags & XATTR_CREATE) != 0 && exists) co_return Error{EEXIST, name};
+  if ((flags & XATTR_REPLACE) != 0 && !exists) co_return Error{ENODATA, name};
+  const auto record = inodes_->Get(inode);
+  std::optional<std::string> kept = std::move(value);
+  std::optional<uint32_t> mode;
+  if (IsAcl(name)) {
+    if (IsSymlink(record->mode)) co_return Error{EOPNOTSUPP, name};
+    auto acl = PosixAcl::Parse(*kept);
+    if (!acl) co_return acl.error();
+    if (name == kDefaultAcl) {
+      if (!IsDirectory(record->mode)) co_return Error{EACCES, name};
+      if (acl->empty()) kept.reset();
+    } else {
+      uint32_t changed = record->mode & 07777;
+      if (acl->empty() || acl->ToMode(&changed)) kept.reset();
+      if (kill_sgid) changed &= ~uint32_t{S_ISGID};
+      mode = changed;
+    }
+  }
+  if (kept) {
+    if (!exists && all.size() >= kMaxXattrs) co_return Error{ENOSPC, name};
+    const size_t others = BytesOf(all) - (exists ? name.size() + all.find(name)->second.size() : 0);
+    if (others + name.size() + kept->size() > kMaxXattrBytes) co_return Error{ENOSPC, name};
+  }
+  AIRSTORE_TRY_CO(log_->Admit());
+  const Ticket ticket = LogXattr(origin, inode, name, std::move(kept), mode, RealtimeNs());
+  NotifyAttr(origin.mount, inode);
+  co_return co_await Committed(ticket, inode);
+}
+
+Task<Result<void>> Tree::RemoveXattr(Origin origin, uint64_t inode, std::string name) {
+  if (!shm::IsKeptXattr(name)) co_return Error{EOPNOTSUPP, name};
+  auto all = co_await LoadXattrs(inode);
+  if (!all) co_return all.error();
+  // Taking away a list that is not there is no error, as with other file systems.
+  if (!all->contains(name)) {
+    if (IsAcl(name)) co_return Result<void>{};
+    co_return Error{ENODATA, name};
+  }
+  AIRSTORE_TRY_CO(log_->Admit());
+  const Ticket ticket = LogXattr(origin, inode, name, std::nullopt, std::nullopt, RealtimeNs());
+  NotifyAttr(origin.mount, inode);
+  co_return co_await Committed(ticket, inode);
+}
+
+}  // namespace airstore::broker
