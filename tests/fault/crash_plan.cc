@@ -105,6 +105,7 @@ CrashPlan PlanOf(uint64_t seed, const Category* category, std::optional<FaultPoi
     if (ProcessOf(*plan.point, "frontend")) plan.skip = below(150);
     plan.during_recovery = OfRecovery(*plan.point);
     if (plan.during_recovery) plan.skip = 0;
+    if (std::string(NameOf(*plan.point)).starts_with("log.")) plan.skip %= 6;  // once a batch
     if (Is(*plan.point, {FaultPoint::kContentBeforeWrite, FaultPoint::kContentAfterWrite})) {
       plan.passthrough = false;
     }

@@ -47,6 +47,7 @@ class CrashRig {
   void KillRest(Scene& scene);
   void Recover(Scene& scene);
   void MountAgain(Scene& scene);
+  bool ServesAgain(const Scene& scene);
   void Restart(Scene& scene);
   void StartBrokerToDie(Scene& scene);
   void JudgeErrors(Scene& scene);

@@ -13,7 +13,6 @@
 #include "tests/e2e/support/other_broker.h"
 #include "tests/fault/ack_log.h"
 #include "tests/fault/at_stake.h"
-#include "tests/fault/switchboard.h"
 #include "tests/fault/tree_load.h"
 
 namespace airstore::fault {
@@ -27,16 +26,13 @@ class TwoHostsKill : public e2e::HostTest {
   using Loads = std::vector<std::unique_ptr<Load>>;
 
   e2e::HostOptions Options() const override {
-    return {.gateway_arguments = {"--session-seconds", "5"},
-            .environment = {{"AIRSTORE_FAULT", board_.path()}}};
+    return {.gateway_arguments = {"--session-seconds", "5"}};
   }
   void SetUp() override {
     HostTest::SetUp();
     if (IsSkipped()) return;
     host().CreateWorkspace("work");
     here_ = host().Mount("work", "here");
-    // So that there is always something on its way.
-    board_.Arm(FaultPoint::kGatewayBeforeCommit, FaultAction::kDelay, 10, 0, 1ll << 40);
   }
 
   Loads StartLoads(const std::string& mount, const std::string& name, uint64_t seed) {
@@ -78,7 +74,6 @@ class TwoHostsKill : public e2e::HostTest {
   const std::string& here() const { return here_; }
 
  private:
-  Switchboard board_;
   std::string here_;
 };
 
@@ -98,9 +93,12 @@ TEST_F(TwoHostsKill, NothingIsLostWhicheverDies) {
     ASSERT_TRUE(e2e::WaitUntil(
         seconds(30), [&] { return Acknowledged(dying) > 30 && Acknowledged(living) > 30; }));
     std::this_thread::sleep_for(milliseconds(random() % 300));
+    host().FreezeGateway();  // from now on nothing leaves
+    std::this_thread::sleep_for(milliseconds(100));
     for (const auto& load : dying) load->BeginEnd();
     kill_here ? KillHere() : other.Kill();
     Join(dying);
+    host().ThawGateway();
     const AtStake stake = ReadAtStake(host().Path(kill_here ? "state" : "other-state"));
     EXPECT_GT(stake.total(), 0u);
     const uint64_t before = Acknowledged(living);
