@@ -165,8 +165,22 @@ class Answer {
                       .atime_ns = args_.atime_ns,
                       .mtime_ns = args_.mtime_ns};
     session_->contents().Refresh(args_.inode);
+    if (args_.valid == shm::kKillSetId) {
+      AIRSTORE_TRY_CO(co_await MayKillSetId());
+    }
     AIRSTORE_TRY_CO(co_await session_->tree().Setattr(origin_, args_.inode, change));
     co_return Fill(args_.inode);
+  }
+
+  // The kernel asks in the same words for who writes and for who changes an owner to what it is.
+  // The latter is the owner's to do, and only here can be told who that is.
+  Task<Result<void>> MayKillSetId() {
+    AIRSTORE_TRY_CO(co_await session_->tree().Ensure(args_.inode));
+    const auto record = session_->inodes().Get(args_.inode);
+    if (!record || (record->mode & (S_ISUID | S_ISGID)) == 0) co_return Result<void>{};
+    if (args_.uid == 0 || args_.uid == record->uid) co_return Result<void>{};
+    if (session_->contents().HasWriter(args_.inode, mount_->index())) co_return Result<void>{};
+    co_return Error{EPERM, "set-id bits"};
   }
 
   NewNode OfCaller(uint32_t mode) const {

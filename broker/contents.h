@@ -118,6 +118,8 @@ class Contents : public ContentSource {
   std::vector<Unsent> ListUnsent() const;
   uint64_t file_bytes() const { return lru_bytes_; }  // of closed content files
   bool HasOpens(uint64_t inode) const;
+  // Somebody has it open for writing through that mount.
+  bool HasWriter(uint64_t inode, uint32_t mount) const;
   // Its content is in a content file, or it is open.
   bool HasFile(uint64_t inode) const { return Find(inode) != nullptr; }
 

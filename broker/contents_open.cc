@@ -610,6 +610,12 @@ bool Contents::HasOpens(uint64_t inode) const {
   return node && (node->opens() != 0 || node->opening != 0);
 }
 
+bool Contents::HasWriter(uint64_t inode, uint32_t mount) const {
+  const NodePtr node = Find(inode);
+  return node &&
+         (node->passthrough_writers.contains(mount) || node->daemon_writers.contains(mount));
+}
+
 void Contents::Destroy(uint64_t inode) {
   const NodePtr node = Find(inode);
   if (!node) return;
