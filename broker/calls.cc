@@ -177,7 +177,9 @@ class Answer {
   Task<Result<void>> MayKillSetId() {
     AIRSTORE_TRY_CO(co_await session_->tree().Ensure(args_.inode));
     const auto record = session_->inodes().Get(args_.inode);
-    if (!record || (record->mode & (S_ISUID | S_ISGID)) == 0) co_return Result<void>{};
+    if (!record || S_ISDIR(record->mode) || (record->mode & (S_ISUID | S_ISGID)) == 0) {
+      co_return Result<void>{};
+    }
     if (args_.uid == 0 || args_.uid == record->uid) co_return Result<void>{};
     if (session_->contents().HasWriter(args_.inode, mount_->index())) co_return Result<void>{};
     co_return Error{EPERM, "set-id bits"};
