@@ -40,6 +40,7 @@ class SessionJournal {
   void Append(const CleanRecord& record);
   void Append(const InodesRecord& record);
   void Append(const CutRecord& record);
+  void Append(const WatchRecord& record);
 
   const ContentTable& contents() const { return contents_; }
   Journal& journal() { return *journal_; }
@@ -66,6 +67,7 @@ class SessionJournal {
   std::deque<BatchRecord> batches_;
   ContentTable contents_;
   InodesRecord inodes_;
+  WatchRecord watch_;
   CountersRecord counters_;
 };
 
