@@ -129,7 +129,7 @@ struct CreateOp {
   uint32_t gid = 0;
   uint64_t rdev = 0;
   std::string symlink_target;
-  Xattrs xattrs;
+  Xattrs xattrs = {};
 };
 struct LinkOp {
   uint64_t inode = 0;
@@ -175,7 +175,7 @@ struct SetXattrOp {
   uint64_t inode = 0;
   std::string name;
   std::string value;
-  std::optional<uint32_t> mode;  // changes with it
+  std::optional<uint32_t> mode = {};  // changes with it
 };
 struct RemoveXattrOp {
   uint64_t inode = 0;

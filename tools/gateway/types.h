@@ -182,7 +182,7 @@ struct CreateOp {
   uint32_t mode = 0, uid = 0, gid = 0;
   uint64_t rdev = 0;
   std::string_view symlink_target;
-  std::vector<Xattr> xattrs;
+  std::vector<Xattr> xattrs = {};
 };
 struct LinkOp {
   InodeNo ino = 0, parent = 0;
@@ -221,7 +221,7 @@ struct SetXattrOp {
   InodeNo ino = 0;
   std::string_view name, value;
   uint32_t flags = 0;
-  std::optional<uint32_t> mode;
+  std::optional<uint32_t> mode = {};
 };
 inline constexpr uint32_t kXattrCreate = 1;
 inline constexpr uint32_t kXattrReplace = 2;
