@@ -30,7 +30,7 @@
 namespace airstore::shm {
 
 inline constexpr uint32_t kAbiMajor = 3;
-inline constexpr uint32_t kAbiMinor = 0;
+inline constexpr uint32_t kAbiMinor = 1;
 inline constexpr uint64_t kMagic = 0x65726f7473726961;  // "airstore" in memory order
 inline constexpr size_t kLine = 128;                    // two cache lines: prefetchers pair them
 inline constexpr uint64_t kRootInode = 1;
@@ -107,6 +107,8 @@ enum InodeFlags : uint32_t {
   kPassthroughOpen = 1u << 2,    // open in passthrough on some mount: every open asks the broker
   kListingComplete = 1u << 3,    // directory: its dentry chain is the whole listing
   kOrphan = 1u << 4,             // no name left; lives while a mount knows it
+  kHasLocks = 1u << 6,           // somebody holds a lock: the broker is told of closes
+  kHadLocks = 1u << 7,           // or did since the inode is in the table: closes come as requests
 };
 
 // One file. Writer: the broker.
@@ -209,11 +211,12 @@ struct LaneCursors {
 };
 
 enum class QueueOp : uint32_t {
-  kNone = 0,     // void: reserved by a frontend that died before it wrote the record
-  kCall = 1,     // slot: a request slot is submitted
-  kWrite = 2,    // inode, offset, length, arena_position: bytes in the arena
-  kRelease = 3,  // inode, flags (OpenMode): a passthrough or daemon-mode writer was closed
-  kForget = 4,   // inode: an orphan's lookup count fell to 0
+  kNone = 0,       // void: reserved by a frontend that died before it wrote the record
+  kCall = 1,       // slot: a request slot is submitted
+  kWrite = 2,      // inode, offset, length, arena_position: bytes in the arena
+  kRelease = 3,    // inode, flags (OpenMode): a passthrough or daemon-mode writer was closed
+  kForget = 4,     // inode: an orphan's lookup count fell to 0
+  kInterrupt = 5,  // unique: the client does not want to wait for that request any more
 };
 
 // Writer: the frontend. In use while `position` is its place in the endless queue + 1, which is
@@ -228,7 +231,7 @@ struct QueueRecord {
   uint32_t length;
   uint32_t flags;
   int64_t time_ns;
-  uint64_t unique;  // kRelease: the protocol's request number, 0: none
+  uint64_t unique;  // kRelease, kInterrupt: the protocol's request number, 0: none
 };
 
 enum class Op : uint32_t {
@@ -252,7 +255,24 @@ enum class Op : uint32_t {
   kContentFd = 17,    // inode: sends a read-only descriptor of the content file over the channel
   kLoadListing = 18,  // inode: makes the directory's chain complete
   kStatfs = 19,
+  // Locks. inode, inode2 = owner, offset = first byte, size = last byte, flags (LockFlags),
+  // mode = pid to show to others; what of it counts:
+  kSetLock = 20,  // all; rdev = handle of the open file. The answer may come later, see kDeferred
+  kGetLock = 21,  // all: what stands in the way, in `lock`
+  kFlushLocks = 22,    // inode, inode2, rdev: a descriptor is closed; ranges of that owner go
+  kReleaseLocks = 23,  // inode, rdev: the open file is; all that was locked through it goes
 };
+
+enum LockFlags : uint32_t {
+  kLockShared = 1u << 0,  // neither this nor the next: unlock
+  kLockExclusive = 1u << 1,
+  kLockFlock = 1u << 2,  // of the whole file, of the open file; else a range
+  kLockWait = 1u << 3,   // until it can be had
+  kLockFlagsMask = 15,
+};
+
+// RequestReply::value of kSetLock: the broker will answer the protocol's request itself.
+inline constexpr uint64_t kDeferred = 1;
 
 enum SetattrValid : uint32_t {
   kSetMode = 1u << 0,
@@ -302,8 +322,11 @@ struct RequestReply {
   int32_t backing_id;
   uint32_t inode_index;  // of `attr` in InodeEntry[]; kNoIndex: it is not in the table
   uint64_t value;        // kContentFd: the content file's id
-  uint64_t statfs[6];    // total, free bytes; total, free inodes; block size; 0
-  InodeRecord attr;      // valid when error is 0 and the operation has a target
+  union {
+    uint64_t statfs[6];  // total, free bytes; total, free inodes; block size; 0
+    uint64_t lock[6];    // kGetLock: LockFlags, 0: nothing; first, last byte; pid; 0; 0
+  };
+  InodeRecord attr;  // valid when error is 0 and the operation has a target
 };
 
 inline constexpr size_t kRequestText = 4096 + 512;

@@ -41,6 +41,10 @@ Texts TextsOf(Op op) {
     case Op::kContentFd:
     case Op::kLoadListing:
     case Op::kStatfs:
+    case Op::kSetLock:
+    case Op::kGetLock:
+    case Op::kFlushLocks:
+    case Op::kReleaseLocks:
       return {Text::kNone, Text::kNone, true};
   }
   return {Text::kNone, Text::kNone, false};
@@ -87,6 +91,11 @@ bool HasEffect(Op op) {
     case Op::kContentFd:
     case Op::kLoadListing:
     case Op::kStatfs:
+    // May be made again: until it has returned, it may as well happen later.
+    case Op::kSetLock:
+    case Op::kGetLock:
+    case Op::kFlushLocks:
+    case Op::kReleaseLocks:
       break;
   }
   return false;

@@ -13,5 +13,6 @@ namespace airstore::fuse {
 void AddNameOps(fuse_lowlevel_ops* ops);  // ops_names.cc
 void AddFileOps(fuse_lowlevel_ops* ops);  // ops_files.cc
 void AddDirOps(fuse_lowlevel_ops* ops);   // ops_dirs.cc
+void AddLockOps(fuse_lowlevel_ops* ops);  // ops_locks.cc
 
 }  // namespace airstore::fuse
