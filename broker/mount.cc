@@ -207,6 +207,9 @@ Task<bool> Mount::DrainLane() {
       case shm::QueueOp::kForget:
         session_->tree().ReclaimOrphan(item.inode);
         break;
+      case shm::QueueOp::kInterrupt:
+        session_->locks().Interrupt(index_, item.unique);
+        break;
       case shm::QueueOp::kNone:
         break;
     }
@@ -263,6 +266,7 @@ void Mount::Detach() {
   RemoveMountManifest(options_.spool, index_);
   session_->mounts().Remove(this);
   session_->contents().ReleaseMount(index_);
+  session_->locks().ReleaseMount(index_);
   session_->inodes().ForgetMount(index_);
   changed_.NotifyAll();
 }
@@ -308,6 +312,7 @@ Task<Result<void>> Mount::Stop(bool force) {
   patience.cancel();
   session_->mounts().Remove(this);
   session_->contents().ReleaseMount(index_);
+  session_->locks().ReleaseMount(index_);
   session_->inodes().ForgetMount(index_);
   state_ = State::kGone;
   RemoveMountManifest(options_.spool, index_);
@@ -362,6 +367,8 @@ Task<void> Mount::InvalidateData(uint64_t inode, uint64_t offset, uint64_t lengt
   };
   co_await OnNotifier(forget);
 }
+
+void Mount::AnswerRequest(uint64_t unique, int error) { (void)device_->Answer(unique, error); }
 
 void Mount::InvalidateAttr(uint64_t inode) { (void)device_->NotifyInvalAttr(inode); }
 

@@ -90,9 +90,16 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
   session->tree_->SetAdmitInode([self] { return self->AdmitInode(); });
   session->contents_->SetRefreshStale(
       [self](uint64_t inode) { return self->tree_->Ensure(inode); });
-  session->watcher_ = std::make_unique<Watcher>(
-      executor, &self->tasks_, session->gateway_.get(), session->tree_.get(),
-      session->contents_.get(), session->log_.get(), opened, [self] { return self->Reopen(); });
+  session->locks_ = std::make_unique<Locks>(executor, &self->tasks_, session->gateway_.get(),
+                                            session->journal_.get(), session->inodes_.get(),
+                                            &session->mounts_, options.io_timeout_ns);
+  session->locks_->SetCoherence(
+      {[self](uint64_t inode) { return self->Publish(inode); },
+       [self](uint64_t inode) -> Task<void> { (void)co_await self->tree_->Ensure(inode); }});
+  session->watcher_ =
+      std::make_unique<Watcher>(executor, &self->tasks_, session->gateway_.get(),
+                                session->tree_.get(), session->contents_.get(), session->log_.get(),
+                                session->locks_.get(), opened, [self] { return self->Reopen(); });
   session->log_->OnLeaseLost([self] { self->watcher_->LeaseIs(0); });
   session->tree_->OnSynchronous([self] { self->watcher_->Regain(); });
   auto root = session->inodes_->Insert(opened.root, false);
@@ -171,6 +178,7 @@ Task<void> Session::Close() {
   evictor_->Stop();
   co_await log_->Stop();
   watcher_->Stop();
+  locks_->Stop();
   if (auto closed = co_await gateway_->Close(); !closed) {
     spdlog::info("closing the session at the gateway: {}", closed.error().ToString());
   }
@@ -202,6 +210,12 @@ Task<Result<uint64_t>> Session::Reopen() {
   }
   spdlog::info("session resumed on workspace {}", workspace());
   co_return opened->last_applied_sequence;
+}
+
+// Its errors are for fsync and close.
+Task<void> Session::Publish(uint64_t inode) {
+  contents_->Refresh(inode);
+  if (contents_->Flush(inode) != 0) co_await log_->WaitIdle(inode);
 }
 
 void Session::Refused(const Mutation& mutation, int error) {
