@@ -144,6 +144,16 @@ class Answer {
         co_return co_await Seek();
       case Op::kTmpfile:
         co_return co_await Tmpfile();
+      case Op::kSetLock:
+        co_return SetLock();
+      case Op::kGetLock:
+        co_return co_await GetLock();
+      case Op::kFlushLocks:
+        co_await session_->locks().Flush(Lock());
+        co_return Result<void>{};
+      case Op::kReleaseLocks:
+        co_await session_->locks().Release(Lock());
+        co_return Result<void>{};
       case Op::kNone:
         break;
     }
@@ -386,6 +396,44 @@ class Answer {
     reply_.statfs[2] = answer->total_inodes;
     reply_.statfs[3] = answer->free_inodes;
     reply_.statfs[4] = 4096;
+    co_return Result<void>{};
+  }
+
+  LockCall Lock() const {
+    LockCall lock;
+    lock.inode = args_.inode;
+    lock.flock = (args_.flags & shm::kLockFlock) != 0;
+    lock.range.owner = {mount_->index(), args_.inode2};
+    if ((args_.flags & shm::kLockShared) != 0) lock.range.type = LockType::kShared;
+    if ((args_.flags & shm::kLockExclusive) != 0) lock.range.type = LockType::kExclusive;
+    lock.range.first = args_.offset;
+    lock.range.last = args_.size;
+    lock.range.pid = args_.mode;
+    lock.handle = args_.rdev;
+    return lock;
+  }
+
+  Result<void> SetLock() {
+    const Locks::Asker asker{args_.unique, args_.pid, (args_.flags & shm::kLockWait) != 0};
+    const int error = session_->locks().Set(Lock(), asker);
+    if (error == Locks::kDeferred) {
+      reply_.value = shm::kDeferred;
+      return {};
+    }
+    if (error != 0) return Error{error, "lock"};
+    return {};
+  }
+
+  Task<Result<void>> GetLock() {
+    auto held = co_await session_->locks().Test(Lock());
+    if (!held) co_return held.error();
+    if (*held) {
+      reply_.lock[0] =
+          (*held)->type == LockType::kExclusive ? shm::kLockExclusive : shm::kLockShared;
+      reply_.lock[1] = (*held)->first;
+      reply_.lock[2] = (*held)->last;
+      reply_.lock[3] = (*held)->pid;
+    }
     co_return Result<void>{};
   }
 

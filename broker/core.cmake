@@ -11,6 +11,8 @@ add_library(airstore_broker_journal STATIC
   ${CMAKE_CURRENT_LIST_DIR}/journal_segment.cc
   ${CMAKE_CURRENT_LIST_DIR}/journal_state.cc
   ${CMAKE_CURRENT_LIST_DIR}/journal_sync.cc
+  ${CMAKE_CURRENT_LIST_DIR}/lock_ranges.cc
+  ${CMAKE_CURRENT_LIST_DIR}/lock_table.cc
   ${CMAKE_CURRENT_LIST_DIR}/session_journal.cc)
 target_link_libraries(airstore_broker_journal
   PRIVATE airstore_options PkgConfig::XXHASH
@@ -41,6 +43,8 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/handover.cc
   ${CMAKE_CURRENT_LIST_DIR}/inode_cache.cc
   ${CMAKE_CURRENT_LIST_DIR}/lane_replay.cc
+  ${CMAKE_CURRENT_LIST_DIR}/locks.cc
+  ${CMAKE_CURRENT_LIST_DIR}/locks_shared.cc
   ${CMAKE_CURRENT_LIST_DIR}/lost_found.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_recovery.cc

@@ -206,7 +206,7 @@ Result<void> FuseDevice::Resend() {
   return Notify(fd(), kNotifyResend, MessageOf(kNotifyResend, nullptr, 0, {}));
 }
 
-Result<void> FuseDevice::Fail(uint64_t unique, int error) {
+Result<void> FuseDevice::Answer(uint64_t unique, int error) {
   fuse_out_header header{};
   header.len = sizeof header;
   header.error = -error;

@@ -53,6 +53,9 @@ class GrpcGateway final : public Gateway {
   Task<Result<void>> PutBlock(const BlockId& id, std::string data) override;
   Task<Result<std::vector<MutationResult>>> Apply(
       std::shared_ptr<const std::vector<Mutation>> batch, uint64_t lease_id) override;
+  Task<Result<LockVerdict>> Lock(LockCall call, LockAsk ask) override;
+  Task<Result<void>> CancelLock(uint64_t wait) override;
+  Task<Result<AssertedLocks>> AssertLocks(std::vector<LockCall> held) override;
   Task<Result<StatFs>> Statfs() override;
 
   const GatewayCounters& counters() const override { return counters_; }
@@ -236,6 +239,36 @@ Task<Result<std::vector<MutationResult>>> GrpcGateway::Apply(
       co_await Call<wire::ApplyResponse>("apply", std::move(request), kMethod, DecodeApply);
   if (results) counters_.uploaded_bytes += InlineBytes(*batch);
   co_return results;
+}
+
+Task<Result<LockVerdict>> GrpcGateway::Lock(LockCall call, LockAsk ask) {
+  auto request = NewRequest<wire::LockRequest>();
+  EncodeLock(call, &request);
+  request.set_wait(ask.wait);
+  request.set_process(ask.process);
+  request.set_test_only(ask.test);
+  constexpr Method<wire::LockRequest, wire::LockResponse> kMethod = &AsyncApi::Lock;
+  co_return co_await Call<wire::LockResponse>(
+      "lock", std::move(request), kMethod,
+      [](auto&, wire::LockResponse& answer) { return DecodeLock(answer); });
+}
+
+Task<Result<void>> GrpcGateway::CancelLock(uint64_t wait) {
+  auto request = NewRequest<wire::LockRequest>();
+  request.set_wait(wait);
+  request.set_cancel_wait(true);
+  constexpr Method<wire::LockRequest, wire::LockResponse> kMethod = &AsyncApi::Lock;
+  co_return co_await Call<wire::LockResponse>("lock", std::move(request), kMethod,
+                                              [](auto&, auto&) { return Result<void>(); });
+}
+
+Task<Result<AssertedLocks>> GrpcGateway::AssertLocks(std::vector<LockCall> held) {
+  auto request = NewRequest<wire::AssertLocksRequest>();
+  for (const LockCall& call : held) EncodeLock(call, request.add_locks());
+  constexpr Method<wire::AssertLocksRequest, wire::AssertLocksResponse> kMethod =
+      &AsyncApi::AssertLocks;
+  return Call<wire::AssertLocksResponse>("assert locks", std::move(request), kMethod,
+                                         DecodeAssertedLocks);
 }
 
 Task<Result<StatFs>> GrpcGateway::Statfs() {

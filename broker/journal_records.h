@@ -15,6 +15,7 @@
 
 #include "broker/gateway.h"
 #include "broker/journal.h"
+#include "broker/lock_table.h"
 
 namespace airstore::broker {
 
@@ -42,6 +43,7 @@ enum class RecordType : uint16_t {
   kCounters,
   kCut,
   kWatch,
+  kLock,
 };
 
 // A change was made here. It is never a write: of content the journal knows only whether it is
@@ -131,9 +133,27 @@ struct WatchRecord {
   uint64_t lease_id = 0;
 };
 
-using AnyRecord = std::variant<MutationRecord, BatchRecord, SettledRecord, ElidedRecord,
-                               AttachedRecord, DetachedRecord, DirtyRecord, CleanRecord,
-                               InodesRecord, CountersRecord, CutRecord, WatchRecord>;
+// What happened to locks. `unique` is the request of the mount that waits, or has waited.
+struct LockRecord {
+  static constexpr RecordType kType = RecordType::kLock;
+  enum class Action : uint32_t {
+    kSet,           // done; ends the wait of `unique`, if that is not 0, which is to be told
+    kFlush,         // LockTable's
+    kRelease,       // ditto
+    kReleaseMount,  // ditto; of range.owner.mount
+    kWait,          // `unique` begins to wait
+    kGranted,       // `unique` holds what it waited for: after a rewrite
+    kAnswered,      // `unique` has been told
+  };
+  Action action = Action::kSet;
+  LockCall call;
+  uint64_t unique = 0;
+};
+
+using AnyRecord =
+    std::variant<MutationRecord, BatchRecord, SettledRecord, ElidedRecord, AttachedRecord,
+                 DetachedRecord, DirtyRecord, CleanRecord, InodesRecord, CountersRecord, CutRecord,
+                 WatchRecord, LockRecord>;
 
 // Into `to`, which is emptied before: one buffer serves all records.
 void Encode(const MutationRecord& record, std::string* to);
@@ -148,6 +168,7 @@ void Encode(const InodesRecord& record, std::string* to);
 void Encode(const CountersRecord& record, std::string* to);
 void Encode(const CutRecord& record, std::string* to);
 void Encode(const WatchRecord& record, std::string* to);
+void Encode(const LockRecord& record, std::string* to);
 
 Result<AnyRecord> Decode(uint16_t type, std::span<const uint8_t> payload);
 

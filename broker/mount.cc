@@ -206,6 +206,9 @@ Task<bool> Mount::DrainLane() {
       case shm::QueueOp::kForget:
         session_->tree().ReclaimOrphan(item.inode);
         break;
+      case shm::QueueOp::kInterrupt:
+        session_->locks().Interrupt(index_, item.unique);
+        break;
       case shm::QueueOp::kNone:
         break;
     }
@@ -299,6 +302,7 @@ void Mount::Detach() {
   session_->mounts().Remove(this);
   session_->contents().ReleaseMount(index_);
   session_->inodes().ForgetMounts(1ull << index_);
+  session_->locks().ReleaseMount(index_);
   changed_.NotifyAll();
 }
 
@@ -344,6 +348,7 @@ Task<Result<void>> Mount::Stop(bool force) {
   session_->mounts().Remove(this);
   session_->contents().ReleaseMount(index_);
   session_->inodes().ForgetMounts(1ull << index_);
+  session_->locks().ReleaseMount(index_);
   state_ = State::kGone;
   ForgetDescriptor(NameOfDevice(HexOf(session_->id()), index_));
   RemoveMountManifest(options_.spool, index_);
@@ -393,6 +398,8 @@ Task<void> Mount::InvalidateData(uint64_t inode, uint64_t offset, uint64_t lengt
   messages.push_back(FuseDevice::InvalDataMessage(inode, offset, length));
   co_await Tell(std::move(messages));
 }
+
+void Mount::AnswerRequest(uint64_t unique, int error) { (void)device_->Answer(unique, error); }
 
 void Mount::InvalidateAttr(uint64_t inode) { (void)device_->NotifyInvalAttr(inode); }
 

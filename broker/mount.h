@@ -105,6 +105,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Task<void> InvalidateAll(RemoteChanges changes) override;
   bool DistrustNames() override;
   Task<void> Prune(std::vector<uint64_t> inodes) override;
+  void AnswerRequest(uint64_t unique, int error) override;
   void SetSynchronous(bool synchronous) override { lane_->SetSynchronous(synchronous); }
 
  private:

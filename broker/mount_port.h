@@ -52,6 +52,9 @@ class MountPort {
   virtual bool DistrustNames() = 0;
   // Has the kernel forget those of the inodes that no program uses. Before Linux 6.18 nothing.
   virtual Task<void> Prune(std::vector<uint64_t> inodes) = 0;
+  // Answers a request of this mount's kernel that its frontend has left to us. A request that is
+  // not waiting (any more, or yet again) does not get it.
+  virtual void AnswerRequest(uint64_t unique, int error) = 0;
   // Closes of writers wait until the gateway has what was written.
   virtual void SetSynchronous(bool synchronous) = 0;
 };

@@ -143,7 +143,7 @@ void Mount::RefuseBlamed(const ProcessEnd& end) {
   for (const uint64_t unique : restart_policy_.Blame(lane_->RequestsInWork())) {
     spdlog::error("{}: request {} was in work at each of the last crashes; it is refused",
                   options_.spec.mountpoint, unique);
-    (void)device_->Fail(unique, EIO);
+    (void)device_->Answer(unique, EIO);
   }
 }
 

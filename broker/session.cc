@@ -104,9 +104,9 @@ Result<std::unique_ptr<Session>> Session::Adopt(boost::asio::any_io_executor exe
   session->log_->Restore(left);
   session->tree_->Adopt(left);
   AIRSTORE_TRY(session->contents_->Adopt(left));
-  session->watcher_->Adopt(left.watch);
   // Before anything else can ask the gateway: it tells the session's name.
   session->tasks_.Spawn(session->Resume());
+  session->watcher_->Adopt(left.watch);
   return session;
 }
 
@@ -120,6 +120,7 @@ void Session::FinishAdoption() {
   contents_->FinishAdoption();
   contents_->Start();
   tree_->ReclaimOrphans();
+  locks_->Resume();
 }
 
 Result<void> Session::Assemble(boost::asio::thread_pool* workers,
@@ -162,9 +163,14 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
   tree_->SetPatience(options_.io_timeout_ns);
   tree_->SetAdmitInode([this] { return AdmitInode(); });
   contents_->SetRefreshStale([this](uint64_t inode) { return tree_->Ensure(inode); });
-  watcher_ =
-      std::make_unique<Watcher>(executor_, &tasks_, gateway_.get(), tree_.get(), contents_.get(),
-                                log_.get(), opened_, [this] { return Reopen(); });
+  locks_ = std::make_unique<Locks>(executor_, &tasks_, gateway_.get(), journal_.get(),
+                                   inodes_.get(), &mounts_, options_.io_timeout_ns);
+  locks_->SetCoherence(
+      {[this](uint64_t inode) { return Publish(inode); },
+       [this](uint64_t inode) -> Task<void> { (void)co_await tree_->Ensure(inode); }});
+  watcher_ = std::make_unique<Watcher>(executor_, &tasks_, gateway_.get(), tree_.get(),
+                                       contents_.get(), log_.get(), locks_.get(), opened_,
+                                       [this] { return Reopen(); });
   log_->OnLeaseLost([this] { watcher_->LeaseIs(0); });
   tree_->OnSynchronous([this] { watcher_->Regain(); });
   return {};
@@ -269,6 +275,7 @@ Task<void> Session::Close() {
   evictor_->Stop();
   co_await log_->Stop();
   watcher_->Stop();
+  locks_->Stop();
   if (auto closed = co_await gateway_->Close(); !closed) {
     spdlog::info("closing the session at the gateway: {}", closed.error().ToString());
   }
@@ -305,6 +312,12 @@ Task<Result<uint64_t>> Session::Reopen() {
   }
   spdlog::info("session resumed on workspace {}", workspace());
   co_return opened->last_applied_sequence;
+}
+
+// Its errors are for fsync and close.
+Task<void> Session::Publish(uint64_t inode) {
+  contents_->Refresh(inode);
+  if (contents_->Flush(inode) != 0) co_await log_->WaitIdle(inode);
 }
 
 void Session::Refused(const Mutation& mutation, int error) {

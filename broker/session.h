@@ -18,6 +18,7 @@
 #include "broker/evictor.h"
 #include "broker/gateway.h"
 #include "broker/inode_cache.h"
+#include "broker/locks.h"
 #include "broker/mount_port.h"
 #include "broker/mutation_log.h"
 #include "broker/session_journal.h"
@@ -81,6 +82,7 @@ class Session {
   Contents& contents() { return *contents_; }
   MutationLog& log() { return *log_; }
   Tree& tree() { return *tree_; }
+  Locks& locks() { return *locks_; }
   MountSet& mounts() { return mounts_; }
   Tasks& tasks() { return tasks_; }
 
@@ -116,6 +118,8 @@ class Session {
   // Exactly: with all that was changed here.
   Task<void> CountAll();
   Task<Result<uint64_t>> Reopen();
+  // Returns when the gateway has what was written to it.
+  Task<void> Publish(uint64_t inode);
   void Refused(const Mutation& mutation, int error);
 
   boost::asio::any_io_executor executor_;
@@ -131,6 +135,7 @@ class Session {
   std::unique_ptr<MutationLog> log_;
   std::unique_ptr<Evictor> evictor_;
   std::unique_ptr<Tree> tree_;
+  std::unique_ptr<Locks> locks_;
   std::unique_ptr<Watcher> watcher_;
   std::optional<StatFs> statfs_;
   int64_t statfs_at_ns_ = 0;

@@ -70,6 +70,7 @@ class LaneConsumer {
     uint64_t inode = 0;   // kWrite, kRelease, kForget
     uint64_t offset = 0;  // kWrite
     uint32_t flags = 0;   // kRelease
+    uint64_t unique = 0;  // kInterrupt
     int64_t time_ns = 0;
     std::span<const uint8_t> data;  // kWrite: in the arena, valid until MarkApplied
     uint64_t arena_end = 0;         // kWrite: arena_applied after this record
@@ -214,6 +215,8 @@ class LaneProducer {
   // Does nothing when it was done for this very request before.
   void QueueRelease(uint64_t inode, uint32_t flags);
   uint64_t QueueForget(uint64_t inode);
+  // The client does not wait any longer for the request with that number.
+  void QueueInterrupt(uint64_t unique);
   // Waits until the broker has applied everything up to and including that place.
   void WaitApplied(uint64_t place);
   // Waits for the writes to this inode that this frontend has queued, if any can be outstanding.

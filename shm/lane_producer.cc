@@ -80,6 +80,13 @@ uint64_t LaneProducer::QueueForget(uint64_t inode) {
   return *Enqueue(message, {}, {});
 }
 
+void LaneProducer::QueueInterrupt(uint64_t unique) {
+  Message message{};
+  message.op = QueueOp::kInterrupt;
+  message.unique = unique;
+  Enqueue(message, {}, {});
+}
+
 std::optional<uint64_t> LaneProducer::Enqueue(const Message& message, std::span<const uint8_t> data,
                                               const std::function<bool()>& interrupted) {
   Place place;

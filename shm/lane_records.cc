@@ -35,6 +35,9 @@ std::string LaneConsumer::Take(const QueueRecord& record, QueueOp op, Item* item
       return {};
     case QueueOp::kForget:
       return item->inode == 0 ? "forget of inode 0" : std::string();
+    case QueueOp::kInterrupt:
+      item->unique = LoadOnce(record.unique);
+      return {};
   }
   return "queue operation " + std::to_string(static_cast<uint32_t>(op));
 }

@@ -50,6 +50,10 @@ Texts TextsOf(Op op) {
     case Op::kFallocate:
     case Op::kSeek:
     case Op::kTmpfile:
+    case Op::kSetLock:
+    case Op::kGetLock:
+    case Op::kFlushLocks:
+    case Op::kReleaseLocks:
       return {Text::kNone, Text::kNone, true};
   }
   return {Text::kNone, Text::kNone, false};
@@ -106,6 +110,11 @@ bool HasEffect(Op op) {
     case Op::kGetxattr:
     case Op::kListxattr:
     case Op::kSeek:
+    // May be made again: until it has returned, it may as well happen later.
+    case Op::kSetLock:
+    case Op::kGetLock:
+    case Op::kFlushLocks:
+    case Op::kReleaseLocks:
       break;
   }
   return false;

@@ -28,7 +28,7 @@ void Open(fuse_req_t req, fuse_ino_t inode, fuse_file_info* file) {
   volume::Opened opened;
   const int error = request.volume().Open(request, inode, static_cast<uint32_t>(file->flags),
                                           &opened, Hints().kill_set_id ? shm::kKillSetId : 0u);
-  ReplyOpen(req, request.volume(), inode, error, opened);
+  ReplyOpen(req, request, inode, error, opened);
 }
 
 void Create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
@@ -40,11 +40,12 @@ void Create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
   const int error =
       Hints().tmpfile ? request.volume().Tmpfile(request, parent, mode, flags, &node, &opened)
                       : request.volume().Create(request, parent, name, mode, flags, &node, &opened);
-  ReplyCreate(req, request.volume(), error, node, opened);
+  ReplyCreate(req, request, error, node, opened);
 }
 
 void Release(fuse_req_t req, fuse_ino_t inode, fuse_file_info* file) {
-  FuseRequest(req).volume().Release(inode, OpenHandle::Decode(file->fh));
+  FuseRequest request(req);
+  request.volume().Release(request, inode, OpenHandle::Decode(file->fh));
   fuse_reply_err(req, 0);
 }
 
@@ -75,7 +76,8 @@ void Write(fuse_req_t req, fuse_ino_t inode, const char* data, size_t size, off_
 
 void Flush(fuse_req_t req, fuse_ino_t inode, fuse_file_info* file) {
   FuseRequest request(req);
-  fuse_reply_err(req, request.volume().Flush(request, inode, OpenHandle::Decode(file->fh)));
+  fuse_reply_err(
+      req, request.volume().Flush(request, inode, OpenHandle::Decode(file->fh), file->lock_owner));
 }
 
 void Fsync(fuse_req_t req, fuse_ino_t inode, int data_only, fuse_file_info* /*file*/) {

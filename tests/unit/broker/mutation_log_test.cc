@@ -51,6 +51,11 @@ class OnceGateway : public Gateway {
   }
   Task<Result<Fetched>> Fetch(uint64_t, uint64_t, uint64_t) override { co_return Error{EIO, ""}; }
   Task<Result<void>> PutBlock(const BlockId&, std::string) override { co_return Result<void>{}; }
+  Task<Result<LockVerdict>> Lock(LockCall, LockAsk) override { co_return LockVerdict{}; }
+  Task<Result<void>> CancelLock(uint64_t) override { co_return Result<void>{}; }
+  Task<Result<AssertedLocks>> AssertLocks(std::vector<LockCall>) override {
+    co_return AssertedLocks{};
+  }
   Task<Result<StatFs>> Statfs() override { co_return StatFs{}; }
   const GatewayCounters& counters() const override { return counters_; }
   std::string state() const override { return "connected"; }
