@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "broker/clock.h"
+#include "broker/content_seal.h"
 
 namespace airstore::broker {
 namespace {
@@ -100,6 +102,15 @@ Result<std::shared_ptr<ContentFile>> ContentPool::Take(uint64_t inode) {
   });
 }
 
+bool ContentPool::Seal(ContentFile* file) {
+  if (!file->sealed) file->sealed = SealContentFile(file->slot->path);
+  return file->sealed;
+}
+
+void ContentPool::Unseal(ContentFile* file) {
+  if (std::exchange(file->sealed, false)) UnsealContentFile(file->slot->path);
+}
+
 bool ContentPool::Refill() {
   if (ready_.size() >= kReadyFiles) return false;
   auto made = MakeSlot();
@@ -109,7 +120,7 @@ bool ContentPool::Refill() {
 }
 
 void ContentPool::ForgetMount(uint32_t mount) {
-  for (const auto& slot : slots_) {
+  for (const auto& [number, slot] : slots_) {
     std::erase_if(slot->backing_ids, [mount](const auto& entry) { return entry.first == mount; });
   }
 }
@@ -123,14 +134,16 @@ Result<ContentSlot*> ContentPool::MakeSlot() {
   if (!slot->fd) return SysError("create content file " + slot->path);
   slot->open_count = &open_count_;
   ++open_count_;
-  slots_.push_back(std::move(slot));
-  return slots_.back().get();
+  ContentSlot* made = slot.get();
+  slots_.emplace(made->number, std::move(slot));
+  return made;
 }
 
 void ContentPool::Return(const ContentFile& used) {
   ContentSlot* slot = used.slot;
+  if (used.sealed) UnsealContentFile(slot->path);
   // Who still maps it keeps what is in it: such a file is not used again.
-  if (!used.needed && ready_.size() < kSpareFiles && slot->fd &&
+  if (!used.needed && !used.given_away && ready_.size() < kSpareFiles && slot->fd &&
       !broker::HeldElsewhere(slot->fd.get()) && Empty(*slot)) {
     ready_.push_back(slot);
     return;
@@ -140,7 +153,7 @@ void ContentPool::Return(const ContentFile& used) {
     removing_(used);
     unlink(slot->path.c_str());
   }
-  std::erase_if(slots_, [slot](const auto& owned) { return owned.get() == slot; });
+  slots_.erase(slot->number);
 }
 
 }  // namespace airstore::broker

@@ -33,6 +33,7 @@ void RaiseFileLimit() {
 
 int Run(const Options& options) {
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an errno
   signal(SIGIO, SIG_IGN);  // of leases that are only taken to ask who else has a content file open
   RaiseFileLimit();
   auto state_dir = StateDir::Open(options.state_dir);

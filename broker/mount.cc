@@ -63,6 +63,7 @@ Mount::Mount(boost::asio::any_io_executor executor, Session* session, uint32_t i
       session_(session),
       index_(index),
       options_(std::move(options)),
+      space_(options_.budget),
       frontend_(executor),
       wake_(executor),
       restart_timer_(executor),
@@ -100,6 +101,9 @@ void Mount::Begin() {
   state_ = State::kReady;
   frontend_since_ns_ = MonotonicNs();
   session_->mounts().Add(this);
+  space_.Set(lane_->lane().size() + lane_->arena().size());
+  space_.Reserve(lane_->arena().size());
+  SetWriteGate(options_.budget->gate());
   SetSynchronous(!session_->tree().lease());
   const auto& slabs = session_->inodes().slabs().segments();
   for (size_t i = slabs_sent_; i < slabs.size(); ++i) {
@@ -112,10 +116,10 @@ void Mount::Begin() {
 
 Result<void> Mount::Prepare() {
   shm::MetaWriter& meta = session_->inodes().meta();
-  auto lane = shm::LaneConsumer::Create(session_->id(), index_,
-                                        meta.reader().view().geometry().inode_capacity,
-                                        options_.spool + "/lane-" + std::to_string(index_),
-                                        options_.spool + "/arena-" + std::to_string(index_));
+  auto lane = shm::LaneConsumer::Create(
+      session_->id(), index_, meta.reader().view().geometry().inode_capacity,
+      options_.spool + "/lane-" + std::to_string(index_),
+      options_.spool + "/arena-" + std::to_string(index_), options_.budget->ArenaBytes());
   if (!lane) return lane.error();
   lane_ = std::move(*lane);
 
@@ -189,10 +193,7 @@ Task<bool> Mount::DrainLane() {
         session_->tasks().Spawn(HandleCall(std::move(item.call)));
         break;
       case shm::QueueOp::kWrite: {
-        auto written = session_->contents().Write(item.inode, item.offset, item.data, item.time_ns);
-        if (!written) {
-          spdlog::warn("write to inode {}: {}", item.inode, written.error().ToString());
-        }
+        co_await ApplyWrite(item);
         if (session_->mounts().size() > 1) {
           ++notifying_;
           session_->tasks().Spawn(NotifyWrite(item.inode, item.offset, item.data.size()));
@@ -213,6 +214,20 @@ Task<bool> Mount::DrainLane() {
   }
   if (notifying_ == 0) lane_->MarkApplied();
   co_return true;
+}
+
+// It was accepted while there was room: without, it waits, and all that was queued behind it.
+Task<void> Mount::ApplyWrite(const shm::LaneConsumer::Item& item) {
+  constexpr auto kPause = std::chrono::milliseconds(50);
+  auto written = session_->contents().Write(item.inode, item.offset, item.data, item.time_ns);
+  boost::asio::steady_timer timer(executor_);
+  while (!written && written.error().code == ENOSPC && state_ != State::kDead) {
+    timer.expires_after(kPause);
+    co_await timer.async_wait(boost::asio::use_awaitable);
+    options_.budget->Look();
+    written = session_->contents().Write(item.inode, item.offset, item.data, item.time_ns);
+  }
+  if (!written) spdlog::warn("write to inode {}: {}", item.inode, written.error().ToString());
 }
 
 // A write is applied, for who waits for it, when no other mount's kernel shows the old bytes any
@@ -261,6 +276,7 @@ void Mount::Detach() {
   }
   frontend_.CloseChannel();
   RemoveMountManifest(options_.spool, index_);
+  space_.Reserve(0);
   session_->mounts().Remove(this);
   session_->contents().ReleaseMount(index_);
   session_->inodes().ForgetMount(index_);
@@ -313,6 +329,8 @@ Task<Result<void>> Mount::Stop(bool force) {
   RemoveMountManifest(options_.spool, index_);
   unlink((options_.spool + "/lane-" + std::to_string(index_)).c_str());
   unlink((options_.spool + "/arena-" + std::to_string(index_)).c_str());
+  space_.Set(0);
+  space_.Reserve(0);
   co_return Result<void>{};
 }
 

@@ -31,6 +31,7 @@
 #include "broker/mount_manifest.h"
 #include "broker/mount_port.h"
 #include "broker/restart_policy.h"
+#include "broker/spool_budget.h"
 #include "shm/lane.h"
 
 namespace airstore::broker {
@@ -44,6 +45,7 @@ struct MountOptions {
   std::string spool;  // directory for lane and arena
   bool passthrough = true;
   std::chrono::milliseconds io_timeout{30'000};
+  SpoolBudget* budget = nullptr;
 };
 
 class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
@@ -79,6 +81,9 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Session* session() const { return session_; }
   uint64_t wakeups() const { return wakeups_; }
   void SetMounts(uint32_t count) { lane_->SetMounts(count); }
+  void SetWriteGate(const SpoolBudget::Gate& gate) {
+    lane_->SetWriteGate(gate.wait_us_per_mib, gate.closed_ns, gate.stall_ms);
+  }
 
   uint32_t index() const override { return index_; }
   bool passthrough() const override { return options_.passthrough; }
@@ -107,6 +112,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Task<void> Serve();
   // Applies what is queued; false when the frontend broke the protocol.
   Task<bool> DrainLane();
+  // Puts a write into its file, when there is room for it.
+  Task<void> ApplyWrite(const shm::LaneConsumer::Item& item);
   Task<void> NotifyWrite(uint64_t inode, uint64_t offset, uint64_t length);
   Task<void> HandleCall(shm::Call call);
   void GiveUp(uint32_t slot, int error);
@@ -128,6 +135,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   MountOptions options_;
   std::unique_ptr<FuseDevice> device_;
   std::unique_ptr<shm::LaneConsumer> lane_;
+  SpoolBudget::Share space_;  // of lane and arena
   Frontend frontend_;
   RestartPolicy restart_policy_;
   boost::asio::posix::stream_descriptor wake_;

@@ -4,6 +4,8 @@
 #include <spdlog/spdlog.h>
 #include <string.h>
 
+#include <filesystem>
+
 #include "broker/clock.h"
 #include "broker/deadline.h"
 #include "broker/mount.h"
@@ -28,15 +30,20 @@ shm::MetaWriter::Capacity CapacityFor(uint32_t inode_limit) {
 
 }  // namespace
 
-Session::Session(boost::asio::any_io_executor executor, std::shared_ptr<Gateway> gateway,
-                 const shm::SessionId& id, const OpenedSession& opened,
-                 const SessionOptions& options)
+Session::Session(boost::asio::any_io_executor executor, boost::asio::thread_pool* workers,
+                 std::shared_ptr<Gateway> gateway, const shm::SessionId& id,
+                 const OpenedSession& opened, const SessionOptions& options)
     : executor_(executor),
       tasks_(executor),
       gateway_(std::move(gateway)),
       id_(id),
       opened_(opened),
       options_(options),
+      workers_(workers),
+      journal_space_(options.budget),
+      lost_(std::filesystem::path(options.spool).parent_path().string(), HexOf(id),
+            opened.workspace_name, options.gateway_address),
+      lost_written_(executor),
       keep_alive_timer_(executor) {}
 
 Session::~Session() = default;
@@ -49,7 +56,8 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
                                                  const SessionOptions& options) {
   auto meta = shm::MetaWriter::Create(id, CapacityFor(options.inode_limit));
   if (!meta) return meta.error();
-  std::unique_ptr<Session> session(new Session(executor, std::move(gateway), id, opened, options));
+  std::unique_ptr<Session> session(
+      new Session(executor, workers, std::move(gateway), id, opened, options));
   Session* self = session.get();
   session->inodes_ =
       std::make_unique<InodeCache>(std::move(*meta), id, options.slab_limit, &session->mounts_,
@@ -68,10 +76,14 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
   contents.debounce_ns = options.debounce_ns;
   contents.debounce_max_ns = options.debounce_max_ns;
   contents.patience_ns = options.io_timeout_ns;
+  contents.budget = options.budget;
   session->contents_ = std::make_unique<Contents>(
       executor, &self->tasks_, workers, session->inodes_.get(), session->gateway_.get(),
       &session->mounts_, session->journal_.get(), contents);
   session->contents_->SetLimits(opened.limits);
+  session->contents_->SetKeepRefused(
+      [self](RefusedContent content) { return self->KeepContent(std::move(content)); });
+  session->NoteJournal();
   session->log_ = std::make_unique<MutationLog>(
       executor, &self->tasks_, session->gateway_.get(), session->journal_.get(),
       session->contents_.get(),
@@ -169,6 +181,7 @@ Task<void> Session::Close() {
   keep_alive_timer_.cancel();
   contents_->Stop();
   evictor_->Stop();
+  tree_->Stop();
   co_await log_->Stop();
   watcher_->Stop();
   if (auto closed = co_await gateway_->Close(); !closed) {
@@ -204,17 +217,6 @@ Task<Result<uint64_t>> Session::Reopen() {
   co_return opened->last_applied_sequence;
 }
 
-void Session::Refused(const Mutation& mutation, int error) {
-  refused_ =
-      std::string("the gateway refused a ") + MutationName(mutation) + ": " + strerror(error);
-  spdlog::error("workspace {}: {}", workspace(), refused_);
-  tree_->DropAfterRefusal(mutation, error);
-  if (error == EDQUOT) {  // perhaps a quota that is new here
-    statfs_at_ns_ = 0;
-    tasks_.Spawn(AskStatfs());
-  }
-}
-
 SessionStatus Session::Status() const {
   SessionStatus status;
   status.workspace = workspace();
@@ -229,6 +231,10 @@ SessionStatus Session::Status() const {
   status.oldest_dirty_ms =
       oldest == 0 ? 0 : static_cast<uint64_t>((MonotonicNs() - oldest) / 1'000'000);
   status.last_error = log_->last_error().empty() ? refused_ : log_->last_error();
+  if (refused()) {
+    status.last_error =
+        "the gateway refuses the token; what is unsent is kept until there is another";
+  }
   status.fetched_bytes = gateway_->counters().fetched_bytes;
   status.uploaded_bytes = gateway_->counters().uploaded_bytes;
   status.gateway_calls = gateway_->counters().calls;

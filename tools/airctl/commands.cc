@@ -13,6 +13,7 @@
 #include "tools/airctl/format.h"
 #include "tools/airctl/json_output.h"
 #include "tools/airctl/mount_checks.h"
+#include "tools/airctl/recover.h"
 #include "tools/airctl/status_text.h"
 #include "tools/airctl/token_source.h"
 
@@ -261,6 +262,8 @@ Trouble Do(const Invocation& asked, const Surroundings& around) {
       return Dirty(asked, around);
     case Command::kFlush:
       return Flush(asked, around);
+    case Command::kRecover:
+      return Recover(asked, around);
     case Command::kVersion:
       return Version(asked, around);
     case Command::kCompletion:

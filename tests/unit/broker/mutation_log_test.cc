@@ -52,6 +52,7 @@ class OnceGateway : public Gateway {
   Task<Result<Fetched>> Fetch(uint64_t, uint64_t, uint64_t) override { co_return Error{EIO, ""}; }
   Task<Result<void>> PutBlock(const BlockId&, std::string) override { co_return Result<void>{}; }
   Task<Result<StatFs>> Statfs() override { co_return StatFs{}; }
+  void SetToken(std::string) override {}
   const GatewayCounters& counters() const override { return counters_; }
   std::string state() const override { return "connected"; }
 
