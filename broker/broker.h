@@ -12,10 +12,12 @@
 #include <vector>
 
 #include "broker/broker_api.h"
+#include "broker/lost_found.h"
 #include "broker/mount.h"
 #include "broker/options.h"
 #include "broker/recovery.h"
 #include "broker/session.h"
+#include "broker/spool_budget.h"
 
 namespace airstore::broker {
 
@@ -42,6 +44,10 @@ class Broker : public BrokerApi {
                                uint64_t timeout_ms, ProgressFn progress) override;
   Task<Outcome<Nothing>> Upgrade(const Caller& caller, std::string program,
                                  ProgressFn progress) override;
+  Outcome<std::vector<LostFile>> Lost(const Caller& caller) override;
+  Outcome<std::string> ReadLost(const Caller& caller, const std::string& id,
+                                uint64_t offset) override;
+  Outcome<Nothing> DiscardLost(const Caller& caller, const std::string& id) override;
   std::string default_gateway() const override { return options_.gateway; }
   using HandOver = std::function<Task<Outcome<Nothing>>(std::string program, ProgressFn progress)>;
   // Who carries an upgrade out.
@@ -75,7 +81,7 @@ class Broker : public BrokerApi {
   Result<std::string> MakeSpool(const shm::SessionId& id);
   void RemoveSpool(const Session& session);
   SessionOptions OptionsFor(const std::string& gateway, const std::string& spool,
-                            const std::string& store_dir) const;
+                            const std::string& store_dir);
 
   // broker_adopt.cc: what earlier brokers have left.
   void TakeUpSpool();
@@ -86,6 +92,16 @@ class Broker : public BrokerApi {
   Task<bool> DrainSession(SlotPtr slot, std::chrono::milliseconds patience,
                           const ProgressFn& progress);
   Task<void> DropSessionIfUnused(SlotPtr slot);
+  // The last mount has gone before everything was sent: the session goes when it is.
+  Task<void> DropSessionWhenClean(SlotPtr slot);
+  // broker_recover.cc
+  Outcome<LostEntry> FindLost(const Caller& caller, const std::string& id) const;
+  void CountLost(const std::vector<LostEntry>& entries);
+  // broker_token.cc
+  // Gives a session another token of its principal.
+  Task<Result<void>> GiveToken(SlotPtr slot, std::string token);
+  // The workspace is mounted there already, and its token is not valid any more.
+  Task<Outcome<MountStatus>> Remount(MountPtr mount, MountSpec spec);
   Failure MountFailure(const Error& error, const MountSpec& spec) const;
   void TellMountCounts();
   // Those behind the mounts that the caller may see, or behind one of them.
@@ -101,6 +117,8 @@ class Broker : public BrokerApi {
   HandOver hand_over_;
   int64_t started_ns_;
   bool passthrough_;
+  SpoolBudget budget_;
+  SpoolBudget::Share lost_space_;
   boost::asio::thread_pool workers_;
   std::vector<RecoveryPtr> recoveries_;
   std::vector<SlotPtr> sessions_;

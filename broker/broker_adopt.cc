@@ -75,7 +75,8 @@ void Broker::TakeUpSpool() {
       continue;
     }
     recoveries_.push_back(std::make_shared<Recovery>(executor_, &workers_, path,
-                                                     std::move(*manifest), make_gateway_));
+                                                     std::move(*manifest), make_gateway_,
+                                                     &budget_));
     recoveries_.back()->Start();
   }
   DropKeptDescriptors();
@@ -124,6 +125,7 @@ bool Broker::AdoptSession(const std::string& path, const SessionManifest& manife
 
 bool Broker::AdoptMount(const SlotPtr& slot, const MountManifest& manifest, FrontendLink link) {
   MountOptions options;
+  options.budget = &budget_;
   options.frontend_dir = options_.frontend_dir;
   options.spool = slot->session->spool();
   options.io_timeout = options_.io_timeout;

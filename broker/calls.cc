@@ -55,12 +55,17 @@ class Answer {
       co_return Failed(EROFS);
     }
     const auto before = mount_->ExecutedBefore(call_);
+    if (!before && NeedsRoom()) {
+      auto room = co_await session_->budget().Admit(session_->patience());
+      if (!room) co_return Failed(ENOSPC);
+    }
     Result<void> done;
     if (before) {
       done = co_await Finish(*before);
     } else {
       done = co_await Dispatch();
     }
+    session_->NoteJournal();
     if (!done) co_return Failed(done.error().code);
     co_return reply_;
   }
@@ -70,6 +75,23 @@ class Answer {
     RequestReply reply{};
     reply.error = error;
     return reply;
+  }
+
+  // What takes room in the spool waits for it; what gives some back does not.
+  bool NeedsRoom() const {
+    switch (static_cast<Op>(args_.op)) {
+      case Op::kMknod:
+      case Op::kMkdir:
+      case Op::kSymlink:
+      case Op::kLink:
+      case Op::kRename:
+      case Op::kCreate:
+      case Op::kTmpfile:
+      case Op::kSetxattr:
+        return true;
+      default:
+        return false;
+    }
   }
 
   Task<Result<void>> Dispatch() {
@@ -337,6 +359,7 @@ class Answer {
 
   Task<Result<void>> Fsync() {
     session_->contents().Refresh(args_.inode);
+    co_await session_->contents().Retry(args_.inode);
     // More than once when a truncation moved the content behind itself in the log.
     int rounds = 0;
     for (Ticket ticket = session_->contents().Flush(args_.inode); ticket != 0;

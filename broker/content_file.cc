@@ -9,8 +9,10 @@
 #include <algorithm>
 #include <filesystem>
 #include <unordered_set>
+#include <utility>
 
 #include "broker/clock.h"
+#include "broker/content_seal.h"
 
 namespace airstore::broker {
 namespace {
@@ -115,7 +117,7 @@ std::shared_ptr<ContentFile> ContentPool::Adopt(uint64_t inode, uint64_t number,
 
 void ContentPool::RemoveOthers() {
   std::unordered_set<std::string> ours;
-  for (const auto& slot : slots_) ours.insert(std::to_string(slot->number));
+  for (const auto& [number, slot] : slots_) ours.insert(std::to_string(number));
   std::error_code failed;
   for (const auto& entry : std::filesystem::directory_iterator(directory_, failed)) {
     if (!ours.contains(entry.path().filename())) std::filesystem::remove(entry.path(), failed);
@@ -129,6 +131,15 @@ void ContentPool::DropAdoptedBackings(ContentSlot* slot) {
   slot->adopted_backings = false;
 }
 
+bool ContentPool::Seal(ContentFile* file) {
+  if (!file->sealed) file->sealed = SealContentFile(file->slot->path);
+  return file->sealed;
+}
+
+void ContentPool::Unseal(ContentFile* file) {
+  if (std::exchange(file->sealed, false)) UnsealContentFile(file->slot->path);
+}
+
 bool ContentPool::Refill() {
   if (ready_.size() >= kReadyFiles) return false;
   auto made = MakeSlot();
@@ -138,7 +149,7 @@ bool ContentPool::Refill() {
 }
 
 void ContentPool::ForgetMount(uint32_t mount) {
-  for (const auto& slot : slots_) {
+  for (const auto& [number, slot] : slots_) {
     std::erase_if(slot->backing_ids, [mount](const auto& entry) { return entry.first == mount; });
   }
 }
@@ -148,8 +159,9 @@ ContentSlot* ContentPool::AddSlot(uint64_t number) {
   slot->number = number;
   slot->path = directory_ + "/" + std::to_string(number);
   slot->open_count = &open_count_;
-  slots_.push_back(std::move(slot));
-  return slots_.back().get();
+  ContentSlot* added = slot.get();
+  slots_.emplace(added->number, std::move(slot));
+  return added;
 }
 
 Result<ContentSlot*> ContentPool::MakeSlot() {
@@ -161,14 +173,16 @@ Result<ContentSlot*> ContentPool::MakeSlot() {
   if (!slot->fd) return SysError("create content file " + slot->path);
   slot->open_count = &open_count_;
   ++open_count_;
-  slots_.push_back(std::move(slot));
-  return slots_.back().get();
+  ContentSlot* made = slot.get();
+  slots_.emplace(made->number, std::move(slot));
+  return made;
 }
 
 void ContentPool::Return(const ContentFile& used) {
   ContentSlot* slot = used.slot;
+  if (used.sealed) UnsealContentFile(slot->path);
   // Who still maps it keeps what is in it: such a file is not used again.
-  if (!used.needed && ready_.size() < kSpareFiles && slot->fd &&
+  if (!used.needed && !used.given_away && ready_.size() < kSpareFiles && slot->fd &&
       !broker::HeldElsewhere(slot->fd.get()) && Empty(*slot)) {
     ready_.push_back(slot);
     return;
@@ -178,7 +192,7 @@ void ContentPool::Return(const ContentFile& used) {
     removing_(used);
     unlink(slot->path.c_str());
   }
-  std::erase_if(slots_, [slot](const auto& owned) { return owned.get() == slot; });
+  slots_.erase(slot->number);
 }
 
 }  // namespace airstore::broker

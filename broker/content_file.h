@@ -15,6 +15,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -72,6 +73,13 @@ struct ContentFile {
   bool resend = false;
   // The journal says that the file is needed for a replay: it must not go away.
   bool needed = false;
+  // The gateway has refused it for good, and lost+found has it as it was at `sent`.
+  bool refused = false;
+  std::string kept_as = {};  // id of the item in lost+found
+  bool given_away = false;   // the file has another name there: it is not to be emptied
+  // What it took on disk when the gateway had all of it: what it takes beyond that is unsent.
+  uint64_t settled_bytes = 0;
+  bool sealed = false;  // see ContentPool::Seal
 
   // Opens the file again if it was parked; -1 with errno when that fails.
   int fd() const;
@@ -104,6 +112,10 @@ class ContentPool {
   void RemoveOthers();
   // More descriptors are open than there should be: park files that nobody has open.
   bool crowded() const { return open_count_ >= open_limit_; }
+  // Nobody can make the file grow or be written until Unseal: writes fail with EPERM, stores to
+  // parts of a map that are not on disk yet with SIGBUS. False: the file system cannot do that.
+  bool Seal(ContentFile* file);
+  void Unseal(ContentFile* file);
   // Closes descriptor and registrations until the file is asked for again. REQUIRES: not open.
   void Park(ContentSlot* slot);
   // From now on nothing is emptied or removed: the session ends, and what is in the files may be
@@ -125,7 +137,7 @@ class ContentPool {
   std::string directory_;
   CloseBacking close_backing_;
   Removing removing_;
-  std::vector<std::unique_ptr<ContentSlot>> slots_;
+  std::unordered_map<uint64_t, std::unique_ptr<ContentSlot>> slots_;  // by number
   std::vector<ContentSlot*> ready_;
   size_t open_count_ = 0;
   size_t open_limit_;

@@ -33,6 +33,7 @@
 #include "broker/mount_ledger.h"
 #include "broker/mount_port.h"
 #include "broker/mutation_log.h"
+#include "broker/spool_budget.h"
 
 namespace airstore::broker {
 
@@ -48,9 +49,20 @@ struct ContentsOptions {
   int64_t debounce_ns = 500'000'000;
   int64_t debounce_max_ns = 2'000'000'000;
   int64_t patience_ns = 30'000'000'000;  // of readers who wait for the gateway
+  SpoolBudget* budget = nullptr;
   // Greater than any that was given before in this directory.
   uint64_t first_file = 1;
   uint64_t first_id = 1;
+};
+
+// Content that the gateway refused for good.
+struct RefusedContent {
+  uint64_t inode = 0;
+  int error = 0;
+  std::string path;  // of the content file
+  uint64_t size = 0;
+  std::string kept_as;  // the item of lost+found that holds an earlier state of it; empty: none
+  bool move = false;    // nobody uses the file: another name for it will do
 };
 
 class Contents : public ContentSource {
@@ -66,6 +78,9 @@ class Contents : public ContentSource {
   // Brings a stale inode up to date.
   using RefreshStale = std::function<Task<Result<void>>(uint64_t inode)>;
   void SetRefreshStale(RefreshStale refresh) { refresh_stale_ = std::move(refresh); }
+  // Puts refused content into lost+found; returns the id of the item.
+  using KeepRefused = std::function<Task<Result<std::string>>(RefusedContent content)>;
+  void SetKeepRefused(KeepRefused keep) { keep_refused_ = std::move(keep); }
   ContentPool& pool() { return pool_; }
 
   // ---- contents_adopt.cc: what a dead broker left, in this order, before anything else.
@@ -91,7 +106,8 @@ class Contents : public ContentSource {
   // The descriptor of the content file, -1 when there is none; `id` tells which use of it.
   int ContentFd(uint64_t inode, uint64_t* id) const;
 
-  // Bytes of a daemon-mode writer. EIO when the file was not opened for writing.
+  // Bytes of a daemon-mode writer. EIO when the file was not opened for writing. ENOSPC: not now,
+  // but they were accepted: to be tried again.
   Result<void> Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
                      int64_t time_ns);
   // Changes the size here; the caller logs the mutation.
@@ -112,6 +128,8 @@ class Contents : public ContentSource {
   Ticket Flush(uint64_t inode);
   // Queues everything dirty of the session.
   void FlushAll();
+  // What the gateway has refused of the inode is to be sent once more, if it is safe in lost+found.
+  Task<void> Retry(uint64_t inode);
   // The inode is gone for good.
   void Destroy(uint64_t inode);
   // Gives up what is here of a file that nobody uses. False: it is in use, or not at the gateway.
@@ -121,7 +139,11 @@ class Contents : public ContentSource {
   // Ends what runs by itself. REQUIRES: no mounts.
   void Stop();
 
-  uint64_t dirty_bytes() const;
+  // Takes clean files that nobody has open from the disk; the bytes gained.
+  uint64_t EvictBytes(uint64_t bytes);
+
+  uint64_t dirty_bytes();
+  uint64_t unsent_bytes() const { return unsent_.bytes(); }  // on the disk
   struct Unsent {
     uint64_t inode = 0;
     uint64_t bytes = 0;
@@ -163,6 +185,8 @@ class Contents : public ContentSource {
     bool loading_small = false;
     bool replacing = false;  // with what another host wrote; stays set when that failed
     bool replace_runs = false;
+    bool keeping = false;             // on its way to lost+found
+    bool moving = false;              // ... with its file: nobody may open it meanwhile
     std::unique_ptr<Event> progress;  // of fetches
     int fetch_error = 0;
     uint64_t read_end = 0;          // where the last read ended: sequential readers continue there
@@ -171,7 +195,9 @@ class Contents : public ContentSource {
     bool dirty_hint = false;        // daemon writes since the last commit was built
     int64_t dirty_since_ns = 0;
     int64_t last_change_ns = 0;
-    FileStamp seen;  // at the last look of the debounce timer
+    FileStamp seen;               // at the last look of the debounce timer
+    uint64_t charged = 0;         // bytes on disk that count as unsent
+    uint64_t charged_before = 0;  // at the look before
     bool in_lru = false;
     uint64_t lru_bytes = 0;
     std::list<uint64_t>::iterator lru;
@@ -230,6 +256,22 @@ class Contents : public ContentSource {
   Task<void> MarkHoles(NodePtr node);
   Task<Result<Layout>> AskLayout(uint64_t inode, uint64_t offset);
 
+  // contents_refused.cc
+  Task<void> Refused(NodePtr node, int error);
+  void DropRefused(const NodePtr& node);
+  Task<void> NotMoving(uint64_t inode);
+
+  // contents_space.cc
+  uint64_t Charge(const NodePtr& node);  // returns what the file takes on disk
+  void LoseFile(const NodePtr& node);    // resets node->file
+  // How long until the files that the kernel writes into are to be looked at, and that look.
+  std::chrono::nanoseconds LookEvery() const;
+  void LookAtKernelWrites();
+  void SealGrowing();
+  void Unseal(const NodePtr& node);
+  bool EvictOne(uint64_t inode);
+  bool MakeRoom(uint64_t bytes);
+
   // contents_remote.cc
   void DropFile(const NodePtr& node);
   Task<Result<void>> ReplaceInPlace(NodePtr node, Attr attr);
@@ -250,10 +292,17 @@ class Contents : public ContentSource {
   SessionJournal* journal_;
   MutationLog* log_ = nullptr;
   RefreshStale refresh_stale_;
+  KeepRefused keep_refused_;
   ContentsOptions options_;
   SessionLimits limits_;
   ContentPool pool_;
   std::unordered_map<uint64_t, NodePtr> nodes_;
+  // Inodes whose file may be dirty: those that are `needed`. Others may be among them.
+  std::unordered_set<uint64_t> maybe_dirty_;
+  SpoolBudget::Share unsent_;
+  std::unordered_set<uint64_t> sealed_;
+  int64_t debounce_at_ns_ = 0;
+  bool stopped_ = false;
   std::unordered_set<uint64_t> watched_;  // inodes with writers or maps, for the debounce timer
   bool debounce_running_ = false;
   boost::asio::steady_timer debounce_timer_;

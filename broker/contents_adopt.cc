@@ -58,6 +58,7 @@ bool Contents::AdoptFile(const AttachedRecord& attached, const InodeRecord& reco
   file->resend = attached.dirty;
   file->base_version = record.content_version;
   file->sent = *stamp;
+  file->settled_bytes = attached.dirty ? 0 : stamp->allocated_bytes;
   const uint64_t blocks = BlocksOf(file->complete ? stamp->size : record.size);
   file->sent_hash.assign(blocks, 0);
   if (!file->complete) file->valid.assign(blocks, false);
@@ -73,6 +74,7 @@ bool Contents::AdoptFile(const AttachedRecord& attached, const InodeRecord& reco
       ++changed.content_generation;
     });
   }
+  Charge(node);
   return true;
 }
 

@@ -25,6 +25,8 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/broker.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_adopt.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_dirty.cc
+  ${CMAKE_CURRENT_LIST_DIR}/broker_recover.cc
+  ${CMAKE_CURRENT_LIST_DIR}/broker_token.cc
   ${CMAKE_CURRENT_LIST_DIR}/call_watch.cc
   ${CMAKE_CURRENT_LIST_DIR}/calls.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_file.cc
@@ -34,7 +36,9 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/contents_commit.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_fetch.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_open.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents_refused.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_remote.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents_space.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_sparse.cc
   ${CMAKE_CURRENT_LIST_DIR}/durable_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/evictor.cc
@@ -61,6 +65,8 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/session.cc
   ${CMAKE_CURRENT_LIST_DIR}/service_manager.cc
   ${CMAKE_CURRENT_LIST_DIR}/session_manifest.cc
+  ${CMAKE_CURRENT_LIST_DIR}/session_refused.cc
+  ${CMAKE_CURRENT_LIST_DIR}/spool_budget.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_link.cc
   ${CMAKE_CURRENT_LIST_DIR}/spool_check.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_adopt.cc

@@ -307,6 +307,7 @@ class Gateway {
   virtual Task<Result<std::vector<ResolveResult>>> Resolve(std::vector<ResolveItem> items) = 0;
   // Within limits.max_fetch_bytes. Checksums are verified: EIO on a mismatch.
   virtual Task<Result<Fetched>> Fetch(uint64_t inode, uint64_t offset, uint64_t length) = 0;
+  // ENOENT: the workspace does not exist any more.
   virtual Task<Result<void>> PutBlock(const BlockId& id, std::string data) = 0;
   // `lease_id`: under which the mutations were acknowledged here, or 0.
   virtual Task<Result<std::vector<MutationResult>>> Apply(
@@ -317,8 +318,10 @@ class Gateway {
   virtual Task<Result<AssertedLocks>> AssertLocks(std::vector<LockCall> held) = 0;
   virtual Task<Result<StatFs>> Statfs() = 0;
 
+  // Another token of the same principal, for calls from now on.
+  virtual void SetToken(std::string token) = 0;
   virtual const GatewayCounters& counters() const = 0;
-  // "connected", "connecting", "unreachable"; for status.
+  // "connected", "connecting", "unreachable"; "refused": it answers, but does not take the token.
   virtual std::string state() const = 0;
 };
 

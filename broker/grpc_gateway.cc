@@ -5,6 +5,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <atomic>
+
 #include "broker/grpc_call.h"
 #include "broker/grpc_status.h"
 #include "broker/grpc_watch.h"
@@ -59,7 +61,15 @@ class GrpcGateway final : public Gateway {
   Task<Result<StatFs>> Statfs() override;
 
   const GatewayCounters& counters() const override { return counters_; }
-  std::string state() const override { return via_.channel->State(); }
+  void SetToken(std::string token) override {
+    via_.token = std::move(token);
+    refused_->store(false, std::memory_order_relaxed);
+  }
+  std::string state() const override {
+    const std::string channel = via_.channel->State();
+    const bool refused = refused_->load(std::memory_order_relaxed);
+    return refused && channel == "connected" ? "refused" : channel;
+  }
 
  private:
   template <typename Request>
@@ -79,8 +89,12 @@ class GrpcGateway final : public Gateway {
                                         std::function<void(const grpc::Status&)> on_done) {
       (stub->async()->*method)(context, from, to, std::move(on_done));
     };
-    auto finish = [name, decode](const grpc::Status& status, Request& from,
-                                 Response& to) -> Answer {
+    auto finish = [name, decode, refused = refused_](const grpc::Status& status, Request& from,
+                                                     Response& to) -> Answer {
+      if (status.ok()) refused->store(false, std::memory_order_relaxed);
+      if (status.error_code() == grpc::StatusCode::UNAUTHENTICATED) {
+        refused->store(true, std::memory_order_relaxed);
+      }
       if (!status.ok()) return ErrorOfStatus(name, status);
       return decode(from, to);
     };
@@ -88,10 +102,13 @@ class GrpcGateway final : public Gateway {
                                         std::move(finish));
   }
 
-  const CallContext via_;
+  CallContext via_;
   const std::shared_ptr<wire::Storage::Stub> stub_;
   std::string session_id_;
+  bool gone_ = false;  // the workspace, when the session was opened last
   GatewayCounters counters_;
+  // The last answer was that the token is not valid. Written by gRPC's threads.
+  std::shared_ptr<std::atomic<bool>> refused_ = std::make_shared<std::atomic<bool>>(false);
 };
 
 // Picks the overload with a callback, not the one with a reactor.
@@ -123,9 +140,11 @@ Task<Result<OpenedSession>> GrpcGateway::Open(const std::string& workspace,
   request.set_protocol_revision(1);
   constexpr Method<wire::OpenSessionRequest, wire::OpenSessionResponse> kMethod =
       &AsyncApi::OpenSession;
-  co_return co_await Call<wire::OpenSessionResponse>(
+  auto opened = co_await Call<wire::OpenSessionResponse>(
       "open session", std::move(request), kMethod,
       [](auto&, wire::OpenSessionResponse& answer) { return DecodeOpen(answer); });
+  gone_ = !opened && opened.error().code == ENOENT;
+  co_return opened;
 }
 
 Task<Result<void>> GrpcGateway::Close() {
@@ -216,6 +235,7 @@ Task<Result<Fetched>> GrpcGateway::Fetch(uint64_t inode, uint64_t offset, uint64
 }
 
 Task<Result<void>> GrpcGateway::PutBlock(const BlockId& id, std::string data) {
+  if (gone_) co_return Error{ENOENT, "put block: the workspace is gone"};
   auto request = NewRequest<wire::PutBlockRequest>();
   const uint64_t length = data.size();
   request.set_block_id(id.bytes.data(), id.bytes.size());

@@ -51,6 +51,7 @@ bool LeavesMounts(const Options& options) {
 int Run(const Options& options, const std::vector<std::string>& arguments) {
   const std::string own_program = OwnProgram();
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an errno
   signal(SIGIO, SIG_IGN);  // of leases that are only taken to ask who else has a content file open
   RaiseFileLimit();
   Estate estate;

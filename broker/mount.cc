@@ -65,6 +65,7 @@ Mount::Mount(boost::asio::any_io_executor executor, Session* session, uint32_t i
       session_(session),
       index_(index),
       options_(std::move(options)),
+      space_(options_.budget),
       frontend_(executor),
       wake_(executor),
       restart_timer_(executor),
@@ -103,6 +104,9 @@ void Mount::Begin() {
   frontend_since_ns_ = MonotonicNs();
   session_->mounts().Add(this);
   KeepDescriptor(NameOfDevice(HexOf(session_->id()), index_), device_->fd());
+  space_.Set(lane_->lane().size() + lane_->arena().size());
+  space_.Reserve(lane_->arena().size());
+  SetWriteGate(options_.budget->gate());
   SetSynchronous(!session_->tree().lease());
   const auto& slabs = session_->inodes().slabs().segments();
   for (size_t i = slabs_sent_; i < slabs.size(); ++i) {
@@ -119,7 +123,8 @@ Result<void> Mount::Prepare() {
                                         meta.reader().view().geometry().inode_capacity,
                                         SpoolFile("lane"), SpoolFile("arena"),
                                         // Places in queues of earlier mounts are on record.
-                                        static_cast<uint64_t>(RealtimeNs()));
+                                        static_cast<uint64_t>(RealtimeNs()),
+                                        options_.budget->ArenaBytes());
   if (!lane) return lane.error();
   lane_ = std::move(*lane);
   auto ledger =
@@ -198,7 +203,7 @@ Task<bool> Mount::DrainLane() {
         session_->tasks().Spawn(HandleCall(std::move(item.call)));
         break;
       case shm::QueueOp::kWrite:
-        HandleWrite(item);
+        co_await HandleWrite(item);
         break;
       case shm::QueueOp::kRelease:
         HandleRelease(item);
@@ -217,19 +222,30 @@ Task<bool> Mount::DrainLane() {
   co_return true;
 }
 
-void Mount::HandleWrite(const shm::LaneConsumer::Item& item) {
+Task<void> Mount::HandleWrite(const shm::LaneConsumer::Item& item) {
   // What an earlier broker has written may have been cut off since.
   if (lane_->popped() > ledger_->handled()) {
-    auto written = session_->contents().Write(item.inode, item.offset, item.data, item.time_ns);
-    if (!written) {
-      spdlog::warn("write to inode {}: {}", item.inode, written.error().ToString());
-    }
+    co_await ApplyWrite(item);
     ledger_->Handled(lane_->popped());
   }
   if (session_->mounts().size() > 1) {
     ++notifying_;
     session_->tasks().Spawn(NotifyWrite(item.inode, item.offset, item.data.size()));
   }
+}
+
+// It was accepted while there was room: without, it waits, and all that was queued behind it.
+Task<void> Mount::ApplyWrite(const shm::LaneConsumer::Item& item) {
+  constexpr auto kPause = std::chrono::milliseconds(50);
+  auto written = session_->contents().Write(item.inode, item.offset, item.data, item.time_ns);
+  boost::asio::steady_timer timer(executor_);
+  while (!written && written.error().code == ENOSPC && state_ != State::kDead) {
+    timer.expires_after(kPause);
+    co_await timer.async_wait(boost::asio::use_awaitable);
+    options_.budget->Look();
+    written = session_->contents().Write(item.inode, item.offset, item.data, item.time_ns);
+  }
+  if (!written) spdlog::warn("write to inode {}: {}", item.inode, written.error().ToString());
 }
 
 void Mount::HandleRelease(const shm::LaneConsumer::Item& item) {
@@ -299,6 +315,7 @@ void Mount::Detach() {
   }
   frontend_.CloseChannel();
   RemoveMountManifest(options_.spool, index_);
+  space_.Reserve(0);
   session_->mounts().Remove(this);
   session_->contents().ReleaseMount(index_);
   session_->inodes().ForgetMounts(1ull << index_);
@@ -353,6 +370,8 @@ Task<Result<void>> Mount::Stop(bool force) {
   ForgetDescriptor(NameOfDevice(HexOf(session_->id()), index_));
   RemoveMountManifest(options_.spool, index_);
   for (const char* file : {"lane", "arena", "ledger"}) unlink(SpoolFile(file).c_str());
+  space_.Set(0);
+  space_.Reserve(0);
   co_return Result<void>{};
 }
 

@@ -34,6 +34,7 @@
 #include "broker/mount_port.h"
 #include "broker/notifier.h"
 #include "broker/restart_policy.h"
+#include "broker/spool_budget.h"
 #include "shm/lane.h"
 
 namespace airstore::broker {
@@ -47,6 +48,7 @@ struct MountOptions {
   std::string spool;  // directory for lane and arena
   bool passthrough = true;
   std::chrono::milliseconds io_timeout{30'000};
+  SpoolBudget* budget = nullptr;
 };
 
 class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
@@ -87,6 +89,9 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   // What came of the call, if an earlier broker has carried it out and not answered.
   std::optional<shm::Executed> ExecutedBefore(const shm::Call& call) const;
   void SetMounts(uint32_t count) { lane_->SetMounts(count); }
+  void SetWriteGate(const SpoolBudget::Gate& gate) {
+    lane_->SetWriteGate(gate.wait_us_per_mib, gate.closed_ns, gate.stall_ms);
+  }
 
   uint32_t index() const override { return index_; }
   bool passthrough() const override { return options_.passthrough; }
@@ -122,10 +127,12 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   std::string SpoolFile(const std::string& name) const {
     return options_.spool + "/" + name + "-" + std::to_string(index_);
   }
-  void HandleWrite(const shm::LaneConsumer::Item& item);
+  Task<void> HandleWrite(const shm::LaneConsumer::Item& item);
   void HandleRelease(const shm::LaneConsumer::Item& item);
   // Applies what is queued; false when the frontend broke the protocol.
   Task<bool> DrainLane();
+  // Puts a write into its file, when there is room for it.
+  Task<void> ApplyWrite(const shm::LaneConsumer::Item& item);
   Task<void> NotifyWrite(uint64_t inode, uint64_t offset, uint64_t length);
   Task<void> HandleCall(shm::Call call);
   void NoteOpen(const shm::Call& call, const shm::RequestReply& reply);
@@ -149,6 +156,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   std::unique_ptr<FuseDevice> device_;
   std::unique_ptr<shm::LaneConsumer> lane_;
   std::unique_ptr<MountLedger> ledger_;
+  SpoolBudget::Share space_;  // of lane and arena
   Frontend frontend_;
   RestartPolicy restart_policy_;
   boost::asio::posix::stream_descriptor wake_;

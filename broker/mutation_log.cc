@@ -45,6 +45,15 @@ size_t AttributeBytes(const Mutation& mutation) {
   return bytes;
 }
 
+// There is no workspace any more.
+std::vector<MutationResult> AllRefused(const std::vector<Mutation>& batch, int error) {
+  std::vector<MutationResult> results;
+  for (const Mutation& mutation : batch) {
+    results.push_back({.sequence = mutation.sequence, .error = error});
+  }
+  return results;
+}
+
 }  // namespace
 
 MutationLog::MutationLog(boost::asio::any_io_executor executor, Tasks* tasks, Gateway* gateway,
@@ -449,7 +458,10 @@ Task<std::vector<MutationResult>> MutationLog::ApplyUntilAnswered(
     last_error_ = error.ToString();
     stalled_ = true;
     spdlog::warn("sending {} changes failed, will retry: {}", batch->size(), last_error_);
-    if (error.code == ESTALE) (void)co_await reopen_();
+    if (error.code == ESTALE) {
+      const auto reopened = co_await reopen_();
+      if (!reopened && reopened.error().code == ENOENT) co_return AllRefused(*batch, ENOENT);
+    }
     co_await backoff.Wait(executor_);
   }
 }

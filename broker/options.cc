@@ -121,8 +121,12 @@ const std::vector<OptionKey>& OptionKeys() {
        "Files and directories that are known at once, for each session"},
       {"slab_limit", &Options::slab_limit, "SIZE", "Memory for cached small files"},
       {"content_limit", &Options::content_limit, "SIZE", "Disk space for cached larger files"},
+      {"spool_limit", &Options::spool_limit, "SIZE",
+       "Disk space for changes that no gateway has yet (0: half of the disk)"},
       {"io_timeout", Duration{&Options::io_timeout, std::chrono::seconds(1)}, "TIME",
        "How long a file operation waits for an unreachable gateway"},
+      {"write_stall_timeout", Duration{&Options::write_stall_timeout, std::chrono::seconds(1)},
+       "TIME", "How long writes wait for room in the spool before they fail with ENOSPC"},
       {"write_debounce_ms", Duration{&Options::write_debounce, milliseconds(1)}, "MS",
        "Upload this long after the last write"},
       {"write_debounce_max_ms", Duration{&Options::write_debounce_max, milliseconds(1)}, "MS",
@@ -237,6 +241,9 @@ Result<void> CheckOptions(const Options& options) {
   }
   if (options.inode_limit < kLeastInodes || options.inode_limit > kMostInodes) {
     return Error{EINVAL, "inode_limit is not between 1000 and 100000000"};
+  }
+  if (options.spool_limit != 0 && options.spool_limit < (256u << 20)) {
+    return Error{EINVAL, "spool_limit is less than 256MiB"};
   }
   if (options.slab_limit < (16u << 20)) {
     return Error{EINVAL, "slab_limit is less than 16MiB"};

@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "broker/backoff.h"
 #include "broker/clock.h"
+#include "broker/content_seal.h"
 #include "broker/deadline.h"
 #include "broker/lane_replay.h"
 #include "broker/mount.h"
@@ -33,15 +35,20 @@ shm::MetaWriter::Capacity CapacityFor(uint32_t inode_limit) {
 
 }  // namespace
 
-Session::Session(boost::asio::any_io_executor executor, std::shared_ptr<Gateway> gateway,
-                 const shm::SessionId& id, const OpenedSession& opened,
-                 const SessionOptions& options)
+Session::Session(boost::asio::any_io_executor executor, boost::asio::thread_pool* workers,
+                 std::shared_ptr<Gateway> gateway, const shm::SessionId& id,
+                 const OpenedSession& opened, const SessionOptions& options)
     : executor_(executor),
       tasks_(executor),
       gateway_(std::move(gateway)),
       id_(id),
       opened_(opened),
       options_(options),
+      workers_(workers),
+      journal_space_(options.budget),
+      lost_(std::filesystem::path(options.spool).parent_path().string(), HexOf(id),
+            opened.workspace_name, options.gateway_address),
+      lost_written_(executor),
       keep_alive_timer_(executor) {}
 
 Session::~Session() = default;
@@ -54,12 +61,14 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
                                                  const SessionOptions& options) {
   auto meta = shm::MetaWriter::Create(id, CapacityFor(options.inode_limit));
   if (!meta) return meta.error();
-  std::unique_ptr<Session> session(new Session(executor, std::move(gateway), id, opened, options));
+  std::unique_ptr<Session> session(
+      new Session(executor, workers, std::move(gateway), id, opened, options));
   auto journal = SessionJournal::Create(JournalDirectory(options.spool), {.session = id});
   if (!journal) return journal.error();
   session->journal_ = std::move(*journal);
   AIRSTORE_TRY(session->Assemble(workers, std::move(*meta), JournalState()));
   session->contents_->Start();
+  session->NoteJournal();
   session->tree_->GrantInodes(opened.first_inode, opened.inode_count);
   auto root = session->inodes_->Insert(opened.root, false);
   if (!root) return root.error();
@@ -81,7 +90,7 @@ Result<std::unique_ptr<Session>> Session::Adopt(boost::asio::any_io_executor exe
   opened.principal = manifest.principal;
   opened.read_only = manifest.read_only;
   std::unique_ptr<Session> session(
-      new Session(executor, std::move(gateway), manifest.session, opened, options));
+      new Session(executor, workers, std::move(gateway), manifest.session, opened, options));
   shm::MetaWriter::Damage damage;
   auto meta = shm::MetaWriter::Adopt(manifest.session, *tables.meta, &damage);
   if (!meta) return meta.error();
@@ -97,6 +106,7 @@ Result<std::unique_ptr<Session>> Session::Adopt(boost::asio::any_io_executor exe
       SessionJournal::Open(JournalDirectory(options.spool), {.session = manifest.session}, &left);
   if (!journal) return journal.error();
   session->journal_ = std::move(*journal);
+  UnsealContentFiles(session->content_directory());
   AIRSTORE_TRY(ReplayOtherLanes(options.spool, session->content_directory(), manifest.session,
                                 left.contents, tables.mounts));
   AIRSTORE_TRY(session->Assemble(workers, std::move(*meta), left));
@@ -121,6 +131,7 @@ void Session::FinishAdoption() {
   contents_->Start();
   tree_->ReclaimOrphans();
   locks_->Resume();
+  NoteJournal();
 }
 
 Result<void> Session::Assemble(boost::asio::thread_pool* workers,
@@ -143,6 +154,7 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
   contents.debounce_ns = options_.debounce_ns;
   contents.debounce_max_ns = options_.debounce_max_ns;
   contents.patience_ns = options_.io_timeout_ns;
+  contents.budget = options_.budget;
   for (const auto& [inode, attached] : left.contents.entries()) {
     contents.first_file = std::max(contents.first_file, attached.file + 1);
     contents.first_id = std::max(contents.first_id, attached.id + 1);
@@ -150,6 +162,8 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
   contents_ = std::make_unique<Contents>(executor_, &tasks_, workers, inodes_.get(), gateway_.get(),
                                          &mounts_, journal_.get(), contents);
   contents_->SetLimits(opened_.limits);
+  contents_->SetKeepRefused(
+      [this](RefusedContent content) { return KeepContent(std::move(content)); });
   log_ = std::make_unique<MutationLog>(
       executor_, &tasks_, gateway_.get(), journal_.get(), contents_.get(),
       [this](const Mutation& mutation, int error) { Refused(mutation, error); },
@@ -273,6 +287,7 @@ Task<void> Session::Close() {
   keep_alive_timer_.cancel();
   contents_->Stop();
   evictor_->Stop();
+  tree_->Stop();
   co_await log_->Stop();
   watcher_->Stop();
   locks_->Stop();
@@ -320,17 +335,6 @@ Task<void> Session::Publish(uint64_t inode) {
   if (contents_->Flush(inode) != 0) co_await log_->WaitIdle(inode);
 }
 
-void Session::Refused(const Mutation& mutation, int error) {
-  refused_ =
-      std::string("the gateway refused a ") + MutationName(mutation) + ": " + strerror(error);
-  spdlog::error("workspace {}: {}", workspace(), refused_);
-  tree_->DropAfterRefusal(mutation, error);
-  if (error == EDQUOT) {  // perhaps a quota that is new here
-    statfs_at_ns_ = 0;
-    tasks_.Spawn(AskStatfs());
-  }
-}
-
 SessionStatus Session::Status() const {
   SessionStatus status;
   status.workspace = workspace();
@@ -345,6 +349,10 @@ SessionStatus Session::Status() const {
   status.oldest_dirty_ms =
       oldest == 0 ? 0 : static_cast<uint64_t>((MonotonicNs() - oldest) / 1'000'000);
   status.last_error = log_->last_error().empty() ? refused_ : log_->last_error();
+  if (refused()) {
+    status.last_error =
+        "the gateway refuses the token; what is unsent is kept until there is another";
+  }
   status.fetched_bytes = gateway_->counters().fetched_bytes;
   status.uploaded_bytes = gateway_->counters().uploaded_bytes;
   status.gateway_calls = gateway_->counters().calls;

@@ -134,6 +134,12 @@ class Tree {
   // at every entry.
   Task<std::unordered_map<uint64_t, std::string>> PathsOf(std::unordered_set<uint64_t> inodes);
 
+  // Path of a directory, as far as it is known here. For people.
+  std::string DirectoryPath(uint64_t directory) const;
+
+  // Ends what runs by itself.
+  void Stop();
+
   // An orphan that no mount knows any more is dropped for good.
   void ReclaimOrphan(uint64_t inode);
   // The gateway refused a change that was made here: what is cached of it is not to be believed.
@@ -169,6 +175,7 @@ class Tree {
                      bool again);
   void ApplyAgain(const MutationRecord& record);
   void FinishElision(const MutationRecord& record);
+  Task<void> AskForInodes();
   Task<Result<void>> Committed(Ticket ticket, uint64_t inode);
   Result<uint64_t> InsertEntry(uint64_t parent, const DirEntry& entry);
   Result<void> InsertInode(uint64_t parent, const DirEntry& entry);
@@ -249,7 +256,8 @@ class Tree {
   uint64_t spare_first_ = 0;  // the next range, asked for before the current one ends
   uint64_t spare_end_ = 0;
   bool asking_inodes_ = false;
-  Event inodes_granted_;
+  bool stopping_ = false;
+  Event inodes_granted_;  // or it is over
 
   std::unordered_map<std::string, std::shared_ptr<Event>> resolving_;  // misses under way
   std::unordered_map<uint64_t, uint32_t> misses_;  // names asked for, by incomplete directory

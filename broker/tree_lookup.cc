@@ -110,6 +110,7 @@ void Tree::NoteUnusedInodes() {
 }
 
 Task<Result<uint64_t>> Tree::NextInode() {
+  const int64_t deadline = MonotonicNs() + patience_ns_;
   if (admit_inode_) AIRSTORE_TRY_CO(co_await admit_inode_());
   for (;;) {
     if (next_inode_ == end_inode_ && spare_first_ != spare_end_) {
@@ -121,28 +122,40 @@ Task<Result<uint64_t>> Tree::NextInode() {
     if (spare_first_ == spare_end_ && !asking_inodes_ &&
         end_inode_ - next_inode_ < kInodeRange / 4) {
       asking_inodes_ = true;
-      tasks_->Spawn([](Tree* self) -> Task<void> {
-        Backoff backoff;
-        for (;;) {
-          auto range = co_await self->gateway_->AllocateInodes(kInodeRange);
-          if (range) {
-            self->spare_first_ = range->first;
-            self->spare_end_ = range->first + range->second;
-            self->NoteUnusedInodes();
-            break;
-          }
-          co_await backoff.Wait(self->executor_);
-        }
-        self->asking_inodes_ = false;
-        self->inodes_granted_.NotifyAll();
-      }(this));
+      tasks_->Spawn(AskForInodes());
     }
     if (next_inode_ != end_inode_) {
       if (next_inode_ == noted_inode_) NoteUnusedInodes();
       co_return next_inode_++;
     }
-    co_await inodes_granted_.Wait();
+    auto granted = [](Tree* self) -> Task<Result<void>> {
+      co_await self->inodes_granted_.Wait();
+      co_return Result<void>{};
+    };
+    AIRSTORE_TRY_CO(co_await Before(deadline, tasks_, executor_, granted(this)));
+    if (stopping_) co_return Error{ESHUTDOWN, "the session ends"};
   }
+}
+
+Task<void> Tree::AskForInodes() {
+  Backoff backoff;
+  while (!stopping_) {
+    auto range = co_await gateway_->AllocateInodes(kInodeRange);
+    if (range) {
+      spare_first_ = range->first;
+      spare_end_ = range->first + range->second;
+      NoteUnusedInodes();
+      break;
+    }
+    if (!stopping_) co_await backoff.Wait(executor_);
+  }
+  asking_inodes_ = false;
+  inodes_granted_.NotifyAll();
+}
+
+void Tree::Stop() {
+  stopping_ = true;
+  inodes_granted_.NotifyAll();
 }
 
 Task<Result<std::vector<ResolveResult>>> Tree::ResolveBefore(int64_t deadline_ns,

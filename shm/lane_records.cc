@@ -46,11 +46,11 @@ std::string LaneConsumer::TakeWrite(uint64_t position, uint32_t length, Item* it
   if (item->inode == 0) return "write to inode 0";
   if (length > kMaxWrite) return "write of " + std::to_string(length) + " bytes";
   if (item->offset > static_cast<uint64_t>(INT64_MAX) - length) return "write beyond any file";
-  if (position < arena_popped_ || position - arena_applied_ > kArenaBytes - length) {
+  if (position < arena_popped_ || position - arena_applied_ > ring_bytes_ - length) {
     return "payload outside of the arena's window";
   }
-  const uint64_t place = position % kArenaBytes;
-  if (place + length > kArenaBytes) return "payload across the arena's end";
+  const uint64_t place = position % ring_bytes_;
+  if (place + length > ring_bytes_) return "payload across the arena's end";
   item->data = {arena_->base() + kArenaRingOffset + place, length};
   arena_popped_ = position + length;
   item->arena_end = arena_popped_;

@@ -37,7 +37,7 @@ QueueEnd CloseQueueGaps(LaneLayout* lane) {
 
 Result<std::unique_ptr<LaneConsumer>> LaneConsumer::Adopt(std::unique_ptr<Segment> lane,
                                                           std::unique_ptr<Segment> arena) {
-  if (lane->size() < sizeof(LaneLayout) || arena->size() < ArenaSegmentBytes()) {
+  if (lane->size() < sizeof(LaneLayout) || arena->size() < ArenaSegmentBytes(kMinArenaBytes)) {
     return Error{EPROTO, "segments too short for a lane"};
   }
   std::unique_ptr<LaneConsumer> consumer(new LaneConsumer(std::move(lane), std::move(arena)));

@@ -29,7 +29,7 @@
 
 namespace airstore::shm {
 
-inline constexpr uint32_t kAbiMajor = 4;
+inline constexpr uint32_t kAbiMajor = 5;
 inline constexpr uint32_t kAbiMinor = 0;
 inline constexpr uint64_t kMagic = 0x65726f7473726961;  // "airstore" in memory order
 inline constexpr size_t kLine = 128;                    // two cache lines: prefetchers pair them
@@ -188,6 +188,8 @@ inline constexpr uint32_t kHistogramRows = 16;
 inline constexpr uint32_t kHistogramBuckets = 48;  // bucket b: [2^b, 2^(b+1)) ns
 inline constexpr uint32_t kMaxMounts = 64;         // of one session: the bits of known_by
 
+inline constexpr uint32_t kWriteGateClosed = UINT32_MAX;
+
 struct LaneCursors {
   // Writer: the broker.
   std::atomic<uint64_t> applied;        // queue records consumed and applied
@@ -196,7 +198,11 @@ struct LaneCursors {
   uint32_t inode_uses;                  // length of InodeUse[] (= MetaGeometry::inode_capacity)
   uint32_t mount_index;                 // this mount's bit in known_by
   std::atomic<uint32_t> synchronous;    // 1: a writer's close waits for the broker
-  uint8_t reserved_broker[kLine - 32];
+  std::atomic<uint32_t> write_gate;     // before a write is accepted: microseconds to wait for each
+                                        // MiB; kWriteGateClosed: until it opens
+  std::atomic<uint32_t> write_stall_ms;  // how long it may be closed before writes fail
+  std::atomic<int64_t> write_closed_ns;  // since when it is, CLOCK_MONOTONIC
+  uint8_t reserved_broker[kLine - 48];
   // Writers: both. 1: the broker sleeps, whoever swaps it to 0 writes the eventfd.
   std::atomic<uint32_t> broker_sleeps;
   uint8_t reserved_sleep[kLine - 4];

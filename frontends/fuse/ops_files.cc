@@ -62,7 +62,8 @@ void Write(fuse_req_t req, fuse_ino_t inode, const char* data, size_t size, off_
            fuse_file_info* /*file*/) {
   FuseRequest request(req);
   volume::Volume& volume = request.volume();
-  int error = Hints().kill_set_id ? volume.KillSetId(request, inode) : 0;
+  int error = volume.AwaitRoom(request, inode, static_cast<uint64_t>(offset), size);
+  if (error == 0 && Hints().kill_set_id) error = volume.KillSetId(request, inode);
   if (error == 0) {
     error = volume.Write(inode, static_cast<uint64_t>(offset),
                          {reinterpret_cast<const uint8_t*>(data), size});

@@ -157,6 +157,9 @@ class Volume {
   void Release(Request& request, uint64_t inode, OpenHandle handle);
   int Read(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset, uint32_t size,
            ReadSink& sink);
+  // Before a write. ENOSPC: this host has no room for what is unsent, and the write needs some.
+  // EINTR.
+  int AwaitRoom(Request& request, uint64_t inode, uint64_t offset, uint64_t bytes);
   int Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data);
   // As a write does: no effect where there are no set-id bits.
   int KillSetId(Request& request, uint64_t inode);
@@ -247,6 +250,7 @@ class Volume {
   bool KeepCache(uint32_t index, uint32_t content_generation);
   bool OpenLocally(Request& request, uint64_t inode, Opened* out);
   bool HasLocks(uint64_t inode, OpenHandle handle) const;
+  bool IsInPlace(uint64_t inode, uint64_t offset, uint64_t bytes) const;
 
   bool WaitForSlab(const shm::InodeRecord& record);
   ReadStep ReadSlab(const shm::InodeRef& file, uint64_t offset, uint32_t size, ReadSink& sink);

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "frontends/volume/stopwatch.h"
 #include "frontends/volume/volume.h"
@@ -165,6 +166,26 @@ void Volume::DropOpen(uint32_t index) {
   while (before != 0 &&
          !use->opens.compare_exchange_weak(before, before - 1, std::memory_order_seq_cst)) {
   }
+}
+
+// What is in place already can be overwritten on a full disk, too.
+bool Volume::IsInPlace(uint64_t inode, uint64_t offset, uint64_t bytes) const {
+  shm::InodeRef found;
+  if (!reader_.FindInode(inode, &found)) return false;
+  const shm::InodeRecord& record = found.record;
+  return offset <= record.size && bytes <= record.size - offset &&
+         record.allocated_bytes >= record.size;
+}
+
+int Volume::AwaitRoom(Request& request, uint64_t inode, uint64_t offset, uint64_t bytes) {
+  if (!lane_->writes_wait() || IsInPlace(inode, offset, bytes)) return 0;
+  bool waiting = false;
+  const int error = lane_->AwaitRoom(bytes, [&] {
+    if (!std::exchange(waiting, true)) request.StartWait();
+    return request.Interrupted();
+  });
+  if (waiting) request.EndWait();
+  return error;
 }
 
 int Volume::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data) {

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace CLI {
 class App;
@@ -24,6 +25,7 @@ enum class Command {
   kDirty,
   kFlush,
   kUpgrade,
+  kRecover,
   kWorkspaceCreate,
   kWorkspaceList,
   kWorkspaceDelete,
@@ -56,6 +58,11 @@ struct Invocation {
   bool force = false;
   bool verbose = false;
   double timeout_seconds = 0;  // 0: none
+  bool export_items = false;   // recover: into `directory`
+  bool discard_items = false;
+  bool all_items = false;
+  std::vector<std::string> items;  // ids
+  std::string directory;
   std::string backend;
   std::string passthrough = "auto";
 };

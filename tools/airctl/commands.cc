@@ -14,6 +14,7 @@
 #include "tools/airctl/format.h"
 #include "tools/airctl/json_output.h"
 #include "tools/airctl/mount_checks.h"
+#include "tools/airctl/recover.h"
 #include "tools/airctl/status_text.h"
 #include "tools/airctl/token_source.h"
 
@@ -318,6 +319,8 @@ Trouble Do(const Invocation& asked, const Surroundings& around) {
       return Flush(asked, around);
     case Command::kUpgrade:
       return Upgrade(asked, around);
+    case Command::kRecover:
+      return Recover(asked, around);
     case Command::kVersion:
       return Version(asked, around);
     case Command::kCompletion:
