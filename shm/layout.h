@@ -261,6 +261,8 @@ enum class Op : uint32_t {
   kFallocate = 36,    // inode, offset, size, flags of fallocate(2)
   kSeek = 37,         // inode, offset, flags: SEEK_DATA or SEEK_HOLE; offset in the reply's value
   kTmpfile = 38,      // inode = parent, mode, flags = open(2) flags: a file without a name
+  // inode, size: bytes that a kWrite will bring; the reply says where they go
+  kAppend = 48,
 };
 
 enum SetattrValid : uint32_t {

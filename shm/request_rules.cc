@@ -50,6 +50,7 @@ Texts TextsOf(Op op) {
     case Op::kFallocate:
     case Op::kSeek:
     case Op::kTmpfile:
+    case Op::kAppend:
       return {Text::kNone, Text::kNone, true};
   }
   return {Text::kNone, Text::kNone, false};
@@ -94,6 +95,7 @@ bool HasEffect(Op op) {
     case Op::kFallocate:
     case Op::kFsync:  // these two report an error once
     case Op::kFlush:
+    case Op::kAppend:
       return true;
     case Op::kNone:
     case Op::kLookup:
