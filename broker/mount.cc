@@ -365,6 +365,11 @@ Task<void> Mount::InvalidateData(uint64_t inode, uint64_t offset, uint64_t lengt
 
 void Mount::InvalidateAttr(uint64_t inode) { (void)device_->NotifyInvalAttr(inode); }
 
+void Mount::InvalidateOwner(uint64_t inode) {
+  (void)device_->NotifyInvalAttr(inode);
+  (void)device_->NotifyIncEpoch();  // from Linux 6.16 on
+}
+
 Task<void> Mount::InvalidateAll(RemoteChanges changes) {
   FuseDevice* device = device_.get();
   const bool asks_again = changes.names.empty() || DistrustNames();
