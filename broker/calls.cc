@@ -146,6 +146,12 @@ class Answer {
         co_return SendContentFd();
       case Op::kLoadListing:
         co_return co_await LoadListing();
+      case Op::kAppend: {
+        auto offset = co_await session_->contents().Append(args_.inode, args_.size);
+        if (!offset) co_return offset.error();
+        reply_.value = *offset;
+        co_return Result<void>{};
+      }
       case Op::kStatfs:
         co_return co_await Statfs();
       case Op::kGetxattr:

@@ -110,6 +110,9 @@ class Contents : public ContentSource {
   // but they were accepted: to be tried again.
   Result<void> Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
                      int64_t time_ns);
+  // Where `bytes` more go that are appended through a daemon. The next append is answered when
+  // these are there: none reads a gap that another one is about to fill.
+  Task<Result<uint64_t>> Append(uint64_t inode, uint64_t bytes);
   // Changes the size here; the caller logs the mutation.
   Task<Result<void>> Truncate(uint64_t inode, uint64_t size);
   void SetTimes(uint64_t inode, int64_t atime_ns, int64_t mtime_ns);
@@ -189,8 +192,11 @@ class Contents : public ContentSource {
     bool moving = false;              // ... with its file: nobody may open it meanwhile
     std::unique_ptr<Event> progress;  // of fetches
     int fetch_error = 0;
-    uint64_t read_end = 0;          // where the last read ended: sequential readers continue there
-    uint64_t readahead = 0;         // current window; 0: off
+    uint64_t read_end = 0;   // where the last read ended: sequential readers continue there
+    uint64_t readahead = 0;  // current window; 0: off
+    // Runs until what was last told its place by Append() is there, or is not waited for any more.
+    std::shared_ptr<boost::asio::steady_timer> appending;
+    uint64_t append_end = 0;
     bool passthrough_used = false;  // since it was last idle: maps may outlive the opens
     bool dirty_hint = false;        // daemon writes since the last commit was built
     int64_t dirty_since_ns = 0;
@@ -240,6 +246,9 @@ class Contents : public ContentSource {
   bool MayLetGo(const NodePtr& node) const;
   void LetGo(const NodePtr& node);
   void Evict();
+
+  // contents_append.cc
+  void AppendDone(const NodePtr& node);
 
   // contents_fetch.cc
   Task<Result<void>> LoadSmall(NodePtr node);

@@ -266,10 +266,11 @@ Result<OpenResult> Contents::OpenNow(MountPort* mount, const NodePtr& node, bool
     if (for_write) ++node->daemon_writers[index_of_mount];
     // A writer whose pages are locked by the kernel while its write waits for the other mounts'
     // pages to go could meet another one doing the same: with several mounts writers keep no pages.
-    // Neither may a reader keep pages of a file that the kernel writes behind our back.
+    // Neither may a reader keep pages of a file that the kernel writes behind our back; nor, with
+    // several mounts, of one that grows: the page of its end would show zeros there until it goes.
     const shm::InodeRecord record = inodes_->meta().Inode(index);
-    const bool keeps_pages =
-        !(for_write && mounts_->size() > 1) && (record.flags & shm::kPassthroughWriter) == 0;
+    const bool keeps_pages = !(node->writers() != 0 && mounts_->size() > 1) &&
+                             (record.flags & shm::kPassthroughWriter) == 0;
     result.mode = keeps_pages ? shm::kOpenCached : shm::kOpenDirect;
   }
   if (for_write) Watch(node);
@@ -479,6 +480,7 @@ Result<void> Contents::Write(uint64_t inode, uint64_t offset, std::span<const ui
     record.ctime_ns = time_ns;
     ++record.content_generation;
   });
+  if (offset + data.size() >= node->append_end) AppendDone(node);
   node->dirty_hint = true;
   node->last_change_ns = MonotonicNs();
   if (node->dirty_since_ns == 0) node->dirty_since_ns = node->last_change_ns;
@@ -523,6 +525,7 @@ Task<Result<void>> Contents::Truncate(uint64_t inode, uint64_t size) {
   }
   --node->opening;
   if (result) {
+    AppendDone(node);
     inodes_->Update(inode, [&](InodeRecord& changed) {
       changed.size = size;
       changed.allocated_bytes = allocated;

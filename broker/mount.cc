@@ -422,6 +422,11 @@ void Mount::AnswerRequest(uint64_t unique, int error) { (void)device_->Answer(un
 
 void Mount::InvalidateAttr(uint64_t inode) { (void)device_->NotifyInvalAttr(inode); }
 
+void Mount::InvalidateOwner(uint64_t inode) {
+  (void)device_->NotifyInvalAttr(inode);
+  (void)device_->NotifyIncEpoch();  // from Linux 6.16 on
+}
+
 Task<void> Mount::InvalidateAll(RemoteChanges changes) {
   const bool asks_again = changes.names.empty() || DistrustNames();
   std::vector<std::string> messages;

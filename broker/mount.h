@@ -107,6 +107,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Task<void> InvalidateName(uint64_t parent, std::string name) override;
   Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) override;
   void InvalidateAttr(uint64_t inode) override;
+  void InvalidateOwner(uint64_t inode) override;
   Task<void> InvalidateAll(RemoteChanges changes) override;
   bool DistrustNames() override;
   Task<void> Prune(std::vector<uint64_t> inodes) override;

@@ -45,6 +45,9 @@ class MountPort {
   virtual Task<void> InvalidateName(uint64_t parent, std::string name) = 0;
   virtual Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) = 0;
   virtual void InvalidateAttr(uint64_t inode) = 0;
+  // An owner or a mode has changed: what the kernel checks before it changes a file or a sticky
+  // directory it takes from the attributes that the last lookup brought.
+  virtual void InvalidateOwner(uint64_t inode) = 0;
   // For changes of other hosts, many at once; never waits for a directory that a request has
   // locked, because that request may wait for a host that waits for us.
   virtual Task<void> InvalidateAll(RemoteChanges changes) = 0;

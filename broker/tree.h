@@ -156,6 +156,7 @@ class Tree {
   Task<void> NotifyName(MountPort* origin, uint64_t parent, std::string name);
   Task<void> NotifyData(MountPort* origin, uint64_t inode, uint64_t offset, uint64_t length);
   void NotifyAttr(MountPort* origin, uint64_t inode);
+  void NotifyOwner(MountPort* origin, uint64_t inode);
 
  private:
   Task<Result<uint64_t>> NextInode();

@@ -329,6 +329,9 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
   } else {
     NotifyAttr(origin.mount, inode);
   }
+  if ((change.valid & (shm::kSetMode | shm::kSetUid | shm::kSetGid)) != 0) {
+    NotifyOwner(origin.mount, inode);
+  }
   co_return co_await Committed(ticket, inode);
 }
 
@@ -364,6 +367,15 @@ void Tree::NotifyAttr(MountPort* origin, uint64_t inode) {
   for (MountPort* mount : mounts_->all()) {
     if (mount == origin || (known_by & (1ull << mount->index())) == 0) continue;
     mount->InvalidateAttr(inode);
+  }
+}
+
+void Tree::NotifyOwner(MountPort* origin, uint64_t inode) {
+  if (mounts_->size() < 2) return;
+  const uint64_t known_by = inodes_->KnownBy(inode);
+  for (MountPort* mount : mounts_->all()) {
+    if (mount == origin || (known_by & (1ull << mount->index())) == 0) continue;
+    mount->InvalidateOwner(inode);
   }
 }
 

@@ -276,6 +276,8 @@ enum class Op : uint32_t {
   kGetLock = 21,  // all: what stands in the way, in `lock`
   kFlushLocks = 22,    // inode, inode2, rdev: a descriptor is closed; ranges of that owner go
   kReleaseLocks = 23,  // inode, rdev: the open file is; all that was locked through it goes
+  // inode, size: bytes that a kWrite will bring; the reply says where they go
+  kAppend = 48,
 };
 
 enum LockFlags : uint32_t {

@@ -54,6 +54,7 @@ Texts TextsOf(Op op) {
     case Op::kGetLock:
     case Op::kFlushLocks:
     case Op::kReleaseLocks:
+    case Op::kAppend:
       return {Text::kNone, Text::kNone, true};
   }
   return {Text::kNone, Text::kNone, false};
@@ -98,6 +99,7 @@ bool HasEffect(Op op) {
     case Op::kFallocate:
     case Op::kFsync:  // these two report an error once
     case Op::kFlush:
+    case Op::kAppend:
       return true;
     case Op::kNone:
     case Op::kLookup:

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Open files.
+#include <fcntl.h>
+
+#include <span>
+
 #include "frontends/fuse/fuse_request.h"
 #include "frontends/fuse/ops.h"
 #include "frontends/fuse/raw_requests.h"
@@ -59,14 +63,18 @@ void Read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t offset, fuse_file
 }
 
 void Write(fuse_req_t req, fuse_ino_t inode, const char* data, size_t size, off_t offset,
-           fuse_file_info* /*file*/) {
+           fuse_file_info* file) {
   FuseRequest request(req);
   volume::Volume& volume = request.volume();
-  int error = volume.AwaitRoom(request, inode, static_cast<uint64_t>(offset), size);
+  const auto at = static_cast<uint64_t>(offset);
+  const std::span<const uint8_t> bytes{reinterpret_cast<const uint8_t*>(data), size};
+  // What the kernel writes back for a map has a place of its own, whoever opened the file.
+  const bool append = (file->flags & O_APPEND) != 0 && !file->writepage;
+  int error = volume.AwaitRoom(request, inode, at, size);
   if (error == 0 && Hints().kill_set_id) error = volume.KillSetId(request, inode);
   if (error == 0) {
-    error = volume.Write(inode, static_cast<uint64_t>(offset),
-                         {reinterpret_cast<const uint8_t*>(data), size});
+    error = append ? volume.Append(request, inode, OpenHandle::Decode(file->fh), at, bytes)
+                   : volume.Write(inode, at, bytes);
   }
   if (error != 0) {
     fuse_reply_err(req, error);

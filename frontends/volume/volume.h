@@ -166,6 +166,9 @@ class Volume {
   int Fallocate(Request& request, uint64_t inode, uint64_t offset, uint64_t length, int mode);
   // `whence`: SEEK_DATA or SEEK_HOLE.
   int Seek(Request& request, uint64_t inode, uint64_t offset, int whence, uint64_t* found);
+  // At the file's end. `offset`: where the kernel takes that to be.
+  int Append(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset,
+             std::span<const uint8_t> data);
   // A descriptor was closed. Its owner's ranges are unlocked.
   int Flush(Request& request, uint64_t inode, OpenHandle handle, uint64_t owner);
   int Fsync(Request& request, uint64_t inode, uint32_t flags);  // 1: data only

@@ -240,6 +240,22 @@ int Volume::Seek(Request& request, uint64_t inode, uint64_t offset, int whence, 
   return reply.error;
 }
 
+// A writer who shares the file with other mounts keeps no pages, and its kernel does not hear of
+// what they append. The answer to the call is kept until the request is answered: one that is made
+// again after a crash goes to the same place.
+int Volume::Append(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset,
+                   std::span<const uint8_t> data) {
+  if (options_.read_only) return EROFS;
+  if (handle.path() == shm::kOpenDirect && lane_->shared_session()) {
+    shm::RequestArgs args = Args(shm::Op::kAppend, inode);
+    args.size = data.size();
+    const auto reply = Call(request, args, Wait::kToTheEnd);
+    if (reply.error != 0) return reply.error;
+    offset = reply.value;
+  }
+  return Write(inode, offset, data);
+}
+
 int Volume::Flush(Request& request, uint64_t inode, OpenHandle handle, uint64_t owner) {
   int error = 0;
   if (handle.for_write()) {
