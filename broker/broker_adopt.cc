@@ -74,9 +74,8 @@ void Broker::TakeUpSpool() {
       SaveLeftover(path);
       continue;
     }
-    recoveries_.push_back(std::make_shared<Recovery>(executor_, &workers_, path,
-                                                     std::move(*manifest), make_gateway_,
-                                                     &budget_));
+    recoveries_.push_back(std::make_shared<Recovery>(
+        executor_, &workers_, path, std::move(*manifest), make_gateway_, &budget_));
     recoveries_.back()->Start();
   }
   DropKeptDescriptors();

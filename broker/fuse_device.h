@@ -78,8 +78,8 @@ class FuseDevice {
   // Has the kernel send all requests once more that somebody has read and not answered: before the
   // next frontend reads, and when the last one is gone. EINVAL before Linux 6.9.
   Result<void> Resend();
-  // Answers a request that a frontend has read: with an errno, or 0 for success without more to say.
-  // ENOENT: it is not waiting any more, or waits to be sent again.
+  // Answers a request that a frontend has read: with an errno, or 0 for success without more to
+  // say. ENOENT: it is not waiting any more, or waits to be sent again.
   Result<void> Answer(uint64_t unique, int error);
 
   // lazy: detach now even when busy. EBUSY otherwise, when something is open in it.

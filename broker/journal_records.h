@@ -150,10 +150,9 @@ struct LockRecord {
   uint64_t unique = 0;
 };
 
-using AnyRecord =
-    std::variant<MutationRecord, BatchRecord, SettledRecord, ElidedRecord, AttachedRecord,
-                 DetachedRecord, DirtyRecord, CleanRecord, InodesRecord, CountersRecord, CutRecord,
-                 WatchRecord, LockRecord>;
+using AnyRecord = std::variant<MutationRecord, BatchRecord, SettledRecord, ElidedRecord,
+                               AttachedRecord, DetachedRecord, DirtyRecord, CleanRecord,
+                               InodesRecord, CountersRecord, CutRecord, WatchRecord, LockRecord>;
 
 // Into `to`, which is emptied before: one buffer serves all records.
 void Encode(const MutationRecord& record, std::string* to);

@@ -119,12 +119,11 @@ void Mount::Begin() {
 
 Result<void> Mount::Prepare() {
   shm::MetaWriter& meta = session_->inodes().meta();
-  auto lane = shm::LaneConsumer::Create(session_->id(), index_,
-                                        meta.reader().view().geometry().inode_capacity,
-                                        SpoolFile("lane"), SpoolFile("arena"),
-                                        // Places in queues of earlier mounts are on record.
-                                        static_cast<uint64_t>(RealtimeNs()),
-                                        options_.budget->ArenaBytes());
+  auto lane = shm::LaneConsumer::Create(
+      session_->id(), index_, meta.reader().view().geometry().inode_capacity, SpoolFile("lane"),
+      SpoolFile("arena"),
+      // Places in queues of earlier mounts are on record.
+      static_cast<uint64_t>(RealtimeNs()), options_.budget->ArenaBytes());
   if (!lane) return lane.error();
   lane_ = std::move(*lane);
   auto ledger =

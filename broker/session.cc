@@ -182,9 +182,9 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
   locks_->SetCoherence(
       {[this](uint64_t inode) { return Publish(inode); },
        [this](uint64_t inode) -> Task<void> { (void)co_await tree_->Ensure(inode); }});
-  watcher_ = std::make_unique<Watcher>(executor_, &tasks_, gateway_.get(), tree_.get(),
-                                       contents_.get(), log_.get(), locks_.get(), opened_,
-                                       [this] { return Reopen(); });
+  watcher_ =
+      std::make_unique<Watcher>(executor_, &tasks_, gateway_.get(), tree_.get(), contents_.get(),
+                                log_.get(), locks_.get(), opened_, [this] { return Reopen(); });
   log_->OnLeaseLost([this] { watcher_->LeaseIs(0); });
   tree_->OnSynchronous([this] { watcher_->Regain(); });
   return {};

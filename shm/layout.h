@@ -346,7 +346,7 @@ struct RequestReply {
     uint64_t statfs[6];  // total, free bytes; total, free inodes; block size; 0
     uint64_t lock[6];    // kGetLock: LockFlags, 0: nothing; first, last byte; pid; 0; 0
   };
-  uint32_t text_bytes;   // of what the broker has put behind the names in the slot's text
+  uint32_t text_bytes;  // of what the broker has put behind the names in the slot's text
   uint32_t reserved;
   InodeRecord attr;  // valid when error is 0 and the operation has a target
 };
