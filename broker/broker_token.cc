@@ -17,7 +17,7 @@ Task<Result<void>> Broker::GiveToken(SlotPtr slot, std::string token) {
                            .principal = session.principal(),
                            .session = session.id(),
                            .read_only = session.read_only(),
-                           .store_dir = options_.store_dir};
+                           .store_dir = session.store_dir()};
   auto write = [](std::string to, SessionManifest what) -> Task<Result<void>> {
     co_return WriteManifest(to, what);
   };

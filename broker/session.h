@@ -78,6 +78,7 @@ class Session {
   const std::string& principal() const { return opened_.principal; }
   const std::string& gateway_address() const { return options_.gateway_address; }
   const std::string& spool() const { return options_.spool; }
+  const std::string& store_dir() const { return options_.store_dir; }
   std::string content_directory() const {
     return ContentDirectory(options_.spool, options_.store_dir, id_);
   }
