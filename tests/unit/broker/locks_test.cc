@@ -30,7 +30,9 @@ class FakeMount : public MountPort {
   void BackingClose(int32_t) override {}
   Task<void> InvalidateName(uint64_t, std::string) override { co_return; }
   Task<void> InvalidateData(uint64_t, uint64_t, uint64_t) override { co_return; }
+  void Executed(uint32_t, uint64_t, const shm::Executed&) override {}
   void InvalidateAttr(uint64_t) override {}
+  void InvalidateOwner(uint64_t) override {}
   Task<void> InvalidateAll(RemoteChanges) override { co_return; }
   void AnswerRequest(uint64_t unique, int error) override { answers.emplace_back(unique, error); }
   bool DistrustNames() override { return true; }
