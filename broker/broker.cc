@@ -11,7 +11,6 @@
 #include <fstream>
 
 #include "broker/clock.h"
-#include "broker/orphans.h"
 
 namespace airstore::broker {
 namespace {
@@ -54,41 +53,10 @@ Broker::Broker(boost::asio::any_io_executor executor, Options options, std::stri
       passthrough_(options_.fuse_passthrough && FuseDevice::PassthroughPossible()),
       workers_(1),
       opened_(executor_) {
-  StartRecoveries();
+  TakeUpSpool();
 }
 
 Broker::~Broker() { workers_.join(); }
-
-void Broker::StartRecoveries() {
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(spool_, ignored)) {
-    if (entry.path().filename() == "lost+found") continue;
-    EndOrphans(entry.path());
-    auto manifest = ReadManifest(entry.path());
-    if (!manifest || entry.path().filename() != HexOf(manifest->session)) {
-      if (!manifest) spdlog::warn("{}", manifest.error().ToString());
-      SaveLeftover(entry.path());
-      continue;
-    }
-    recoveries_.push_back(std::make_shared<Recovery>(executor_, &workers_, entry.path(),
-                                                     std::move(*manifest), make_gateway_));
-    recoveries_.back()->Start();
-  }
-}
-
-// What nobody can make sense of is kept where its owner finds it, and never in the way.
-void Broker::SaveLeftover(const std::string& path) {
-  const std::filesystem::path from = path;
-  const std::filesystem::path kept = std::filesystem::path(spool_) / "lost+found";
-  std::error_code failed;
-  std::filesystem::create_directories(kept, failed);
-  const auto to =
-      kept / (from.filename().string() + "." + std::to_string(RealtimeNs() / 1'000'000'000));
-  std::filesystem::rename(from, to, failed);
-  // The token has no business there.
-  std::filesystem::remove(to / kSessionManifestFile, failed);
-  spdlog::warn("{} is left from a broker that did not end well; kept as {}", path, to.string());
-}
 
 Broker::RecoveryPtr Broker::FindRecovery(const std::string& gateway,
                                          const std::string& workspace_id) const {
@@ -128,6 +96,21 @@ void Broker::RemoveSpool(const Session& session) {
   std::error_code ignored;
   std::filesystem::remove_all(session.content_directory(), ignored);
   std::filesystem::remove_all(session.spool(), ignored);
+}
+
+SessionOptions Broker::OptionsFor(const std::string& gateway, const std::string& spool,
+                                  const std::string& store_dir) const {
+  SessionOptions options;
+  options.gateway_address = gateway;
+  options.spool = spool;
+  options.store_dir = store_dir;
+  options.inode_limit = options_.inode_limit;
+  options.slab_limit = options_.slab_limit;
+  options.content_limit = options_.content_limit;
+  options.debounce_ns = std::chrono::nanoseconds(options_.write_debounce).count();
+  options.debounce_max_ns = std::chrono::nanoseconds(options_.write_debounce_max).count();
+  options.io_timeout_ns = std::chrono::nanoseconds(options_.io_timeout).count();
+  return options;
 }
 
 Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
@@ -170,16 +153,7 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
     co_return Fail<SlotPtr>(FailureKind::kHost, spool.error().ToString(),
                             "check the space and permissions of the state directory");
   }
-  SessionOptions options;
-  options.gateway_address = spec.gateway;
-  options.spool = *spool;
-  options.store_dir = options_.store_dir;
-  options.inode_limit = options_.inode_limit;
-  options.slab_limit = options_.slab_limit;
-  options.content_limit = options_.content_limit;
-  options.debounce_ns = std::chrono::nanoseconds(options_.write_debounce).count();
-  options.debounce_max_ns = std::chrono::nanoseconds(options_.write_debounce_max).count();
-  options.io_timeout_ns = std::chrono::nanoseconds(options_.io_timeout).count();
+  const SessionOptions options = OptionsFor(spec.gateway, *spool, options_.store_dir);
   auto session = Session::Create(executor_, &workers_, gateway, id, *opened, options);
   Result<void> recorded;
   if (session) {

@@ -40,7 +40,15 @@ class Broker : public BrokerApi {
                                               const std::string& mountpoint) override;
   Task<Outcome<Nothing>> Flush(const Caller& caller, const std::string& mountpoint,
                                uint64_t timeout_ms, ProgressFn progress) override;
+  Task<Outcome<Nothing>> Upgrade(const Caller& caller, std::string program,
+                                 ProgressFn progress) override;
   std::string default_gateway() const override { return options_.gateway; }
+  using HandOver = std::function<Task<Outcome<Nothing>>(std::string program, ProgressFn progress)>;
+  // Who carries an upgrade out.
+  void OnUpgrade(HandOver hand_over) { hand_over_ = std::move(hand_over); }
+  // From here on nothing of ours is touched any more, and frontends look for the next broker. The
+  // loop does not run any more, and nothing may be called but the destructor.
+  void LetGo();
 
   // Unmounts everything and waits until the gateways have all changes, or until `patience` is over;
   // then the next broker goes on.
@@ -66,7 +74,14 @@ class Broker : public BrokerApi {
   RecoveryPtr FindRecovery(const std::string& gateway, const std::string& workspace_id) const;
   Result<std::string> MakeSpool(const shm::SessionId& id);
   void RemoveSpool(const Session& session);
-  void StartRecoveries();
+  SessionOptions OptionsFor(const std::string& gateway, const std::string& spool,
+                            const std::string& store_dir) const;
+
+  // broker_adopt.cc: what earlier brokers have left.
+  void TakeUpSpool();
+  // Serves on the mounts that can be; false: none, and the session is to be recovered.
+  bool AdoptSession(const std::string& path, const SessionManifest& manifest);
+  bool AdoptMount(const SlotPtr& slot, const MountManifest& manifest, FrontendLink link);
   void SaveLeftover(const std::string& path);
   Task<bool> DrainSession(SlotPtr slot, std::chrono::milliseconds patience,
                           const ProgressFn& progress);
@@ -83,6 +98,7 @@ class Broker : public BrokerApi {
   std::string spool_;
   GatewayFactory make_gateway_;
   ExplainOpen explain_open_;
+  HandOver hand_over_;
   int64_t started_ns_;
   bool passthrough_;
   boost::asio::thread_pool workers_;

@@ -137,6 +137,10 @@ class BrokerApi {
   // Waits until they are. `timeout_ms` 0: for ever; kDirty when it is over.
   virtual Task<Outcome<Nothing>> Flush(const Caller& caller, const std::string& mountpoint,
                                        uint64_t timeout_ms, ProgressFn progress) = 0;
+  // Hands everything over to another broker, of the program at that path (empty: our own). Returns
+  // only when that fails before we have let go; the caller's connection ends otherwise.
+  virtual Task<Outcome<Nothing>> Upgrade(const Caller& caller, std::string program,
+                                         ProgressFn progress) = 0;
   virtual std::string default_gateway() const = 0;
 };
 

@@ -42,13 +42,19 @@ class Answer {
         mount_(mount),
         call_(call),
         args_(call.args),
-        origin_{mount, call.position} {}
+        origin_{mount, call.position, call.slot} {}
 
   Task<RequestReply> Run() {
     if (Mutates(args_) && (session_->read_only() || mount_->spec().read_only)) {
       co_return Failed(EROFS);
     }
-    auto done = co_await Dispatch();
+    const auto before = mount_->ExecutedBefore(call_);
+    Result<void> done;
+    if (before) {
+      done = co_await Finish(*before);
+    } else {
+      done = co_await Dispatch();
+    }
     if (!done) co_return Failed(done.error().code);
     co_return reply_;
   }
@@ -118,6 +124,26 @@ class Answer {
         break;
     }
     co_return Error{ENOSYS, "unknown operation"};
+  }
+
+  // An earlier broker has made the change and died before it answered.
+  Task<Result<void>> Finish(shm::Executed executed) {
+    const auto op = static_cast<Op>(args_.op);
+    std::vector<WatchEvent::Name> names;
+    names.push_back({op == Op::kLink ? args_.inode2 : args_.inode, call_.name});
+    if (op == Op::kRename) names.push_back({args_.inode2, call_.name2});
+    AIRSTORE_TRY_CO(co_await session_->tree().FinishChange(origin_, executed, std::move(names)));
+    switch (op) {
+      case Op::kCreate:
+        co_return co_await Open(executed.inode, args_.flags & ~static_cast<uint32_t>(O_TRUNC));
+      case Op::kMknod:
+      case Op::kMkdir:
+      case Op::kSymlink:
+      case Op::kLink:
+        co_return Fill(executed.inode);
+      default:
+        co_return Result<void>{};
+    }
   }
 
   // The kernel of this mount is about to learn of the inode; what it writes itself (passthrough)
@@ -288,12 +314,31 @@ Task<RequestReply> AnswerCall(Session* session, Mount* mount, const Call& call) 
   co_return co_await answer.Run();
 }
 
+bool ChangesNames(const Call& call) {
+  switch (static_cast<Op>(call.args.op)) {
+    case Op::kMknod:
+    case Op::kMkdir:
+    case Op::kSymlink:
+    case Op::kCreate:
+    case Op::kUnlink:
+    case Op::kRmdir:
+    case Op::kRename:
+    case Op::kLink:
+      return true;
+    default:
+      return false;
+  }
+}
+
+uint32_t ModeOfOpen(const Call& call, const RequestReply& reply) {
+  const bool for_write = (call.args.flags & O_ACCMODE) != O_RDONLY;
+  return reply.open_mode | (for_write ? shm::kOpenForWrite : 0u);
+}
+
 void UndoOpen(Session* session, Mount* mount, const Call& call, const RequestReply& reply) {
   const auto op = static_cast<Op>(call.args.op);
   if (op != Op::kOpen && op != Op::kCreate) return;
-  const bool for_write = (call.args.flags & O_ACCMODE) != O_RDONLY;
-  session->contents().Release(reply.attr.inode, mount->index(),
-                              reply.open_mode | (for_write ? shm::kOpenForWrite : 0u));
+  session->contents().Release(reply.attr.inode, mount->index(), ModeOfOpen(call, reply));
 }
 
 std::vector<uint64_t> LockedDirectories(const Call& call) {

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <unordered_set>
 
 #include "broker/clock.h"
 
@@ -70,15 +72,19 @@ Result<FileStamp> ContentFile::Stamp() const {
   };
 }
 
-ContentPool::ContentPool(std::string directory, CloseBacking close_backing, Removing removing)
+ContentPool::ContentPool(std::string directory, uint64_t first_number, uint64_t first_id,
+                         CloseBacking close_backing, Removing removing)
     : directory_(std::move(directory)),
       close_backing_(std::move(close_backing)),
       removing_(std::move(removing)),
-      open_limit_(OpenLimit()) {}
+      open_limit_(OpenLimit()),
+      next_id_(first_id),
+      next_path_(first_number) {}
 
 void ContentPool::Park(ContentSlot* slot) {
   for (const auto& [mount, id] : slot->backing_ids) close_backing_(mount, id);
   slot->backing_ids.clear();
+  slot->adopted_backings = false;
   if (slot->fd) --open_count_;
   slot->fd.reset();
 }
@@ -93,11 +99,34 @@ Result<std::shared_ptr<ContentFile>> ContentPool::Take(uint64_t inode) {
     if (!made) return made.error();
     slot = *made;
   }
-  auto* file = new ContentFile{.id = next_id_++, .inode = inode, .slot = slot};
+  return Give(new ContentFile{.id = next_id_++, .inode = inode, .slot = slot});
+}
+
+std::shared_ptr<ContentFile> ContentPool::Give(ContentFile* file) {
   return std::shared_ptr<ContentFile>(file, [this, closed = closed_](ContentFile* used) {
     if (!*closed) Return(*used);
     delete used;
   });
+}
+
+std::shared_ptr<ContentFile> ContentPool::Adopt(uint64_t inode, uint64_t number, uint64_t id) {
+  return Give(new ContentFile{.id = id, .inode = inode, .slot = AddSlot(number)});
+}
+
+void ContentPool::RemoveOthers() {
+  std::unordered_set<std::string> ours;
+  for (const auto& slot : slots_) ours.insert(std::to_string(slot->number));
+  std::error_code failed;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_, failed)) {
+    if (!ours.contains(entry.path().filename())) std::filesystem::remove(entry.path(), failed);
+  }
+}
+
+void ContentPool::DropAdoptedBackings(ContentSlot* slot) {
+  if (!slot->adopted_backings) return;
+  for (const auto& [mount, id] : slot->backing_ids) close_backing_(mount, id);
+  slot->backing_ids.clear();
+  slot->adopted_backings = false;
 }
 
 bool ContentPool::Refill() {
@@ -112,6 +141,15 @@ void ContentPool::ForgetMount(uint32_t mount) {
   for (const auto& slot : slots_) {
     std::erase_if(slot->backing_ids, [mount](const auto& entry) { return entry.first == mount; });
   }
+}
+
+ContentSlot* ContentPool::AddSlot(uint64_t number) {
+  auto slot = std::make_unique<ContentSlot>();
+  slot->number = number;
+  slot->path = directory_ + "/" + std::to_string(number);
+  slot->open_count = &open_count_;
+  slots_.push_back(std::move(slot));
+  return slots_.back().get();
 }
 
 Result<ContentSlot*> ContentPool::MakeSlot() {

@@ -98,6 +98,23 @@ ReadBlock ReadForSending(int fd, ByteRange range) {
   return result;
 }
 
+void AddHoles(WriteOp* op, uint64_t size) {
+  std::vector<WriteExtent> all;
+  uint64_t at = 0;
+  const auto hole_until = [&](uint64_t end) {
+    if (at < end) {
+      all.push_back(WriteExtent{.offset = at, .length = end - at, .source = std::monostate()});
+    }
+  };
+  for (WriteExtent& extent : op->extents) {
+    hole_until(extent.offset);
+    at = extent.offset + extent.length;
+    all.push_back(std::move(extent));
+  }
+  hole_until(size);
+  op->extents = std::move(all);
+}
+
 Task<int> SendRanges(Uploader with, int fd, std::vector<ByteRange> ranges, OnRead on_read,
                      WriteOp* op) {
   int error = 0;

@@ -35,6 +35,10 @@ struct ReadBlock {
 // Any thread.
 ReadBlock ReadForSending(int fd, ByteRange range);
 
+// Makes the write say what is nowhere in its extents: there the file of that size has holes, and
+// the gateway may hold bytes.
+void AddHoles(WriteOp* op, uint64_t size);
+
 // What sending needs; all borrowed. The event loop.
 struct Uploader {
   boost::asio::any_io_executor executor;

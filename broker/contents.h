@@ -30,6 +30,7 @@
 #include "broker/content_file.h"
 #include "broker/gateway.h"
 #include "broker/inode_cache.h"
+#include "broker/mount_ledger.h"
 #include "broker/mount_port.h"
 #include "broker/mutation_log.h"
 
@@ -47,6 +48,9 @@ struct ContentsOptions {
   int64_t debounce_ns = 500'000'000;
   int64_t debounce_max_ns = 2'000'000'000;
   int64_t patience_ns = 30'000'000'000;  // of readers who wait for the gateway
+  // Greater than any that was given before in this directory.
+  uint64_t first_file = 1;
+  uint64_t first_id = 1;
 };
 
 class Contents : public ContentSource {
@@ -63,6 +67,14 @@ class Contents : public ContentSource {
   using RefreshStale = std::function<Task<Result<void>>(uint64_t inode)>;
   void SetRefreshStale(RefreshStale refresh) { refresh_stale_ = std::move(refresh); }
   ContentPool& pool() { return pool_; }
+
+  // ---- contents_adopt.cc: what a dead broker left, in this order, before anything else.
+  // The content files. EPROTO: table and journal do not fit; nothing was lost.
+  Result<void> Adopt(const JournalState& state);
+  // An inode that the mount's kernel has open.
+  void AdoptOpens(uint32_t mount, uint64_t inode, const MountLedger::Opens& opens);
+  // All mounts are there. What may be dirty is queued.
+  void FinishAdoption();
 
   // A file made here: empty, and all that will be in it is to be sent. Passthrough-ready.
   Result<void> AttachNew(uint64_t inode);
@@ -96,6 +108,8 @@ class Contents : public ContentSource {
   void Destroy(uint64_t inode);
   // Gives up what is here of a file that nobody uses. False: it is in use, or not at the gateway.
   bool LetGo(uint64_t inode);
+  // Makes files ahead; after Adopt, if that is called.
+  void Start();
   // Ends what runs by itself. REQUIRES: no mounts.
   void Stop();
 
@@ -162,6 +176,9 @@ class Contents : public ContentSource {
   NodePtr Find(uint64_t inode) const;
   NodePtr Get(uint64_t inode);
   void DropIfIdle(const NodePtr& node);
+
+  // contents_adopt.cc
+  bool AdoptFile(const AttachedRecord& attached, const shm::InodeRecord& record);
 
   // contents_open.cc
   Result<OpenResult> OpenNow(MountPort* mount, const NodePtr& node, bool for_write, bool complete);

@@ -78,7 +78,8 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
     auto stamp = file->Stamp();
     int error = stamp ? 0 : stamp.error().code;
     if (stamp) {
-      const bool all = file->never_sent;
+      const bool all = file->never_sent || file->resend;
+      const bool everything = file->resend;
       const FileStamp old = file->sent;
       node->dirty_hint = false;
       node->dirty_since_ns = 0;
@@ -89,10 +90,10 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
         error = co_await BuildLarge(node, *stamp, &op);
       }
       if (error == 0) {
-        file->never_sent = false;
+        file->never_sent = file->resend = false;
         // The same bytes written again are no content, but a new time.
         if (!op.extents.empty() || stamp->size != old.size || stamp->mtime_ns != old.mtime_ns ||
-            (all && stamp->size != 0)) {
+            (all && stamp->size != 0) || everything) {
           op.size = stamp->size;
         }
       }
@@ -125,7 +126,7 @@ Task<int> Contents::BuildSmall(const NodePtr& node, const FileStamp& stamp, Writ
   }
   ReadBlock block = ReadForSending(file.fd(), {0, stamp.size});
   if (block.error != 0) co_return block.error;
-  if (!file.never_sent && file.sent_hash == block.hashes) co_return 0;
+  if (!file.never_sent && !file.resend && file.sent_hash == block.hashes) co_return 0;
   file.sent_hash = std::move(block.hashes);
   op->extents.push_back(
       WriteExtent{.offset = 0, .length = stamp.size, .source = std::move(block.data)});
@@ -136,13 +137,15 @@ Task<int> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, Writ
   const std::shared_ptr<ContentFile> file = node->file;
   file->sent_hash.resize(BlocksOf(stamp.size), 0);
   const uint64_t truncations = file->truncations;
+  const bool everything = file->resend;
+  const bool all = file->never_sent || everything;
   auto find = [](int fd, uint64_t size, bool never_sent, std::vector<uint64_t> sent,
                  uint64_t longest) -> Task<std::vector<ByteRange>> {
     co_return FindDirty(fd, size, never_sent, sent, longest);
   };
   const std::vector<ByteRange> ranges = co_await boost::asio::co_spawn(
       workers_->get_executor(),
-      find(file->fd(), stamp.size, file->never_sent, file->sent_hash, limits_.block_bytes),
+      find(file->fd(), stamp.size, all, file->sent_hash, limits_.block_bytes),
       boost::asio::use_awaitable);
 
   auto keep_hashes = [file, truncations](const ByteRange& range,
@@ -156,7 +159,9 @@ Task<int> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, Writ
   };
   Uploader with{executor_, tasks_, workers_, gateway_};
   OnRead on_read = keep_hashes;
-  co_return co_await SendRanges(with, file->fd(), ranges, on_read, op);
+  const int error = co_await SendRanges(with, file->fd(), ranges, on_read, op);
+  if (everything) AddHoles(op, stamp.size);
+  co_return error;
 }
 
 void Contents::ContentSettled(uint64_t inode, int error) {

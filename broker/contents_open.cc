@@ -53,7 +53,7 @@ Contents::Contents(boost::asio::any_io_executor executor, Tasks* tasks,
       journal_(journal),
       options_(options),
       pool_(
-          options.directory,
+          options.directory, options.first_file, options.first_id,
           [mounts](uint32_t mount, int32_t id) {
             if (MountPort* port = mounts->Find(mount)) port->BackingClose(id);
           },
@@ -63,7 +63,9 @@ Contents::Contents(boost::asio::any_io_executor executor, Tasks* tasks,
               journal->Append(DetachedRecord{file.inode});
             }
           }),
-      debounce_timer_(executor) {
+      debounce_timer_(executor) {}
+
+void Contents::Start() {
   while (pool_.Refill()) {
   }
 }
@@ -342,7 +344,7 @@ void Contents::MoveToSlab(const NodePtr& node) {
 
 bool Contents::IsDirty(const Node& node) const {
   if (!node.file || node.replacing) return false;
-  if (node.file->never_sent || node.dirty_hint) return true;
+  if (node.file->never_sent || node.file->resend || node.dirty_hint) return true;
   const auto stamp = node.file->Stamp();
   if (!stamp) return true;
   return node.file->complete &&
@@ -373,6 +375,7 @@ void Contents::WriterGone(const NodePtr& node) {
 // The last open is gone. Maps may be left of passthrough opens: until they are, the file stays what
 // it was, and is looked at from time to time.
 void Contents::Closed(const NodePtr& node) {
+  if (node->file) pool_.DropAdoptedBackings(node->file->slot);
   if (node->file && node->passthrough_used && node->file->HeldElsewhere()) {
     Watch(node);
     return;

@@ -155,7 +155,7 @@ Task<Result<void>> Contents::ReplaceInPlace(NodePtr node, Attr attr) {
   if (auto stamp = file->Stamp()) file->sent = node->seen = *stamp;
   file->sent_hash = std::move(hashes);
   file->base_version = attr.content_version;
-  file->never_sent = false;
+  file->never_sent = file->resend = false;
   co_return Result<void>{};
 }
 

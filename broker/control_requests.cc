@@ -79,6 +79,13 @@ Task<wire::Response> ControlRequests::Answer(Caller caller, wire::Request reques
       co_return co_await Dirty(caller, request.dirty().mountpoint());
     case wire::Request::kFlush:
       co_return co_await Flush(caller, std::move(*request.mutable_flush()), std::move(progress));
+    case wire::Request::kUpgrade: {
+      spdlog::info("control: uid {} pid {}: upgrade {}", caller.uid, caller.pid,
+                   request.upgrade().program());
+      const auto done =
+          co_await api_.Upgrade(caller, request.upgrade().program(), std::move(progress));
+      co_return done.value ? Done() : Failed(done.failure);
+    }
     case wire::Request::kVersion: {
       wire::Response response;
       response.mutable_version()->set_version(AIRSTORE_VERSION);

@@ -21,11 +21,13 @@ endif()
 
 add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/broker.cc
+  ${CMAKE_CURRENT_LIST_DIR}/broker_adopt.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_dirty.cc
   ${CMAKE_CURRENT_LIST_DIR}/call_watch.cc
   ${CMAKE_CURRENT_LIST_DIR}/calls.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_upload.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents_adopt.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_commit.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_fetch.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_open.cc
@@ -34,6 +36,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/evictor.cc
   ${CMAKE_CURRENT_LIST_DIR}/frontend.cc
   ${CMAKE_CURRENT_LIST_DIR}/frontend_link.cc
+  ${CMAKE_CURRENT_LIST_DIR}/handover.cc
   ${CMAKE_CURRENT_LIST_DIR}/inode_cache.cc
   ${CMAKE_CURRENT_LIST_DIR}/lane_replay.cc
   ${CMAKE_CURRENT_LIST_DIR}/lost_found.cc
@@ -43,11 +46,16 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/recovery.cc
   ${CMAKE_CURRENT_LIST_DIR}/replay_contents.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_adopt.cc
+  ${CMAKE_CURRENT_LIST_DIR}/mount_ledger.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_manifest.cc
   ${CMAKE_CURRENT_LIST_DIR}/mutation_log.cc
+  ${CMAKE_CURRENT_LIST_DIR}/notifier.cc
   ${CMAKE_CURRENT_LIST_DIR}/orphans.cc
   ${CMAKE_CURRENT_LIST_DIR}/session.cc
+  ${CMAKE_CURRENT_LIST_DIR}/service_manager.cc
   ${CMAKE_CURRENT_LIST_DIR}/session_manifest.cc
+  ${CMAKE_CURRENT_LIST_DIR}/spool_check.cc
+  ${CMAKE_CURRENT_LIST_DIR}/tree_adopt.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_lookup.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_mutate.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_paths.cc

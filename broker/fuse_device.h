@@ -56,6 +56,12 @@ class FuseDevice {
   Result<int32_t> BackingOpen(int file);
   void BackingClose(int32_t backing_id);
 
+  // Messages that make the kernel forget, for who writes them to the device (notifier.h).
+  static std::string InvalEntryMessage(uint64_t parent, std::string_view name);
+  static std::string InvalAttrMessage(uint64_t inode);
+  static std::string PruneMessage(std::span<const uint64_t> inodes);
+  static std::string InvalDataMessage(uint64_t inode, uint64_t offset, uint64_t length);
+
   // Each returns ENOENT when the kernel does not hold the object: nothing to do then.
   Result<void> NotifyInvalEntry(uint64_t parent, std::string_view name);
   // Attributes only.

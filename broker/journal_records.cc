@@ -158,6 +158,8 @@ void Field(IO& io, T& value) {
     Fields(io, value.first, value.count);
   } else if constexpr (std::is_same_v<Plain, CountersRecord>) {
     Fields(io, value.next_ticket, value.next_sequence);
+  } else if constexpr (std::is_same_v<Plain, WatchRecord>) {
+    Fields(io, value.cursor, value.lease_id);
   } else {
     static_assert(std::is_same_v<Plain, DetachedRecord> || std::is_same_v<Plain, DirtyRecord> ||
                   std::is_same_v<Plain, CleanRecord>);
@@ -236,6 +238,7 @@ void Encode(const DirtyRecord& record, std::string* to) { Write(record, to); }
 void Encode(const CleanRecord& record, std::string* to) { Write(record, to); }
 void Encode(const InodesRecord& record, std::string* to) { Write(record, to); }
 void Encode(const CountersRecord& record, std::string* to) { Write(record, to); }
+void Encode(const WatchRecord& record, std::string* to) { Write(record, to); }
 
 Result<AnyRecord> Decode(uint16_t type, std::span<const uint8_t> payload) {
   switch (static_cast<RecordType>(type)) {
@@ -259,6 +262,8 @@ Result<AnyRecord> Decode(uint16_t type, std::span<const uint8_t> payload) {
       return Read<InodesRecord>(payload);
     case RecordType::kCounters:
       return Read<CountersRecord>(payload);
+    case RecordType::kWatch:
+      return Read<WatchRecord>(payload);
   }
   return Error{EPROTO, "journal record of type " + std::to_string(type)};
 }

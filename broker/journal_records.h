@@ -40,6 +40,7 @@ enum class RecordType : uint16_t {
   kClean,
   kInodes,
   kCounters,
+  kWatch,
 };
 
 // A change was made here. It is never a write: of content the journal knows only whether it is
@@ -102,6 +103,7 @@ struct CleanRecord {
   static constexpr RecordType kType = RecordType::kClean;
   uint64_t inode = 0;
 };
+// Numbers for new inodes that nobody has used.
 struct InodesRecord {
   static constexpr RecordType kType = RecordType::kInodes;
   uint64_t first = 0;
@@ -114,9 +116,16 @@ struct CountersRecord {
   uint64_t next_sequence = 1;
 };
 
-using AnyRecord =
-    std::variant<MutationRecord, BatchRecord, SettledRecord, ElidedRecord, AttachedRecord,
-                 DetachedRecord, DirtyRecord, CleanRecord, InodesRecord, CountersRecord>;
+// How far other hosts' changes were followed, and the write lease that is held (0: none).
+struct WatchRecord {
+  static constexpr RecordType kType = RecordType::kWatch;
+  uint64_t cursor = 0;
+  uint64_t lease_id = 0;
+};
+
+using AnyRecord = std::variant<MutationRecord, BatchRecord, SettledRecord, ElidedRecord,
+                               AttachedRecord, DetachedRecord, DirtyRecord, CleanRecord,
+                               InodesRecord, CountersRecord, WatchRecord>;
 
 // Into `to`, which is emptied before: one buffer serves all records.
 void Encode(const MutationRecord& record, std::string* to);
@@ -129,6 +138,7 @@ void Encode(const DirtyRecord& record, std::string* to);
 void Encode(const CleanRecord& record, std::string* to);
 void Encode(const InodesRecord& record, std::string* to);
 void Encode(const CountersRecord& record, std::string* to);
+void Encode(const WatchRecord& record, std::string* to);
 
 Result<AnyRecord> Decode(uint16_t type, std::span<const uint8_t> payload);
 

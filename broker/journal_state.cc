@@ -122,6 +122,10 @@ struct Applier {
     state->inodes = record;
     return true;
   }
+  bool operator()(const WatchRecord& record) const {
+    state->watch = record;
+    return true;
+  }
   bool operator()(const CountersRecord& record) const {
     state->next_ticket = std::max(state->next_ticket, record.next_ticket);
     state->next_sequence = std::max(state->next_sequence, record.next_sequence);

@@ -39,7 +39,8 @@ struct JournalState {
   ContentTable contents;
   Ticket next_ticket = 1;
   uint64_t next_sequence = 1;
-  InodesRecord inodes;  // the range granted last
+  InodesRecord inodes;
+  WatchRecord watch;
 
   bool empty() const;  // nothing is to be sent
   // Of one record. EPROTO: it makes no sense, and nothing is changed.

@@ -11,6 +11,7 @@
 
 #include "broker/task.h"
 #include "shm/base/result.h"
+#include "shm/lane.h"
 
 namespace airstore::broker {
 
@@ -33,6 +34,9 @@ class MountPort {
   virtual bool TakeUsed(uint32_t inode_index) = 0;
   // Adds the slab extents that the frontend is handing out.
   virtual void AddHazards(std::vector<uint64_t>* keys) const = 0;
+
+  // The call in that slot has had its effect; before anything else can happen.
+  virtual void Executed(uint32_t slot, uint64_t position, const shm::Executed& executed) = 0;
 
   virtual Result<int32_t> BackingOpen(int file) = 0;
   virtual void BackingClose(int32_t backing_id) = 0;

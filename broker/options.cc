@@ -131,6 +131,8 @@ const std::vector<OptionKey>& OptionKeys() {
        "Let the kernel read and write cached files directly, where it can"},
       {"store_dir", &Options::store_dir, "DIR",
        "Where larger files are cached, instead of the state directory"},
+      {"on_stop", &Options::on_stop, "WHAT",
+       "What SIGTERM does to mounts: unmount; leave them to the next broker; auto"},
   };
   return keys;
 }
@@ -146,6 +148,7 @@ std::string Expected(const OptionKey& key) {
   if (key.name == std::string_view("log_level")) {
     return "one of trace, debug, info, warn, error, off";
   }
+  if (key.name == std::string_view("on_stop")) return "one of auto, unmount, leave";
   return "a string";
 }
 
@@ -172,6 +175,10 @@ Result<void> SetOption(Options& options, const OptionKey& key, const std::string
     const auto known = [&](const char* level) { return text == level; };
     if (key.name == std::string_view("log_level") &&
         std::none_of(kLogLevels.begin(), kLogLevels.end(), known)) {
+      return wrong();
+    }
+    if (key.name == std::string_view("on_stop") && text != "auto" && text != "unmount" &&
+        text != "leave") {
       return wrong();
     }
     options.*std::get<OptionKey::Text>(key.target) = text;

@@ -33,6 +33,10 @@ struct Options {
   bool fuse_passthrough = true;
   std::string store_dir;  // of content files; empty: in the spool
 
+  // What SIGTERM does to mounts: "unmount", "leave" (to the next broker), or "auto": leave when a
+  // service manager has started us.
+  std::string on_stop = "auto";
+
   std::string config_file;  // that was read; empty: none
 };
 

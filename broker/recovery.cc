@@ -133,8 +133,9 @@ Task<void> Recovery::Send() {
       });
   log_->SetLimits(limits_);
   Backoff backoff;
+  log_->Restore(state_);
   for (;;) {
-    auto restored = log_->Restore(state_, last_applied_);
+    auto restored = log_->Continue(last_applied_);
     if (restored) break;
     error_ = restored.error().ToString();
     co_await backoff.Wait(executor_);

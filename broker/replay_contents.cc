@@ -10,27 +10,6 @@
 #include "broker/clock.h"
 
 namespace airstore::broker {
-namespace {
-
-// The gateway may hold bytes where the file has holes by now.
-void AddHoles(WriteOp* op, uint64_t size) {
-  std::vector<WriteExtent> all;
-  uint64_t at = 0;
-  const auto hole_until = [&](uint64_t end) {
-    if (at < end) {
-      all.push_back(WriteExtent{.offset = at, .length = end - at, .source = std::monostate()});
-    }
-  };
-  for (WriteExtent& extent : op->extents) {
-    hole_until(extent.offset);
-    at = extent.offset + extent.length;
-    all.push_back(std::move(extent));
-  }
-  hole_until(size);
-  op->extents = std::move(all);
-}
-
-}  // namespace
 
 ReplayContents::ReplayContents(Uploader with, const SessionLimits& limits, std::string directory,
                                const JournalState& state, SessionJournal* journal,

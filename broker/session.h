@@ -9,7 +9,9 @@
 #include <boost/asio/thread_pool.hpp>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "broker/broker_api.h"
 #include "broker/contents.h"
@@ -37,6 +39,13 @@ struct SessionOptions {
   int64_t io_timeout_ns = 30'000'000'000;
 };
 
+// Shared memory of a dead broker.
+struct LeftTables {
+  std::unique_ptr<shm::Segment> meta;
+  std::vector<std::unique_ptr<shm::Segment>> slabs;
+  std::set<uint32_t> mounts;  // indexes of those that go on
+};
+
 class Session {
  public:
   // `opened`: what the gateway answered when the session was opened on it.
@@ -46,6 +55,15 @@ class Session {
                                                  const shm::SessionId& id,
                                                  const OpenedSession& opened,
                                                  const SessionOptions& options);
+  // Goes on with a session whose broker has died, whether the gateway is there or not. Then the
+  // mounts are adopted, then FinishAdoption is called, all before the loop runs on. EPROTO when
+  // what was left does not fit together; nothing is lost then.
+  static Result<std::unique_ptr<Session>> Adopt(boost::asio::any_io_executor executor,
+                                                boost::asio::thread_pool* workers,
+                                                std::shared_ptr<Gateway> gateway,
+                                                const SessionManifest& manifest, LeftTables tables,
+                                                const SessionOptions& options);
+  void FinishAdoption();
   ~Session();
 
   const shm::SessionId& id() const { return id_; }
@@ -82,6 +100,12 @@ class Session {
  private:
   Session(boost::asio::any_io_executor executor, std::shared_ptr<Gateway> gateway,
           const shm::SessionId& id, const OpenedSession& opened, const SessionOptions& options);
+  // Makes the parts; `journal` is there already.
+  Result<void> Assemble(boost::asio::thread_pool* workers, std::unique_ptr<shm::MetaWriter> meta,
+                        const JournalState& left);
+  void Start();
+  // Until the gateway knows the session again.
+  Task<void> Resume();
   Task<void> KeepAlive();
   Task<Result<uint64_t>> Reopen();
   void Refused(const Mutation& mutation, int error);

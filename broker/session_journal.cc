@@ -39,6 +39,7 @@ Result<std::unique_ptr<SessionJournal>> SessionJournal::Open(const std::string& 
   std::unique_ptr<SessionJournal> self(new SessionJournal(std::move(*journal)));
   self->contents_ = state->contents;
   self->inodes_ = state->inodes;
+  self->watch_ = state->watch;
   self->counters_ = {state->next_ticket, state->next_sequence};
   self->first_ = state->pending.empty() ? state->next_ticket : state->pending.begin()->first;
   // From here on there is one place for each record that counts.
@@ -166,6 +167,11 @@ void SessionJournal::Append(const InodesRecord& record) {
   inodes_ = record;
 }
 
+void SessionJournal::Append(const WatchRecord& record) {
+  WriteIfPossible(record);
+  watch_ = record;
+}
+
 uint64_t SessionJournal::live_bytes() const {
   uint64_t bytes = pending_bytes_ + pending_.size() * JournalSegment::RecordBytes(0);
   for (const BatchRecord& batch : batches_) bytes += batch.entries.size() * kEntryBytes;
@@ -207,6 +213,7 @@ Result<void> SessionJournal::WriteLive(std::deque<std::span<const uint8_t>>* mov
   for (const auto& [inode, entry] : contents_.entries()) AIRSTORE_TRY(write(entry));
   AIRSTORE_TRY(write(counters_));
   if (inodes_.count != 0) AIRSTORE_TRY(write(inodes_));
+  if (watch_.cursor != 0 || watch_.lease_id != 0) AIRSTORE_TRY(write(watch_));
   return {};
 }
 

@@ -39,6 +39,7 @@ class SessionJournal {
   void Append(const DetachedRecord& record);
   void Append(const CleanRecord& record);
   void Append(const InodesRecord& record);
+  void Append(const WatchRecord& record);
 
   const ContentTable& contents() const { return contents_; }
   Journal& journal() { return *journal_; }
@@ -65,6 +66,7 @@ class SessionJournal {
   std::deque<BatchRecord> batches_;
   ContentTable contents_;
   InodesRecord inodes_;
+  WatchRecord watch_;
   CountersRecord counters_;
 };
 

@@ -15,6 +15,7 @@ namespace airstore::broker {
 namespace {
 
 constexpr uint64_t kInodeRange = 1u << 16;
+constexpr uint64_t kInodesNoted = 1u << 10;  // numbers used between two records of them
 constexpr uint64_t kListingInlineBudget = 2u << 20;
 constexpr uint32_t kLargeDirectory = UINT32_MAX;  // more than one page of names: not worth listing
 constexpr size_t kCountedDirectories = 1u << 16;
@@ -80,9 +81,28 @@ Tree::Tree(boost::asio::any_io_executor executor, Tasks* tasks, InodeCache* inod
       inodes_granted_(executor) {}
 
 void Tree::GrantInodes(uint64_t first, uint64_t count) {
-  next_inode_ = first;
+  next_inode_ = noted_inode_ = first;
   end_inode_ = first + count;
-  log_->NoteInodes(first, count);
+  NoteUnusedInodes();
+}
+
+void Tree::AddSpareInodes(uint64_t first, uint64_t count) {
+  if (spare_first_ != spare_end_) return;
+  spare_first_ = first;
+  spare_end_ = first + count;
+  NoteUnusedInodes();
+  inodes_granted_.NotifyAll();
+}
+
+// A successor gives out numbers that nobody can have seen; so some are left over each time.
+void Tree::NoteUnusedInodes() {
+  if (spare_first_ != spare_end_) {
+    log_->NoteInodes(spare_first_, spare_end_ - spare_first_);
+    noted_inode_ = end_inode_;
+    return;
+  }
+  noted_inode_ = std::min(end_inode_, std::max(noted_inode_, next_inode_) + kInodesNoted);
+  log_->NoteInodes(noted_inode_, end_inode_ - noted_inode_);
 }
 
 Task<Result<uint64_t>> Tree::NextInode() {
@@ -91,6 +111,7 @@ Task<Result<uint64_t>> Tree::NextInode() {
       next_inode_ = spare_first_;
       end_inode_ = spare_end_;
       spare_first_ = spare_end_ = 0;
+      noted_inode_ = next_inode_;
     }
     if (spare_first_ == spare_end_ && !asking_inodes_ &&
         end_inode_ - next_inode_ < kInodeRange / 4) {
@@ -102,7 +123,7 @@ Task<Result<uint64_t>> Tree::NextInode() {
           if (range) {
             self->spare_first_ = range->first;
             self->spare_end_ = range->first + range->second;
-            self->log_->NoteInodes(range->first, range->second);
+            self->NoteUnusedInodes();
             break;
           }
           co_await backoff.Wait(self->executor_);
@@ -111,7 +132,10 @@ Task<Result<uint64_t>> Tree::NextInode() {
         self->inodes_granted_.NotifyAll();
       }(this));
     }
-    if (next_inode_ != end_inode_) co_return next_inode_++;
+    if (next_inode_ != end_inode_) {
+      if (next_inode_ == noted_inode_) NoteUnusedInodes();
+      co_return next_inode_++;
+    }
     co_await inodes_granted_.Wait();
   }
 }

@@ -33,8 +33,24 @@ Task<Result<void>> Tree::Committed(Ticket ticket, uint64_t inode) {
   co_return Result<void>{};
 }
 
-void Tree::TouchDirectory(uint64_t directory, int64_t now_ns, int nlink_change) {
+void Tree::Began(const Origin& origin, uint64_t inode, Ticket ticket) {
+  if (origin.mount == nullptr) return;
+  origin.mount->Executed(origin.slot, origin.position, shm::Executed{inode, ticket});
+}
+
+void Tree::Applied(Ticket ticket) { inodes_->meta().SetAppliedLsn(ticket); }
+
+Result<void> Tree::MakeRoom(uint64_t parent, const std::string& name) {
+  if (inodes_->meta().FindDentry(parent, name) != shm::kNoIndex) return {};
+  auto added = inodes_->meta().AddDentry(parent, name, 0, 0);
+  if (!added) return added.error();
+  negatives_.emplace_back(*added, parent);
+  return {};
+}
+
+void Tree::TouchDirectory(uint64_t directory, int64_t now_ns, int nlink_change, bool again) {
   inodes_->Update(directory, [&](shm::InodeRecord& record) {
+    if (again && record.mtime_ns == now_ns && record.ctime_ns == now_ns) return;
     record.mtime_ns = now_ns;
     record.ctime_ns = now_ns;
     record.nlink = static_cast<uint32_t>(static_cast<int>(record.nlink) + nlink_change);
@@ -88,28 +104,37 @@ Task<Result<uint64_t>> Tree::Create(Origin origin, uint64_t parent, std::string 
     const auto* target = reinterpret_cast<const uint8_t*>(node.symlink_target.data());
     AIRSTORE_TRY_CO(inodes_->StoreSmall(*number, {target, node.symlink_target.size()}));
   }
-  auto linked = inodes_->meta().AddDentry(parent, name, *number, (node.mode & 0170000) >> 12);
-  if (!linked) {
+  if (auto room = MakeRoom(parent, name); !room) {
     inodes_->Remove(*number);
-    co_return linked.error();
+    co_return room.error();
   }
-  if (IsDirectory(node.mode)) inodes_->directories().Set(*number, parent);
-  evictor_->Watch();
-  TouchDirectory(parent, now, IsDirectory(node.mode) ? 1 : 0);
+  const CreateOp op{.parent = parent,
+                    .name = name,
+                    .inode = *number,
+                    .mode = node.mode,
+                    .uid = node.uid,
+                    .gid = node.gid,
+                    .rdev = node.rdev,
+                    .symlink_target = node.symlink_target};
   const Ticket ticket =
-      log_->Append(Mutation{.time_ns = now,
-                            .op = CreateOp{.parent = parent,
-                                           .name = name,
-                                           .inode = *number,
-                                           .mode = node.mode,
-                                           .uid = node.uid,
-                                           .gid = node.gid,
-                                           .rdev = node.rdev,
-                                           .symlink_target = node.symlink_target}},
-                   {*number}, {parent}, origin.place());
+      log_->Append(Mutation{.time_ns = now, .op = op}, {*number}, {parent}, origin.place());
+  Began(origin, *number, ticket);
+  ApplyCreate(op, now, false);
+  Applied(ticket);
+  evictor_->Watch();
   co_await NotifyName(origin.mount, parent, name);
   AIRSTORE_TRY_CO(co_await Committed(ticket, *number));
   co_return *number;
+}
+
+void Tree::ApplyCreate(const CreateOp& op, int64_t time_ns, bool again) {
+  shm::MetaWriter& meta = inodes_->meta();
+  const uint32_t at = meta.FindDentry(op.parent, op.name);
+  if (at == shm::kNoIndex || meta.Dentry(at).inode == 0) {
+    (void)meta.AddDentry(op.parent, op.name, op.inode, (op.mode & 0170000) >> 12);
+  }
+  if (IsDirectory(op.mode)) inodes_->directories().Set(op.inode, op.parent);
+  TouchDirectory(op.parent, time_ns, IsDirectory(op.mode) ? 1 : 0, again);
 }
 
 Task<Result<void>> Tree::RequireEmpty(uint64_t directory) {
@@ -120,8 +145,9 @@ Task<Result<void>> Tree::RequireEmpty(uint64_t directory) {
 }
 
 // The inode lost one name: the last one makes it an orphan that lives as long as a mount knows it.
-void Tree::LoseName(uint64_t inode, bool directory, int64_t now_ns) {
+void Tree::LoseName(uint64_t inode, bool directory, int64_t now_ns, bool again) {
   inodes_->Update(inode, [&](shm::InodeRecord& record) {
+    if (again && record.ctime_ns == now_ns) return;
     record.ctime_ns = now_ns;
     record.nlink = directory ? 0 : record.nlink - (record.nlink > 0 ? 1 : 0);
     if (record.nlink == 0) record.flags |= shm::kOrphan;
@@ -163,25 +189,32 @@ Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name
   }
   AIRSTORE_TRY_CO(log_->Admit());
   const int64_t now = RealtimeNs();
-  inodes_->meta().RemoveDentry(inodes_->meta().FindDentry(parent, name));
-  AddNegative(parent, name);
-  TouchDirectory(parent, now, directory ? -1 : 0);
-  LoseName(inode, directory, now);
-
-  const auto left = inodes_->Get(inode);
-  const bool last_name = left && left->nlink == 0;
-  Ticket ticket = 0;
-  if (!(last_name && !directory && log_->Elide(inode, parent, now))) {
-    ticket = log_->Append(
-        Mutation{
-            .time_ns = now,
-            .op = UnlinkOp{.parent = parent, .name = name, .directory = directory, .inode = inode}},
-        {inode}, {parent}, origin.place(), last_name ? inode : 0);
-  }
+  const auto record = inodes_->Get(inode);
+  const bool last_name = directory || (record && record->nlink <= 1);
+  const UnlinkOp op{.parent = parent, .name = name, .directory = directory, .inode = inode};
+  const Ticket elided =
+      last_name && !directory ? log_->Elide(inode, parent, now, origin.place()) : 0;
+  const Ticket logged = elided != 0 ? elided
+                                    : log_->Append(Mutation{.time_ns = now, .op = op}, {inode},
+                                                   {parent}, origin.place(), last_name ? inode : 0);
+  // Of a file that leaves no trace nobody waits for the parent's times.
+  const Ticket ticket = elided != 0 ? 0 : logged;
+  Began(origin, inode, ticket);
+  ApplyRemove(op, now, false);
+  Applied(logged);
   NotifyAttr(origin.mount, inode);
   co_await NotifyName(origin.mount, parent, name);
   ReclaimOrphan(inode);
   co_return co_await Committed(ticket, inode);
+}
+
+void Tree::ApplyRemove(const UnlinkOp& op, int64_t time_ns, bool again) {
+  shm::MetaWriter& meta = inodes_->meta();
+  const uint32_t at = meta.FindDentry(op.parent, op.name);
+  if (at != shm::kNoIndex && meta.Dentry(at).inode == op.inode) meta.RemoveDentry(at);
+  AddNegative(op.parent, op.name);
+  TouchDirectory(op.parent, time_ns, op.directory ? -1 : 0, again);
+  LoseName(op.inode, op.directory, time_ns, again);
 }
 
 bool Tree::IsBelow(uint64_t directory, uint64_t ancestor) const {
@@ -238,43 +271,62 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
   // A replace that arrives before its content would show an empty file elsewhere.
   contents_->Flush(inode);
 
+  AIRSTORE_TRY_CO(MakeRoom(new_parent, new_name));
+
   const int64_t now = RealtimeNs();
-  const uint32_t type = (moved->mode & 0170000) >> 12;
-  shm::MetaWriter& meta = inodes_->meta();
-  if (replaced != 0) {
-    meta.ReplaceDentry(meta.FindDentry(new_parent, new_name), inode, type);
-    LoseName(replaced, is_directory, now);
-  } else {
-    auto added = meta.AddDentry(new_parent, new_name, inode, type);
-    if (!added) co_return added.error();
-  }
-  meta.RemoveDentry(meta.FindDentry(parent, name));
-  AddNegative(parent, name);
-  if (is_directory) inodes_->directories().Set(inode, new_parent);
-  evictor_->Watch();
-  TouchDirectory(parent, now, is_directory ? -1 : 0);
-  TouchDirectory(new_parent, now, is_directory && replaced == 0 ? 1 : 0);
-  inodes_->Update(inode, [&](shm::InodeRecord& record) { record.ctime_ns = now; });
+  const RenameOp op{.old_parent = parent,
+                    .old_name = name,
+                    .new_parent = new_parent,
+                    .new_name = new_name,
+                    .flags = flags};
   std::vector<uint64_t> subjects{inode};
   uint64_t orphan = 0;
   if (replaced != 0) {
     subjects.push_back(replaced);
-    const auto left = inodes_->Get(replaced);
-    if (left && left->nlink == 0) orphan = replaced;
+    const auto old = inodes_->Get(replaced);
+    if (is_directory || (old && old->nlink <= 1)) orphan = replaced;
   }
-  const Ticket ticket = log_->Append(Mutation{.time_ns = now,
-                                              .op = RenameOp{.old_parent = parent,
-                                                             .old_name = name,
-                                                             .new_parent = new_parent,
-                                                             .new_name = new_name,
-                                                             .flags = flags}},
-                                     subjects, {parent, new_parent}, origin.place(), orphan);
+  const Ticket ticket = log_->Append(Mutation{.time_ns = now, .op = op}, subjects,
+                                     {parent, new_parent}, origin.place(), orphan);
+  Began(origin, inode, ticket);
+  ApplyRename(op, inode, replaced, now, false);
+  Applied(ticket);
+  evictor_->Watch();
   NotifyAttr(origin.mount, inode);
   if (replaced != 0) NotifyAttr(origin.mount, replaced);
   co_await NotifyName(origin.mount, parent, name);
   co_await NotifyName(origin.mount, new_parent, new_name);
   if (replaced != 0) ReclaimOrphan(replaced);
   co_return co_await Committed(ticket, inode);
+}
+
+void Tree::ApplyRename(const RenameOp& op, uint64_t inode, uint64_t replaced, int64_t time_ns,
+                       bool again) {
+  shm::MetaWriter& meta = inodes_->meta();
+  const auto moved = inodes_->Get(inode);
+  if (!moved) return;
+  const bool directory = IsDirectory(moved->mode);
+  const uint32_t type = (moved->mode & 0170000) >> 12;
+  const uint32_t to = meta.FindDentry(op.new_parent, op.new_name);
+  if (to == shm::kNoIndex || meta.Dentry(to).inode == 0) {
+    (void)meta.AddDentry(op.new_parent, op.new_name, inode, type);
+  } else if (meta.Dentry(to).inode != inode) {
+    meta.ReplaceDentry(to, inode, type);
+  }
+  if (replaced != 0) LoseName(replaced, directory, time_ns, again);
+  const uint32_t from = meta.FindDentry(op.old_parent, op.old_name);
+  if (from != shm::kNoIndex && meta.Dentry(from).inode == inode) meta.RemoveDentry(from);
+  AddNegative(op.old_parent, op.old_name);
+  if (directory) inodes_->directories().Set(inode, op.new_parent);
+  const int lost = directory ? -1 : 0;
+  const int won = directory && replaced == 0 ? 1 : 0;
+  if (op.old_parent == op.new_parent) {
+    TouchDirectory(op.old_parent, time_ns, lost + won, again);
+  } else {
+    TouchDirectory(op.old_parent, time_ns, lost, again);
+    TouchDirectory(op.new_parent, time_ns, won, again);
+  }
+  inodes_->Update(inode, [&](shm::InodeRecord& record) { record.ctime_ns = time_ns; });
 }
 
 Task<Result<void>> Tree::Link(Origin origin, uint64_t inode, uint64_t parent, std::string name) {
@@ -290,20 +342,33 @@ Task<Result<void>> Tree::Link(Origin origin, uint64_t inode, uint64_t parent, st
   if (IsDirectory(record->mode)) co_return Error{EPERM, name};
   if (record->nlink >= kLinkMax) co_return Error{EMLINK, name};
   AIRSTORE_TRY_CO(log_->Admit());
-  auto added = inodes_->meta().AddDentry(parent, name, inode, (record->mode & 0170000) >> 12);
-  if (!added) co_return added.error();
+  AIRSTORE_TRY_CO(MakeRoom(parent, name));
   const int64_t now = RealtimeNs();
-  TouchDirectory(parent, now, 0);
-  inodes_->Update(inode, [&](shm::InodeRecord& changed) {
-    ++changed.nlink;
-    changed.ctime_ns = now;
-  });
-  const Ticket ticket = log_->Append(
-      Mutation{.time_ns = now, .op = LinkOp{.inode = inode, .parent = parent, .name = name}},
-      {inode}, {parent}, origin.place());
+  const LinkOp op{.inode = inode, .parent = parent, .name = name};
+  const Ticket ticket =
+      log_->Append(Mutation{.time_ns = now, .op = op}, {inode}, {parent}, origin.place());
+  Began(origin, inode, ticket);
+  ApplyLink(op, now, false);
+  Applied(ticket);
+  evictor_->Watch();
   NotifyAttr(origin.mount, inode);
   co_await NotifyName(origin.mount, parent, name);
   co_return co_await Committed(ticket, inode);
+}
+
+void Tree::ApplyLink(const LinkOp& op, int64_t time_ns, bool again) {
+  shm::MetaWriter& meta = inodes_->meta();
+  const auto record = inodes_->Get(op.inode);
+  const uint32_t at = meta.FindDentry(op.parent, op.name);
+  if (record && (at == shm::kNoIndex || meta.Dentry(at).inode == 0)) {
+    (void)meta.AddDentry(op.parent, op.name, op.inode, (record->mode & 0170000) >> 12);
+  }
+  TouchDirectory(op.parent, time_ns, 0, again);
+  inodes_->Update(op.inode, [&](shm::InodeRecord& changed) {
+    if (again && changed.ctime_ns == time_ns) return;
+    ++changed.nlink;
+    changed.ctime_ns = time_ns;
+  });
 }
 
 Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange change) {
@@ -348,6 +413,7 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
     const bool behind = resize || (change.valid & shm::kSetMtime) != 0;
     const bool queued = behind && log_->TakeContent(inode);
     ticket = log_->Append(Mutation{.time_ns = now, .op = op}, {inode}, {}, origin.place());
+    Applied(ticket);  // carried out before, and harmless when it is once more
     if (queued) log_->AppendContent(inode);
   }
   if (resize) {

@@ -34,6 +34,18 @@ Watcher::Watcher(boost::asio::any_io_executor executor, Tasks* tasks, Gateway* g
       advanced_(executor),
       retry_(executor) {}
 
+// As long as the gateway says nothing else, the lease is held: what is acknowledged under one that
+// has ended is refused, and sent without.
+void Watcher::Adopt(const WatchRecord& left) {
+  cursor_ = left.cursor;
+  lease_id_ = left.lease_id;
+  arrived_ = true;
+  log_->SetLease(lease_id_);
+  tree_->SetLease(lease_id_ != 0);
+}
+
+void Watcher::Note() { log_->NoteWatch(WatchRecord{cursor_, lease_id_}); }
+
 void Watcher::Start() { tasks_->Spawn(Follow()); }
 
 void Watcher::Stop() {
@@ -79,6 +91,7 @@ Task<void> Watcher::ActUpon(WatchEvent event) {
     co_await tree_->ApplyRemote(std::move(event.inodes), std::move(event.names));
   }
   cursor_ = event.cursor;
+  Note();
   advanced_.NotifyAll();
   if (!acknowledging_ && event.lease_recall == 0) {
     acknowledging_ = true;
@@ -111,6 +124,7 @@ void Watcher::LoseLease() {
   lease_id_ = 0;
   log_->SetLease(0);
   tree_->SetLease(false);
+  Note();
 }
 
 Task<void> Watcher::GiveBack(uint64_t lease_id) {
@@ -176,6 +190,7 @@ Task<void> Watcher::Hold(AcquiredLease lease) {
   lease_id_ = lease.lease_id;
   log_->SetLease(lease_id_);
   tree_->SetLease(true);
+  Note();
   spdlog::info("write lease held");
 }
 

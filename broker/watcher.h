@@ -30,6 +30,8 @@ class Watcher {
   // `opened`: what the gateway answered when the session was opened.
   Watcher(boost::asio::any_io_executor executor, Tasks* tasks, Gateway* gateway, Tree* tree,
           Contents* contents, MutationLog* log, const OpenedSession& opened, Reopen reopen);
+  // Goes on where an earlier broker was. Before Start.
+  void Adopt(const WatchRecord& left);
 
   void Start();
   // No event is acted upon after it; the tasks end soon.
@@ -53,6 +55,7 @@ class Watcher {
   Task<void> AskForLease();
   Task<void> Hold(AcquiredLease lease);
   void LoseLease();
+  void Note();  // on record, for who goes on after us
 
   boost::asio::any_io_executor executor_;
   Tasks* tasks_;

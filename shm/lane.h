@@ -43,6 +43,13 @@ inline constexpr uint32_t kMaxWrite = 1u << 20;       // greatest payload of one
 uint64_t LaneBytes(uint32_t inode_uses);
 uint64_t ArenaSegmentBytes();
 
+// What came of a change that was carried out: the inode it was about, and the change's place in the
+// broker's log (0: it left none).
+struct Executed {
+  uint64_t inode = 0;
+  uint64_t ticket = 0;
+};
+
 // A call as the broker sees it: a validated private copy.
 struct Call {
   uint32_t slot = 0;
@@ -50,6 +57,8 @@ struct Call {
   RequestArgs args{};
   std::string name;
   std::string name2;
+  // Of a call that an earlier broker has carried out and not answered.
+  std::optional<Executed> executed;
 };
 
 class LaneConsumer {
@@ -68,10 +77,12 @@ class LaneConsumer {
   enum class Next { kItem, kEmpty, kCorrupt };
 
   // Over freshly created segments (CreateSpool); the lane's uses follow meta's inode capacity.
+  // `first_place`: of the first record in the endless queue.
   static Result<std::unique_ptr<LaneConsumer>> Create(const SessionId& session,
                                                       uint32_t mount_index, uint32_t inode_uses,
                                                       const std::string& lane_path,
-                                                      const std::string& arena_path);
+                                                      const std::string& arena_path,
+                                                      uint64_t first_place = 0);
 
   // Over the segments of a broker that has died, attached writable, with or without a living
   // frontend. Goes on behind what had been applied: Pop gives again what may have been in work,
@@ -86,8 +97,15 @@ class LaneConsumer {
   Next Pop(Item* item, std::string* why);
   // Records popped so far: the place of the last one in the endless queue + 1.
   uint64_t popped() const { return popped_; }
+  // Places before this one are of the life of an earlier broker.
+  uint64_t adopted_until() const { return adopted_until_; }
   // Says that everything popped so far has taken effect: frees its arena bytes and wakes waiters.
   void MarkApplied();
+  // Notes that the call has had its effect, for a broker that finds it unanswered. The note lies
+  // with the frontend: who forges one is told nothing that it could not ask for.
+  void NoteExecuted(uint32_t slot, uint64_t position, const Executed& executed);
+  // Whether an earlier broker took the call at that place and did not answer it.
+  bool Unanswered(uint64_t position) const;
   // Answers a call: stores the reply, publishes it, wakes the waiting thread.
   void Reply(uint32_t slot, const RequestReply& reply);
 

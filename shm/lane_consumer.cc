@@ -22,11 +22,9 @@ uint64_t ArenaSegmentBytes() { return kArenaRingOffset + kArenaBytes; }
 LaneConsumer::LaneConsumer(std::unique_ptr<Segment> lane, std::unique_ptr<Segment> arena)
     : lane_(std::move(lane)), arena_(std::move(arena)) {}
 
-Result<std::unique_ptr<LaneConsumer>> LaneConsumer::Create(const SessionId& session,
-                                                           uint32_t mount_index,
-                                                           uint32_t inode_uses,
-                                                           const std::string& lane_path,
-                                                           const std::string& arena_path) {
+Result<std::unique_ptr<LaneConsumer>> LaneConsumer::Create(
+    const SessionId& session, uint32_t mount_index, uint32_t inode_uses,
+    const std::string& lane_path, const std::string& arena_path, uint64_t first_place) {
   if (mount_index >= kMaxMounts) return Error{EINVAL, "mount index"};
   auto lane = Segment::CreateSpool({SegmentKind::kLane, session, mount_index},
                                    LaneBytes(inode_uses), lane_path);
@@ -39,6 +37,8 @@ Result<std::unique_ptr<LaneConsumer>> LaneConsumer::Create(const SessionId& sess
   consumer->inode_uses_ = inode_uses;
   LaneCursors& cursors = consumer->layout()->cursors;
   cursors.mounts.store(1, std::memory_order_relaxed);
+  cursors.applied.store(first_place, std::memory_order_relaxed);
+  consumer->applied_ = consumer->popped_ = first_place;
   cursors.inode_uses = inode_uses;
   cursors.mount_index = mount_index;
   consumer->lane_->MarkReady();
@@ -108,6 +108,16 @@ void LaneConsumer::MarkApplied() {
   cursors.applied.store(applied_, std::memory_order_release);
   cursors.arena_applied.store(arena_applied_, std::memory_order_release);
   WakeFrontend();
+}
+
+// In the reply to be, in a word that every reply sets to 0: positions are never used twice.
+void LaneConsumer::NoteExecuted(uint32_t slot_index, uint64_t position, const Executed& executed) {
+  if (slot_index >= kRequestSlots || (open_calls_ >> slot_index & 1) == 0) return;
+  RequestReply& reply = layout()->slots[slot_index].reply;
+  StoreOnce(&reply.statfs[0], executed.inode);
+  StoreOnce(&reply.statfs[1], executed.ticket);
+  std::atomic_thread_fence(std::memory_order_release);
+  StoreOnce(&reply.statfs[5], position);
 }
 
 void LaneConsumer::Reply(uint32_t slot_index, const RequestReply& reply) {

@@ -75,6 +75,11 @@ std::string LaneConsumer::TakeCall(uint32_t slot_index, Call* call) {
   if (CheckRequest(call->args, call->name, call->name2) != 0) {
     return "malformed call of operation " + std::to_string(call->args.op);
   }
+  call->executed.reset();
+  if (call->position != 0 && LoadOnce(slot.reply.statfs[5]) == call->position) {
+    std::atomic_thread_fence(std::memory_order_acquire);
+    call->executed = Executed{LoadOnce(slot.reply.statfs[0]), LoadOnce(slot.reply.statfs[1])};
+  }
   open_calls_ |= uint64_t{1} << slot_index;
   return {};
 }

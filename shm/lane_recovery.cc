@@ -82,6 +82,17 @@ bool LaneConsumer::AnsweredBefore(uint32_t slot_index) const {
          slot.position.load(std::memory_order_acquire) != popped_ + 1;
 }
 
+bool LaneConsumer::Unanswered(uint64_t position) const {
+  for (const RequestSlot& slot : layout()->slots) {
+    const uint32_t state = slot.state.load(std::memory_order_acquire) & ~kSlotPoked;
+    if (state == static_cast<uint32_t>(SlotState::kSubmitted) &&
+        slot.position.load(std::memory_order_acquire) == position) {
+      return true;
+    }
+  }
+  return false;
+}
+
 uint64_t LaneConsumer::QueuedCalls() const {
   uint64_t calls = 0;
   for (uint64_t place = popped_; place != popped_ + kQueueRecords; ++place) {

@@ -169,6 +169,14 @@ std::shared_ptr<CLI::App> MakeParser(Invocation& out) {
   flush->add_option("--timeout", out.timeout_seconds, "Give up after this long (default: never)")
       ->option_text("SECONDS")
       ->check(CLI::PositiveNumber);
+  CLI::App* upgrade = Add(app.get(), "upgrade",
+                          "Replace the broker by another one; mounts and programs do not notice",
+                          out, Command::kUpgrade);
+  upgrade
+      ->add_option(
+          "--binary", out.program,
+          "The airstored to go on with (default: the file that the broker was started from)")
+      ->option_text("PATH");
   AddWorkspace(app.get(), out);
   AddToken(app.get(), out);
   Add(app.get(), "version", "Show the versions of airctl and of the broker", out,

@@ -23,6 +23,7 @@ enum class Command {
   kStatus,
   kDirty,
   kFlush,
+  kUpgrade,
   kWorkspaceCreate,
   kWorkspaceList,
   kWorkspaceDelete,
@@ -38,6 +39,7 @@ struct Invocation {
   std::string socket;
   bool json = false;
 
+  std::string program;  // upgrade: of the new broker
   std::string gateway;
   std::string token_file;
   std::string workspace;

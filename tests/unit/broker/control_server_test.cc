@@ -65,6 +65,10 @@ class FakeBroker final : public BrokerApi {
     if (timeout_ms != 0) co_return Outcome<Nothing>{{}, {FailureKind::kDirty, "late", ""}};
     co_return Outcome<Nothing>{Nothing(), {}};
   }
+  Task<Outcome<Nothing>> Upgrade(const Caller&, std::string program, ProgressFn) override {
+    if (program.empty()) co_return Outcome<Nothing>{Nothing(), {}};
+    co_return Outcome<Nothing>{{}, {FailureKind::kHost, "not " + program, ""}};
+  }
   std::string default_gateway() const override { return gateway; }
 
   std::string gateway = "127.0.0.1:1";
