@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "broker/calls.h"
@@ -238,6 +239,12 @@ Task<void> Mount::HandleCall(shm::Call call) {
   }
   if (wanted) {
     Reach(FaultPoint::kCallBeforeAnswer);
+    // The answer tells of a change that this kernel is still to forget the old names of: it would
+    // contradict itself, or give a name that it moves to the wrong file.
+    const bool ahead = std::any_of(locked.begin(), locked.end(), [this](uint64_t directory) {
+      return forgetting_.contains(directory);
+    });
+    if (ahead) (void)device_->NotifyIncEpoch();
     lane_->Reply(call.slot, reply, text);
     Reach(FaultPoint::kCallAfterAnswer);
   } else if (reply.error == 0) {
@@ -333,6 +340,13 @@ Task<void> Mount::OnNotifier(Work work) {
 }
 
 Task<void> Mount::InvalidateName(uint64_t parent, std::string name) {
+  const auto self = shared_from_this();
+  forgetting_.insert(parent);
+  co_await ForgetName(parent, std::move(name));
+  forgetting_.erase(forgetting_.find(parent));
+}
+
+Task<void> Mount::ForgetName(uint64_t parent, std::string name) {
   FuseDevice* device = device_.get();
   // The kernel drops the parent's cached listing with a name only if it has that name cached.
   auto forget = [device, parent, name] {

@@ -122,6 +122,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Task<void> Settled(std::chrono::seconds patience);  // not recovering any more
   template <typename Work>
   Task<void> OnNotifier(Work work);
+  Task<void> ForgetName(uint64_t parent, std::string name);
 
   boost::asio::any_io_executor executor_;
   Session* session_;
@@ -137,6 +138,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   // Directories whose kernel locks requests under way hold: an invalidation of a name in one of
   // them would wait for that request.
   std::multiset<uint64_t> locked_directories_;
+  std::multiset<uint64_t> forgetting_;  // directories of which the kernel is told to forget a name
   std::shared_ptr<CallWatch> call_watch_;
   State state_ = State::kStarting;
   bool frontend_gone_ = false;  // for good
