@@ -11,12 +11,12 @@
 #include <fstream>
 
 #include "broker/clock.h"
-#include "broker/orphans.h"
 
 namespace airstore::broker {
 namespace {
 
 constexpr auto kUnmountPatience = std::chrono::seconds(30);
+constexpr uint64_t kLeastSpool = 256u << 20;
 
 template <typename T>
 Outcome<T> Fail(FailureKind kind, std::string message, std::string advice = "") {
@@ -37,6 +37,17 @@ uint64_t ResidentBytes() {
   return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
+// The default: half of the disk, but so much that a small one is used as a whole.
+SpoolBudget::Limits LimitsOf(const Options& options, const std::string& spool) {
+  SpoolBudget::Limits limits{options.spool_limit, options.write_stall_timeout};
+  std::error_code failed;
+  const auto disk =
+      std::filesystem::space(options.store_dir.empty() ? spool : options.store_dir, failed);
+  if (limits.bytes == 0) limits.bytes = failed ? UINT64_MAX : disk.capacity / 2;
+  limits.bytes = std::max(limits.bytes, kLeastSpool);
+  return limits;
+}
+
 bool MaySee(const Caller& caller, const Mount& mount) {
   return caller.uid == 0 || caller.uid == mount.owner();
 }
@@ -52,42 +63,32 @@ Broker::Broker(boost::asio::any_io_executor executor, Options options, std::stri
       explain_open_(std::move(explain_open)),
       started_ns_(MonotonicNs()),
       passthrough_(options_.fuse_passthrough && FuseDevice::PassthroughPossible()),
+      budget_(executor_, options_.store_dir.empty() ? spool_ : options_.store_dir,
+              (options_.store_dir.empty() ? options_.state_dir : options_.store_dir) + "/reserve",
+              LimitsOf(options_, spool_)),
+      lost_space_(&budget_),
       workers_(1),
       opened_(executor_) {
-  StartRecoveries();
-}
-
-Broker::~Broker() { workers_.join(); }
-
-void Broker::StartRecoveries() {
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(spool_, ignored)) {
-    if (entry.path().filename() == "lost+found") continue;
-    EndOrphans(entry.path());
-    auto manifest = ReadManifest(entry.path());
-    if (!manifest || entry.path().filename() != HexOf(manifest->session)) {
-      if (!manifest) spdlog::warn("{}", manifest.error().ToString());
-      SaveLeftover(entry.path());
-      continue;
+  budget_.SetOnGate([this](const SpoolBudget::Gate& gate) {
+    for (const MountPtr& mount : mounts_) {
+      if (mount->in_service()) mount->SetWriteGate(gate);
     }
-    recoveries_.push_back(std::make_shared<Recovery>(executor_, &workers_, entry.path(),
-                                                     std::move(*manifest), make_gateway_));
-    recoveries_.back()->Start();
-  }
+  });
+  budget_.SetOnLow([this](uint64_t bytes) {
+    for (const SlotPtr& slot : sessions_) {
+      if (bytes == 0 || slot->closing) break;
+      bytes -= std::min(bytes, slot->session->contents().EvictBytes(bytes));
+    }
+  });
+  CountLost(ListLost(spool_));
+  TakeUpSpool();
 }
 
-// What nobody can make sense of is kept where its owner finds it, and never in the way.
-void Broker::SaveLeftover(const std::string& path) {
-  const std::filesystem::path from = path;
-  const std::filesystem::path kept = std::filesystem::path(spool_) / "lost+found";
-  std::error_code failed;
-  std::filesystem::create_directories(kept, failed);
-  const auto to =
-      kept / (from.filename().string() + "." + std::to_string(RealtimeNs() / 1'000'000'000));
-  std::filesystem::rename(from, to, failed);
-  // The token has no business there.
-  std::filesystem::remove(to / kSessionManifestFile, failed);
-  spdlog::warn("{} is left from a broker that did not end well; kept as {}", path, to.string());
+Broker::~Broker() {
+  workers_.join();
+  // What goes from here on is told to nobody.
+  budget_.SetOnGate({});
+  budget_.SetOnLow({});
 }
 
 Broker::RecoveryPtr Broker::FindRecovery(const std::string& gateway,
@@ -130,6 +131,23 @@ void Broker::RemoveSpool(const Session& session) {
   std::filesystem::remove_all(session.spool(), ignored);
 }
 
+SessionOptions Broker::OptionsFor(const std::string& gateway, const std::string& spool,
+                                  const std::string& store_dir) {
+  SessionOptions options;
+  options.gateway_address = gateway;
+  options.spool = spool;
+  options.store_dir = store_dir;
+  options.inode_limit = options_.inode_limit;
+  options.slab_limit = options_.slab_limit;
+  options.content_limit = options_.content_limit;
+  options.debounce_ns = std::chrono::nanoseconds(options_.write_debounce).count();
+  options.debounce_max_ns = std::chrono::nanoseconds(options_.write_debounce_max).count();
+  options.io_timeout_ns = std::chrono::nanoseconds(options_.io_timeout).count();
+  options.budget = &budget_;
+  options.on_lost = [this] { CountLost(ListLost(spool_)); };
+  return options;
+}
+
 Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
                                                          RecoveryPtr* in_the_way) {
   for (const SlotPtr& slot : sessions_) {
@@ -148,6 +166,13 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
     co_return Outcome<SlotPtr>{std::nullopt,
                                explain_open_(opened.error(), spec.gateway, spec.workspace)};
   }
+  for (const RecoveryPtr& recovery : recoveries_) {
+    const SessionManifest& earlier = recovery->manifest();
+    if (recovery->stuck() && !recovery->done() && earlier.gateway == spec.gateway &&
+        earlier.workspace_id == opened->workspace_id && earlier.principal == opened->principal) {
+      recovery->SetToken(spec.token);
+    }
+  }
   // What the applications of that session were told is not there yet.
   *in_the_way = FindRecovery(spec.gateway, opened->workspace_id);
   if (*in_the_way) {
@@ -162,6 +187,11 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
         slot->session->principal() == opened->principal &&
         slot->session->read_only() == opened->read_only) {
       (void)co_await gateway->Close();
+      if (slot->session->refused()) {
+        if (auto given = co_await GiveToken(slot, spec.token); !given) {
+          co_return Fail<SlotPtr>(FailureKind::kHost, given.error().ToString());
+        }
+      }
       co_return Outcome<SlotPtr>{slot, {}};
     }
   }
@@ -170,16 +200,7 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
     co_return Fail<SlotPtr>(FailureKind::kHost, spool.error().ToString(),
                             "check the space and permissions of the state directory");
   }
-  SessionOptions options;
-  options.gateway_address = spec.gateway;
-  options.spool = *spool;
-  options.store_dir = options_.store_dir;
-  options.inode_limit = options_.inode_limit;
-  options.slab_limit = options_.slab_limit;
-  options.content_limit = options_.content_limit;
-  options.debounce_ns = std::chrono::nanoseconds(options_.write_debounce).count();
-  options.debounce_max_ns = std::chrono::nanoseconds(options_.write_debounce_max).count();
-  options.io_timeout_ns = std::chrono::nanoseconds(options_.io_timeout).count();
+  const SessionOptions options = OptionsFor(spec.gateway, *spool, options_.store_dir);
   auto session = Session::Create(executor_, &workers_, gateway, id, *opened, options);
   Result<void> recorded;
   if (session) {
@@ -277,6 +298,9 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
                                 "use --token-file FILE or AIRSTORE_TOKEN");
   }
   if (const MountPtr existing = FindMount(spec.mountpoint)) {
+    if (existing->in_service() && existing->session()->refused()) {
+      co_return co_await Remount(existing, spec);
+    }
     if (existing->state() != broker::Mount::State::kDead) {
       co_return Fail<MountStatus>(
           FailureKind::kBusy,
@@ -359,6 +383,7 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   options.spool = session.spool();
   options.passthrough = passthrough_ && spec.passthrough;
   options.io_timeout = options_.io_timeout;
+  options.budget = &budget_;
   progress("mounting " + spec.mountpoint, 0, 0);
   auto mount = co_await broker::Mount::Start(executor_, &session, index, std::move(options));
   slot->starting.erase(index);
@@ -389,6 +414,8 @@ Task<bool> Broker::DrainSession(SlotPtr slot, std::chrono::milliseconds patience
     timer.expires_after(pause);
     pause = std::min(pause * 2, std::chrono::milliseconds(50));
     co_await timer.async_wait(boost::asio::use_awaitable);
+    if (slot->closing) co_return false;
+    if (session->clean()) break;
     if (session->log().pending() == 0) session->contents().FlushAll();
     session->log().Hurry();
     if (MonotonicNs() - reported > 500'000'000) {
@@ -407,6 +434,16 @@ Task<void> Broker::DropSessionIfUnused(SlotPtr slot) {
   co_await slot->session->Close();
   RemoveSpool(*slot->session);
   slot->session.reset();
+}
+
+Task<void> Broker::DropSessionWhenClean(SlotPtr slot) {
+  const ProgressFn nobody = [](const std::string&, uint64_t, uint64_t) {};
+  while (slot->users == 0 && !slot->closing) {
+    if (co_await DrainSession(slot, std::chrono::hours(1), nobody)) {
+      co_await DropSessionIfUnused(slot);
+      co_return;
+    }
+  }
 }
 
 Task<Outcome<Nothing>> Broker::Unmount(const Caller& caller, const std::string& mountpoint,
@@ -436,7 +473,11 @@ Task<Outcome<Nothing>> Broker::Unmount(const Caller& caller, const std::string& 
   const uint64_t dirty = slot->session->contents().dirty_bytes();
   const size_t pending = slot->session->log().pending();
   --slot->users;
-  if (clean) co_await DropSessionIfUnused(slot);
+  if (clean) {
+    co_await DropSessionIfUnused(slot);
+  } else if (slot->users == 0) {
+    broker::Spawn(executor_, DropSessionWhenClean(slot));
+  }
   spdlog::info("unmounted {}", mountpoint);
   if (!clean) {
     co_return Fail<Nothing>(
@@ -454,6 +495,13 @@ Outcome<BrokerStatus> Broker::Status(const Caller& caller, const std::string& mo
   status.rss_bytes = ResidentBytes();
   status.state_dir = options_.state_dir;
   status.passthrough = passthrough_;
+  status.spool_bytes = budget_.used();
+  status.spool_limit = budget_.limit();
+  status.spool_full = budget_.gate().closed();
+  if (const auto lost = Lost(caller); lost.value) {
+    status.lost_items = lost.value->size();
+    for (const LostFile& item : *lost.value) status.lost_bytes += item.bytes;
+  }
   std::set<const Session*> seen;
   for (const MountPtr& mount : mounts_) {
     status.wakeups += mount->wakeups();

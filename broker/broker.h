@@ -12,10 +12,12 @@
 #include <vector>
 
 #include "broker/broker_api.h"
+#include "broker/lost_found.h"
 #include "broker/mount.h"
 #include "broker/options.h"
 #include "broker/recovery.h"
 #include "broker/session.h"
+#include "broker/spool_budget.h"
 
 namespace airstore::broker {
 
@@ -40,7 +42,19 @@ class Broker : public BrokerApi {
                                               const std::string& mountpoint) override;
   Task<Outcome<Nothing>> Flush(const Caller& caller, const std::string& mountpoint,
                                uint64_t timeout_ms, ProgressFn progress) override;
+  Task<Outcome<Nothing>> Upgrade(const Caller& caller, std::string program,
+                                 ProgressFn progress) override;
+  Outcome<std::vector<LostFile>> Lost(const Caller& caller) override;
+  Outcome<std::string> ReadLost(const Caller& caller, const std::string& id,
+                                uint64_t offset) override;
+  Outcome<Nothing> DiscardLost(const Caller& caller, const std::string& id) override;
   std::string default_gateway() const override { return options_.gateway; }
+  using HandOver = std::function<Task<Outcome<Nothing>>(std::string program, ProgressFn progress)>;
+  // Who carries an upgrade out.
+  void OnUpgrade(HandOver hand_over) { hand_over_ = std::move(hand_over); }
+  // From here on nothing of ours is touched any more, and frontends look for the next broker. The
+  // loop does not run any more, and nothing may be called but the destructor.
+  void LetGo();
 
   // Unmounts everything and waits until the gateways have all changes, or until `patience` is over;
   // then the next broker goes on.
@@ -66,11 +80,28 @@ class Broker : public BrokerApi {
   RecoveryPtr FindRecovery(const std::string& gateway, const std::string& workspace_id) const;
   Result<std::string> MakeSpool(const shm::SessionId& id);
   void RemoveSpool(const Session& session);
-  void StartRecoveries();
+  SessionOptions OptionsFor(const std::string& gateway, const std::string& spool,
+                            const std::string& store_dir);
+
+  // broker_adopt.cc: what earlier brokers have left.
+  void TakeUpSpool();
+  // Serves on the mounts that can be; false: none, and the session is to be recovered.
+  bool AdoptSession(const std::string& path, const SessionManifest& manifest);
+  bool AdoptMount(const SlotPtr& slot, const MountManifest& manifest, FrontendLink link);
   void SaveLeftover(const std::string& path);
   Task<bool> DrainSession(SlotPtr slot, std::chrono::milliseconds patience,
                           const ProgressFn& progress);
   Task<void> DropSessionIfUnused(SlotPtr slot);
+  // The last mount has gone before everything was sent: the session goes when it is.
+  Task<void> DropSessionWhenClean(SlotPtr slot);
+  // broker_recover.cc
+  Outcome<LostEntry> FindLost(const Caller& caller, const std::string& id) const;
+  void CountLost(const std::vector<LostEntry>& entries);
+  // broker_token.cc
+  // Gives a session another token of its principal.
+  Task<Result<void>> GiveToken(SlotPtr slot, std::string token);
+  // The workspace is mounted there already, and its token is not valid any more.
+  Task<Outcome<MountStatus>> Remount(MountPtr mount, MountSpec spec);
   Failure MountFailure(const Error& error, const MountSpec& spec) const;
   void TellMountCounts();
   // Those behind the mounts that the caller may see, or behind one of them.
@@ -83,8 +114,11 @@ class Broker : public BrokerApi {
   std::string spool_;
   GatewayFactory make_gateway_;
   ExplainOpen explain_open_;
+  HandOver hand_over_;
   int64_t started_ns_;
   bool passthrough_;
+  SpoolBudget budget_;
+  SpoolBudget::Share lost_space_;
   boost::asio::thread_pool workers_;
   std::vector<RecoveryPtr> recoveries_;
   std::vector<SlotPtr> sessions_;

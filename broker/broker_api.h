@@ -102,12 +102,31 @@ struct DirtyFile {
   int error = 0;
 };
 
+// Of lost+found.
+struct LostFile {
+  std::string id;
+  std::string workspace;
+  std::string path;
+  std::string what;
+  uint64_t inode = 0;
+  uint64_t bytes = 0;
+  int error = 0;
+  int64_t time_ns = 0;  // wall clock
+  bool content = false;
+  std::string location;
+};
+
 struct BrokerStatus {
   uint64_t uptime_ms = 0;
   uint64_t rss_bytes = 0;
   uint64_t wakeups = 0;
   std::string state_dir;
   bool passthrough = false;
+  uint64_t spool_bytes = 0;
+  uint64_t spool_limit = 0;
+  bool spool_full = false;
+  uint64_t lost_items = 0;
+  uint64_t lost_bytes = 0;
   std::vector<SessionStatus> sessions;
   std::vector<MountStatus> mounts;
 };
@@ -137,6 +156,16 @@ class BrokerApi {
   // Waits until they are. `timeout_ms` 0: for ever; kDirty when it is over.
   virtual Task<Outcome<Nothing>> Flush(const Caller& caller, const std::string& mountpoint,
                                        uint64_t timeout_ms, ProgressFn progress) = 0;
+  // Hands everything over to another broker, of the program at that path (empty: our own). Returns
+  // only when that fails before we have let go; the caller's connection ends otherwise.
+  virtual Task<Outcome<Nothing>> Upgrade(const Caller& caller, std::string program,
+                                         ProgressFn progress) = 0;
+  // What gateways refused for good, and the caller may have.
+  virtual Outcome<std::vector<LostFile>> Lost(const Caller& caller) = 0;
+  // A piece of such a file from `offset` on; empty at its end.
+  virtual Outcome<std::string> ReadLost(const Caller& caller, const std::string& id,
+                                        uint64_t offset) = 0;
+  virtual Outcome<Nothing> DiscardLost(const Caller& caller, const std::string& id) = 0;
   virtual std::string default_gateway() const = 0;
 };
 

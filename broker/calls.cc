@@ -48,13 +48,24 @@ class Answer {
         mount_(mount),
         call_(call),
         args_(call.args),
-        origin_{mount, call.position} {}
+        origin_{mount, call.position, call.slot} {}
 
   Task<RequestReply> Run() {
     if (Mutates(args_) && (session_->read_only() || mount_->spec().read_only)) {
       co_return Failed(EROFS);
     }
-    auto done = co_await Dispatch();
+    const auto before = mount_->ExecutedBefore(call_);
+    if (!before && NeedsRoom()) {
+      auto room = co_await session_->budget().Admit(session_->patience());
+      if (!room) co_return Failed(ENOSPC);
+    }
+    Result<void> done;
+    if (before) {
+      done = co_await Finish(*before);
+    } else {
+      done = co_await Dispatch();
+    }
+    session_->NoteJournal();
     if (!done) co_return Failed(done.error().code);
     co_return reply_;
   }
@@ -64,6 +75,23 @@ class Answer {
     RequestReply reply{};
     reply.error = error;
     return reply;
+  }
+
+  // What takes room in the spool waits for it; what gives some back does not.
+  bool NeedsRoom() const {
+    switch (static_cast<Op>(args_.op)) {
+      case Op::kMknod:
+      case Op::kMkdir:
+      case Op::kSymlink:
+      case Op::kLink:
+      case Op::kRename:
+      case Op::kCreate:
+      case Op::kTmpfile:
+      case Op::kSetxattr:
+        return true;
+      default:
+        return false;
+    }
   }
 
   Task<Result<void>> Dispatch() {
@@ -118,6 +146,12 @@ class Answer {
         co_return SendContentFd();
       case Op::kLoadListing:
         co_return co_await LoadListing();
+      case Op::kAppend: {
+        auto offset = co_await session_->contents().Append(args_.inode, args_.size);
+        if (!offset) co_return offset.error();
+        reply_.value = *offset;
+        co_return Result<void>{};
+      }
       case Op::kStatfs:
         co_return co_await Statfs();
       case Op::kGetxattr:
@@ -138,10 +172,42 @@ class Answer {
         co_return co_await Seek();
       case Op::kTmpfile:
         co_return co_await Tmpfile();
+      case Op::kSetLock:
+        co_return SetLock();
+      case Op::kGetLock:
+        co_return co_await GetLock();
+      case Op::kFlushLocks:
+        co_await session_->locks().Flush(Lock());
+        co_return Result<void>{};
+      case Op::kReleaseLocks:
+        co_await session_->locks().Release(Lock());
+        co_return Result<void>{};
       case Op::kNone:
         break;
     }
     co_return Error{ENOSYS, "unknown operation"};
+  }
+
+  // An earlier broker has made the change and died before it answered.
+  Task<Result<void>> Finish(shm::Executed executed) {
+    const auto op = static_cast<Op>(args_.op);
+    std::vector<WatchEvent::Name> names;
+    if (op != Op::kSetxattr && op != Op::kRemovexattr) {
+      names.push_back({op == Op::kLink ? args_.inode2 : args_.inode, call_.name});
+    }
+    if (op == Op::kRename) names.push_back({args_.inode2, call_.name2});
+    AIRSTORE_TRY_CO(co_await session_->tree().FinishChange(origin_, executed, std::move(names)));
+    switch (op) {
+      case Op::kCreate:
+        co_return co_await Open(executed.inode, args_.flags & ~static_cast<uint32_t>(O_TRUNC));
+      case Op::kMknod:
+      case Op::kMkdir:
+      case Op::kSymlink:
+      case Op::kLink:
+        co_return Fill(executed.inode);
+      default:
+        co_return Result<void>{};
+    }
   }
 
   // The kernel of this mount is about to learn of the inode; what it writes itself (passthrough)
@@ -315,6 +381,7 @@ class Answer {
 
   Task<Result<void>> Fsync() {
     session_->contents().Refresh(args_.inode);
+    co_await session_->contents().Retry(args_.inode);
     // More than once when a truncation moved the content behind itself in the log.
     int rounds = 0;
     for (Ticket ticket = session_->contents().Flush(args_.inode); ticket != 0;
@@ -377,6 +444,44 @@ class Answer {
     co_return Result<void>{};
   }
 
+  LockCall Lock() const {
+    LockCall lock;
+    lock.inode = args_.inode;
+    lock.flock = (args_.flags & shm::kLockFlock) != 0;
+    lock.range.owner = {mount_->index(), args_.inode2};
+    if ((args_.flags & shm::kLockShared) != 0) lock.range.type = LockType::kShared;
+    if ((args_.flags & shm::kLockExclusive) != 0) lock.range.type = LockType::kExclusive;
+    lock.range.first = args_.offset;
+    lock.range.last = args_.size;
+    lock.range.pid = args_.mode;
+    lock.handle = args_.rdev;
+    return lock;
+  }
+
+  Result<void> SetLock() {
+    const Locks::Asker asker{args_.unique, args_.pid, (args_.flags & shm::kLockWait) != 0};
+    const int error = session_->locks().Set(Lock(), asker);
+    if (error == Locks::kDeferred) {
+      reply_.value = shm::kDeferred;
+      return {};
+    }
+    if (error != 0) return Error{error, "lock"};
+    return {};
+  }
+
+  Task<Result<void>> GetLock() {
+    auto held = co_await session_->locks().Test(Lock());
+    if (!held) co_return held.error();
+    if (*held) {
+      reply_.lock[0] =
+          (*held)->type == LockType::kExclusive ? shm::kLockExclusive : shm::kLockShared;
+      reply_.lock[1] = (*held)->first;
+      reply_.lock[2] = (*held)->last;
+      reply_.lock[3] = (*held)->pid;
+    }
+    co_return Result<void>{};
+  }
+
   std::string* text_;
   Session* session_;
   Mount* mount_;
@@ -393,12 +498,33 @@ Task<RequestReply> AnswerCall(Session* session, Mount* mount, const Call& call, 
   co_return co_await answer.Run();
 }
 
+bool ChangesNames(const Call& call) {
+  switch (static_cast<Op>(call.args.op)) {
+    case Op::kMknod:
+    case Op::kMkdir:
+    case Op::kSymlink:
+    case Op::kCreate:
+    case Op::kUnlink:
+    case Op::kRmdir:
+    case Op::kRename:
+    case Op::kLink:
+    case Op::kSetxattr:
+    case Op::kRemovexattr:
+      return true;
+    default:
+      return false;
+  }
+}
+
+uint32_t ModeOfOpen(const Call& call, const RequestReply& reply) {
+  const bool for_write = (call.args.flags & O_ACCMODE) != O_RDONLY;
+  return reply.open_mode | (for_write ? shm::kOpenForWrite : 0u);
+}
+
 void UndoOpen(Session* session, Mount* mount, const Call& call, const RequestReply& reply) {
   const auto op = static_cast<Op>(call.args.op);
   if (op != Op::kOpen && op != Op::kCreate && op != Op::kTmpfile) return;
-  const bool for_write = (call.args.flags & O_ACCMODE) != O_RDONLY;
-  session->contents().Release(reply.attr.inode, mount->index(),
-                              reply.open_mode | (for_write ? shm::kOpenForWrite : 0u));
+  session->contents().Release(reply.attr.inode, mount->index(), ModeOfOpen(call, reply));
 }
 
 std::vector<uint64_t> LockedDirectories(const Call& call) {

@@ -19,6 +19,10 @@ class Session;
 Task<shm::RequestReply> AnswerCall(Session* session, Mount* mount, const shm::Call& call,
                                    std::string* text);
 
+// A change that would fail, or do harm, if it were made twice.
+bool ChangesNames(const shm::Call& call);
+// shm::OpenMode of what the call has opened.
+uint32_t ModeOfOpen(const shm::Call& call, const shm::RequestReply& reply);
 // Closes what a call opened whose caller is gone.
 void UndoOpen(Session* session, Mount* mount, const shm::Call& call,
               const shm::RequestReply& reply);

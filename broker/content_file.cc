@@ -7,8 +7,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <unordered_set>
+#include <utility>
 
 #include "broker/clock.h"
+#include "broker/content_seal.h"
 
 namespace airstore::broker {
 namespace {
@@ -70,15 +74,19 @@ Result<FileStamp> ContentFile::Stamp() const {
   };
 }
 
-ContentPool::ContentPool(std::string directory, CloseBacking close_backing, Removing removing)
+ContentPool::ContentPool(std::string directory, uint64_t first_number, uint64_t first_id,
+                         CloseBacking close_backing, Removing removing)
     : directory_(std::move(directory)),
       close_backing_(std::move(close_backing)),
       removing_(std::move(removing)),
-      open_limit_(OpenLimit()) {}
+      open_limit_(OpenLimit()),
+      next_id_(first_id),
+      next_path_(first_number) {}
 
 void ContentPool::Park(ContentSlot* slot) {
   for (const auto& [mount, id] : slot->backing_ids) close_backing_(mount, id);
   slot->backing_ids.clear();
+  slot->adopted_backings = false;
   if (slot->fd) --open_count_;
   slot->fd.reset();
 }
@@ -93,11 +101,43 @@ Result<std::shared_ptr<ContentFile>> ContentPool::Take(uint64_t inode) {
     if (!made) return made.error();
     slot = *made;
   }
-  auto* file = new ContentFile{.id = next_id_++, .inode = inode, .slot = slot};
+  return Give(new ContentFile{.id = next_id_++, .inode = inode, .slot = slot});
+}
+
+std::shared_ptr<ContentFile> ContentPool::Give(ContentFile* file) {
   return std::shared_ptr<ContentFile>(file, [this, closed = closed_](ContentFile* used) {
     if (!*closed) Return(*used);
     delete used;
   });
+}
+
+std::shared_ptr<ContentFile> ContentPool::Adopt(uint64_t inode, uint64_t number, uint64_t id) {
+  return Give(new ContentFile{.id = id, .inode = inode, .slot = AddSlot(number)});
+}
+
+void ContentPool::RemoveOthers() {
+  std::unordered_set<std::string> ours;
+  for (const auto& [number, slot] : slots_) ours.insert(std::to_string(number));
+  std::error_code failed;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_, failed)) {
+    if (!ours.contains(entry.path().filename())) std::filesystem::remove(entry.path(), failed);
+  }
+}
+
+void ContentPool::DropAdoptedBackings(ContentSlot* slot) {
+  if (!slot->adopted_backings) return;
+  for (const auto& [mount, id] : slot->backing_ids) close_backing_(mount, id);
+  slot->backing_ids.clear();
+  slot->adopted_backings = false;
+}
+
+bool ContentPool::Seal(ContentFile* file) {
+  if (!file->sealed) file->sealed = SealContentFile(file->slot->path);
+  return file->sealed;
+}
+
+void ContentPool::Unseal(ContentFile* file) {
+  if (std::exchange(file->sealed, false)) UnsealContentFile(file->slot->path);
 }
 
 bool ContentPool::Refill() {
@@ -109,9 +149,19 @@ bool ContentPool::Refill() {
 }
 
 void ContentPool::ForgetMount(uint32_t mount) {
-  for (const auto& slot : slots_) {
+  for (const auto& [number, slot] : slots_) {
     std::erase_if(slot->backing_ids, [mount](const auto& entry) { return entry.first == mount; });
   }
+}
+
+ContentSlot* ContentPool::AddSlot(uint64_t number) {
+  auto slot = std::make_unique<ContentSlot>();
+  slot->number = number;
+  slot->path = directory_ + "/" + std::to_string(number);
+  slot->open_count = &open_count_;
+  ContentSlot* added = slot.get();
+  slots_.emplace(added->number, std::move(slot));
+  return added;
 }
 
 Result<ContentSlot*> ContentPool::MakeSlot() {
@@ -123,14 +173,16 @@ Result<ContentSlot*> ContentPool::MakeSlot() {
   if (!slot->fd) return SysError("create content file " + slot->path);
   slot->open_count = &open_count_;
   ++open_count_;
-  slots_.push_back(std::move(slot));
-  return slots_.back().get();
+  ContentSlot* made = slot.get();
+  slots_.emplace(made->number, std::move(slot));
+  return made;
 }
 
 void ContentPool::Return(const ContentFile& used) {
   ContentSlot* slot = used.slot;
+  if (used.sealed) UnsealContentFile(slot->path);
   // Who still maps it keeps what is in it: such a file is not used again.
-  if (!used.needed && ready_.size() < kSpareFiles && slot->fd &&
+  if (!used.needed && !used.given_away && ready_.size() < kSpareFiles && slot->fd &&
       !broker::HeldElsewhere(slot->fd.get()) && Empty(*slot)) {
     ready_.push_back(slot);
     return;
@@ -140,7 +192,7 @@ void ContentPool::Return(const ContentFile& used) {
     removing_(used);
     unlink(slot->path.c_str());
   }
-  std::erase_if(slots_, [slot](const auto& owned) { return owned.get() == slot; });
+  slots_.erase(slot->number);
 }
 
 }  // namespace airstore::broker

@@ -15,6 +15,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -38,6 +39,8 @@ struct ContentSlot {
   std::string path;
   size_t* open_count = nullptr;                           // the pool's
   std::vector<std::pair<uint32_t, int32_t>> backing_ids;  // (mount, id)
+  // Registrations that keep an earlier broker's descriptor open.
+  bool adopted_backings = false;
 };
 
 struct FileStamp {
@@ -66,8 +69,17 @@ struct ContentFile {
   uint64_t truncations = 0;   // tells a sender that what it read may be of before
   uint64_t base_version = 0;  // the gateway's content version that this is made of; 0: not known
   bool never_sent = false;    // the gateway has no content: everything here is to be sent
+  // What was sent is not known (another broker did it): everything is to be sent, holes too.
+  bool resend = false;
   // The journal says that the file is needed for a replay: it must not go away.
   bool needed = false;
+  // The gateway has refused it for good, and lost+found has it as it was at `sent`.
+  bool refused = false;
+  std::string kept_as = {};  // id of the item in lost+found
+  bool given_away = false;   // the file has another name there: it is not to be emptied
+  // What it took on disk when the gateway had all of it: what it takes beyond that is unsent.
+  uint64_t settled_bytes = 0;
+  bool sealed = false;  // see ContentPool::Seal
 
   // Opens the file again if it was parked; -1 with errno when that fails.
   int fd() const;
@@ -83,7 +95,9 @@ class ContentPool {
   using CloseBacking = std::function<void(uint32_t mount, int32_t backing_id)>;
   // Called with a file that is about to be removed.
   using Removing = std::function<void(const ContentFile& file)>;
-  ContentPool(std::string directory, CloseBacking close_backing, Removing removing);
+  // `first_number`, `first_id`: greater than any that was given before in this directory.
+  ContentPool(std::string directory, uint64_t first_number, uint64_t first_id,
+              CloseBacking close_backing, Removing removing);
   ~ContentPool() { Close(); }
   ContentPool(const ContentPool&) = delete;
   ContentPool& operator=(const ContentPool&) = delete;
@@ -91,13 +105,24 @@ class ContentPool {
   // An empty file for the inode. Goes back to the pool, emptied, with the last reference, unless
   // it is `needed`. The files stay when the pool goes away.
   Result<std::shared_ptr<ContentFile>> Take(uint64_t inode);
+  // A file that an earlier pool has given out, with its number and id. Its descriptor is opened
+  // when it is asked for.
+  std::shared_ptr<ContentFile> Adopt(uint64_t inode, uint64_t number, uint64_t id);
+  // Removes what lies in the directory and was not adopted. Before any Take or Refill.
+  void RemoveOthers();
   // More descriptors are open than there should be: park files that nobody has open.
   bool crowded() const { return open_count_ >= open_limit_; }
+  // Nobody can make the file grow or be written until Unseal: writes fail with EPERM, stores to
+  // parts of a map that are not on disk yet with SIGBUS. False: the file system cannot do that.
+  bool Seal(ContentFile* file);
+  void Unseal(ContentFile* file);
   // Closes descriptor and registrations until the file is asked for again. REQUIRES: not open.
   void Park(ContentSlot* slot);
   // From now on nothing is emptied or removed: the session ends, and what is in the files may be
   // wanted by the next one.
   void Close() { *closed_ = true; }
+  // Closes the registrations that an earlier broker has made. REQUIRES: not open in passthrough.
+  void DropAdoptedBackings(ContentSlot* slot);
   // Makes some files ahead; false when enough are ready.
   bool Refill();
   // The mount is gone and its registrations with it.
@@ -105,19 +130,21 @@ class ContentPool {
 
  private:
   Result<ContentSlot*> MakeSlot();
+  ContentSlot* AddSlot(uint64_t number);
+  std::shared_ptr<ContentFile> Give(ContentFile* file);
   void Return(const ContentFile& used);
 
   std::string directory_;
   CloseBacking close_backing_;
   Removing removing_;
-  std::vector<std::unique_ptr<ContentSlot>> slots_;
+  std::unordered_map<uint64_t, std::unique_ptr<ContentSlot>> slots_;  // by number
   std::vector<ContentSlot*> ready_;
   size_t open_count_ = 0;
   size_t open_limit_;
   // Shared with the files: they may outlive the pool, which then does not want them back.
   std::shared_ptr<bool> closed_ = std::make_shared<bool>(false);
-  uint64_t next_id_ = 1;
-  uint64_t next_path_ = 1;
+  uint64_t next_id_;
+  uint64_t next_path_;
 };
 
 }  // namespace airstore::broker

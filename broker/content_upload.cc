@@ -10,6 +10,7 @@
 
 #include "broker/backoff.h"
 #include "broker/content_file.h"
+#include "broker/log_limit.h"
 #include "shm/base/fault.h"
 
 namespace airstore::broker {
@@ -25,13 +26,18 @@ BlockId RandomBlockId() {
   return id;
 }
 
-Task<void> SendBlock(Uploader with, BlockId id, std::string data) {
+// 0 or ENOENT.
+Task<int> SendBlock(Uploader with, BlockId id, std::string data) {
   Backoff backoff;
   for (;;) {
     auto stored = co_await with.gateway->PutBlock(id, data);
     Reach(FaultPoint::kLogBlockStored);
-    if (stored) co_return;
-    spdlog::warn("storing a block failed, will retry: {}", stored.error().ToString());
+    if (stored) co_return 0;
+    if (stored.error().code == ENOENT) co_return ENOENT;
+    static LogLimit limit(std::chrono::seconds(10));
+    if (limit.Due()) {
+      spdlog::warn("storing a block failed, will retry: {}", stored.error().ToString());
+    }
     co_await backoff.Wait(with.executor);
   }
 }
@@ -205,9 +211,11 @@ Task<int> SendRanges(Uploader with, int fd, std::vector<ByteRange> ranges, OnRea
   int error = 0;
   size_t in_flight = 0;
   Event sent(with.executor);
-  auto send = [](Uploader through, BlockId id, std::string data, size_t* running,
-                 Event* done) -> Task<void> {
-    co_await SendBlock(through, id, std::move(data));
+  auto send = [](Uploader through, BlockId id, std::string data, size_t* running, Event* done,
+                 int* failed) -> Task<void> {
+    if (const int refused = co_await SendBlock(through, id, std::move(data)); refused != 0) {
+      *failed = refused;
+    }
     --*running;
     done->NotifyAll();
   };
@@ -248,7 +256,8 @@ Task<int> SendRanges(Uploader with, int fd, std::vector<ByteRange> ranges, OnRea
     if (all) bytes = std::move(block.data);
     if (bytes.empty()) continue;
     ++in_flight;
-    with.tasks->Spawn(send(with, id, std::move(bytes), &in_flight, &sent));
+    with.tasks->Spawn(send(with, id, std::move(bytes), &in_flight, &sent, &error));
+    if (error != 0) break;
   }
   while (in_flight > 0) co_await sent.Wait();
   co_return error;

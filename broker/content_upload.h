@@ -60,7 +60,8 @@ struct Uploader {
 using OnRead = std::function<void(const ByteRange&, const std::vector<uint64_t>& hashes)>;
 
 // Stores the ranges as blocks, several at a time, and adds extents that refer to them to `op`.
-// Tries for ever while the gateway is away. errno of the file, else 0. The event loop.
+// Tries for ever while the gateway is away. errno of the file; ENOENT: there is no workspace any
+// more; else 0. The event loop.
 Task<int> SendRanges(Uploader with, int fd, std::vector<ByteRange> ranges, OnRead on_read,
                      WriteOp* op);
 

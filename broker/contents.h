@@ -30,8 +30,10 @@
 #include "broker/content_file.h"
 #include "broker/gateway.h"
 #include "broker/inode_cache.h"
+#include "broker/mount_ledger.h"
 #include "broker/mount_port.h"
 #include "broker/mutation_log.h"
+#include "broker/spool_budget.h"
 
 namespace airstore::broker {
 
@@ -47,6 +49,20 @@ struct ContentsOptions {
   int64_t debounce_ns = 500'000'000;
   int64_t debounce_max_ns = 2'000'000'000;
   int64_t patience_ns = 30'000'000'000;  // of readers who wait for the gateway
+  SpoolBudget* budget = nullptr;
+  // Greater than any that was given before in this directory.
+  uint64_t first_file = 1;
+  uint64_t first_id = 1;
+};
+
+// Content that the gateway refused for good.
+struct RefusedContent {
+  uint64_t inode = 0;
+  int error = 0;
+  std::string path;  // of the content file
+  uint64_t size = 0;
+  std::string kept_as;  // the item of lost+found that holds an earlier state of it; empty: none
+  bool move = false;    // nobody uses the file: another name for it will do
 };
 
 class Contents : public ContentSource {
@@ -62,7 +78,18 @@ class Contents : public ContentSource {
   // Brings a stale inode up to date.
   using RefreshStale = std::function<Task<Result<void>>(uint64_t inode)>;
   void SetRefreshStale(RefreshStale refresh) { refresh_stale_ = std::move(refresh); }
+  // Puts refused content into lost+found; returns the id of the item.
+  using KeepRefused = std::function<Task<Result<std::string>>(RefusedContent content)>;
+  void SetKeepRefused(KeepRefused keep) { keep_refused_ = std::move(keep); }
   ContentPool& pool() { return pool_; }
+
+  // ---- contents_adopt.cc: what a dead broker left, in this order, before anything else.
+  // The content files. EPROTO: table and journal do not fit; nothing was lost.
+  Result<void> Adopt(const JournalState& state);
+  // An inode that the mount's kernel has open.
+  void AdoptOpens(uint32_t mount, uint64_t inode, const MountLedger::Opens& opens);
+  // All mounts are there. What may be dirty is queued.
+  void FinishAdoption();
 
   // A file made here: empty, and all that will be in it is to be sent. Passthrough-ready.
   Result<void> AttachNew(uint64_t inode);
@@ -79,9 +106,13 @@ class Contents : public ContentSource {
   // The descriptor of the content file, -1 when there is none; `id` tells which use of it.
   int ContentFd(uint64_t inode, uint64_t* id) const;
 
-  // Bytes of a daemon-mode writer. EIO when the file was not opened for writing.
+  // Bytes of a daemon-mode writer. EIO when the file was not opened for writing. ENOSPC: not now,
+  // but they were accepted: to be tried again.
   Result<void> Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
                      int64_t time_ns);
+  // Where `bytes` more go that are appended through a daemon. The next append is answered when
+  // these are there: none reads a gap that another one is about to fill.
+  Task<Result<uint64_t>> Append(uint64_t inode, uint64_t bytes);
   // Changes the size here; the caller logs the mutation.
   Task<Result<void>> Truncate(uint64_t inode, uint64_t size);
   void SetTimes(uint64_t inode, int64_t atime_ns, int64_t mtime_ns);
@@ -100,14 +131,22 @@ class Contents : public ContentSource {
   Ticket Flush(uint64_t inode);
   // Queues everything dirty of the session.
   void FlushAll();
+  // What the gateway has refused of the inode is to be sent once more, if it is safe in lost+found.
+  Task<void> Retry(uint64_t inode);
   // The inode is gone for good.
   void Destroy(uint64_t inode);
   // Gives up what is here of a file that nobody uses. False: it is in use, or not at the gateway.
   bool LetGo(uint64_t inode);
+  // Makes files ahead; after Adopt, if that is called.
+  void Start();
   // Ends what runs by itself. REQUIRES: no mounts.
   void Stop();
 
-  uint64_t dirty_bytes() const;
+  // Takes clean files that nobody has open from the disk; the bytes gained.
+  uint64_t EvictBytes(uint64_t bytes);
+
+  uint64_t dirty_bytes();
+  uint64_t unsent_bytes() const { return unsent_.bytes(); }  // on the disk
   struct Unsent {
     uint64_t inode = 0;
     uint64_t bytes = 0;
@@ -151,15 +190,22 @@ class Contents : public ContentSource {
     bool loading_small = false;
     bool replacing = false;  // with what another host wrote; stays set when that failed
     bool replace_runs = false;
+    bool keeping = false;             // on its way to lost+found
+    bool moving = false;              // ... with its file: nobody may open it meanwhile
     std::unique_ptr<Event> progress;  // of fetches
     int fetch_error = 0;
-    uint64_t read_end = 0;          // where the last read ended: sequential readers continue there
-    uint64_t readahead = 0;         // current window; 0: off
+    uint64_t read_end = 0;   // where the last read ended: sequential readers continue there
+    uint64_t readahead = 0;  // current window; 0: off
+    // Runs until what was last told its place by Append() is there, or is not waited for any more.
+    std::shared_ptr<boost::asio::steady_timer> appending;
+    uint64_t append_end = 0;
     bool passthrough_used = false;  // since it was last idle: maps may outlive the opens
     bool dirty_hint = false;        // daemon writes since the last commit was built
     int64_t dirty_since_ns = 0;
     int64_t last_change_ns = 0;
-    FileStamp seen;  // at the last look of the debounce timer
+    FileStamp seen;               // at the last look of the debounce timer
+    uint64_t charged = 0;         // bytes on disk that count as unsent
+    uint64_t charged_before = 0;  // at the look before
     bool in_lru = false;
     uint64_t lru_bytes = 0;
     std::list<uint64_t>::iterator lru;
@@ -172,6 +218,9 @@ class Contents : public ContentSource {
   NodePtr Find(uint64_t inode) const;
   NodePtr Get(uint64_t inode);
   void DropIfIdle(const NodePtr& node);
+
+  // contents_adopt.cc
+  bool AdoptFile(const AttachedRecord& attached, const shm::InodeRecord& record);
 
   // contents_open.cc
   Result<OpenResult> OpenNow(MountPort* mount, const NodePtr& node, bool for_write, bool complete);
@@ -200,6 +249,9 @@ class Contents : public ContentSource {
   void LetGo(const NodePtr& node);
   void Evict();
 
+  // contents_append.cc
+  void AppendDone(const NodePtr& node);
+
   // contents_fetch.cc
   Task<Result<void>> LoadSmall(NodePtr node);
   Task<Result<void>> EnsureBlocks(NodePtr node, uint64_t first, uint64_t last);
@@ -214,6 +266,22 @@ class Contents : public ContentSource {
   // Blocks that are zeros at the gateway need not be fetched. Asks for files with holes only.
   Task<void> MarkHoles(NodePtr node);
   Task<Result<Layout>> AskLayout(uint64_t inode, uint64_t offset);
+
+  // contents_refused.cc
+  Task<void> Refused(NodePtr node, int error);
+  void DropRefused(const NodePtr& node);
+  Task<void> NotMoving(uint64_t inode);
+
+  // contents_space.cc
+  uint64_t Charge(const NodePtr& node);  // returns what the file takes on disk
+  void LoseFile(const NodePtr& node);    // resets node->file
+  // How long until the files that the kernel writes into are to be looked at, and that look.
+  std::chrono::nanoseconds LookEvery() const;
+  void LookAtKernelWrites();
+  void SealGrowing();
+  void Unseal(const NodePtr& node);
+  bool EvictOne(uint64_t inode);
+  bool MakeRoom(uint64_t bytes);
 
   // contents_remote.cc
   void DropFile(const NodePtr& node);
@@ -235,10 +303,17 @@ class Contents : public ContentSource {
   SessionJournal* journal_;
   MutationLog* log_ = nullptr;
   RefreshStale refresh_stale_;
+  KeepRefused keep_refused_;
   ContentsOptions options_;
   SessionLimits limits_;
   ContentPool pool_;
   std::unordered_map<uint64_t, NodePtr> nodes_;
+  // Inodes whose file may be dirty: those that are `needed`. Others may be among them.
+  std::unordered_set<uint64_t> maybe_dirty_;
+  SpoolBudget::Share unsent_;
+  std::unordered_set<uint64_t> sealed_;
+  int64_t debounce_at_ns_ = 0;
+  bool stopped_ = false;
   std::unordered_set<uint64_t> watched_;  // inodes with writers or maps, for the debounce timer
   bool debounce_running_ = false;
   boost::asio::steady_timer debounce_timer_;

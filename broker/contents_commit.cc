@@ -23,7 +23,7 @@ namespace airstore::broker {
 Ticket Contents::Flush(uint64_t inode) {
   const NodePtr node = Find(inode);
   const auto record = inodes_->Get(inode);
-  if (node && node->replacing) return log_->PendingOf(inode);
+  if (node && (node->replacing || node->keeping)) return log_->PendingOf(inode);
   // Neither a store to a page that is writable already nor a second write in one tick of the clock
   // shows in the stamp: of what the kernel writes only the bytes tell.
   if (node && node->file && record && (record->flags & shm::kPassthroughWriter) != 0) {
@@ -37,15 +37,20 @@ Ticket Contents::Flush(uint64_t inode) {
 }
 
 void Contents::FlushAll() {
-  for (const auto& [inode, node] : nodes_) Flush(inode);
+  for (const uint64_t inode : std::vector<uint64_t>(maybe_dirty_.begin(), maybe_dirty_.end())) {
+    Flush(inode);
+  }
 }
 
-uint64_t Contents::dirty_bytes() const {
+uint64_t Contents::dirty_bytes() {
   uint64_t bytes = 0;
-  for (const auto& [inode, node] : nodes_) {
+  std::erase_if(maybe_dirty_, [&](uint64_t inode) {
+    const NodePtr node = Find(inode);
+    if (!node || !node->file || !node->file->needed) return true;
     const auto record = inodes_->Get(inode);
     if (record && (record->flags & shm::kOrphan) == 0 && IsDirty(*node)) bytes += record->size;
-  }
+    return false;
+  });
   return bytes;
 }
 
@@ -78,7 +83,8 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
     auto stamp = file->Stamp();
     int error = stamp ? 0 : stamp.error().code;
     if (stamp) {
-      const bool all = file->never_sent;
+      const bool all = file->never_sent || file->resend;
+      const bool everything = file->resend;
       const FileStamp old = file->sent;
       node->dirty_hint = false;
       node->dirty_since_ns = 0;
@@ -88,11 +94,15 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
       } else {
         error = co_await BuildLarge(node, *stamp, &op);
       }
-      if (error == 0) {
-        file->never_sent = false;
+      if (error == ENOENT) {  // the log will hear the same, and say so
+        op.extents.clear();
+        op.size = stamp->size;
+        error = 0;
+      } else if (error == 0) {
+        file->never_sent = file->resend = false;
         // The same bytes written again are no content, but a new time.
         if (!op.extents.empty() || stamp->size != old.size || stamp->mtime_ns != old.mtime_ns ||
-            (all && stamp->size != 0)) {
+            (all && stamp->size != 0) || everything) {
           op.size = stamp->size;
         }
       }
@@ -125,7 +135,7 @@ Task<int> Contents::BuildSmall(const NodePtr& node, const FileStamp& stamp, Writ
   }
   ReadBlock block = ReadForSending(file.fd(), {0, stamp.size});
   if (block.error != 0) co_return block.error;
-  if (!file.never_sent && file.sent_hash == block.hashes) co_return 0;
+  if (!file.never_sent && !file.resend && file.sent_hash == block.hashes) co_return 0;
   file.sent_hash = std::move(block.hashes);
   AddInline({0, stamp.size}, std::move(block), op);
   co_return 0;
@@ -135,13 +145,15 @@ Task<int> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, Writ
   const std::shared_ptr<ContentFile> file = node->file;
   file->sent_hash.resize(BlocksOf(stamp.size), 0);
   const uint64_t truncations = file->truncations;
+  const bool everything = file->resend;
+  const bool all = file->never_sent || everything;
   auto find = [](int fd, uint64_t size, bool never_sent, std::vector<uint64_t> sent,
                  uint64_t longest) -> Task<std::vector<ByteRange>> {
     co_return FindDirty(fd, size, never_sent, sent, longest);
   };
   const std::vector<ByteRange> ranges = co_await boost::asio::co_spawn(
       workers_->get_executor(),
-      find(file->fd(), stamp.size, file->never_sent, file->sent_hash, limits_.block_bytes),
+      find(file->fd(), stamp.size, all, file->sent_hash, limits_.block_bytes),
       boost::asio::use_awaitable);
 
   auto keep_hashes = [file, truncations](const ByteRange& range,
@@ -155,7 +167,6 @@ Task<int> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, Writ
   };
   Uploader with{executor_, tasks_, workers_, gateway_};
   OnRead on_read = keep_hashes;
-  const bool all = file->never_sent;
   const int error = co_await SendRanges(with, file->fd(), ranges, on_read, op);
   if (all) AddHoles(op, stamp.size);
   co_return error;
@@ -171,8 +182,11 @@ void Contents::ContentSettled(uint64_t inode, int error) {
     inodes_->Update(inode, [&](shm::InodeRecord& record) {
       record.write_error = static_cast<uint32_t>(error);
     });
+    if (!std::exchange(node->keeping, true)) tasks_->Spawn(Refused(node, error));
     return;
   }
+  if (!node->file->never_sent) node->file->settled_bytes = node->file->sent.allocated_bytes;
+  Charge(node);
   if (node->opens() == 0) {
     // The log still counts this item as pending: look again once it does not.
     tasks_->Spawn(AfterSettled(inode));
@@ -192,11 +206,15 @@ Task<void> Contents::AfterSettled(uint64_t inode) {
 // closed, and maps that outlived their descriptors are not forgotten.
 Task<void> Contents::Debounce() {
   while (!watched_.empty()) {
-    debounce_timer_.expires_after(std::chrono::nanoseconds(options_.debounce_ns));
+    debounce_timer_.expires_after(LookEvery());
     boost::system::error_code ignored;
     co_await debounce_timer_.async_wait(
         boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
+    if (stopped_) break;
+    LookAtKernelWrites();
     const int64_t now = MonotonicNs();
+    if (now < debounce_at_ns_) continue;
+    debounce_at_ns_ = now + options_.debounce_ns;
     for (const uint64_t inode : std::vector<uint64_t>(watched_.begin(), watched_.end())) {
       const NodePtr node = Find(inode);
       if (!node || !node->file) {

@@ -21,7 +21,11 @@ namespace {
 constexpr uint64_t kReadaheadStart = 4;  // blocks
 constexpr uint64_t kReadaheadMost = 64;
 
-bool IsAway(const Error& error) { return error.code == EAGAIN || error.code == ETIMEDOUT; }
+// What a reader is told. EACCES: the token is not valid any more.
+int ErrnoFor(const Error& error) {
+  if (error.code == EAGAIN || error.code == ETIMEDOUT) return ETIMEDOUT;
+  return error.code == EACCES ? EACCES : EIO;
+}
 
 struct Filled {
   int error = 0;
@@ -89,7 +93,7 @@ Task<Result<void>> Contents::EnsureRange(uint64_t inode, uint64_t offset, uint64
     node->file->base_version = record->content_version;
     if (ftruncate(node->file->fd(), static_cast<off_t>(record->size)) != 0) {
       const Error error = SysError("size content file");
-      node->file.reset();
+      LoseFile(node);
       DropIfIdle(node);
       co_return error;
     }
@@ -153,7 +157,7 @@ Task<Result<void>> Contents::LoadSmall(NodePtr node) {
       break;
     }
     if (fetched.error().code != EAGAIN || MonotonicNs() > deadline) {
-      node->fetch_error = IsAway(fetched.error()) ? ETIMEDOUT : EIO;
+      node->fetch_error = ErrnoFor(fetched.error());
       spdlog::warn("reading inode {} failed: {}", node->inode, fetched.error().ToString());
       break;
     }
@@ -229,6 +233,7 @@ Task<void> Contents::FetchRun(NodePtr node, std::shared_ptr<ContentFile> file, u
       const Filled filled = co_await boost::asio::co_spawn(
           workers_->get_executor(), fill(fd, std::move(fetched->ranges), first, count, size),
           boost::asio::use_awaitable);
+      if (filled.error == ENOSPC && EvictBytes(length) != 0) continue;
       if (filled.error != 0) {
         error = filled.error;
         spdlog::error("filling content file {}: {}", file->slot->path, strerror(error));
@@ -242,7 +247,7 @@ Task<void> Contents::FetchRun(NodePtr node, std::shared_ptr<ContentFile> file, u
       break;
     }
     if (fetched.error().code != EAGAIN || MonotonicNs() > deadline) {
-      error = IsAway(fetched.error()) ? ETIMEDOUT : EIO;
+      error = ErrnoFor(fetched.error());
       spdlog::warn("reading inode {} failed: {}", node->inode, fetched.error().ToString());
       break;
     }
@@ -263,7 +268,10 @@ void Contents::Complete(const NodePtr& node) {
     const timespec times[2] = {ToTimespec(record->atime_ns), ToTimespec(record->mtime_ns)};
     futimens(file.fd(), times);
   }
-  if (auto stamp = file.Stamp()) file.sent = *stamp;
+  if (auto stamp = file.Stamp()) {
+    file.sent = *stamp;
+    file.settled_bytes = stamp->allocated_bytes;
+  }
   SetFlags(node->inode, shm::kContentComplete, 0);
 }
 

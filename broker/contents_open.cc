@@ -55,7 +55,7 @@ Contents::Contents(boost::asio::any_io_executor executor, Tasks* tasks,
       journal_(journal),
       options_(options),
       pool_(
-          options.directory,
+          options.directory, options.first_file, options.first_id,
           [mounts](uint32_t mount, int32_t id) {
             if (MountPort* port = mounts->Find(mount)) port->BackingClose(id);
           },
@@ -65,13 +65,20 @@ Contents::Contents(boost::asio::any_io_executor executor, Tasks* tasks,
               journal->Append(DetachedRecord{file.inode});
             }
           }),
-      debounce_timer_(executor) {
+      unsent_(options.budget),
+      debounce_timer_(executor) {}
+
+void Contents::Start() {
   while (pool_.Refill()) {
   }
 }
 
 void Contents::Stop() {
+  stopped_ = true;
   watched_.clear();
+  for (const uint64_t inode : std::vector<uint64_t>(sealed_.begin(), sealed_.end())) {
+    if (const NodePtr node = Find(inode)) Unseal(node);
+  }
   debounce_timer_.cancel();
 }
 
@@ -151,6 +158,7 @@ Result<void> Contents::RecordFile(ContentFile* file, bool complete, bool written
   AIRSTORE_TRY(journal_->Append(record));
   Reach(FaultPoint::kContentAfterAttach);
   file->needed = written;
+  if (written) maybe_dirty_.insert(file->inode);
   return {};
 }
 
@@ -159,6 +167,7 @@ Result<void> Contents::NoteDirty(ContentFile* file) {
   AIRSTORE_TRY(journal_->Append(DirtyRecord{file->inode}));
   Reach(FaultPoint::kContentAfterDirty);
   file->needed = true;
+  maybe_dirty_.insert(file->inode);
   return {};
 }
 
@@ -171,6 +180,7 @@ void Contents::NoteClean(const NodePtr& node) {
   journal_->Append(CleanRecord{node->inode});
   Reach(FaultPoint::kContentAfterClean);
   node->file->needed = false;
+  maybe_dirty_.erase(node->inode);
 }
 
 void Contents::SetFlags(uint64_t inode, uint32_t set, uint32_t clear) {
@@ -184,6 +194,7 @@ Result<OpenResult> Contents::OpenCreated(MountPort* mount, uint64_t inode, uint3
 
 Task<Result<OpenResult>> Contents::Open(MountPort* mount, uint64_t inode, uint32_t flags) {
   const bool for_write = ForWrite(flags);
+  co_await NotMoving(inode);
   const NodePtr node = Get(inode);
   ++node->opening;
   Result<void> ready;
@@ -219,6 +230,8 @@ Result<OpenResult> Contents::OpenNow(MountPort* mount, const NodePtr& node, bool
   OpenResult result;
 
   bool passthrough = mount->passthrough() && node->file && complete && Sum(node->daemon_opens) == 0;
+  // What the kernel writes is seen late: with little room left, new writers go through the daemon.
+  if (for_write && !node->passthrough_used && !options_.budget->passthrough()) passthrough = false;
   if (passthrough) {
     // From here on no frontend opens the file by itself; those that just did are seen in the
     // counts (both sides store first and look second).
@@ -253,10 +266,11 @@ Result<OpenResult> Contents::OpenNow(MountPort* mount, const NodePtr& node, bool
     if (for_write) ++node->daemon_writers[index_of_mount];
     // A writer whose pages are locked by the kernel while its write waits for the other mounts'
     // pages to go could meet another one doing the same: with several mounts writers keep no pages.
-    // Neither may a reader keep pages of a file that the kernel writes behind our back.
+    // Neither may a reader keep pages of a file that the kernel writes behind our back; nor, with
+    // several mounts, of one that grows: the page of its end would show zeros there until it goes.
     const shm::InodeRecord record = inodes_->meta().Inode(index);
-    const bool keeps_pages =
-        !(for_write && mounts_->size() > 1) && (record.flags & shm::kPassthroughWriter) == 0;
+    const bool keeps_pages = !(node->writers() != 0 && mounts_->size() > 1) &&
+                             (record.flags & shm::kPassthroughWriter) == 0;
     result.mode = keeps_pages ? shm::kOpenCached : shm::kOpenDirect;
   }
   if (for_write) Watch(node);
@@ -323,6 +337,7 @@ Result<void> Contents::MoveToFile(const NodePtr& node) {
   auto stamp = file.Stamp();
   if (!stamp) return stamp.error();
   file.sent = *stamp;
+  file.settled_bytes = stamp->allocated_bytes;
   Reach(FaultPoint::kContentFromSlab);
   node->file = std::move(*taken);
   PublishFile(node);
@@ -332,8 +347,9 @@ Result<void> Contents::MoveToFile(const NodePtr& node) {
 void Contents::MoveToSlab(const NodePtr& node) {
   const auto record = inodes_->Get(node->inode);
   if (!record || !node->file || !node->file->complete || node->opens() != 0 || node->opening != 0 ||
-      node->passthrough_used || node->sending || node->replacing || record->size > kSmallFile ||
-      IsDirty(*node) || log_->PendingOf(node->inode) != 0 || (record->flags & shm::kOrphan) != 0) {
+      node->passthrough_used || node->sending || node->replacing || node->keeping ||
+      node->file->refused || record->size > kSmallFile || IsDirty(*node) ||
+      log_->PendingOf(node->inode) != 0 || (record->flags & shm::kOrphan) != 0) {
     return;
   }
   std::string content(record->size, '\0');
@@ -345,13 +361,14 @@ void Contents::MoveToSlab(const NodePtr& node) {
   }
   Reach(FaultPoint::kContentToSlab);
   LeaveLru(node);
-  node->file.reset();
+  LoseFile(node);
   DropIfIdle(node);
 }
 
 bool Contents::IsDirty(const Node& node) const {
   if (!node.file || node.replacing) return false;
-  if (node.file->never_sent || node.dirty_hint) return true;
+  if (node.keeping || node.dirty_hint) return true;
+  if ((node.file->never_sent || node.file->resend) && !node.file->refused) return true;
   const auto stamp = node.file->Stamp();
   if (!stamp) return true;
   return node.file->complete &&
@@ -382,6 +399,7 @@ void Contents::WriterGone(const NodePtr& node) {
 // The last open is gone. Maps may be left of passthrough opens: until they are, the file stays what
 // it was, and is looked at from time to time.
 void Contents::Closed(const NodePtr& node) {
+  if (node->file) pool_.DropAdoptedBackings(node->file->slot);
   if (node->file && node->passthrough_used && node->file->HeldElsewhere()) {
     Watch(node);
     return;
@@ -393,7 +411,12 @@ void Contents::Closed(const NodePtr& node) {
     node->passthrough_used = false;
   }
   watched_.erase(node->inode);
+  if (node->file && node->file->sealed) Unseal(node);
   NoteClean(node);
+  if (node->file && node->file->refused && !IsDirty(*node)) {
+    DropRefused(node);
+    return;
+  }
   MoveToSlab(node);
   if (Find(node->inode) == node) Touch(node);
   DropIfIdle(node);
@@ -438,6 +461,10 @@ Result<void> Contents::Write(uint64_t inode, uint64_t offset, std::span<const ui
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) {
       const int code = written < 0 ? errno : ENOSPC;
+      if (code == ENOSPC || code == EDQUOT) {
+        if (MakeRoom(data.size() - done)) continue;
+        return Error{ENOSPC, "write to content file " + node->file->slot->path};
+      }
       inodes_->Update(
           inode, [&](InodeRecord& record) { record.write_error = static_cast<uint32_t>(code); });
       return SysError("write to content file", code);
@@ -445,14 +472,15 @@ Result<void> Contents::Write(uint64_t inode, uint64_t offset, std::span<const ui
     done += static_cast<size_t>(written);
   }
   Reach(FaultPoint::kContentAfterWrite);
-  const auto stamp = node->file->Stamp();
+  const uint64_t allocated = Charge(node);
   inodes_->Update(inode, [&](InodeRecord& record) {
     record.size = std::max(record.size, offset + data.size());
-    if (stamp) record.allocated_bytes = stamp->allocated_bytes;
+    record.allocated_bytes = allocated;
     record.mtime_ns = time_ns;
     record.ctime_ns = time_ns;
     ++record.content_generation;
   });
+  if (offset + data.size() >= node->append_end) AppendDone(node);
   node->dirty_hint = true;
   node->last_change_ns = MonotonicNs();
   if (node->dirty_since_ns == 0) node->dirty_since_ns = node->last_change_ns;
@@ -460,6 +488,7 @@ Result<void> Contents::Write(uint64_t inode, uint64_t offset, std::span<const ui
 }
 
 Task<Result<void>> Contents::Truncate(uint64_t inode, uint64_t size) {
+  co_await NotMoving(inode);
   const NodePtr node = Get(inode);
   ++node->opening;
   Result<void> result;
@@ -470,11 +499,12 @@ Task<Result<void>> Contents::Truncate(uint64_t inode, uint64_t size) {
     result = inodes_->StoreSmall(inode, empty);
   } else if (size == 0 && !node->file->complete) {
     // Blocks on their way belong to the old file: they end up in it and go with it.
-    node->file.reset();
+    LoseFile(node);
     result = inodes_->StoreSmall(inode, std::span<const uint8_t>());
     node->progress->NotifyAll();
   } else {
     result = co_await MakeWritable(node);
+    if (result) Unseal(node);
     Reach(FaultPoint::kContentBeforeTruncate);
     if (result && ftruncate(node->file->fd(), static_cast<off_t>(size)) != 0) {
       result = SysError("truncate content file");
@@ -490,10 +520,12 @@ Task<Result<void>> Contents::Truncate(uint64_t inode, uint64_t size) {
         if (!was_dirty) file.sent = *stamp;
         allocated = stamp->allocated_bytes;
       }
+      Charge(node);
     }
   }
   --node->opening;
   if (result) {
+    AppendDone(node);
     inodes_->Update(inode, [&](InodeRecord& changed) {
       changed.size = size;
       changed.allocated_bytes = allocated;
@@ -510,6 +542,7 @@ void Contents::SetTimes(uint64_t inode, int64_t atime_ns, int64_t mtime_ns) {
   if (!node || !node->file) return;
   const bool dirty = IsDirty(*node);
   const timespec times[2] = {ToTimespec(atime_ns), ToTimespec(mtime_ns)};
+  Unseal(node);
   futimens(node->file->fd(), times);
   if (dirty) return;
   if (auto stamp = node->file->Stamp()) node->file->sent = *stamp;
@@ -584,7 +617,7 @@ void Contents::LetGo(const NodePtr& node) {
     record.content_file = 0;
     record.flags &= ~static_cast<uint32_t>(shm::kContentComplete);
   });
-  node->file.reset();
+  LoseFile(node);
   DropIfIdle(node);
 }
 
@@ -598,11 +631,7 @@ bool Contents::LetGo(uint64_t inode) {
 
 void Contents::Evict() {
   auto candidate = lru_.begin();
-  while (lru_bytes_ > options_.limit_bytes && candidate != lru_.end()) {
-    const NodePtr node = Find(*candidate);
-    ++candidate;
-    if (node && MayLetGo(node)) LetGo(node);
-  }
+  while (lru_bytes_ > options_.limit_bytes && candidate != lru_.end()) EvictOne(*candidate++);
 }
 
 bool Contents::HasOpens(uint64_t inode) const {
@@ -622,7 +651,8 @@ void Contents::Destroy(uint64_t inode) {
   LeaveLru(node);
   watched_.erase(inode);
   if (node->file) node->file->needed = false;  // that its last name is gone is on record
-  node->file.reset();
+  maybe_dirty_.erase(inode);
+  LoseFile(node);
   node->progress->NotifyAll();
   nodes_.erase(inode);
 }

@@ -81,7 +81,7 @@ void Contents::ContentApplied(uint64_t inode, uint64_t content_version) {
 
 void Contents::DropFile(const NodePtr& node) {
   LeaveLru(node);
-  node->file.reset();
+  LoseFile(node);
   node->replacing = false;
   inodes_->Update(node->inode, [](shm::InodeRecord& record) {
     record.content_kind = static_cast<uint32_t>(shm::ContentKind::kNone);
@@ -127,6 +127,7 @@ Task<Result<void>> Contents::Replace(Attr attr) {
 Task<Result<void>> Contents::ReplaceInPlace(NodePtr node, Attr attr) {
   const std::shared_ptr<ContentFile> file = node->file;
   const int fd = file->fd();
+  Unseal(node);
   if (ftruncate(fd, static_cast<off_t>(attr.size)) != 0) {
     co_return SysError("resize content file " + file->slot->path);
   }
@@ -155,7 +156,9 @@ Task<Result<void>> Contents::ReplaceInPlace(NodePtr node, Attr attr) {
   if (auto stamp = file->Stamp()) file->sent = node->seen = *stamp;
   file->sent_hash = std::move(hashes);
   file->base_version = attr.content_version;
-  file->never_sent = false;
+  file->never_sent = file->resend = file->refused = false;
+  if (auto stamp = file->Stamp()) file->settled_bytes = stamp->allocated_bytes;
+  Charge(node);
   co_return Result<void>{};
 }
 

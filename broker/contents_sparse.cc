@@ -47,6 +47,7 @@ Result<void> Contents::Fallocate(uint64_t inode, uint64_t offset, uint64_t lengt
   if (!node || !node->file || !node->file->complete || node->writers() == 0) {
     return Error{EBADF, "fallocate of a file that is not open for writing"};
   }
+  Unseal(node);
   const auto before = node->file->Stamp();
   if (!before) return before.error();
   if (punch || zero) journal_->Append(CutRecord{inode, call});
@@ -59,6 +60,7 @@ Result<void> Contents::Fallocate(uint64_t inode, uint64_t offset, uint64_t lengt
   }
   if (error != 0) return Error{error, "fallocate of content file " + node->file->slot->path};
   const auto after = node->file->Stamp();
+  Charge(node);
   const int64_t now_ns = RealtimeNs();
   inodes_->Update(inode, [&](shm::InodeRecord& record) {
     if (after) {

@@ -93,6 +93,11 @@ void ToWire(const BrokerStatus& from, wire::StatusResponse* to) {
   broker->set_wakeups(from.wakeups);
   broker->set_state_dir(from.state_dir);
   broker->set_passthrough(from.passthrough);
+  broker->set_spool_bytes(from.spool_bytes);
+  broker->set_spool_limit(from.spool_limit);
+  broker->set_spool_full(from.spool_full);
+  broker->set_lost_items(from.lost_items);
+  broker->set_lost_bytes(from.lost_bytes);
   for (const SessionStatus& session : from.sessions) SessionToWire(session, to->add_sessions());
   for (const MountStatus& mount : from.mounts) ToWire(mount, to->add_mounts());
 }
@@ -114,6 +119,19 @@ void ToWire(const DirtyFile& from, wire::DirtyFile* to) {
   to->set_bytes(from.bytes);
   to->set_age_ms(from.age_ms);
   to->set_last_error(from.error);
+}
+
+void ToWire(const LostFile& from, wire::LostItem* to) {
+  to->set_id(from.id);
+  to->set_workspace(from.workspace);
+  to->set_path(from.path);
+  to->set_what(from.what);
+  to->set_inode(from.inode);
+  to->set_bytes(from.bytes);
+  to->set_error(from.error);
+  to->set_time_ns(from.time_ns);
+  to->set_content(from.content);
+  to->set_location(from.location);
 }
 
 void ToWire(const TokenEntry& from, wire::TokenEntry* to) {

@@ -18,6 +18,7 @@ void ToWire(const MountStatus& from, control::v1::MountInfo* to);
 void ToWire(const BrokerStatus& from, control::v1::StatusResponse* to);
 void ToWire(const WorkspaceEntry& from, control::v1::WorkspaceEntry* to);
 void ToWire(const DirtyFile& from, control::v1::DirtyFile* to);
+void ToWire(const LostFile& from, control::v1::LostItem* to);
 void ToWire(const TokenEntry& from, control::v1::TokenEntry* to);
 
 }  // namespace airstore::broker

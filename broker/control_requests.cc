@@ -79,6 +79,17 @@ Task<wire::Response> ControlRequests::Answer(Caller caller, wire::Request reques
       co_return co_await Dirty(caller, request.dirty().mountpoint());
     case wire::Request::kFlush:
       co_return co_await Flush(caller, std::move(*request.mutable_flush()), std::move(progress));
+    case wire::Request::kUpgrade: {
+      spdlog::info("control: uid {} pid {}: upgrade {}", caller.uid, caller.pid,
+                   request.upgrade().program());
+      const auto done =
+          co_await api_.Upgrade(caller, request.upgrade().program(), std::move(progress));
+      co_return done.value ? Done() : Failed(done.failure);
+    }
+    case wire::Request::kLostList:
+    case wire::Request::kLostRead:
+    case wire::Request::kLostDiscard:
+      co_return Lost(caller, request);
     case wire::Request::kVersion: {
       wire::Response response;
       response.mutable_version()->set_version(AIRSTORE_VERSION);
@@ -135,6 +146,27 @@ Task<wire::Response> ControlRequests::Dirty(Caller caller, std::string mountpoin
   response.mutable_dirty();
   for (const DirtyFile& file : *files.value) ToWire(file, response.mutable_dirty()->add_files());
   co_return response;
+}
+
+wire::Response ControlRequests::Lost(const Caller& caller, const wire::Request& request) {
+  wire::Response response;
+  if (request.has_lost_read()) {
+    auto data = api_.ReadLost(caller, request.lost_read().id(), request.lost_read().offset());
+    if (!data.value) return Failed(data.failure);
+    response.mutable_lost_data()->set_data(std::move(*data.value));
+    return response;
+  }
+  if (request.has_lost_discard()) {
+    spdlog::info("control: uid {} pid {}: discard {} from lost+found", caller.uid, caller.pid,
+                 request.lost_discard().id());
+    const auto done = api_.DiscardLost(caller, request.lost_discard().id());
+    return done.value ? Done() : Failed(done.failure);
+  }
+  const auto items = api_.Lost(caller);
+  if (!items.value) return Failed(items.failure);
+  response.mutable_lost();
+  for (const LostFile& item : *items.value) ToWire(item, response.mutable_lost()->add_items());
+  return response;
 }
 
 Task<wire::Response> ControlRequests::Flush(Caller caller, wire::FlushRequest request,

@@ -57,13 +57,28 @@ ControlServer::~ControlServer() {
 }
 
 const std::string& ControlServer::path() const { return state_->socket_file.path; }
+int ControlServer::fd() const { return state_->acceptor.native_handle(); }
 
 Result<std::unique_ptr<ControlServer>> ControlServer::Listen(
     const boost::asio::any_io_executor& loop, const std::string& path, BrokerApi& api,
     AdminFactory admin) {
   auto socket = ListenOnControlSocket(path);
   if (!socket) return socket.error();
-  auto state = std::make_shared<State>(loop, std::move(*socket), api, std::move(admin));
+  return Serve(loop, std::move(*socket), api, std::move(admin));
+}
+
+Result<std::unique_ptr<ControlServer>> ControlServer::Adopt(
+    const boost::asio::any_io_executor& loop, const std::string& path, UniqueFd fd, BrokerApi& api,
+    AdminFactory admin) {
+  auto socket = AdoptControlSocket(path, std::move(fd));
+  if (!socket) return socket.error();
+  return Serve(loop, std::move(*socket), api, std::move(admin));
+}
+
+std::unique_ptr<ControlServer> ControlServer::Serve(const boost::asio::any_io_executor& loop,
+                                                    ControlSocket socket, BrokerApi& api,
+                                                    AdminFactory admin) {
+  auto state = std::make_shared<State>(loop, std::move(socket), api, std::move(admin));
   Spawn(loop, Accept(state));
   return std::unique_ptr<ControlServer>(new ControlServer(std::move(state)));
 }

@@ -14,6 +14,7 @@
 
 #include "broker/broker_api.h"
 #include "broker/control_requests.h"
+#include "broker/control_socket.h"
 
 namespace airstore::broker {
 
@@ -22,16 +23,24 @@ class ControlServer {
   static Result<std::unique_ptr<ControlServer>> Listen(const boost::asio::any_io_executor& loop,
                                                        const std::string& path, BrokerApi& api,
                                                        AdminFactory admin);
+  // On the socket of a broker that has given it to us; who waits there has not noticed.
+  static Result<std::unique_ptr<ControlServer>> Adopt(const boost::asio::any_io_executor& loop,
+                                                      const std::string& path, UniqueFd socket,
+                                                      BrokerApi& api, AdminFactory admin);
   // Takes no more callers.
   ~ControlServer();
   ControlServer(const ControlServer&) = delete;
   ControlServer& operator=(const ControlServer&) = delete;
 
   const std::string& path() const;
+  int fd() const;  // listening
 
  private:
   struct State;
   explicit ControlServer(std::shared_ptr<State> state);
+  static std::unique_ptr<ControlServer> Serve(const boost::asio::any_io_executor& loop,
+                                              ControlSocket socket, BrokerApi& api,
+                                              AdminFactory admin);
   static Task<void> Accept(std::shared_ptr<State> state);
   static Task<void> Serve(std::shared_ptr<State> state, int fd);
 

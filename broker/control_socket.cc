@@ -76,4 +76,12 @@ Result<ControlSocket> ListenOnControlSocket(const std::string& path) {
   return out;
 }
 
+Result<ControlSocket> AdoptControlSocket(const std::string& path, UniqueFd fd) {
+  ControlSocket out;
+  out.path = path;
+  out.fd = std::move(fd);
+  if (lstat(path.c_str(), &out.identity) != 0) return SysError("control socket " + path);
+  return out;
+}
+
 }  // namespace airstore::broker

@@ -26,4 +26,7 @@ struct ControlSocket {
 // EADDRINUSE: a broker listens there; EEXIST: there is something that is no socket.
 Result<ControlSocket> ListenOnControlSocket(const std::string& path);
 
+// The socket of a broker that has given it to us.
+Result<ControlSocket> AdoptControlSocket(const std::string& path, UniqueFd fd);
+
 }  // namespace airstore::broker

@@ -11,6 +11,8 @@ add_library(airstore_broker_journal STATIC
   ${CMAKE_CURRENT_LIST_DIR}/journal_segment.cc
   ${CMAKE_CURRENT_LIST_DIR}/journal_state.cc
   ${CMAKE_CURRENT_LIST_DIR}/journal_sync.cc
+  ${CMAKE_CURRENT_LIST_DIR}/lock_ranges.cc
+  ${CMAKE_CURRENT_LIST_DIR}/lock_table.cc
   ${CMAKE_CURRENT_LIST_DIR}/session_journal.cc)
 target_link_libraries(airstore_broker_journal
   PRIVATE airstore_options PkgConfig::XXHASH
@@ -21,23 +23,33 @@ endif()
 
 add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/broker.cc
+  ${CMAKE_CURRENT_LIST_DIR}/broker_adopt.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_dirty.cc
+  ${CMAKE_CURRENT_LIST_DIR}/broker_recover.cc
+  ${CMAKE_CURRENT_LIST_DIR}/broker_token.cc
   ${CMAKE_CURRENT_LIST_DIR}/call_watch.cc
   ${CMAKE_CURRENT_LIST_DIR}/calls.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_seal.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_upload.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents_adopt.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents_append.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_commit.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_fetch.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_open.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents_refused.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_remote.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents_space.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_sparse.cc
   ${CMAKE_CURRENT_LIST_DIR}/durable_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/evictor.cc
   ${CMAKE_CURRENT_LIST_DIR}/frontend.cc
   ${CMAKE_CURRENT_LIST_DIR}/frontend_link.cc
+  ${CMAKE_CURRENT_LIST_DIR}/handover.cc
   ${CMAKE_CURRENT_LIST_DIR}/inode_cache.cc
   ${CMAKE_CURRENT_LIST_DIR}/lane_replay.cc
+  ${CMAKE_CURRENT_LIST_DIR}/locks.cc
+  ${CMAKE_CURRENT_LIST_DIR}/locks_shared.cc
   ${CMAKE_CURRENT_LIST_DIR}/lost_found.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_recovery.cc
@@ -45,13 +57,20 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/recovery.cc
   ${CMAKE_CURRENT_LIST_DIR}/replay_contents.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_adopt.cc
+  ${CMAKE_CURRENT_LIST_DIR}/mount_ledger.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_manifest.cc
   ${CMAKE_CURRENT_LIST_DIR}/mutation_log.cc
+  ${CMAKE_CURRENT_LIST_DIR}/notifier.cc
   ${CMAKE_CURRENT_LIST_DIR}/orphans.cc
   ${CMAKE_CURRENT_LIST_DIR}/posix_acl.cc
   ${CMAKE_CURRENT_LIST_DIR}/session.cc
+  ${CMAKE_CURRENT_LIST_DIR}/service_manager.cc
   ${CMAKE_CURRENT_LIST_DIR}/session_manifest.cc
+  ${CMAKE_CURRENT_LIST_DIR}/session_refused.cc
+  ${CMAKE_CURRENT_LIST_DIR}/spool_budget.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_link.cc
+  ${CMAKE_CURRENT_LIST_DIR}/spool_check.cc
+  ${CMAKE_CURRENT_LIST_DIR}/tree_adopt.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_lookup.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_mutate.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_paths.cc

@@ -9,12 +9,10 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <sys/utsname.h>
 
 #include <cstdio>
 #include <cstring>
-#include <vector>
 
 #include "broker/fuse_mount.h"
 #include "broker/proc_mounts.h"
@@ -50,21 +48,21 @@ bool KernelAtLeast(unsigned major, unsigned minor) {
 }
 
 // A message of the daemon's own accord: unique 0, the code in place of the error.
-Result<void> Notify(int device, int32_t code, const void* body, size_t body_bytes,
-                    std::string_view name) {
+std::string MessageOf(int32_t code, const void* body, size_t body_bytes, std::string_view name) {
   fuse_out_header header{};
-  const char end = 0;
-  iovec parts[4] = {{&header, sizeof header},
-                    {const_cast<void*>(body), body_bytes},
-                    {const_cast<char*>(name.data()), name.size()},
-                    {const_cast<char*>(&end), 1}};
-  const int count = name.empty() ? (body_bytes == 0 ? 1 : 2) : 4;
-  header.len =
-      static_cast<uint32_t>(sizeof header + body_bytes + (name.empty() ? 0 : name.size() + 1));
+  std::string message(sizeof header, '\0');
+  if (body_bytes != 0) message.append(static_cast<const char*>(body), body_bytes);
+  if (!name.empty()) message.append(name).push_back('\0');
+  header.len = static_cast<uint32_t>(message.size());
   header.error = code;
+  memcpy(message.data(), &header, sizeof header);
+  return message;
+}
+
+Result<void> Notify(int device, int32_t code, const std::string& message) {
   ssize_t wrote = 0;
   do {
-    wrote = writev(device, parts, count);
+    wrote = write(device, message.data(), message.size());
   } while (wrote < 0 && errno == EINTR);
   if (wrote < 0) return SysError("fuse notify " + std::to_string(code));
   return {};
@@ -149,48 +147,66 @@ void FuseDevice::BackingClose(int32_t backing_id) {
   (void)ioctl(fd(), kBackingClose, &id);
 }
 
-Result<void> FuseDevice::NotifyInvalEntry(uint64_t parent, std::string_view name) {
+std::string FuseDevice::InvalEntryMessage(uint64_t parent, std::string_view name) {
   fuse_notify_inval_entry_out body{};
   body.parent = parent;
   body.namelen = static_cast<uint32_t>(name.size());
-  if (name.empty()) return Error{EINVAL, "fuse notify: a name is needed"};
-  return Notify(fd(), FUSE_NOTIFY_INVAL_ENTRY, &body, sizeof body, name);
+  return MessageOf(FUSE_NOTIFY_INVAL_ENTRY, &body, sizeof body, name);
 }
 
-Result<void> FuseDevice::NotifyInvalAttr(uint64_t inode) {
-  fuse_notify_inval_inode_out body{};
-  body.ino = inode;
-  body.off = -1;  // no pages, hence no page lock
-  return Notify(fd(), FUSE_NOTIFY_INVAL_INODE, &body, sizeof body, {});
-}
-
-Result<void> FuseDevice::NotifyInvalData(uint64_t inode, uint64_t offset, uint64_t length) {
+std::string FuseDevice::InvalDataMessage(uint64_t inode, uint64_t offset, uint64_t length) {
   fuse_notify_inval_inode_out body{};
   body.ino = inode;
   body.off = static_cast<int64_t>(offset);
   body.len = static_cast<int64_t>(length);
-  return Notify(fd(), FUSE_NOTIFY_INVAL_INODE, &body, sizeof body, {});
+  return MessageOf(FUSE_NOTIFY_INVAL_INODE, &body, sizeof body, {});
+}
+
+Result<void> FuseDevice::NotifyInvalEntry(uint64_t parent, std::string_view name) {
+  if (name.empty()) return Error{EINVAL, "fuse notify: a name is needed"};
+  return Notify(fd(), FUSE_NOTIFY_INVAL_ENTRY, InvalEntryMessage(parent, name));
+}
+
+std::string FuseDevice::InvalAttrMessage(uint64_t inode) {
+  fuse_notify_inval_inode_out body{};
+  body.ino = inode;
+  body.off = -1;  // no pages, hence no page lock
+  return MessageOf(FUSE_NOTIFY_INVAL_INODE, &body, sizeof body, {});
+}
+
+Result<void> FuseDevice::NotifyInvalAttr(uint64_t inode) {
+  return Notify(fd(), FUSE_NOTIFY_INVAL_INODE, InvalAttrMessage(inode));
+}
+
+Result<void> FuseDevice::NotifyInvalData(uint64_t inode, uint64_t offset, uint64_t length) {
+  return Notify(fd(), FUSE_NOTIFY_INVAL_INODE, InvalDataMessage(inode, offset, length));
+}
+
+std::string FuseDevice::PruneMessage(std::span<const uint64_t> inodes) {
+  std::string body(sizeof(NotifyPruneHead), '\0');
+  const NotifyPruneHead head{static_cast<uint32_t>(inodes.size()), 0, 0};
+  memcpy(body.data(), &head, sizeof head);
+  body.append(reinterpret_cast<const char*>(inodes.data()), inodes.size_bytes());
+  return MessageOf(kNotifyPrune, body.data(), body.size(), {});
 }
 
 Result<void> FuseDevice::NotifyPrune(std::span<const uint64_t> inodes) {
-  std::vector<uint64_t> body(sizeof(NotifyPruneHead) / 8);
-  const NotifyPruneHead head{static_cast<uint32_t>(inodes.size()), 0, 0};
-  memcpy(body.data(), &head, sizeof head);
-  body.insert(body.end(), inodes.begin(), inodes.end());
-  return Notify(fd(), kNotifyPrune, body.data(), body.size() * 8, {});
+  return Notify(fd(), kNotifyPrune, PruneMessage(inodes));
 }
 
 Result<void> FuseDevice::NotifyIncEpoch() {
-  auto sent = Notify(fd(), kNotifyIncEpoch, nullptr, 0, {});
+  auto sent = Notify(fd(), kNotifyIncEpoch, MessageOf(kNotifyIncEpoch, nullptr, 0, {}));
   if (!sent && sent.error().code == EINVAL) {
     return Error{ENOSYS, "fuse notify: the kernel has no mount epochs (Linux 6.16)"};
   }
   return sent;
 }
 
-Result<void> FuseDevice::Resend() { return Notify(fd(), kNotifyResend, nullptr, 0, {}); }
+Result<void> FuseDevice::Resend() {
+  return Notify(fd(), kNotifyResend, MessageOf(kNotifyResend, nullptr, 0, {}));
+}
 
-Result<void> FuseDevice::Fail(uint64_t unique, int error) {
+Result<void> FuseDevice::Answer(uint64_t unique, int error) {
   fuse_out_header header{};
   header.len = sizeof header;
   header.error = -error;

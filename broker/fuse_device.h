@@ -56,6 +56,12 @@ class FuseDevice {
   Result<int32_t> BackingOpen(int file);
   void BackingClose(int32_t backing_id);
 
+  // Messages that make the kernel forget, for who writes them to the device (notifier.h).
+  static std::string InvalEntryMessage(uint64_t parent, std::string_view name);
+  static std::string InvalAttrMessage(uint64_t inode);
+  static std::string PruneMessage(std::span<const uint64_t> inodes);
+  static std::string InvalDataMessage(uint64_t inode, uint64_t offset, uint64_t length);
+
   // Each returns ENOENT when the kernel does not hold the object: nothing to do then.
   Result<void> NotifyInvalEntry(uint64_t parent, std::string_view name);
   // Attributes only.
@@ -72,8 +78,9 @@ class FuseDevice {
   // Has the kernel send all requests once more that somebody has read and not answered: before the
   // next frontend reads, and when the last one is gone. EINVAL before Linux 6.9.
   Result<void> Resend();
-  // Answers a request that a frontend has read, with an errno. ENOENT: it is not waiting any more.
-  Result<void> Fail(uint64_t unique, int error);
+  // Answers a request that a frontend has read: with an errno, or 0 for success without more to
+  // say. ENOENT: it is not waiting any more, or waits to be sent again.
+  Result<void> Answer(uint64_t unique, int error);
 
   // lazy: detach now even when busy. EBUSY otherwise, when something is open in it.
   Result<void> Unmount(bool lazy);

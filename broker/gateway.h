@@ -19,6 +19,7 @@
 #include <variant>
 #include <vector>
 
+#include "broker/lock_table.h"
 #include "broker/task.h"
 #include "shm/base/result.h"
 
@@ -246,6 +247,7 @@ struct WatchEvent {
   uint64_t cursor = 0;
   bool gap = false;           // events were lost
   uint64_t lease_recall = 0;  // id of the lease to give back; 0: none
+  uint64_t lock_freed = 0;    // inode of which a lock can be had; 0: none
   std::vector<uint64_t> inodes = {};
   std::vector<Name> names = {};
 };
@@ -259,6 +261,21 @@ class WatchStream {
   virtual Task<Result<WatchEvent>> Next() = 0;
   // Next() fails soon.
   virtual void Cancel() = 0;
+};
+
+struct LockAsk {
+  uint64_t wait = 0;     // number under which it is waited for; 0: it is not
+  bool process = false;  // its owner can do nothing else meanwhile
+  bool test = false;     // only that
+};
+struct LockVerdict {
+  int error = 0;  // EAGAIN: held by another; EDEADLK; ENOLCK
+  std::optional<LockRange> conflict;
+  bool assert_first = false;  // nothing was done: AssertLocks, then again
+};
+struct AssertedLocks {
+  bool lapsed = false;  // none is held any more
+  std::vector<LockCall> lost;
 };
 
 // What went over the wire, for status.
@@ -290,14 +307,21 @@ class Gateway {
   virtual Task<Result<std::vector<ResolveResult>>> Resolve(std::vector<ResolveItem> items) = 0;
   // Within limits.max_fetch_bytes. Checksums are verified: EIO on a mismatch.
   virtual Task<Result<Fetched>> Fetch(uint64_t inode, uint64_t offset, uint64_t length) = 0;
+  // ENOENT: the workspace does not exist any more.
   virtual Task<Result<void>> PutBlock(const BlockId& id, std::string data) = 0;
   // `lease_id`: under which the mutations were acknowledged here, or 0.
   virtual Task<Result<std::vector<MutationResult>>> Apply(
       std::shared_ptr<const std::vector<Mutation>> batch, uint64_t lease_id) = 0;
+  virtual Task<Result<LockVerdict>> Lock(LockCall call, LockAsk ask) = 0;
+  virtual Task<Result<void>> CancelLock(uint64_t wait) = 0;
+  // The session holds these and no others.
+  virtual Task<Result<AssertedLocks>> AssertLocks(std::vector<LockCall> held) = 0;
   virtual Task<Result<StatFs>> Statfs() = 0;
 
+  // Another token of the same principal, for calls from now on.
+  virtual void SetToken(std::string token) = 0;
   virtual const GatewayCounters& counters() const = 0;
-  // "connected", "connecting", "unreachable"; for status.
+  // "connected", "connecting", "unreachable"; "refused": it answers, but does not take the token.
   virtual std::string state() const = 0;
 };
 

@@ -5,6 +5,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <atomic>
+
 #include "broker/grpc_call.h"
 #include "broker/grpc_status.h"
 #include "broker/grpc_watch.h"
@@ -53,10 +55,21 @@ class GrpcGateway final : public Gateway {
   Task<Result<void>> PutBlock(const BlockId& id, std::string data) override;
   Task<Result<std::vector<MutationResult>>> Apply(
       std::shared_ptr<const std::vector<Mutation>> batch, uint64_t lease_id) override;
+  Task<Result<LockVerdict>> Lock(LockCall call, LockAsk ask) override;
+  Task<Result<void>> CancelLock(uint64_t wait) override;
+  Task<Result<AssertedLocks>> AssertLocks(std::vector<LockCall> held) override;
   Task<Result<StatFs>> Statfs() override;
 
   const GatewayCounters& counters() const override { return counters_; }
-  std::string state() const override { return via_.channel->State(); }
+  void SetToken(std::string token) override {
+    via_.token = std::move(token);
+    refused_->store(false, std::memory_order_relaxed);
+  }
+  std::string state() const override {
+    const std::string channel = via_.channel->State();
+    const bool refused = refused_->load(std::memory_order_relaxed);
+    return refused && channel == "connected" ? "refused" : channel;
+  }
 
  private:
   template <typename Request>
@@ -76,8 +89,12 @@ class GrpcGateway final : public Gateway {
                                         std::function<void(const grpc::Status&)> on_done) {
       (stub->async()->*method)(context, from, to, std::move(on_done));
     };
-    auto finish = [name, decode](const grpc::Status& status, Request& from,
-                                 Response& to) -> Answer {
+    auto finish = [name, decode, refused = refused_](const grpc::Status& status, Request& from,
+                                                     Response& to) -> Answer {
+      if (status.ok()) refused->store(false, std::memory_order_relaxed);
+      if (status.error_code() == grpc::StatusCode::UNAUTHENTICATED) {
+        refused->store(true, std::memory_order_relaxed);
+      }
       if (!status.ok()) return ErrorOfStatus(name, status);
       return decode(from, to);
     };
@@ -85,10 +102,13 @@ class GrpcGateway final : public Gateway {
                                         std::move(finish));
   }
 
-  const CallContext via_;
+  CallContext via_;
   const std::shared_ptr<wire::Storage::Stub> stub_;
   std::string session_id_;
+  bool gone_ = false;  // the workspace, when the session was opened last
   GatewayCounters counters_;
+  // The last answer was that the token is not valid. Written by gRPC's threads.
+  std::shared_ptr<std::atomic<bool>> refused_ = std::make_shared<std::atomic<bool>>(false);
 };
 
 // Picks the overload with a callback, not the one with a reactor.
@@ -120,9 +140,11 @@ Task<Result<OpenedSession>> GrpcGateway::Open(const std::string& workspace,
   request.set_protocol_revision(1);
   constexpr Method<wire::OpenSessionRequest, wire::OpenSessionResponse> kMethod =
       &AsyncApi::OpenSession;
-  co_return co_await Call<wire::OpenSessionResponse>(
+  auto opened = co_await Call<wire::OpenSessionResponse>(
       "open session", std::move(request), kMethod,
       [](auto&, wire::OpenSessionResponse& answer) { return DecodeOpen(answer); });
+  gone_ = !opened && opened.error().code == ENOENT;
+  co_return opened;
 }
 
 Task<Result<void>> GrpcGateway::Close() {
@@ -213,6 +235,7 @@ Task<Result<Fetched>> GrpcGateway::Fetch(uint64_t inode, uint64_t offset, uint64
 }
 
 Task<Result<void>> GrpcGateway::PutBlock(const BlockId& id, std::string data) {
+  if (gone_) co_return Error{ENOENT, "put block: the workspace is gone"};
   auto request = NewRequest<wire::PutBlockRequest>();
   const uint64_t length = data.size();
   request.set_block_id(id.bytes.data(), id.bytes.size());
@@ -236,6 +259,36 @@ Task<Result<std::vector<MutationResult>>> GrpcGateway::Apply(
       co_await Call<wire::ApplyResponse>("apply", std::move(request), kMethod, DecodeApply);
   if (results) counters_.uploaded_bytes += InlineBytes(*batch);
   co_return results;
+}
+
+Task<Result<LockVerdict>> GrpcGateway::Lock(LockCall call, LockAsk ask) {
+  auto request = NewRequest<wire::LockRequest>();
+  EncodeLock(call, &request);
+  request.set_wait(ask.wait);
+  request.set_process(ask.process);
+  request.set_test_only(ask.test);
+  constexpr Method<wire::LockRequest, wire::LockResponse> kMethod = &AsyncApi::Lock;
+  co_return co_await Call<wire::LockResponse>(
+      "lock", std::move(request), kMethod,
+      [](auto&, wire::LockResponse& answer) { return DecodeLock(answer); });
+}
+
+Task<Result<void>> GrpcGateway::CancelLock(uint64_t wait) {
+  auto request = NewRequest<wire::LockRequest>();
+  request.set_wait(wait);
+  request.set_cancel_wait(true);
+  constexpr Method<wire::LockRequest, wire::LockResponse> kMethod = &AsyncApi::Lock;
+  co_return co_await Call<wire::LockResponse>("lock", std::move(request), kMethod,
+                                              [](auto&, auto&) { return Result<void>(); });
+}
+
+Task<Result<AssertedLocks>> GrpcGateway::AssertLocks(std::vector<LockCall> held) {
+  auto request = NewRequest<wire::AssertLocksRequest>();
+  for (const LockCall& call : held) EncodeLock(call, request.add_locks());
+  constexpr Method<wire::AssertLocksRequest, wire::AssertLocksResponse> kMethod =
+      &AsyncApi::AssertLocks;
+  return Call<wire::AssertLocksResponse>("assert locks", std::move(request), kMethod,
+                                         DecodeAssertedLocks);
 }
 
 Task<Result<StatFs>> GrpcGateway::Statfs() {

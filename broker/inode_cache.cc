@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "broker/inode_cache.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -63,6 +65,33 @@ InodeCache::InodeCache(std::unique_ptr<shm::MetaWriter> meta, const shm::Session
           std::move(on_segment)),
       mounts_(mounts) {}
 
+void InodeCache::Adopt(std::vector<std::unique_ptr<shm::Segment>> slabs) {
+  for (auto& slab : slabs) {
+    const uint32_t index = slab->header().index;
+    auto adopted = slabs_.Adopt(std::move(slab));
+    if (!adopted && adopted.error().code != EEXIST) {
+      spdlog::warn("slab {}: {}", index, adopted.error().ToString());
+    }
+  }
+  EachInode([this](uint32_t index, InodeRecord record) {
+    if (!HasExtent(record) || slabs_.Keep(ExtentOf(record))) return;
+    SetNoContent(record);
+    ++record.content_generation;
+    meta_->UpdateInode(index, record);
+  });
+  slabs_.DropUnused();
+}
+
+void InodeCache::AdoptStale() {
+  EachInode([this](uint32_t index, const InodeRecord& record) {
+    if ((record.flags & kStale) == 0) return;
+    uint64_t& known_by = stale_[record.inode];
+    for (const MountPort* mount : mounts_->all()) {
+      if (mount->Lookups(index) != 0) known_by |= 1ull << mount->index();
+    }
+  });
+}
+
 std::optional<InodeRecord> InodeCache::Get(uint64_t inode) const {
   const uint32_t index = meta_->IndexOf(inode);
   if (index == shm::kNoIndex) return std::nullopt;
@@ -101,7 +130,7 @@ void InodeCache::Refresh(const Attr& attr) {
     record.xattr_count = attr.xattr_count;
     record.content_version = attr.content_version;
     record.known_by |= known_by;
-    record.flags &= ~static_cast<uint32_t>(shm::kOrphan);
+    record.flags &= ~(shm::kOrphan | kStale);
     if (changed) ++record.content_generation;
     if (IsRegular(attr.mode) && attr.size == 0 &&
         record.content_kind == static_cast<uint32_t>(ContentKind::kNone)) {
@@ -116,6 +145,7 @@ void InodeCache::MarkGone(uint64_t inode) {
     record.known_by |= known_by;
     record.nlink = 0;
     record.flags |= shm::kOrphan;
+    record.flags &= ~kStale;
   });
 }
 
@@ -123,6 +153,7 @@ void InodeCache::MarkStale(uint64_t inode) {
   Update(inode, [&](InodeRecord& record) {
     stale_[inode] |= record.known_by;
     record.known_by = 0;
+    record.flags |= kStale;
   });
 }
 
@@ -235,19 +266,13 @@ void InodeCache::MarkKnown(uint64_t inode, uint32_t mount) {
   meta_->UpdateInode(index, record);
 }
 
-void InodeCache::ForgetMount(uint32_t mount) {
-  const uint64_t bit = 1ull << mount;
-  for (auto& [inode, known_by] : stale_) known_by &= ~bit;
-  const uint32_t capacity = meta_->reader().view().geometry().inode_capacity;
-  uint32_t seen = 0;
-  for (uint32_t index = 1; index < capacity && seen < meta_->inode_count(); ++index) {
-    InodeRecord record = meta_->Inode(index);
-    if (record.inode == 0) continue;
-    ++seen;
-    if ((record.known_by & bit) == 0) continue;
-    record.known_by &= ~bit;
+void InodeCache::ForgetMounts(uint64_t bits) {
+  for (auto& [inode, known_by] : stale_) known_by &= ~bits;
+  EachInode([&](uint32_t index, InodeRecord record) {
+    if ((record.known_by & bits) == 0) return;
+    record.known_by &= ~bits;
     meta_->UpdateInode(index, record);
-  }
+  });
 }
 
 // A clock hand over the table: no use is recorded on the read path, so age in the table stands in

@@ -28,10 +28,18 @@ namespace airstore::broker {
 // Files up to this size are cached in slabs, larger ones in content files.
 inline constexpr uint64_t kSmallFile = shm::kSlabMaxExtent;
 
+// Of InodeRecord::flags, for brokers only: the gateway knows better, and known_by was taken away.
+inline constexpr uint32_t kStale = 1u << 31;
+
 class InodeCache {
  public:
   InodeCache(std::unique_ptr<shm::MetaWriter> meta, const shm::SessionId& session,
              uint64_t slab_limit, MountSet* mounts, shm::SlabPool::OnSegment on_segment);
+
+  // The tables are a dead broker's, and these its slabs, attached read-only. Before anything else.
+  void Adopt(std::vector<std::unique_ptr<shm::Segment>> slabs);
+  // What was stale is stale again. When all mounts are there whose kernels may hold something.
+  void AdoptStale();
 
   shm::MetaWriter& meta() { return *meta_; }
   shm::SlabPool& slabs() { return slabs_; }
@@ -84,8 +92,20 @@ class InodeCache {
 
   // Says that the mount's kernel may hold the inode from now on.
   void MarkKnown(uint64_t inode, uint32_t mount);
-  // No longer a mount: clears its bit everywhere.
-  void ForgetMount(uint32_t mount);
+  // No longer mounts: clears these bits everywhere.
+  void ForgetMounts(uint64_t bits);
+
+  // Calls `look(index, record)` for each inode.
+  template <typename Look>
+  void EachInode(Look look) {
+    const uint32_t capacity = meta_->reader().view().geometry().inode_capacity;
+    for (uint32_t index = 1, left = meta_->inode_count(); index < capacity && left != 0; ++index) {
+      const shm::InodeRecord record = meta_->Inode(index);
+      if (record.inode == 0) continue;
+      --left;
+      look(index, record);
+    }
+  }
 
  private:
   void EvictSmall(uint64_t bytes);

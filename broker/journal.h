@@ -58,6 +58,8 @@ class Journal {
   Result<void> Rewrite(const std::function<Result<void>()>& append_live);
 
   uint64_t next_lsn() const { return next_lsn_; }
+  // On disk, with what is in reserve.
+  uint64_t bytes() const { return (segments_.size() + (spare_ ? 1 : 0)) * options_.segment_bytes; }
   // In segments before the one being written.
   uint64_t old_bytes() const { return segments_.empty() ? 0 : OldBytes(); }
   // New descriptors of all that may not be on stable storage.

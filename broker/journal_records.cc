@@ -132,6 +132,17 @@ void Field(Reader& from, Xattrs& values) {
   }
 }
 
+template <typename T>
+void Enumerated(Writer& to, T value, T /*greatest*/) {
+  to.Number(static_cast<uint64_t>(value));
+}
+template <typename T>
+void Enumerated(Reader& from, T& value, T greatest) {
+  const uint64_t number = from.Number();
+  if (number > static_cast<uint64_t>(greatest)) return from.Fail();
+  value = static_cast<T>(number);
+}
+
 template <typename IO, typename... Values>
 void Fields(IO& io, Values&... values) {
   (Field(io, values), ...);
@@ -179,6 +190,19 @@ void Field(IO& io, T& value) {
     Fields(io, value.first, value.count);
   } else if constexpr (std::is_same_v<Plain, CountersRecord>) {
     Fields(io, value.next_ticket, value.next_sequence);
+  } else if constexpr (std::is_same_v<Plain, WatchRecord>) {
+    Fields(io, value.cursor, value.lease_id);
+  } else if constexpr (std::is_same_v<Plain, LockOwner>) {
+    Fields(io, value.mount, value.id);
+  } else if constexpr (std::is_same_v<Plain, LockRange>) {
+    Fields(io, value.owner);
+    Enumerated(io, value.type, LockType::kExclusive);
+    Fields(io, value.first, value.last, value.pid);
+  } else if constexpr (std::is_same_v<Plain, LockCall>) {
+    Fields(io, value.inode, value.flock, value.range, value.handle);
+  } else if constexpr (std::is_same_v<Plain, LockRecord>) {
+    Enumerated(io, value.action, LockRecord::Action::kAnswered);
+    Fields(io, value.call, value.unique);
   } else {
     static_assert(std::is_same_v<Plain, DetachedRecord> || std::is_same_v<Plain, DirtyRecord> ||
                   std::is_same_v<Plain, CleanRecord>);
@@ -258,6 +282,8 @@ void Encode(const CleanRecord& record, std::string* to) { Write(record, to); }
 void Encode(const InodesRecord& record, std::string* to) { Write(record, to); }
 void Encode(const CountersRecord& record, std::string* to) { Write(record, to); }
 void Encode(const CutRecord& record, std::string* to) { Write(record, to); }
+void Encode(const WatchRecord& record, std::string* to) { Write(record, to); }
+void Encode(const LockRecord& record, std::string* to) { Write(record, to); }
 
 Result<AnyRecord> Decode(uint16_t type, std::span<const uint8_t> payload) {
   switch (static_cast<RecordType>(type)) {
@@ -283,6 +309,10 @@ Result<AnyRecord> Decode(uint16_t type, std::span<const uint8_t> payload) {
       return Read<CountersRecord>(payload);
     case RecordType::kCut:
       return Read<CutRecord>(payload);
+    case RecordType::kWatch:
+      return Read<WatchRecord>(payload);
+    case RecordType::kLock:
+      return Read<LockRecord>(payload);
   }
   return Error{EPROTO, "journal record of type " + std::to_string(type)};
 }

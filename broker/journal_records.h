@@ -15,6 +15,7 @@
 
 #include "broker/gateway.h"
 #include "broker/journal.h"
+#include "broker/lock_table.h"
 
 namespace airstore::broker {
 
@@ -41,6 +42,8 @@ enum class RecordType : uint16_t {
   kInodes,
   kCounters,
   kCut,
+  kWatch,
+  kLock,
 };
 
 // A change was made here. It is never a write: of content the journal knows only whether it is
@@ -104,6 +107,7 @@ struct CleanRecord {
   static constexpr RecordType kType = RecordType::kClean;
   uint64_t inode = 0;
 };
+// Numbers for new inodes that nobody has used.
 struct InodesRecord {
   static constexpr RecordType kType = RecordType::kInodes;
   uint64_t first = 0;
@@ -122,9 +126,33 @@ struct CutRecord {
   CallPlace call;
 };
 
-using AnyRecord =
-    std::variant<MutationRecord, BatchRecord, SettledRecord, ElidedRecord, AttachedRecord,
-                 DetachedRecord, DirtyRecord, CleanRecord, InodesRecord, CountersRecord, CutRecord>;
+// How far other hosts' changes were followed, and the write lease that is held (0: none).
+struct WatchRecord {
+  static constexpr RecordType kType = RecordType::kWatch;
+  uint64_t cursor = 0;
+  uint64_t lease_id = 0;
+};
+
+// What happened to locks. `unique` is the request of the mount that waits, or has waited.
+struct LockRecord {
+  static constexpr RecordType kType = RecordType::kLock;
+  enum class Action : uint32_t {
+    kSet,           // done; ends the wait of `unique`, if that is not 0, which is to be told
+    kFlush,         // LockTable's
+    kRelease,       // ditto
+    kReleaseMount,  // ditto; of range.owner.mount
+    kWait,          // `unique` begins to wait
+    kGranted,       // `unique` holds what it waited for: after a rewrite
+    kAnswered,      // `unique` has been told
+  };
+  Action action = Action::kSet;
+  LockCall call;
+  uint64_t unique = 0;
+};
+
+using AnyRecord = std::variant<MutationRecord, BatchRecord, SettledRecord, ElidedRecord,
+                               AttachedRecord, DetachedRecord, DirtyRecord, CleanRecord,
+                               InodesRecord, CountersRecord, CutRecord, WatchRecord, LockRecord>;
 
 // Into `to`, which is emptied before: one buffer serves all records.
 void Encode(const MutationRecord& record, std::string* to);
@@ -138,6 +166,8 @@ void Encode(const CleanRecord& record, std::string* to);
 void Encode(const InodesRecord& record, std::string* to);
 void Encode(const CountersRecord& record, std::string* to);
 void Encode(const CutRecord& record, std::string* to);
+void Encode(const WatchRecord& record, std::string* to);
+void Encode(const LockRecord& record, std::string* to);
 
 Result<AnyRecord> Decode(uint16_t type, std::span<const uint8_t> payload);
 

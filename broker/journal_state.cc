@@ -49,6 +49,40 @@ void ContentTable::Note(const MutationRecord& record) {
   if (AttachedRecord* entry = Find(change->inode)) entry->cut = record.call;
 }
 
+void LockState::Apply(const LockRecord& record, int64_t now_ns) {
+  const auto is_this = [&](const Waiting& one) {
+    return one.unique == record.unique &&
+           one.call.range.owner.mount == record.call.range.owner.mount;
+  };
+  switch (record.action) {
+    case LockRecord::Action::kSet:
+      held.Set(record.call);
+      for (Waiting& one : waiting) one.granted |= record.unique != 0 && is_this(one);
+      break;
+    case LockRecord::Action::kFlush:
+      held.Flush(record.call, now_ns);
+      break;
+    case LockRecord::Action::kRelease:
+      held.Release(record.call);
+      break;
+    case LockRecord::Action::kReleaseMount:
+      held.ReleaseMount(record.call.range.owner.mount);
+      std::erase_if(waiting, [&](const Waiting& one) {
+        return one.call.range.owner.mount == record.call.range.owner.mount;
+      });
+      break;
+    case LockRecord::Action::kWait:
+      waiting.push_back({record.call, record.unique, false});
+      break;
+    case LockRecord::Action::kGranted:
+      for (Waiting& one : waiting) one.granted |= is_this(one);
+      break;
+    case LockRecord::Action::kAnswered:
+      std::erase_if(waiting, is_this);
+      break;
+  }
+}
+
 bool JournalState::empty() const {
   return pending.empty() && numbered.empty() &&
          std::none_of(contents.entries().begin(), contents.entries().end(),
@@ -135,9 +169,18 @@ struct Applier {
     state->inodes = record;
     return true;
   }
+  bool operator()(const WatchRecord& record) const {
+    state->watch = record;
+    return true;
+  }
   bool operator()(const CountersRecord& record) const {
     state->next_ticket = std::max(state->next_ticket, record.next_ticket);
     state->next_sequence = std::max(state->next_sequence, record.next_sequence);
+    return true;
+  }
+  bool operator()(const LockRecord& record) const {
+    if (record.call.range.first > record.call.range.last) return false;
+    state->locks.Apply(record);
     return true;
   }
 };

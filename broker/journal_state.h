@@ -32,6 +32,19 @@ class ContentTable {
   std::unordered_map<uint64_t, uint64_t> owner_;          // by file: its inode
 };
 
+// The locks of a session, and who waits for one.
+struct LockState {
+  struct Waiting {
+    LockCall call;
+    uint64_t unique = 0;
+    bool granted = false;  // it holds what it waited for, and may not have been told
+  };
+  LockTable held;
+  std::vector<Waiting> waiting;  // in the order of their coming
+
+  void Apply(const LockRecord& record, int64_t now_ns = 0);
+};
+
 struct JournalState {
   std::map<Ticket, MutationRecord> pending;  // not settled
   std::map<uint64_t, BatchRecord::Entry>
@@ -40,6 +53,8 @@ struct JournalState {
   Ticket next_ticket = 1;
   uint64_t next_sequence = 1;
   InodesRecord inodes;  // the range granted last
+  LockState locks;
+  WatchRecord watch;
 
   bool empty() const;  // nothing is to be sent
   // Of one record. EPROTO: it makes no sense, and nothing is changed.

@@ -5,6 +5,9 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <optional>
+#include <thread>
+
 #include "broker/content_file.h"
 #include "shm/lane.h"
 
@@ -12,6 +15,7 @@ namespace airstore::broker {
 namespace {
 
 constexpr auto kFrontendPoll = std::chrono::milliseconds(10);
+constexpr int kMostPolls = 200;
 
 Result<void> WriteAll(const std::string& path, std::span<const uint8_t> data, uint64_t offset) {
   const UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
@@ -65,36 +69,72 @@ Result<void> ReplayQueue(shm::LaneConsumer* lane, uint32_t mount, const std::str
   return {};
 }
 
+struct LaneFiles {
+  std::string name;
+  UniqueFd lane;
+  UniqueFd arena;
+};
+
+// Nothing: there is none, or it cannot be opened, which is logged.
+std::optional<LaneFiles> OpenLane(const std::string& spool, uint32_t mount) {
+  LaneFiles files;
+  files.name = spool + "/lane-" + std::to_string(mount);
+  files.lane.reset(open(files.name.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!files.lane && errno == ENOENT) return std::nullopt;
+  const std::string arena = spool + "/arena-" + std::to_string(mount);
+  files.arena.reset(open(arena.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (files.lane && files.arena) return files;
+  spdlog::error("{} cannot be opened: {}", files.name, strerror(errno));
+  return std::nullopt;
+}
+
+Result<void> Replay(LaneFiles files, uint32_t mount, const std::string& directory,
+                    const shm::SessionId& session, const ContentTable& contents) {
+  auto lane = Adopt(std::move(files.lane), std::move(files.arena), session, mount);
+  if (!lane) {
+    spdlog::error("{}: {}", files.name, lane.error().ToString());
+    return {};
+  }
+  return ReplayQueue(lane->get(), mount, directory, contents, files.name);
+}
+
 }  // namespace
 
 Task<Result<void>> ReplayLanes(boost::asio::any_io_executor executor, std::string spool,
                                std::string content_directory, shm::SessionId session,
                                const ContentTable& contents) {
   for (uint32_t mount = 0; mount < shm::kMaxMounts; ++mount) {
-    const std::string path = spool + "/lane-" + std::to_string(mount);
-    UniqueFd lane_file(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-    if (!lane_file && errno == ENOENT) continue;
-    const std::string arena_path = spool + "/arena-" + std::to_string(mount);
-    UniqueFd arena_file(open(arena_path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-    if (!lane_file || !arena_file) {
-      spdlog::error("{} cannot be opened: {}", path, strerror(errno));
-      continue;
-    }
+    auto files = OpenLane(spool, mount);
+    if (!files) continue;
     // Frontends end with their broker, but not at once, and until then they accept writes.
     bool told = false;
-    while (HeldElsewhere(lane_file.get())) {
-      if (!std::exchange(told, true)) spdlog::info("{} is still in use; waiting", path);
+    while (HeldElsewhere(files->lane.get())) {
+      if (!std::exchange(told, true)) spdlog::info("{} is still in use; waiting", files->name);
       boost::asio::steady_timer timer(executor, kFrontendPoll);
       co_await timer.async_wait(boost::asio::use_awaitable);
     }
-    auto lane = Adopt(std::move(lane_file), std::move(arena_file), session, mount);
-    if (!lane) {
-      spdlog::error("{}: {}", path, lane.error().ToString());
-      continue;
-    }
-    AIRSTORE_TRY_CO(ReplayQueue(lane->get(), mount, content_directory, contents, path));
+    AIRSTORE_TRY_CO(Replay(std::move(*files), mount, content_directory, session, contents));
   }
   co_return Result<void>{};
+}
+
+Result<void> ReplayOtherLanes(const std::string& spool, const std::string& content_directory,
+                              const shm::SessionId& session, const ContentTable& contents,
+                              const std::set<uint32_t>& living) {
+  for (uint32_t mount = 0; mount < shm::kMaxMounts; ++mount) {
+    if (living.contains(mount)) continue;
+    auto files = OpenLane(spool, mount);
+    if (!files) continue;
+    for (int tries = 0; HeldElsewhere(files->lane.get()); ++tries) {
+      if (tries == kMostPolls) return Error{EBUSY, files->name + " is still in use"};
+      std::this_thread::sleep_for(kFrontendPoll);
+    }
+    AIRSTORE_TRY(Replay(std::move(*files), mount, content_directory, session, contents));
+    for (const char* file : {"lane", "arena", "ledger"}) {
+      (void)unlink((spool + "/" + file + "-" + std::to_string(mount)).c_str());
+    }
+  }
+  return {};
 }
 
 }  // namespace airstore::broker

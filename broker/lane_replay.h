@@ -6,6 +6,7 @@
 #pragma once
 
 #include <functional>
+#include <set>
 #include <span>
 #include <string>
 
@@ -20,5 +21,11 @@ namespace airstore::broker {
 Task<Result<void>> ReplayLanes(boost::asio::any_io_executor executor, std::string spool,
                                std::string content_directory, shm::SessionId session,
                                const ContentTable& contents);
+
+// The same for the mounts of a session that goes on with `living` ones; the lanes are removed.
+// Blocks until frontends that have just been killed are gone. EBUSY: one is not.
+Result<void> ReplayOtherLanes(const std::string& spool, const std::string& content_directory,
+                              const shm::SessionId& session, const ContentTable& contents,
+                              const std::set<uint32_t>& living);
 
 }  // namespace airstore::broker

@@ -4,7 +4,7 @@
 // directory for each session, with the files and a manifest that says what they are.
 //
 // Threads: the event loop.
-// Fails: errors are logged and answered; what could not be moved stays where it was.
+// Fails: errors are answered; what could not be moved stays where it was.
 #pragma once
 
 #include <cstdint>
@@ -15,13 +15,17 @@
 
 namespace airstore::broker {
 
+inline constexpr char kLostFoundDirectory[] = "lost+found";  // in the spool
+
 struct LostItem {
-  std::string what;  // "content", "create", ...
-  std::string path;  // as far as it is known
+  std::string id = {};    // to name it by; given when it is added
+  std::string what = {};  // "content", "create", ...
+  std::string path = {};  // as far as it is known
   uint64_t inode = 0;
   int error = 0;  // errno of the refusal
   uint64_t size = 0;
-  std::string file;  // name in the directory; empty: there is no content
+  std::string file = {};  // name in the directory; empty: there is no content
+  int64_t time_ns = 0;    // wall clock; 0: when it is added
 };
 
 class LostFound {
@@ -30,17 +34,39 @@ class LostFound {
   LostFound(std::string root, std::string name, std::string workspace, std::string gateway);
 
   const std::string& directory() const { return directory_; }
-  bool empty() const { return items_.empty(); }
+  bool empty() const { return added_ == 0; }
+  // Users other than root who may have what is added from now on.
+  void SetOwners(std::vector<uint32_t> owners) { owners_ = std::move(owners); }
+
+  // A name in the directory, which is made, for a file that is going to be added.
+  Result<std::string> NewFile(uint64_t inode);
+  // Writes items into the manifest. One with an id replaces the item of that id, whose file goes;
+  // one without gets an id.
+  Result<void> Add(std::vector<LostItem>* items);
   // Moves a content file here (none: empty `content`) and writes it into the manifest.
   Result<void> Keep(LostItem item, const std::string& content);
 
  private:
-  Result<void> WriteItems();
-
   std::string directory_;
   std::string workspace_;
   std::string gateway_;
-  std::vector<LostItem> items_;
+  std::vector<uint32_t> owners_;
+  uint64_t added_ = 0;
 };
+
+// One thing in lost+found, whoever has put it there.
+struct LostEntry {
+  LostItem item;
+  std::string workspace;
+  std::string gateway;
+  std::string directory;  // where the file is; of a leftover, the leftover itself
+  std::vector<uint32_t> owners;
+  bool leftover = false;  // a directory of a broker that did not end well, without a manifest
+};
+
+// `root`: of the spool. What cannot be read is listed as a leftover. Any thread.
+std::vector<LostEntry> ListLost(const std::string& root);
+// Removes it for good, and its directory when nothing else is in it.
+Result<void> DiscardLost(const LostEntry& entry);
 
 }  // namespace airstore::broker

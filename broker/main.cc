@@ -1,21 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// airstored: parses its options, then runs the event loop until SIGTERM or SIGINT.
+// airstored: parses its options, then runs the event loop until SIGTERM or SIGINT, or until another
+// airstored takes over.
 #include <signal.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "broker/broker.h"
 #include "broker/control_server.h"
 #include "broker/grpc_admin.h"
 #include "broker/grpc_gateway.h"
+#include "broker/handover.h"
 #include "broker/options.h"
+#include "broker/service_manager.h"
 #include "broker/state_dir.h"
 
 namespace airstore::broker {
@@ -31,11 +37,36 @@ void RaiseFileLimit() {
   (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-int Run(const Options& options) {
+// Of the file that was started, whatever became of it.
+std::string OwnProgram() {
+  char path[4096];
+  const ssize_t length = readlink("/proc/self/exe", path, sizeof path);
+  return length <= 0 ? "" : std::string(path, static_cast<size_t>(length));
+}
+
+bool LeavesMounts(const Options& options) {
+  return options.on_stop == "leave" || (options.on_stop == "auto" && HaveServiceManager());
+}
+
+int Run(const Options& options, const std::vector<std::string>& arguments) {
+  const std::string own_program = OwnProgram();
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an errno
   signal(SIGIO, SIG_IGN);  // of leases that are only taken to ask who else has a content file open
   RaiseFileLimit();
-  auto state_dir = StateDir::Open(options.state_dir);
+  Estate estate;
+  Successor successor([](const char* name) -> const char* { return getenv(name); });
+  const bool inherits = successor.inherits();
+  if (inherits) {
+    auto taken = successor.TakeOver(options.state_dir + "/spool");
+    if (!taken) {
+      spdlog::error("{}", taken.error().ToString());
+      return EXIT_FAILURE;
+    }
+    estate = std::move(*taken);
+  }
+  auto state_dir = inherits ? StateDir::Adopt(options.state_dir, std::move(estate.lock))
+                            : StateDir::Open(options.state_dir);
   if (!state_dir) {
     spdlog::error("{}", state_dir.error().message);
     return EXIT_FAILURE;
@@ -69,25 +100,45 @@ int Run(const Options& options) {
             {}};
       },
       OpenFailure);
-  auto control = ControlServer::Listen(
-      loop.get_executor(), options.socket, broker,
-      [&](const std::string& address, const std::string& token) {
-        auto channel = channels.Get(address);
-        if (!channel.value) {
-          return Outcome<std::shared_ptr<AdminClient>>{std::nullopt, channel.failure};
-        }
-        return Outcome<std::shared_ptr<AdminClient>>{
-            MakeGrpcAdminClient(loop.get_executor(), *channel.value, token), {}};
-      });
+  Handover handover(loop.get_executor(), arguments);
+  broker.OnUpgrade([&](std::string program, ProgressFn progress) -> Task<Outcome<Nothing>> {
+    if (program.empty()) program = own_program;
+    auto prepared = co_await handover.Prepare(program, progress);
+    // Nothing of ours runs from here on.
+    if (prepared.value) loop.stop();
+    co_return prepared;
+  });
+  const AdminFactory admin = [&](const std::string& address, const std::string& token) {
+    auto channel = channels.Get(address);
+    if (!channel.value) {
+      return Outcome<std::shared_ptr<AdminClient>>{std::nullopt, channel.failure};
+    }
+    return Outcome<std::shared_ptr<AdminClient>>{
+        MakeGrpcAdminClient(loop.get_executor(), *channel.value, token), {}};
+  };
+  auto control = inherits
+                     ? ControlServer::Adopt(loop.get_executor(), options.socket,
+                                            std::move(estate.control), broker, admin)
+                     : ControlServer::Listen(loop.get_executor(), options.socket, broker, admin);
   if (!control) {
     spdlog::error("{}", control.error().ToString());
     return EXIT_FAILURE;
   }
 
+  successor.Done();
+
   bool clean = true;
+  bool leaves = false;
   boost::asio::signal_set signals(loop, SIGTERM, SIGINT);
-  signals.async_wait([&](const boost::system::error_code& error, int) {
+  signals.async_wait([&](const boost::system::error_code& error, int number) {
     if (error) return;
+    TellServiceManager("STOPPING=1");
+    if (number == SIGTERM && LeavesMounts(options)) {
+      spdlog::info("ending; mounts are left to the next airstored");
+      leaves = true;
+      loop.stop();
+      return;
+    }
     spdlog::info("shutting down");
     Spawn(loop.get_executor(),
           [](Broker* all, bool* result, boost::asio::io_context* context) -> Task<void> {
@@ -96,7 +147,17 @@ int Run(const Options& options) {
           }(&broker, &clean, &loop));
   });
   spdlog::info("airstored {} serves {}", AIRSTORE_VERSION, options.socket);
+  TellServiceManager("READY=1\nMAINPID=" + std::to_string(getpid()));
   loop.run();
+  if (leaves || handover.prepared()) {
+    // As after a crash: all that a successor needs is on record. Nothing is torn down here, because
+    // what would be removed is the successor's.
+    broker.LetGo();
+    if (leaves) control->reset();
+    spdlog::default_logger()->flush();
+    if (leaves || handover.Complete(state_dir->lock(), (*control)->fd())) _exit(EXIT_SUCCESS);
+    StartAnew(arguments, state_dir->lock(), (*control)->fd());
+  }
   control->reset();
   channels.Shutdown();
   return clean ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -114,5 +175,6 @@ int main(int argc, char** argv) {
   }
   spdlog::set_default_logger(spdlog::stderr_color_mt("airstored"));
   spdlog::set_level(spdlog::level::from_str(line.options.log_level));
-  return Run(line.options);
+  MeetServiceManager();
+  return Run(line.options, std::vector<std::string>(argv + 1, argv + argc));
 }

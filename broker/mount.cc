@@ -12,6 +12,7 @@
 #include "broker/calls.h"
 #include "broker/clock.h"
 #include "broker/mount_manifest.h"
+#include "broker/service_manager.h"
 #include "broker/session.h"
 #include "shm/base/fault.h"
 #include "shm/counters.h"
@@ -22,6 +23,7 @@ namespace {
 constexpr auto kRecoveryPatience = std::chrono::seconds(15);
 // Beyond io_timeout, which ends an operation from within, before it has an effect.
 constexpr auto kAnswerGrace = std::chrono::seconds(2);
+constexpr size_t kPrunedAtOnce = 512;
 constexpr int kItemsAtOnce = 256;  // then others get their turn
 
 const char* StateName(Mount::State state) {
@@ -63,6 +65,7 @@ Mount::Mount(boost::asio::any_io_executor executor, Session* session, uint32_t i
       session_(session),
       index_(index),
       options_(std::move(options)),
+      space_(options_.budget),
       frontend_(executor),
       wake_(executor),
       restart_timer_(executor),
@@ -72,7 +75,7 @@ Mount::Mount(boost::asio::any_io_executor executor, Session* session, uint32_t i
       changed_(executor) {}
 
 Mount::~Mount() {
-  if (notifier_) notifier_->join();
+  if (unmounter_) unmounter_->join();
 }
 
 Task<Result<std::shared_ptr<Mount>>> Mount::Start(boost::asio::any_io_executor executor,
@@ -100,6 +103,10 @@ void Mount::Begin() {
   state_ = State::kReady;
   frontend_since_ns_ = MonotonicNs();
   session_->mounts().Add(this);
+  KeepDescriptor(NameOfDevice(HexOf(session_->id()), index_), device_->fd());
+  space_.Set(lane_->lane().size() + lane_->arena().size());
+  space_.Reserve(lane_->arena().size());
+  SetWriteGate(options_.budget->gate());
   SetSynchronous(!session_->tree().lease());
   const auto& slabs = session_->inodes().slabs().segments();
   for (size_t i = slabs_sent_; i < slabs.size(); ++i) {
@@ -112,12 +119,18 @@ void Mount::Begin() {
 
 Result<void> Mount::Prepare() {
   shm::MetaWriter& meta = session_->inodes().meta();
-  auto lane = shm::LaneConsumer::Create(session_->id(), index_,
-                                        meta.reader().view().geometry().inode_capacity,
-                                        options_.spool + "/lane-" + std::to_string(index_),
-                                        options_.spool + "/arena-" + std::to_string(index_));
+  auto lane = shm::LaneConsumer::Create(
+      session_->id(), index_, meta.reader().view().geometry().inode_capacity, SpoolFile("lane"),
+      SpoolFile("arena"),
+      // Places in queues of earlier mounts are on record.
+      static_cast<uint64_t>(RealtimeNs()), options_.budget->ArenaBytes());
   if (!lane) return lane.error();
   lane_ = std::move(*lane);
+  auto ledger =
+      MountLedger::Create(SpoolFile("ledger"), meta.reader().view().geometry().inode_capacity);
+  if (!ledger) return ledger.error();
+  ledger_ = std::move(*ledger);
+  ledger_->Handled(lane_->popped());
 
   const int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (event < 0) return SysError("eventfd");
@@ -188,24 +201,17 @@ Task<bool> Mount::DrainLane() {
       case shm::QueueOp::kCall:
         session_->tasks().Spawn(HandleCall(std::move(item.call)));
         break;
-      case shm::QueueOp::kWrite: {
-        auto written = session_->contents().Write(item.inode, item.offset, item.data, item.time_ns);
-        if (!written) {
-          spdlog::warn("write to inode {}: {}", item.inode, written.error().ToString());
-        }
-        if (session_->mounts().size() > 1) {
-          ++notifying_;
-          session_->tasks().Spawn(NotifyWrite(item.inode, item.offset, item.data.size()));
-        }
+      case shm::QueueOp::kWrite:
+        co_await HandleWrite(item);
         break;
-      }
       case shm::QueueOp::kRelease:
-        session_->contents().Release(item.inode, index_, item.flags);
-        session_->tree().NotifyAttr(this, item.inode);
-        session_->tree().ReclaimOrphan(item.inode);
+        HandleRelease(item);
         break;
       case shm::QueueOp::kForget:
         session_->tree().ReclaimOrphan(item.inode);
+        break;
+      case shm::QueueOp::kInterrupt:
+        session_->locks().Interrupt(index_, item.unique);
         break;
       case shm::QueueOp::kNone:
         break;
@@ -213,6 +219,42 @@ Task<bool> Mount::DrainLane() {
   }
   if (notifying_ == 0) lane_->MarkApplied();
   co_return true;
+}
+
+Task<void> Mount::HandleWrite(const shm::LaneConsumer::Item& item) {
+  // What an earlier broker has written may have been cut off since.
+  if (lane_->popped() > ledger_->handled()) {
+    co_await ApplyWrite(item);
+    ledger_->Handled(lane_->popped());
+  }
+  if (session_->mounts().size() > 1) {
+    ++notifying_;
+    session_->tasks().Spawn(NotifyWrite(item.inode, item.offset, item.data.size()));
+  }
+}
+
+// It was accepted while there was room: without, it waits, and all that was queued behind it.
+Task<void> Mount::ApplyWrite(const shm::LaneConsumer::Item& item) {
+  constexpr auto kPause = std::chrono::milliseconds(50);
+  auto written = session_->contents().Write(item.inode, item.offset, item.data, item.time_ns);
+  boost::asio::steady_timer timer(executor_);
+  while (!written && written.error().code == ENOSPC && state_ != State::kDead) {
+    timer.expires_after(kPause);
+    co_await timer.async_wait(boost::asio::use_awaitable);
+    options_.budget->Look();
+    written = session_->contents().Write(item.inode, item.offset, item.data, item.time_ns);
+  }
+  if (!written) spdlog::warn("write to inode {}: {}", item.inode, written.error().ToString());
+}
+
+void Mount::HandleRelease(const shm::LaneConsumer::Item& item) {
+  if (lane_->popped() > ledger_->handled()) {
+    const uint32_t index = session_->inodes().IndexOf(item.inode);
+    session_->contents().Release(item.inode, index_, item.flags);
+    ledger_->Released(lane_->popped(), index, item.flags);
+  }
+  session_->tree().NotifyAttr(this, item.inode);
+  session_->tree().ReclaimOrphan(item.inode);
 }
 
 // A write is applied, for who waits for it, when no other mount's kernel shows the old bytes any
@@ -237,12 +279,22 @@ Task<void> Mount::HandleCall(shm::Call call) {
     locked_directories_.erase(locked_directories_.find(directory));
   }
   if (wanted) {
+    NoteOpen(call, reply);
     Reach(FaultPoint::kCallBeforeAnswer);
     lane_->Reply(call.slot, reply, text);
     Reach(FaultPoint::kCallAfterAnswer);
   } else if (reply.error == 0) {
     UndoOpen(session_, this, call, reply);
   }
+}
+
+// Right before the answer: who dies in between has the successor carry out the call once more.
+void Mount::NoteOpen(const shm::Call& call, const shm::RequestReply& reply) {
+  const auto op = static_cast<shm::Op>(call.args.op);
+  if (reply.error != 0 ||
+      (op != shm::Op::kOpen && op != shm::Op::kCreate && op != shm::Op::kTmpfile))
+    return;
+  ledger_->Opened(call.position, reply.inode_index, ModeOfOpen(call, reply), reply.backing_id);
 }
 
 void Mount::GiveUp(uint32_t slot, int error) {
@@ -253,6 +305,7 @@ void Mount::GiveUp(uint32_t slot, int error) {
 
 void Mount::Detach() {
   if (!in_service()) return;
+  ForgetDescriptor(NameOfDevice(HexOf(session_->id()), index_));
   state_ = State::kDead;
   restart_timer_.cancel();
   device_->Abort();
@@ -261,9 +314,11 @@ void Mount::Detach() {
   }
   frontend_.CloseChannel();
   RemoveMountManifest(options_.spool, index_);
+  space_.Reserve(0);
   session_->mounts().Remove(this);
   session_->contents().ReleaseMount(index_);
-  session_->inodes().ForgetMount(index_);
+  session_->inodes().ForgetMounts(1ull << index_);
+  session_->locks().ReleaseMount(index_);
   changed_.NotifyAll();
 }
 
@@ -286,9 +341,9 @@ Task<Result<void>> Mount::Stop(bool force) {
     auto done = device->Unmount(lazy);
     co_return done ? 0 : done.error().code;
   };
-  if (!notifier_) notifier_ = std::make_unique<boost::asio::thread_pool>(1);
+  if (!unmounter_) unmounter_ = std::make_unique<boost::asio::thread_pool>(1);
   const int error = co_await boost::asio::co_spawn(
-      notifier_->get_executor(), work(device_.get(), force), boost::asio::use_awaitable);
+      unmounter_->get_executor(), work(device_.get(), force), boost::asio::use_awaitable);
   if (error != 0) {
     // What has ended meanwhile was not replaced.
     state_ = State::kReady;
@@ -308,87 +363,101 @@ Task<Result<void>> Mount::Stop(bool force) {
   patience.cancel();
   session_->mounts().Remove(this);
   session_->contents().ReleaseMount(index_);
-  session_->inodes().ForgetMount(index_);
+  session_->inodes().ForgetMounts(1ull << index_);
+  session_->locks().ReleaseMount(index_);
   state_ = State::kGone;
+  ForgetDescriptor(NameOfDevice(HexOf(session_->id()), index_));
   RemoveMountManifest(options_.spool, index_);
-  unlink((options_.spool + "/lane-" + std::to_string(index_)).c_str());
-  unlink((options_.spool + "/arena-" + std::to_string(index_)).c_str());
+  for (const char* file : {"lane", "arena", "ledger"}) unlink(SpoolFile(file).c_str());
+  space_.Set(0);
+  space_.Reserve(0);
   co_return Result<void>{};
 }
 
-Result<int32_t> Mount::BackingOpen(int file) { return device_->BackingOpen(file); }
+Result<int32_t> Mount::BackingOpen(int file) {
+  auto id = device_->BackingOpen(file);
+  if (id) ledger_->AddBacking(*id);
+  return id;
+}
 
-void Mount::BackingClose(int32_t backing_id) { device_->BackingClose(backing_id); }
+void Mount::BackingClose(int32_t backing_id) {
+  device_->BackingClose(backing_id);
+  ledger_->RemoveBacking(backing_id);
+}
 
-template <typename Work>
-Task<void> Mount::OnNotifier(Work work) {
+Task<void> Mount::Tell(std::vector<std::string> messages) {
   const auto self = shared_from_this();
-  if (!notifier_) notifier_ = std::make_unique<boost::asio::thread_pool>(1);
-  auto run = [](Work what) -> Task<void> {
-    what();
-    co_return;
-  };
-  co_await boost::asio::co_spawn(notifier_->get_executor(), run(std::move(work)),
-                                 boost::asio::use_awaitable);
+  if (!notifier_) {
+    LaunchOptions launch = LaunchOf("--notify");
+    launch.arguments.push_back(options_.spec.mountpoint);  // for those who read the process list
+    notifier_ = std::make_unique<Notifier>(executor_, std::move(launch), device_->fd());
+  }
+  co_await notifier_->Send(std::move(messages));
 }
 
 Task<void> Mount::InvalidateName(uint64_t parent, std::string name) {
-  FuseDevice* device = device_.get();
+  std::vector<std::string> messages;
+  const bool locked = locked_directories_.contains(parent);
+  // Waiting for that directory's lock would be waiting for a request that may be waiting for us. A
+  // new epoch makes the kernel ask again for every name, without a lock.
+  const bool asks_again = locked && device_->NotifyIncEpoch().has_value();
+  if (!asks_again) messages.push_back(FuseDevice::InvalEntryMessage(parent, name));
   // The kernel drops the parent's cached listing with a name only if it has that name cached.
-  auto forget = [device, parent, name] {
-    (void)device->NotifyInvalEntry(parent, name);
-    (void)device->NotifyInvalData(parent, 0, 0);
-  };
-  if (locked_directories_.contains(parent)) {
-    // Waiting for that directory's lock would be waiting for a request that may be waiting for us.
-    // A new epoch makes the kernel ask again for every name, without a lock.
-    auto bumped = device->NotifyIncEpoch();
-    if (bumped) {
-      auto drop_listing = [device, parent] { (void)device->NotifyInvalData(parent, 0, 0); };
-      co_await OnNotifier(drop_listing);
-      co_return;
-    }
-    // Before Linux 6.16: send it, but do not wait.
-    session_->tasks().Spawn(OnNotifier(std::move(forget)));
-    co_return;
+  messages.push_back(FuseDevice::InvalDataMessage(parent, 0, 0));
+  if (locked && !asks_again) {  // before Linux 6.16: send it, but do not wait
+    session_->tasks().Spawn(Tell(std::move(messages)));
+  } else {
+    co_await Tell(std::move(messages));
   }
-  co_await OnNotifier(std::move(forget));
 }
 
 Task<void> Mount::InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) {
-  FuseDevice* device = device_.get();
-  auto forget = [device, inode, offset, length] {
-    (void)device->NotifyInvalData(inode, offset, length);
-  };
-  co_await OnNotifier(forget);
+  std::vector<std::string> messages;
+  messages.push_back(FuseDevice::InvalDataMessage(inode, offset, length));
+  co_await Tell(std::move(messages));
 }
+
+void Mount::AnswerRequest(uint64_t unique, int error) { (void)device_->Answer(unique, error); }
 
 void Mount::InvalidateAttr(uint64_t inode) { (void)device_->NotifyInvalAttr(inode); }
 
+void Mount::InvalidateOwner(uint64_t inode) {
+  (void)device_->NotifyInvalAttr(inode);
+  (void)device_->NotifyIncEpoch();  // from Linux 6.16 on
+}
+
 Task<void> Mount::InvalidateAll(RemoteChanges changes) {
-  FuseDevice* device = device_.get();
   const bool asks_again = changes.names.empty() || DistrustNames();
-  auto forget = [device, attributes = std::move(changes.attributes), data = std::move(changes.data),
-                 listings = std::move(changes.listings)] {
-    for (const uint64_t inode : attributes) (void)device->NotifyInvalAttr(inode);
-    for (const uint64_t inode : data) (void)device->NotifyInvalData(inode, 0, 0);
-    for (const uint64_t directory : listings) (void)device->NotifyInvalData(directory, 0, 0);
-  };
-  if (!asks_again) {  // before Linux 6.16: send it, but do not wait
-    auto forget_names = [device, names = std::move(changes.names)] {
-      for (const auto& [parent, name] : names) (void)device->NotifyInvalEntry(parent, name);
-    };
-    session_->tasks().Spawn(OnNotifier(std::move(forget_names)));
+  std::vector<std::string> messages;
+  for (const uint64_t inode : changes.attributes) {
+    messages.push_back(FuseDevice::InvalAttrMessage(inode));
   }
-  co_await OnNotifier(std::move(forget));
+  for (const uint64_t inode : changes.data) {
+    messages.push_back(FuseDevice::InvalDataMessage(inode, 0, 0));
+  }
+  for (const uint64_t directory : changes.listings) {
+    messages.push_back(FuseDevice::InvalDataMessage(directory, 0, 0));
+  }
+  if (!asks_again) {  // before Linux 6.16: send it, but do not wait
+    std::vector<std::string> names;
+    for (const auto& [parent, name] : changes.names) {
+      names.push_back(FuseDevice::InvalEntryMessage(parent, name));
+    }
+    session_->tasks().Spawn(Tell(std::move(names)));
+  }
+  co_await Tell(std::move(messages));
 }
 
 bool Mount::DistrustNames() { return device_->NotifyIncEpoch().has_value(); }
 
 Task<void> Mount::Prune(std::vector<uint64_t> inodes) {
-  FuseDevice* device = device_.get();
-  auto forget = [device, inodes = std::move(inodes)] { (void)device->NotifyPrune(inodes); };
-  co_await OnNotifier(std::move(forget));
+  std::vector<std::string> messages;
+  for (std::span<const uint64_t> left = inodes; !left.empty();) {
+    const auto some = left.first(std::min(left.size(), kPrunedAtOnce));
+    messages.push_back(FuseDevice::PruneMessage(some));
+    left = left.subspan(some.size());
+  }
+  co_await Tell(std::move(messages));
 }
 
 MountStatus Mount::Status() const {

@@ -8,7 +8,7 @@
 // protocol, or that cannot be replaced, makes the mount dead: it is detached, its opens are closed,
 // and status says why.
 //
-// Invalidations run on a thread of this mount, because the kernel may make the sender wait for a
+// Invalidations are written by a process beside, because the kernel may make the writer wait for a
 // lock that a request of this very mount holds; the event loop must stay free to answer that one.
 //
 // Threads: the event loop, but for what is said above.
@@ -20,6 +20,7 @@
 #include <boost/asio/thread_pool.hpp>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -28,9 +29,12 @@
 #include "broker/frontend.h"
 #include "broker/frontend_link.h"
 #include "broker/fuse_device.h"
+#include "broker/mount_ledger.h"
 #include "broker/mount_manifest.h"
 #include "broker/mount_port.h"
+#include "broker/notifier.h"
 #include "broker/restart_policy.h"
+#include "broker/spool_budget.h"
 #include "shm/lane.h"
 
 namespace airstore::broker {
@@ -44,6 +48,7 @@ struct MountOptions {
   std::string spool;  // directory for lane and arena
   bool passthrough = true;
   std::chrono::milliseconds io_timeout{30'000};
+  SpoolBudget* budget = nullptr;
 };
 
 class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
@@ -55,18 +60,21 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
                                                     Session* session, uint32_t index,
                                                     MountOptions options);
   // Serves on a mount whose frontend has outlived its broker, with the lane that lies in
-  // options.spool. The session's tables must be those adopted with link.meta, and its slabs those
-  // of link.slabs. The frontend is not our child: it is watched, and not reaped.
-  // EPROTO when it refuses; then link and mount are as they were.
+  // options.spool. The session's tables must be those adopted with the link's, and its slabs those
+  // of all links of the session. The frontend is not our child: it is watched, and not reaped.
+  // Who has no channel in the link has no frontend any more: another one is started on the device.
+  // EPROTO when the frontend refuses; then link and mount are as they were.
   static Result<std::shared_ptr<Mount>> Adopt(boost::asio::any_io_executor executor,
                                               Session* session, MountOptions options,
-                                              const MountManifest& manifest, FrontendLink link);
+                                              const MountManifest& manifest, FrontendLink* link);
   ~Mount() override;
 
   // EBUSY when something is open in it and `force` is not set. After success the frontend has
   // ended and everything it queued is applied.
   Task<Result<void>> Stop(bool force);
 
+  // The frontend looks for another broker from here on; nothing else may be called any more.
+  void LetGo() { frontend_.CloseChannel(); }
   void SendSlab(const shm::Segment& segment);
   // Hands a read-only descriptor of a content file to the frontend.
   Result<void> SendContent(uint64_t id, int file);
@@ -78,7 +86,12 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   bool in_service() const { return state_ == State::kReady || state_ == State::kRecovering; }
   Session* session() const { return session_; }
   uint64_t wakeups() const { return wakeups_; }
+  // What came of the call, if an earlier broker has carried it out and not answered.
+  std::optional<shm::Executed> ExecutedBefore(const shm::Call& call) const;
   void SetMounts(uint32_t count) { lane_->SetMounts(count); }
+  void SetWriteGate(const SpoolBudget::Gate& gate) {
+    lane_->SetWriteGate(gate.wait_us_per_mib, gate.closed_ns, gate.stall_ms);
+  }
 
   uint32_t index() const override { return index_; }
   bool passthrough() const override { return options_.passthrough; }
@@ -86,29 +99,44 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   uint32_t LocalOpens(uint32_t inode_index) const override { return lane_->Opens(inode_index); }
   bool TakeUsed(uint32_t inode_index) override { return lane_->TakeUsed(inode_index); }
   void AddHazards(std::vector<uint64_t>* keys) const override { lane_->AddHazards(keys); }
+  void Executed(uint32_t slot, uint64_t position, const shm::Executed& executed) override {
+    lane_->NoteExecuted(slot, position, executed);
+  }
   Result<int32_t> BackingOpen(int file) override;
   void BackingClose(int32_t backing_id) override;
   Task<void> InvalidateName(uint64_t parent, std::string name) override;
   Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) override;
   void InvalidateAttr(uint64_t inode) override;
+  void InvalidateOwner(uint64_t inode) override;
   Task<void> InvalidateAll(RemoteChanges changes) override;
   bool DistrustNames() override;
   Task<void> Prune(std::vector<uint64_t> inodes) override;
+  void AnswerRequest(uint64_t unique, int error) override;
   void SetSynchronous(bool synchronous) override { lane_->SetSynchronous(synchronous); }
 
  private:
   Mount(boost::asio::any_io_executor executor, Session* session, uint32_t index,
         MountOptions options);
   Result<void> Prepare();
-  Result<void> TakeOver(const MountManifest& manifest, FrontendLink link);
+  Result<void> TakeOver(const MountManifest& manifest, FrontendLink* link);
+  // What the dead broker had counted.
+  void TakeOverOpens();
   // From here on it serves.
   void Begin();
   MountManifest Manifest() const;
   Task<void> Serve();
+  std::string SpoolFile(const std::string& name) const {
+    return options_.spool + "/" + name + "-" + std::to_string(index_);
+  }
+  Task<void> HandleWrite(const shm::LaneConsumer::Item& item);
+  void HandleRelease(const shm::LaneConsumer::Item& item);
   // Applies what is queued; false when the frontend broke the protocol.
   Task<bool> DrainLane();
+  // Puts a write into its file, when there is room for it.
+  Task<void> ApplyWrite(const shm::LaneConsumer::Item& item);
   Task<void> NotifyWrite(uint64_t inode, uint64_t offset, uint64_t length);
   Task<void> HandleCall(shm::Call call);
+  void NoteOpen(const shm::Call& call, const shm::RequestReply& reply);
   void GiveUp(uint32_t slot, int error);
   void Detach();
 
@@ -119,8 +147,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Task<bool> Replace(ProcessEnd end);
   void RefuseBlamed(const ProcessEnd& end);
   Task<void> Settled(std::chrono::seconds patience);  // not recovering any more
-  template <typename Work>
-  Task<void> OnNotifier(Work work);
+  Task<void> Tell(std::vector<std::string> messages);
+  LaunchOptions LaunchOf(std::string first_argument) const;
 
   boost::asio::any_io_executor executor_;
   Session* session_;
@@ -128,11 +156,14 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   MountOptions options_;
   std::unique_ptr<FuseDevice> device_;
   std::unique_ptr<shm::LaneConsumer> lane_;
+  std::unique_ptr<MountLedger> ledger_;
+  SpoolBudget::Share space_;  // of lane and arena
   Frontend frontend_;
   RestartPolicy restart_policy_;
   boost::asio::posix::stream_descriptor wake_;
   boost::asio::steady_timer restart_timer_;
-  std::unique_ptr<boost::asio::thread_pool> notifier_;  // made when first needed
+  std::unique_ptr<Notifier> notifier_;                   // made when first needed
+  std::unique_ptr<boost::asio::thread_pool> unmounter_;  // ditto
   // Directories whose kernel locks requests under way hold: an invalidation of a name in one of
   // them would wait for that request.
   std::multiset<uint64_t> locked_directories_;

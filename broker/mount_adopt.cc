@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "broker/calls.h"
 #include "broker/mount.h"
 #include "broker/session.h"
 
@@ -33,49 +34,71 @@ MountManifest Mount::Manifest() const {
 
 Result<std::shared_ptr<Mount>> Mount::Adopt(boost::asio::any_io_executor executor, Session* session,
                                             MountOptions options, const MountManifest& manifest,
-                                            FrontendLink link) {
+                                            FrontendLink* link) {
   options.spec = manifest.spec;
   options.caller = manifest.owner;
   options.passthrough = manifest.passthrough;
   std::shared_ptr<Mount> mount(new Mount(executor, session, manifest.index, std::move(options)));
-  AIRSTORE_TRY(mount->TakeOver(manifest, std::move(link)));
+  AIRSTORE_TRY(mount->TakeOver(manifest, link));
   mount->Begin();
+  mount->TakeOverOpens();
   return mount;
 }
 
-Result<void> Mount::TakeOver(const MountManifest& manifest, FrontendLink link) {
-  if (std::string problem = VersionProblem(link); !problem.empty()) {
-    return Error{EPROTO, std::move(problem)};
-  }
-  if (link.session != session_->id() || link.mount_index != index_) {
+Result<void> Mount::TakeOver(const MountManifest& manifest, FrontendLink* link) {
+  if (link->session != session_->id() || link->mount_index != index_) {
     return Error{EPROTO, "the frontend is of another mount"};
   }
-  const std::string number = std::to_string(index_);
-  auto lane = AttachSpool(options_.spool + "/lane-" + number, shm::SegmentKind::kLane,
-                          session_->id(), index_);
+  shm::MetaWriter& meta = session_->inodes().meta();
+  auto ledger =
+      MountLedger::Adopt(SpoolFile("ledger"), meta.reader().view().geometry().inode_capacity);
+  if (!ledger) return ledger.error();
+  auto lane = AttachSpool(SpoolFile("lane"), shm::SegmentKind::kLane, session_->id(), index_);
   if (!lane) return lane.error();
-  auto arena = AttachSpool(options_.spool + "/arena-" + number, shm::SegmentKind::kArena,
-                           session_->id(), index_);
+  auto arena = AttachSpool(SpoolFile("arena"), shm::SegmentKind::kArena, session_->id(), index_);
   if (!arena) return arena.error();
   const int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (event < 0) return SysError("eventfd");
   wake_.assign(event);
-  auto meta = session_->inodes().meta().segment().OpenReadOnly();
-  if (!meta) return meta.error();
+  auto meta_fd = meta.segment().OpenReadOnly();
+  if (!meta_fd) return meta_fd.error();
   auto consumer = shm::LaneConsumer::Adopt(std::move(*lane), std::move(*arena));
   if (!consumer) return consumer.error();
   // The last step that can fail: from here on the frontend looks to us.
-  AIRSTORE_TRY(Reattach(link, meta->get(), event));
+  if (link->channel) AIRSTORE_TRY(Reattach(*link, meta_fd->get(), event));
   lane_ = std::move(*consumer);
+  ledger_ = std::move(*ledger);
   device_ =
-      FuseDevice::Adopt(std::move(link.device), options_.spec.mountpoint, manifest.device_minor);
+      FuseDevice::Adopt(std::move(link->device), options_.spec.mountpoint, manifest.device_minor);
+  if (!link->channel) return {};
   FrontendProcess process;
-  process.pid = link.pid;
-  process.pidfd = std::move(link.pidfd);
-  process.channel = std::move(link.channel);
+  process.pid = link->pid;
+  process.pidfd = std::move(link->pidfd);
+  process.channel = std::move(link->channel);
   frontend_.Adopt(std::move(process));
-  spdlog::info("{}: taken over from a broker that has died", options_.spec.mountpoint);
   return {};
+}
+
+std::optional<shm::Executed> Mount::ExecutedBefore(const shm::Call& call) const {
+  if (call.position > lane_->adopted_until() || !ChangesNames(call)) return std::nullopt;
+  if (call.executed) return call.executed;
+  // It died before it could leave a note; then the change is still pending.
+  return session_->tree().ExecutedBefore({index_, call.position});
+}
+
+void Mount::TakeOverOpens() {
+  if (lane_->Unanswered(ledger_->last_opened())) ledger_->TakeBackLastOpened();
+  std::set<int32_t> used;
+  for (const auto& [index, opens] : ledger_->AllOpens()) {
+    const shm::InodeRecord record = session_->inodes().meta().Inode(index);
+    if (record.inode == 0) continue;
+    session_->contents().AdoptOpens(index_, record.inode, opens);
+    if (opens.passthrough != 0) used.insert(opens.backing_id);
+  }
+  // The others would keep an earlier broker's descriptors open.
+  for (const int32_t id : ledger_->Backings()) {
+    if (!used.contains(id)) BackingClose(id);
+  }
 }
 
 }  // namespace airstore::broker

@@ -11,6 +11,7 @@
 
 #include "broker/task.h"
 #include "shm/base/result.h"
+#include "shm/lane.h"
 
 namespace airstore::broker {
 
@@ -34,6 +35,9 @@ class MountPort {
   // Adds the slab extents that the frontend is handing out.
   virtual void AddHazards(std::vector<uint64_t>* keys) const = 0;
 
+  // The call in that slot has had its effect; before anything else can happen.
+  virtual void Executed(uint32_t slot, uint64_t position, const shm::Executed& executed) = 0;
+
   virtual Result<int32_t> BackingOpen(int file) = 0;
   virtual void BackingClose(int32_t backing_id) = 0;
 
@@ -41,6 +45,9 @@ class MountPort {
   virtual Task<void> InvalidateName(uint64_t parent, std::string name) = 0;
   virtual Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) = 0;
   virtual void InvalidateAttr(uint64_t inode) = 0;
+  // An owner or a mode has changed: what the kernel checks before it changes a file or a sticky
+  // directory it takes from the attributes that the last lookup brought.
+  virtual void InvalidateOwner(uint64_t inode) = 0;
   // For changes of other hosts, many at once; never waits for a directory that a request has
   // locked, because that request may wait for a host that waits for us.
   virtual Task<void> InvalidateAll(RemoteChanges changes) = 0;
@@ -48,6 +55,9 @@ class MountPort {
   virtual bool DistrustNames() = 0;
   // Has the kernel forget those of the inodes that no program uses. Before Linux 6.18 nothing.
   virtual Task<void> Prune(std::vector<uint64_t> inodes) = 0;
+  // Answers a request of this mount's kernel that its frontend has left to us. A request that is
+  // not waiting (any more, or yet again) does not get it.
+  virtual void AnswerRequest(uint64_t unique, int error) = 0;
   // Closes of writers wait until the gateway has what was written.
   virtual void SetSynchronous(bool synchronous) = 0;
 };

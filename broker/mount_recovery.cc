@@ -22,12 +22,17 @@ constexpr int kExitUnmounted = 0;  // of a frontend: the file system is no longe
 
 }  // namespace
 
-Result<void> Mount::StartFrontend() {
+LaunchOptions Mount::LaunchOf(std::string first_argument) const {
   LaunchOptions launch;
   launch.program = options_.frontend_dir + "/airstore-fuse";
-  launch.arguments = {options_.spec.mountpoint};
+  launch.arguments = {std::move(first_argument)};
   launch.uid = options_.caller.uid;
   launch.gid = options_.caller.gid;
+  return launch;
+}
+
+Result<void> Mount::StartFrontend() {
+  const LaunchOptions launch = LaunchOf(options_.spec.mountpoint);
   auto meta_fd = session_->inodes().meta().segment().OpenReadOnly();
   if (!meta_fd) return meta_fd.error();
   shm::ChannelMessage message{};
@@ -58,7 +63,9 @@ Result<void> Mount::StartFrontend() {
 Task<void> Mount::WatchFrontend() {
   const auto self = shared_from_this();
   for (;;) {
-    ProcessEnd end = co_await frontend_.AwaitEnd();
+    // One that was adopted with its device only has had no frontend of ours yet.
+    ProcessEnd end{.text = "it did not outlive its broker"};
+    if (frontend_.running()) end = co_await frontend_.AwaitEnd();
     // Of a frontend that an earlier broker started the exit status is not known.
     const bool unmounted =
         end.status == kExitUnmounted || (end.status < 0 && end.signal == 0 && !device_->Mounted());
@@ -136,7 +143,7 @@ void Mount::RefuseBlamed(const ProcessEnd& end) {
   for (const uint64_t unique : restart_policy_.Blame(lane_->RequestsInWork())) {
     spdlog::error("{}: request {} was in work at each of the last crashes; it is refused",
                   options_.spec.mountpoint, unique);
-    (void)device_->Fail(unique, EIO);
+    (void)device_->Answer(unique, EIO);
   }
 }
 

@@ -45,6 +45,15 @@ size_t AttributeBytes(const Mutation& mutation) {
   return bytes;
 }
 
+// There is no workspace any more.
+std::vector<MutationResult> AllRefused(const std::vector<Mutation>& batch, int error) {
+  std::vector<MutationResult> results;
+  for (const Mutation& mutation : batch) {
+    results.push_back({.sequence = mutation.sequence, .error = error});
+  }
+  return results;
+}
+
 }  // namespace
 
 MutationLog::MutationLog(boost::asio::any_io_executor executor, Tasks* tasks, Gateway* gateway,
@@ -111,7 +120,7 @@ void MutationLog::Queue(MutationRecord record) {
   for (uint64_t parent : item->parents) subjects_[parent].last = item->ticket;
 }
 
-Result<void> MutationLog::Restore(const JournalState& state, uint64_t last_applied) {
+void MutationLog::Restore(const JournalState& state) {
   next_ticket_ = state.next_ticket;
   settled_ = state.next_ticket - 1;
   if (!state.pending.empty()) settled_ = state.pending.begin()->first - 1;
@@ -139,8 +148,12 @@ Result<void> MutationLog::Restore(const JournalState& state, uint64_t last_appli
   }
   in_flight_ = restored_.size();
   in_flight_since_ns_ = MonotonicNs();
-  const uint64_t first = restored_.empty() ? state.next_sequence : restored_[0].mutation.sequence;
-  next_sequence_ = std::max(state.next_sequence, last_applied + 1);
+  next_sequence_ = state.next_sequence;
+}
+
+Result<void> MutationLog::Continue(uint64_t last_applied) {
+  const uint64_t first = restored_.empty() ? next_sequence_ : restored_[0].mutation.sequence;
+  next_sequence_ = std::max(next_sequence_, last_applied + 1);
   if (last_applied + 1 < first) {
     // The gateway has forgotten the session, or is one of before: it takes no numbers but the next.
     spdlog::warn("the gateway knows {} changes of this session, not {}; numbering anew",
@@ -186,11 +199,11 @@ bool MutationLog::TakeContent(uint64_t inode) {
   return true;
 }
 
-bool MutationLog::Elide(uint64_t inode, uint64_t parent, int64_t time_ns) {
+Ticket MutationLog::Elide(uint64_t inode, uint64_t parent, int64_t time_ns, const CallPlace& call) {
   const auto found = subjects_.find(inode);
-  if (found == subjects_.end()) return false;
+  if (found == subjects_.end()) return 0;
   Subject& subject = found->second;
-  if (!subject.created_here || subject.pinned || subject.waiters > 0) return false;
+  if (!subject.created_here || subject.pinned || subject.waiters > 0) return 0;
   ElidedRecord record{.inode = inode, .dropped = {}};
   for (const Items::iterator& item : subject.items) {
     record.dropped.push_back(item->ticket);
@@ -204,10 +217,12 @@ bool MutationLog::Elide(uint64_t inode, uint64_t parent, int64_t time_ns) {
     record.dropped.push_back(touch->second->ticket);
     items_.erase(touch->second);
   }
-  journal_->Append(record);
-  Append(Mutation{.time_ns = time_ns, .op = TouchOp{parent}}, {}, {parent});
+  // The times come first: they tell a successor, should we die here, what became of the name.
+  const Ticket ticket =
+      Append(Mutation{.time_ns = time_ns, .op = TouchOp{parent}}, {}, {parent}, call, inode);
   touches_[parent] = std::prev(items_.end());
-  return true;
+  journal_->Append(record);
+  return ticket;
 }
 
 bool MutationLog::ContentPending(uint64_t inode) const {
@@ -443,7 +458,10 @@ Task<std::vector<MutationResult>> MutationLog::ApplyUntilAnswered(
     last_error_ = error.ToString();
     stalled_ = true;
     spdlog::warn("sending {} changes failed, will retry: {}", batch->size(), last_error_);
-    if (error.code == ESTALE) (void)co_await reopen_();
+    if (error.code == ESTALE) {
+      const auto reopened = co_await reopen_();
+      if (!reopened && reopened.error().code == ENOENT) co_return AllRefused(*batch, ENOENT);
+    }
     co_await backoff.Wait(executor_);
   }
 }

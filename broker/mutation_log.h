@@ -57,10 +57,12 @@ class MutationLog {
               Reopen reopen);
 
   void SetLimits(const SessionLimits& limits) { limits_ = limits; }
-  // Goes on with what a journal says is pending; `last_applied`: of the gateway. What had a number
-  // is sent under it again, content excepted: its bytes have changed since, so its number goes to
-  // a change without effect, and who calls appends the content again. Before Start.
-  Result<void> Restore(const JournalState& state, uint64_t last_applied);
+  // Goes on with what a journal says is pending. What had a number is sent under it again, content
+  // excepted: its bytes have changed since, so its number goes to a change without effect, and who
+  // calls appends the content again. Then Continue, when the gateway has told what it has.
+  void Restore(const JournalState& state);
+  // `last_applied`: of the gateway. Before Start; may be tried again when it fails.
+  Result<void> Continue(uint64_t last_applied);
   // What is sent from now on was acknowledged under this lease; 0: none, then changes of content
   // are sent with the version they are made of, and the gateway refuses what would overwrite
   // another host's.
@@ -80,14 +82,15 @@ class MutationLog {
                 const CallPlace& call = {}, uint64_t orphan = 0);
   // Numbers for new inodes were granted.
   void NoteInodes(uint64_t first, uint64_t count) { journal_->Append(InodesRecord{first, count}); }
+  void NoteWatch(const WatchRecord& record) { journal_->Append(record); }
   // Queues the inode's content; one queued item serves all changes up to its batch.
   Ticket AppendContent(uint64_t inode);
   // Takes a queued content item back; false when none is queued.
   bool TakeContent(uint64_t inode);
-  // The inode lost its last name. If its creation was not sent yet and nothing else refers to it,
-  // forgets everything about it, records the parents' times, and returns true: the caller must not
-  // append the unlink then.
-  bool Elide(uint64_t inode, uint64_t parent, int64_t time_ns);
+  // The inode loses its last name. If its creation was not sent yet and nothing else refers to it,
+  // forgets everything about it and records the parent's times: their ticket. 0: the caller is to
+  // append the unlink.
+  Ticket Elide(uint64_t inode, uint64_t parent, int64_t time_ns, const CallPlace& call = {});
 
   // Its content is queued or on its way.
   bool ContentPending(uint64_t inode) const;

@@ -121,8 +121,12 @@ const std::vector<OptionKey>& OptionKeys() {
        "Files and directories that are known at once, for each session"},
       {"slab_limit", &Options::slab_limit, "SIZE", "Memory for cached small files"},
       {"content_limit", &Options::content_limit, "SIZE", "Disk space for cached larger files"},
+      {"spool_limit", &Options::spool_limit, "SIZE",
+       "Disk space for changes that no gateway has yet (0: half of the disk)"},
       {"io_timeout", Duration{&Options::io_timeout, std::chrono::seconds(1)}, "TIME",
        "How long a file operation waits for an unreachable gateway"},
+      {"write_stall_timeout", Duration{&Options::write_stall_timeout, std::chrono::seconds(1)},
+       "TIME", "How long writes wait for room in the spool before they fail with ENOSPC"},
       {"write_debounce_ms", Duration{&Options::write_debounce, milliseconds(1)}, "MS",
        "Upload this long after the last write"},
       {"write_debounce_max_ms", Duration{&Options::write_debounce_max, milliseconds(1)}, "MS",
@@ -131,6 +135,8 @@ const std::vector<OptionKey>& OptionKeys() {
        "Let the kernel read and write cached files directly, where it can"},
       {"store_dir", &Options::store_dir, "DIR",
        "Where larger files are cached, instead of the state directory"},
+      {"on_stop", &Options::on_stop, "WHAT",
+       "What SIGTERM does to mounts: unmount; leave them to the next broker; auto"},
   };
   return keys;
 }
@@ -146,6 +152,7 @@ std::string Expected(const OptionKey& key) {
   if (key.name == std::string_view("log_level")) {
     return "one of trace, debug, info, warn, error, off";
   }
+  if (key.name == std::string_view("on_stop")) return "one of auto, unmount, leave";
   return "a string";
 }
 
@@ -172,6 +179,10 @@ Result<void> SetOption(Options& options, const OptionKey& key, const std::string
     const auto known = [&](const char* level) { return text == level; };
     if (key.name == std::string_view("log_level") &&
         std::none_of(kLogLevels.begin(), kLogLevels.end(), known)) {
+      return wrong();
+    }
+    if (key.name == std::string_view("on_stop") && text != "auto" && text != "unmount" &&
+        text != "leave") {
       return wrong();
     }
     options.*std::get<OptionKey::Text>(key.target) = text;
@@ -230,6 +241,9 @@ Result<void> CheckOptions(const Options& options) {
   }
   if (options.inode_limit < kLeastInodes || options.inode_limit > kMostInodes) {
     return Error{EINVAL, "inode_limit is not between 1000 and 100000000"};
+  }
+  if (options.spool_limit != 0 && options.spool_limit < (256u << 20)) {
+    return Error{EINVAL, "spool_limit is less than 256MiB"};
   }
   if (options.slab_limit < (16u << 20)) {
     return Error{EINVAL, "slab_limit is less than 16MiB"};

@@ -27,11 +27,17 @@ struct Options {
   uint32_t inode_limit = 1u << 20;
   uint64_t slab_limit = 512ull << 20;
   uint64_t content_limit = 8ull << 30;
+  uint64_t spool_limit = 0;  // 0: half of the disk
   std::chrono::milliseconds io_timeout{30'000};
+  std::chrono::milliseconds write_stall_timeout{30'000};
   std::chrono::milliseconds write_debounce{500};
   std::chrono::milliseconds write_debounce_max{2000};
   bool fuse_passthrough = true;
   std::string store_dir;  // of content files; empty: in the spool
+
+  // What SIGTERM does to mounts: "unmount", "leave" (to the next broker), or "auto": leave when a
+  // service manager has started us.
+  std::string on_stop = "auto";
 
   std::string config_file;  // that was read; empty: none
 };

@@ -1,28 +1,88 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "broker/orphans.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "broker/frontend_link.h"
+#include <cstdlib>
+
 #include "broker/fuse_device.h"
-#include "broker/mount_manifest.h"
+#include "broker/service_manager.h"
+#include "broker/session_manifest.h"
 
 namespace airstore::broker {
 namespace {
 
-void EndOrphan(const std::string& session_spool, const MountManifest& manifest) {
-  const std::string& mountpoint = manifest.spec.mountpoint;
-  auto link = ConnectFrontend(session_spool, FrontendSocketName(manifest.index),
-                              geteuid() == 0 ? manifest.owner.uid : geteuid());
-  std::string why = "its session cannot be taken up again";
-  if (!link) {
-    why = link.error().ToString();
-  } else if (std::string problem = VersionProblem(*link); !problem.empty()) {
-    why = std::move(problem);
+constexpr int kEndMs = 2000;
+
+Result<FrontendLink> Connect(const std::string& session_spool, const MountManifest& manifest) {
+  return ConnectFrontend(session_spool, FrontendSocketName(manifest.index),
+                         geteuid() == 0 ? manifest.owner.uid : geteuid());
+}
+
+// From what the service manager has kept. Without a device: nothing was.
+FrontendLink KeptLink(const shm::SessionId& session, uint32_t mount_index) {
+  const std::string id = HexOf(session);
+  FrontendLink link;
+  link.session = session;
+  link.mount_index = mount_index;
+  link.meta = KeptDescriptor(NameOfTables(id));
+  if (!link.meta) return link;
+  const std::string prefix = PrefixOfSlabs(id);
+  for (const std::string& name : NamesOfKept(prefix)) {
+    const auto index = static_cast<uint32_t>(atoi(name.c_str() + prefix.size()));
+    link.slabs.emplace_back(index, KeptDescriptor(name));
   }
+  link.device = KeptDescriptor(NameOfDevice(id, mount_index));
+  return link;
+}
+
+}  // namespace
+
+void EndFrontend(FrontendLink* link) {
+  link->channel.reset();
+  (void)syscall(SYS_pidfd_send_signal, link->pidfd.get(), SIGKILL, nullptr, 0);
+  pollfd ended{link->pidfd.get(), POLLIN, 0};
+  (void)poll(&ended, 1, kEndMs);
+}
+
+std::vector<LeftMount> FindLeftMounts(const std::string& session_spool,
+                                      const shm::SessionId& session) {
+  std::vector<LeftMount> mounts;
+  for (MountManifest& manifest : MountManifestsIn(session_spool)) {
+    auto link = Connect(session_spool, manifest);
+    if (!link) {
+      FrontendLink kept = KeptLink(session, manifest.index);
+      if (kept.device) {
+        spdlog::info("{}: its frontend has died, too; another one is started",
+                     manifest.spec.mountpoint);
+        mounts.push_back({std::move(manifest), std::move(kept)});
+      } else {
+        EndOrphan(session_spool, manifest, link.error().ToString());
+      }
+      continue;
+    }
+    if (const std::string problem = VersionProblem(*link); !problem.empty()) {
+      if (link->abi_major != shm::kAbiMajor) {
+        EndOrphan(session_spool, manifest, problem);
+        continue;
+      }
+      spdlog::warn("{}: {}; it is replaced", manifest.spec.mountpoint, problem);
+      EndFrontend(&*link);
+    }
+    mounts.push_back({std::move(manifest), std::move(*link)});
+  }
+  return mounts;
+}
+
+void EndOrphan(const std::string& session_spool, const MountManifest& manifest,
+               const std::string& why) {
+  const std::string& mountpoint = manifest.spec.mountpoint;
+  auto link = Connect(session_spool, manifest);
   auto device = FuseDevice::Adopt(link ? std::move(link->device) : UniqueFd(), mountpoint,
                                   manifest.device_minor);
   if (!device->Mounted() && !link) {
@@ -34,16 +94,14 @@ void EndOrphan(const std::string& session_spool, const MountManifest& manifest) 
     spdlog::error("{}: {}", mountpoint, done.error().ToString());
   }
   // It ends by itself when it sees the end of the mount; it may be stopped, though.
-  if (link) (void)syscall(SYS_pidfd_send_signal, link->pidfd.get(), SIGKILL, nullptr, 0);
+  if (link) EndFrontend(&*link);
   RemoveMountManifest(session_spool, manifest.index);
   spdlog::warn("{}: a mount of a broker that has died is detached: {}", mountpoint, why);
 }
 
-}  // namespace
-
-void EndOrphans(const std::string& session_spool) {
+void EndOrphans(const std::string& session_spool, const std::string& why) {
   for (const MountManifest& manifest : MountManifestsIn(session_spool)) {
-    EndOrphan(session_spool, manifest);
+    EndOrphan(session_spool, manifest, why);
   }
 }
 

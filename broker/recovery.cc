@@ -23,7 +23,8 @@ constexpr int kTriesToClose = 3;
 }  // namespace
 
 Recovery::Recovery(boost::asio::any_io_executor executor, boost::asio::thread_pool* workers,
-                   std::string spool, SessionManifest manifest, MakeGateway make_gateway)
+                   std::string spool, SessionManifest manifest, MakeGateway make_gateway,
+                   SpoolBudget* budget)
     : executor_(executor),
       workers_(workers),
       tasks_(executor),
@@ -32,7 +33,8 @@ Recovery::Recovery(boost::asio::any_io_executor executor, boost::asio::thread_po
       make_gateway_(std::move(make_gateway)),
       lost_(std::filesystem::path(spool_).parent_path().string(),
             HexOf(manifest_.session) + "." + std::to_string(RealtimeNs() / 1'000'000'000),
-            manifest_.workspace, manifest_.gateway) {}
+            manifest_.workspace, manifest_.gateway),
+      space_(budget) {}
 
 Recovery::~Recovery() {
   if (!done_) UnsealContentFiles(ContentPath());
@@ -45,6 +47,8 @@ std::string Recovery::ContentPath() const {
 }
 
 Task<void> Recovery::Run() {
+  space_.Set(DiskBytesBelow(spool_) +
+             (manifest_.store_dir.empty() ? 0 : DiskBytesBelow(ContentPath())));
   co_await ReadJournal();
   UnsealContentFiles(ContentPath());  // an earlier recovery may have died
   co_await ApplyLanes();
@@ -144,8 +148,9 @@ Task<void> Recovery::Send() {
       });
   log_->SetLimits(limits_);
   Backoff backoff;
+  log_->Restore(state_);
   for (;;) {
-    auto restored = log_->Restore(state_, last_applied_);
+    auto restored = log_->Continue(last_applied_);
     if (restored) break;
     error_ = restored.error().ToString();
     co_await backoff.Wait(executor_);
@@ -176,6 +181,7 @@ void Recovery::Finish() {
   std::filesystem::remove_all(ContentPath(), ignored);
   Reach(FaultPoint::kRecoveryContentRemoved);
   std::filesystem::remove_all(spool_, ignored);
+  space_.Set(0);
   spdlog::info("workspace {}: nothing is left of the earlier session{}", manifest_.workspace,
                lost_.empty() ? "" : " but what is in " + lost_.directory());
   done_ = true;
@@ -264,6 +270,14 @@ uint64_t Recovery::dirty_bytes() const {
 
 const std::string& Recovery::last_error() const {
   return log_ && !log_->last_error().empty() ? log_->last_error() : error_;
+}
+
+void Recovery::SetToken(const std::string& token) {
+  manifest_.token = token;
+  stuck_ = false;
+  if (auto written = WriteManifest(spool_, manifest_); !written) {
+    spdlog::warn("{}", written.error().ToString());
+  }
 }
 
 void Recovery::Hurry() {

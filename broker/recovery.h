@@ -23,6 +23,7 @@
 #include "broker/lost_found.h"
 #include "broker/replay_contents.h"
 #include "broker/session_manifest.h"
+#include "broker/spool_budget.h"
 
 namespace airstore::broker {
 
@@ -32,7 +33,8 @@ class Recovery {
                                                                       const std::string& token)>;
   // `spool`: the session's directory; lost+found is beside it.
   Recovery(boost::asio::any_io_executor executor, boost::asio::thread_pool* workers,
-           std::string spool, SessionManifest manifest, MakeGateway make_gateway);
+           std::string spool, SessionManifest manifest, MakeGateway make_gateway,
+           SpoolBudget* budget);
 
   // Whoever goes on with the session may change the content files.
   ~Recovery();
@@ -50,6 +52,8 @@ class Recovery {
   const std::string& spool() const { return spool_; }
   const std::string& last_error() const;
   SessionStatus Status() const;
+  // Another token of the same principal, for one that is stuck.
+  void SetToken(const std::string& token);
   // Sends without lingering.
   void Hurry();
 
@@ -75,6 +79,7 @@ class Recovery {
   SessionManifest manifest_;
   MakeGateway make_gateway_;
   LostFound lost_;
+  SpoolBudget::Share space_;
   JournalState state_;
   std::shared_ptr<Gateway> gateway_;
   std::unique_ptr<SessionJournal> journal_;

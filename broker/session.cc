@@ -4,10 +4,17 @@
 #include <spdlog/spdlog.h>
 #include <string.h>
 
+#include <algorithm>
+#include <filesystem>
+
+#include "broker/backoff.h"
 #include "broker/clock.h"
+#include "broker/content_seal.h"
 #include "broker/deadline.h"
+#include "broker/lane_replay.h"
 #include "broker/mount.h"
 #include "broker/mutation_names.h"
+#include "broker/service_manager.h"
 #include "broker/state_dir.h"
 
 namespace airstore::broker {
@@ -28,15 +35,20 @@ shm::MetaWriter::Capacity CapacityFor(uint32_t inode_limit) {
 
 }  // namespace
 
-Session::Session(boost::asio::any_io_executor executor, std::shared_ptr<Gateway> gateway,
-                 const shm::SessionId& id, const OpenedSession& opened,
-                 const SessionOptions& options)
+Session::Session(boost::asio::any_io_executor executor, boost::asio::thread_pool* workers,
+                 std::shared_ptr<Gateway> gateway, const shm::SessionId& id,
+                 const OpenedSession& opened, const SessionOptions& options)
     : executor_(executor),
       tasks_(executor),
       gateway_(std::move(gateway)),
       id_(id),
       opened_(opened),
       options_(options),
+      workers_(workers),
+      journal_space_(options.budget),
+      lost_(std::filesystem::path(options.spool).parent_path().string(), HexOf(id),
+            opened.workspace_name, options.gateway_address),
+      lost_written_(executor),
       keep_alive_timer_(executor) {}
 
 Session::~Session() = default;
@@ -49,62 +61,168 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
                                                  const SessionOptions& options) {
   auto meta = shm::MetaWriter::Create(id, CapacityFor(options.inode_limit));
   if (!meta) return meta.error();
-  std::unique_ptr<Session> session(new Session(executor, std::move(gateway), id, opened, options));
-  Session* self = session.get();
-  session->inodes_ =
-      std::make_unique<InodeCache>(std::move(*meta), id, options.slab_limit, &session->mounts_,
-                                   [self](const shm::Segment& segment) {
-                                     for (MountPort* mount : self->mounts_.all()) {
-                                       static_cast<Mount*>(mount)->SendSlab(segment);
-                                     }
-                                   });
+  std::unique_ptr<Session> session(
+      new Session(executor, workers, std::move(gateway), id, opened, options));
   auto journal = SessionJournal::Create(JournalDirectory(options.spool), {.session = id});
   if (!journal) return journal.error();
   session->journal_ = std::move(*journal);
-  ContentsOptions contents;
-  contents.directory = session->content_directory();
-  AIRSTORE_TRY(MakeDirectories(contents.directory, 0700));
-  contents.limit_bytes = options.content_limit;
-  contents.debounce_ns = options.debounce_ns;
-  contents.debounce_max_ns = options.debounce_max_ns;
-  contents.patience_ns = options.io_timeout_ns;
-  session->contents_ = std::make_unique<Contents>(
-      executor, &self->tasks_, workers, session->inodes_.get(), session->gateway_.get(),
-      &session->mounts_, session->journal_.get(), contents);
-  session->contents_->SetLimits(opened.limits);
-  session->log_ = std::make_unique<MutationLog>(
-      executor, &self->tasks_, session->gateway_.get(), session->journal_.get(),
-      session->contents_.get(),
-      [self](const Mutation& mutation, int error) { self->Refused(mutation, error); },
-      [self] { return self->Reopen(); });
-  session->log_->SetLimits(opened.limits);
-  session->contents_->SetLog(session->log_.get());
-  session->evictor_ =
-      std::make_unique<Evictor>(executor, &self->tasks_, session->inodes_.get(),
-                                session->contents_.get(), session->log_.get(), &session->mounts_);
-  session->tree_ = std::make_unique<Tree>(
-      executor, &self->tasks_, session->inodes_.get(), session->gateway_.get(),
-      session->contents_.get(), session->log_.get(), &session->mounts_, session->evictor_.get());
+  AIRSTORE_TRY(session->Assemble(workers, std::move(*meta), JournalState()));
+  session->contents_->Start();
+  session->NoteJournal();
   session->tree_->GrantInodes(opened.first_inode, opened.inode_count);
-  session->tree_->SetPatience(options.io_timeout_ns);
-  session->tree_->SetAdmitInode([self] { return self->AdmitInode(); });
-  session->contents_->SetRefreshStale(
-      [self](uint64_t inode) { return self->tree_->Ensure(inode); });
-  session->watcher_ = std::make_unique<Watcher>(
-      executor, &self->tasks_, session->gateway_.get(), session->tree_.get(),
-      session->contents_.get(), session->log_.get(), opened, [self] { return self->Reopen(); });
-  session->log_->OnLeaseLost([self] { self->watcher_->LeaseIs(0); });
-  session->tree_->OnSynchronous([self] { self->watcher_->Regain(); });
   auto root = session->inodes_->Insert(opened.root, false);
   if (!root) return root.error();
   session->inodes_->Update(shm::kRootInode,
                            [](shm::InodeRecord& record) { record.known_by = ~0ull; });
   session->log_->Start();
-  session->watcher_->Start();
-  session->tasks_.Spawn(self->KeepAlive());
-  // So that there is an answer when the gateway goes away.
-  session->tasks_.Spawn(self->AskStatfs());
+  session->Start();
   return session;
+}
+
+Result<std::unique_ptr<Session>> Session::Adopt(boost::asio::any_io_executor executor,
+                                                boost::asio::thread_pool* workers,
+                                                std::shared_ptr<Gateway> gateway,
+                                                const SessionManifest& manifest, LeftTables tables,
+                                                const SessionOptions& options) {
+  OpenedSession opened;
+  opened.workspace_id = manifest.workspace_id;
+  opened.workspace_name = manifest.workspace;
+  opened.principal = manifest.principal;
+  opened.read_only = manifest.read_only;
+  std::unique_ptr<Session> session(
+      new Session(executor, workers, std::move(gateway), manifest.session, opened, options));
+  shm::MetaWriter::Damage damage;
+  auto meta = shm::MetaWriter::Adopt(manifest.session, *tables.meta, &damage);
+  if (!meta) return meta.error();
+  if (damage.inodes + damage.dentries + damage.directories != 0) {
+    spdlog::warn("workspace {}: {} inodes and {} names in the tables made no sense",
+                 manifest.workspace, damage.inodes, damage.dentries);
+  }
+  if ((*meta)->IndexOf(shm::kRootInode) == shm::kNoIndex) {
+    return Error{EPROTO, "the tables have no root"};
+  }
+  JournalState left;
+  auto journal =
+      SessionJournal::Open(JournalDirectory(options.spool), {.session = manifest.session}, &left);
+  if (!journal) return journal.error();
+  session->journal_ = std::move(*journal);
+  UnsealContentFiles(session->content_directory());
+  AIRSTORE_TRY(ReplayOtherLanes(options.spool, session->content_directory(), manifest.session,
+                                left.contents, tables.mounts));
+  AIRSTORE_TRY(session->Assemble(workers, std::move(*meta), left));
+  session->inodes_->Adopt(std::move(tables.slabs));
+  session->log_->Restore(left);
+  session->tree_->Adopt(left);
+  AIRSTORE_TRY(session->contents_->Adopt(left));
+  // Before anything else can ask the gateway: it tells the session's name.
+  session->tasks_.Spawn(session->Resume());
+  session->watcher_->Adopt(left.watch);
+  return session;
+}
+
+void Session::FinishAdoption() {
+  // Of mounts that are gone.
+  uint64_t living = 0;
+  for (const MountPort* mount : mounts_.all()) living |= 1ull << mount->index();
+  inodes_->ForgetMounts(~living);
+  inodes_->Update(shm::kRootInode, [](shm::InodeRecord& record) { record.known_by = ~0ull; });
+  inodes_->AdoptStale();
+  contents_->FinishAdoption();
+  contents_->Start();
+  tree_->ReclaimOrphans();
+  locks_->Resume();
+  NoteJournal();
+}
+
+Result<void> Session::Assemble(boost::asio::thread_pool* workers,
+                               std::unique_ptr<shm::MetaWriter> meta, const JournalState& left) {
+  if (HaveServiceManager()) {
+    auto tables = meta->segment().OpenReadOnly();
+    if (tables) KeepDescriptor(NameOfTables(HexOf(id_)), tables->get());
+  }
+  inodes_ = std::make_unique<InodeCache>(
+      std::move(meta), id_, options_.slab_limit, &mounts_, [this](const shm::Segment& segment) {
+        for (MountPort* mount : mounts_.all()) static_cast<Mount*>(mount)->SendSlab(segment);
+        if (!HaveServiceManager()) return;
+        auto slab = segment.OpenReadOnly();
+        if (slab) KeepDescriptor(NameOfSlab(HexOf(id_), segment.header().index), slab->get());
+      });
+  ContentsOptions contents;
+  contents.directory = content_directory();
+  AIRSTORE_TRY(MakeDirectories(contents.directory, 0700));
+  contents.limit_bytes = options_.content_limit;
+  contents.debounce_ns = options_.debounce_ns;
+  contents.debounce_max_ns = options_.debounce_max_ns;
+  contents.patience_ns = options_.io_timeout_ns;
+  contents.budget = options_.budget;
+  for (const auto& [inode, attached] : left.contents.entries()) {
+    contents.first_file = std::max(contents.first_file, attached.file + 1);
+    contents.first_id = std::max(contents.first_id, attached.id + 1);
+  }
+  contents_ = std::make_unique<Contents>(executor_, &tasks_, workers, inodes_.get(), gateway_.get(),
+                                         &mounts_, journal_.get(), contents);
+  contents_->SetLimits(opened_.limits);
+  contents_->SetKeepRefused(
+      [this](RefusedContent content) { return KeepContent(std::move(content)); });
+  log_ = std::make_unique<MutationLog>(
+      executor_, &tasks_, gateway_.get(), journal_.get(), contents_.get(),
+      [this](const Mutation& mutation, int error) { Refused(mutation, error); },
+      [this] { return Reopen(); });
+  log_->SetLimits(opened_.limits);
+  contents_->SetLog(log_.get());
+  evictor_ = std::make_unique<Evictor>(executor_, &tasks_, inodes_.get(), contents_.get(),
+                                       log_.get(), &mounts_);
+  tree_ = std::make_unique<Tree>(executor_, &tasks_, inodes_.get(), gateway_.get(), contents_.get(),
+                                 log_.get(), &mounts_, evictor_.get());
+  tree_->SetPatience(options_.io_timeout_ns);
+  tree_->SetAdmitInode([this] { return AdmitInode(); });
+  contents_->SetRefreshStale([this](uint64_t inode) { return tree_->Ensure(inode); });
+  locks_ = std::make_unique<Locks>(executor_, &tasks_, gateway_.get(), journal_.get(),
+                                   inodes_.get(), &mounts_, options_.io_timeout_ns);
+  locks_->SetCoherence(
+      {[this](uint64_t inode) { return Publish(inode); },
+       [this](uint64_t inode) -> Task<void> { (void)co_await tree_->Ensure(inode); }});
+  watcher_ =
+      std::make_unique<Watcher>(executor_, &tasks_, gateway_.get(), tree_.get(), contents_.get(),
+                                log_.get(), locks_.get(), opened_, [this] { return Reopen(); });
+  log_->OnLeaseLost([this] { watcher_->LeaseIs(0); });
+  tree_->OnSynchronous([this] { watcher_->Regain(); });
+  return {};
+}
+
+void Session::Start() {
+  watcher_->Start();
+  tasks_.Spawn(KeepAlive());
+  // So that there is an answer when the gateway goes away.
+  tasks_.Spawn(AskStatfs());
+}
+
+Task<void> Session::Resume() {
+  Backoff backoff;
+  while (!closed_) {
+    auto opened = co_await gateway_->Open(opened_.workspace_id, id_, false);
+    if (opened) {
+      if (auto continued = log_->Continue(opened->last_applied_sequence); continued) {
+        opened_ = *opened;
+        break;
+      } else {
+        refused_ = "journal: " + continued.error().ToString();
+      }
+    } else {
+      refused_ = "resuming the session: " + opened.error().ToString();
+      spdlog::warn("workspace {}: {}", workspace(), refused_);
+    }
+    co_await backoff.Wait(executor_);
+  }
+  if (closed_) co_return;
+  refused_.clear();
+  contents_->SetLimits(opened_.limits);
+  log_->SetLimits(opened_.limits);
+  tree_->AddSpareInodes(opened_.first_inode, opened_.inode_count);
+  if (auto alive = co_await gateway_->KeepAlive(); alive) watcher_->LeaseIs(*alive);
+  log_->Start();
+  Start();
+  spdlog::info("session resumed on workspace {}", workspace());
 }
 
 Task<Result<void>> Session::Arrive() {
@@ -169,12 +287,19 @@ Task<void> Session::Close() {
   keep_alive_timer_.cancel();
   contents_->Stop();
   evictor_->Stop();
+  tree_->Stop();
   co_await log_->Stop();
   watcher_->Stop();
+  locks_->Stop();
   if (auto closed = co_await gateway_->Close(); !closed) {
     spdlog::info("closing the session at the gateway: {}", closed.error().ToString());
   }
   co_await tasks_.Join();
+  const std::string id = HexOf(id_);
+  ForgetDescriptor(NameOfTables(id));
+  for (const auto& slab : inodes_->slabs().segments()) {
+    if (slab) ForgetDescriptor(NameOfSlab(id, slab->header().index));
+  }
 }
 
 Task<void> Session::KeepAlive() {
@@ -204,15 +329,10 @@ Task<Result<uint64_t>> Session::Reopen() {
   co_return opened->last_applied_sequence;
 }
 
-void Session::Refused(const Mutation& mutation, int error) {
-  refused_ =
-      std::string("the gateway refused a ") + MutationName(mutation) + ": " + strerror(error);
-  spdlog::error("workspace {}: {}", workspace(), refused_);
-  tree_->DropAfterRefusal(mutation, error);
-  if (error == EDQUOT) {  // perhaps a quota that is new here
-    statfs_at_ns_ = 0;
-    tasks_.Spawn(AskStatfs());
-  }
+// Its errors are for fsync and close.
+Task<void> Session::Publish(uint64_t inode) {
+  contents_->Refresh(inode);
+  if (contents_->Flush(inode) != 0) co_await log_->WaitIdle(inode);
 }
 
 SessionStatus Session::Status() const {
@@ -229,6 +349,10 @@ SessionStatus Session::Status() const {
   status.oldest_dirty_ms =
       oldest == 0 ? 0 : static_cast<uint64_t>((MonotonicNs() - oldest) / 1'000'000);
   status.last_error = log_->last_error().empty() ? refused_ : log_->last_error();
+  if (refused()) {
+    status.last_error =
+        "the gateway refuses the token; what is unsent is kept until there is another";
+  }
   status.fetched_bytes = gateway_->counters().fetched_bytes;
   status.uploaded_bytes = gateway_->counters().uploaded_bytes;
   status.gateway_calls = gateway_->counters().calls;

@@ -9,17 +9,23 @@
 #include <boost/asio/thread_pool.hpp>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <unordered_map>
+#include <vector>
 
 #include "broker/broker_api.h"
 #include "broker/contents.h"
 #include "broker/evictor.h"
 #include "broker/gateway.h"
 #include "broker/inode_cache.h"
+#include "broker/locks.h"
+#include "broker/lost_found.h"
 #include "broker/mount_port.h"
 #include "broker/mutation_log.h"
 #include "broker/session_journal.h"
 #include "broker/session_manifest.h"
+#include "broker/spool_budget.h"
 #include "broker/tree.h"
 #include "broker/watcher.h"
 
@@ -35,6 +41,15 @@ struct SessionOptions {
   int64_t debounce_ns = 500'000'000;
   int64_t debounce_max_ns = 2'000'000'000;
   int64_t io_timeout_ns = 30'000'000'000;
+  SpoolBudget* budget = nullptr;
+  std::function<void()> on_lost;  // something was put into lost+found
+};
+
+// Shared memory of a dead broker.
+struct LeftTables {
+  std::unique_ptr<shm::Segment> meta;
+  std::vector<std::unique_ptr<shm::Segment>> slabs;
+  std::set<uint32_t> mounts;  // indexes of those that go on
 };
 
 class Session {
@@ -46,6 +61,15 @@ class Session {
                                                  const shm::SessionId& id,
                                                  const OpenedSession& opened,
                                                  const SessionOptions& options);
+  // Goes on with a session whose broker has died, whether the gateway is there or not. Then the
+  // mounts are adopted, then FinishAdoption is called, all before the loop runs on. EPROTO when
+  // what was left does not fit together; nothing is lost then.
+  static Result<std::unique_ptr<Session>> Adopt(boost::asio::any_io_executor executor,
+                                                boost::asio::thread_pool* workers,
+                                                std::shared_ptr<Gateway> gateway,
+                                                const SessionManifest& manifest, LeftTables tables,
+                                                const SessionOptions& options);
+  void FinishAdoption();
   ~Session();
 
   const shm::SessionId& id() const { return id_; }
@@ -54,6 +78,7 @@ class Session {
   const std::string& principal() const { return opened_.principal; }
   const std::string& gateway_address() const { return options_.gateway_address; }
   const std::string& spool() const { return options_.spool; }
+  const std::string& store_dir() const { return options_.store_dir; }
   std::string content_directory() const {
     return ContentDirectory(options_.spool, options_.store_dir, id_);
   }
@@ -63,12 +88,24 @@ class Session {
   Contents& contents() { return *contents_; }
   MutationLog& log() { return *log_; }
   Tree& tree() { return *tree_; }
+  Locks& locks() { return *locks_; }
   MountSet& mounts() { return mounts_; }
+  SpoolBudget& budget() { return *options_.budget; }
+  // Of an operation that waits.
+  std::chrono::nanoseconds patience() const {
+    return std::chrono::nanoseconds(options_.io_timeout_ns);
+  }
   Tasks& tasks() { return tasks_; }
 
   // To be waited for before the first mount: other hosts may have to send their changes first.
   // ETIMEDOUT: one does not.
   Task<Result<void>> Arrive();
+
+  // The gateway does not take the token any more: what is unsent stays until it gets another one.
+  bool refused() const { return gateway_->state() == "refused"; }
+  void SetToken(const std::string& token);
+  // What the journal takes on disk may have changed.
+  void NoteJournal() { journal_space_.Set(journal_->journal().bytes()); }
 
   Task<Result<StatFs>> Statfs();
   // Whether the workspace's quotas leave room for one more inode, or for so many more bytes:
@@ -85,14 +122,29 @@ class Session {
   SessionStatus Status() const;
 
  private:
-  Session(boost::asio::any_io_executor executor, std::shared_ptr<Gateway> gateway,
-          const shm::SessionId& id, const OpenedSession& opened, const SessionOptions& options);
+  Session(boost::asio::any_io_executor executor, boost::asio::thread_pool* workers,
+          std::shared_ptr<Gateway> gateway, const shm::SessionId& id, const OpenedSession& opened,
+          const SessionOptions& options);
+  // Makes the parts; `journal` is there already.
+  Result<void> Assemble(boost::asio::thread_pool* workers, std::unique_ptr<shm::MetaWriter> meta,
+                        const JournalState& left);
+  void Start();
+  // Until the gateway knows the session again.
+  Task<void> Resume();
   Task<void> KeepAlive();
   Task<void> AskStatfs();
   // Exactly: with all that was changed here.
   Task<void> CountAll();
   Task<Result<uint64_t>> Reopen();
+  // Returns when the gateway has what was written to it.
+  Task<void> Publish(uint64_t inode);
+  // session_refused.cc
   void Refused(const Mutation& mutation, int error);
+  Task<Result<std::string>> KeepContent(RefusedContent content);
+  // Writes it into lost+found, together with what else comes soon.
+  Task<Result<std::string>> AddLost(LostItem item);
+  Task<void> WriteLost();
+  Task<std::string> LostPath(uint64_t inode);
 
   boost::asio::any_io_executor executor_;
   Tasks tasks_;
@@ -100,6 +152,8 @@ class Session {
   shm::SessionId id_;
   OpenedSession opened_;
   SessionOptions options_;
+  boost::asio::thread_pool* workers_;
+  SpoolBudget::Share journal_space_;
   MountSet mounts_;
   std::unique_ptr<InodeCache> inodes_;
   std::unique_ptr<SessionJournal> journal_;
@@ -107,11 +161,21 @@ class Session {
   std::unique_ptr<MutationLog> log_;
   std::unique_ptr<Evictor> evictor_;
   std::unique_ptr<Tree> tree_;
+  std::unique_ptr<Locks> locks_;
   std::unique_ptr<Watcher> watcher_;
   std::optional<StatFs> statfs_;
   int64_t statfs_at_ns_ = 0;
   uint64_t made_since_ = 0;  // inodes, since the gateway told how many there are
   std::string refused_;
+  struct Losing {
+    LostItem item;
+    std::optional<Result<void>> done;
+  };
+  LostFound lost_;
+  std::vector<std::shared_ptr<Losing>> losing_;
+  bool writing_lost_ = false;
+  Event lost_written_;
+  std::unordered_map<uint64_t, std::string> refused_names_;  // of creations: nobody else has them
   bool closed_ = false;
   boost::asio::steady_timer keep_alive_timer_;
 };

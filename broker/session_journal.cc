@@ -38,7 +38,9 @@ Result<std::unique_ptr<SessionJournal>> SessionJournal::Open(const std::string& 
 
   std::unique_ptr<SessionJournal> self(new SessionJournal(std::move(*journal)));
   self->contents_ = state->contents;
+  self->locks_ = state->locks;
   self->inodes_ = state->inodes;
+  self->watch_ = state->watch;
   self->counters_ = {state->next_ticket, state->next_sequence};
   self->first_ = state->pending.empty() ? state->next_ticket : state->pending.begin()->first;
   // From here on there is one place for each record that counts.
@@ -173,6 +175,30 @@ void SessionJournal::Append(const CutRecord& record) {
   entry->cut = record.call;
 }
 
+void SessionJournal::Append(const WatchRecord& record) {
+  WriteIfPossible(record);
+  watch_ = record;
+}
+
+Result<void> SessionJournal::Append(const LockRecord& record, int64_t now_ns) {
+  const bool gives =
+      record.action == LockRecord::Action::kWait ||
+      (record.action == LockRecord::Action::kSet && record.call.range.type != LockType::kUnlock);
+  if (gives) AIRSTORE_TRY(Admit());
+  const bool idle =
+      (record.action == LockRecord::Action::kSet && record.unique == 0 && !gives &&
+       !locks_.held.HasLocks(record.call.inode)) ||
+      (record.action == LockRecord::Action::kFlush && !locks_.held.FlushTakes(record.call)) ||
+      (record.action == LockRecord::Action::kRelease && !locks_.held.ReleaseTakes(record.call));
+  if (!idle) {
+    auto written = Write(record);
+    if (!written && gives) return written.error();
+  }
+  locks_.Apply(record, now_ns);
+  RewriteIfWorthIt();
+  return {};
+}
+
 uint64_t SessionJournal::live_bytes() const {
   uint64_t bytes = pending_bytes_ + pending_.size() * JournalSegment::RecordBytes(0);
   for (const BatchRecord& batch : batches_) bytes += batch.entries.size() * kEntryBytes;
@@ -214,6 +240,18 @@ Result<void> SessionJournal::WriteLive(std::deque<std::span<const uint8_t>>* mov
   for (const auto& [inode, entry] : contents_.entries()) AIRSTORE_TRY(write(entry));
   AIRSTORE_TRY(write(counters_));
   if (inodes_.count != 0) AIRSTORE_TRY(write(inodes_));
+  if (watch_.cursor != 0 || watch_.lease_id != 0) AIRSTORE_TRY(write(watch_));
+  Result<void> done;
+  locks_.held.ForEach([&](const LockCall& call) {
+    if (done) done = write(LockRecord{LockRecord::Action::kSet, call, 0});
+  });
+  AIRSTORE_TRY(done);
+  for (const LockState::Waiting& one : locks_.waiting) {
+    AIRSTORE_TRY(write(LockRecord{LockRecord::Action::kWait, one.call, one.unique}));
+    if (one.granted) {
+      AIRSTORE_TRY(write(LockRecord{LockRecord::Action::kGranted, one.call, one.unique}));
+    }
+  }
   return {};
 }
 

@@ -40,8 +40,13 @@ class SessionJournal {
   void Append(const CleanRecord& record);
   void Append(const InodesRecord& record);
   void Append(const CutRecord& record);
+  void Append(const WatchRecord& record);
+  // Also changes locks(). ENOSPC for a lock that is to be had, which is not then; what takes locks
+  // away is done in any case. `now_ns`: of a kFlush.
+  Result<void> Append(const LockRecord& record, int64_t now_ns = 0);
 
   const ContentTable& contents() const { return contents_; }
+  const LockState& locks() const { return locks_; }
   Journal& journal() { return *journal_; }
   uint64_t live_bytes() const;
 
@@ -65,7 +70,9 @@ class SessionJournal {
   uint64_t pending_bytes_ = 0;
   std::deque<BatchRecord> batches_;
   ContentTable contents_;
+  LockState locks_;
   InodesRecord inodes_;
+  WatchRecord watch_;
   CountersRecord counters_;
 };
 

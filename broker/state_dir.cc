@@ -6,6 +6,18 @@
 #include <sys/stat.h>
 
 namespace airstore::broker {
+namespace {
+
+Result<void> WritePid(int lock, const std::string& path) {
+  const std::string pid = std::to_string(getpid()) + "\n";
+  if (ftruncate(lock, 0) != 0 ||
+      pwrite(lock, pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
+    return SysError("write " + path + "/lock");
+  }
+  return {};
+}
+
+}  // namespace
 
 Result<void> MakeDirectories(const std::string& path, unsigned mode) {
   struct stat info {};
@@ -45,14 +57,17 @@ Result<StateDir> StateDir::Open(const std::string& path) {
     return Error{EBUSY, "another airstored" + who + " uses " + path +
                             ": stop it, or give this one another --state-dir"};
   }
-  const std::string pid = std::to_string(getpid()) + "\n";
-  if (ftruncate(lock.get(), 0) != 0 ||
-      pwrite(lock.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
-    return SysError("write " + path + "/lock");
-  }
+  AIRSTORE_TRY(WritePid(lock.get(), path));
   if (mkdirat(directory.get(), "spool", 0700) != 0 && errno != EEXIST) {
     return SysError("create " + path + "/spool");
   }
+  return StateDir(path, std::move(lock));
+}
+
+Result<StateDir> StateDir::Adopt(const std::string& path, UniqueFd lock) {
+  // The same open file, so the same lock: this says only that it is still held.
+  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) return SysError("lock " + path);
+  AIRSTORE_TRY(WritePid(lock.get(), path));
   return StateDir(path, std::move(lock));
 }
 

@@ -17,7 +17,11 @@ class StateDir {
   // the directory is somebody else's.
   static Result<StateDir> Open(const std::string& path);
 
+  // With the lock of a broker that has given it to us.
+  static Result<StateDir> Adopt(const std::string& path, UniqueFd lock);
+
   const std::string& path() const { return path_; }
+  int lock() const { return lock_.get(); }
   std::string spool() const { return path_ + "/spool"; }
   std::string control_socket() const { return path_ + "/control.sock"; }
 

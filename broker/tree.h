@@ -13,6 +13,7 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -54,6 +55,7 @@ struct AttrChange {
 struct Origin {
   MountPort* mount = nullptr;
   uint64_t position = 0;  // of the call in the mount's queue
+  uint32_t slot = 0;      // of the call
 
   CallPlace place() const {
     return mount == nullptr ? CallPlace{} : CallPlace{mount->index(), position};
@@ -65,10 +67,20 @@ class Tree {
   Tree(boost::asio::any_io_executor executor, Tasks* tasks, InodeCache* inodes, Gateway* gateway,
        Contents* contents, MutationLog* log, MountSet* mounts, Evictor* evictor);
 
+  // ---- tree_adopt.cc: what a dead broker left, before anything else.
+  // Makes anew what is not in the tables, and finishes the change that it died in.
+  void Adopt(const JournalState& state);
+  // What came of the call at that place, if it was carried out.
+  std::optional<shm::Executed> ExecutedBefore(const CallPlace& place) const;
+  // Those without a name that nobody holds any more. When all mounts are there.
+  void ReclaimOrphans();
+
   void GrantInodes(uint64_t first, uint64_t count);
   // Asked before an inode is made: EDQUOT when there may be no more.
   using AdmitInode = std::function<Task<Result<void>>()>;
   void SetAdmitInode(AdmitInode admit) { admit_inode_ = std::move(admit); }
+  // For when those at hand are used up; left alone when there are more already.
+  void AddSpareInodes(uint64_t first, uint64_t count);
   // How long an operation waits for the gateway before it fails with ETIMEDOUT.
   void SetPatience(int64_t patience_ns) { patience_ns_ = patience_ns; }
   // Mutations are acknowledged from here (true) or only by the gateway.
@@ -113,9 +125,20 @@ class Tree {
                               uint32_t flags, bool kill_sgid);
   Task<Result<void>> RemoveXattr(Origin origin, uint64_t inode, std::string name);
 
+  // The rest of a change that was carried out by a broker that has died: tells the other mounts and
+  // waits like the change itself. `name`s as in it; an empty second one: there is none.
+  Task<Result<void>> FinishChange(Origin origin, shm::Executed executed,
+                                  std::vector<WatchEvent::Name> names);
+
   // Paths from the root, of those of the inodes that have a name in the table. For people: it looks
   // at every entry.
   Task<std::unordered_map<uint64_t, std::string>> PathsOf(std::unordered_set<uint64_t> inodes);
+
+  // Path of a directory, as far as it is known here. For people.
+  std::string DirectoryPath(uint64_t directory) const;
+
+  // Ends what runs by itself.
+  void Stop();
 
   // An orphan that no mount knows any more is dropped for good.
   void ReclaimOrphan(uint64_t inode);
@@ -133,9 +156,27 @@ class Tree {
   Task<void> NotifyName(MountPort* origin, uint64_t parent, std::string name);
   Task<void> NotifyData(MountPort* origin, uint64_t inode, uint64_t offset, uint64_t length);
   void NotifyAttr(MountPort* origin, uint64_t inode);
+  void NotifyOwner(MountPort* origin, uint64_t inode);
 
  private:
   Task<Result<uint64_t>> NextInode();
+  void NoteUnusedInodes();
+  // A change is on record, and its effect on the tables follows at once.
+  void Began(const Origin& origin, uint64_t inode, Ticket ticket);
+  void Applied(Ticket ticket);
+  // So that a name can be added without failing.
+  Result<void> MakeRoom(uint64_t parent, const std::string& name);
+  // What changes do to the tables. `again`: a broker may have died in the middle of it.
+  void ApplyCreate(const CreateOp& op, int64_t time_ns, bool again);
+  void ApplyLink(const LinkOp& op, int64_t time_ns, bool again);
+  void ApplyRemove(const UnlinkOp& op, int64_t time_ns, bool again);
+  void ApplyRename(const RenameOp& op, uint64_t inode, uint64_t replaced, int64_t time_ns,
+                   bool again);
+  void ApplyExchange(const RenameOp& op, uint64_t inode, uint64_t target, int64_t time_ns,
+                     bool again);
+  void ApplyAgain(const MutationRecord& record);
+  void FinishElision(const MutationRecord& record);
+  Task<void> AskForInodes();
   Task<Result<void>> Committed(Ticket ticket, uint64_t inode);
   Result<uint64_t> InsertEntry(uint64_t parent, const DirEntry& entry);
   Result<void> InsertInode(uint64_t parent, const DirEntry& entry);
@@ -151,8 +192,8 @@ class Tree {
   // Names always; the inodes they lead to as long as there is room, for they can be asked for.
   Result<void> InsertPage(uint64_t directory, const ResolveResult& page);
   void MarkListed(uint64_t directory);
-  void TouchDirectory(uint64_t directory, int64_t now_ns, int nlink_change);
-  void LoseName(uint64_t inode, bool directory, int64_t now_ns);
+  void TouchDirectory(uint64_t directory, int64_t now_ns, int nlink_change, bool again);
+  void LoseName(uint64_t inode, bool directory, int64_t now_ns, bool again);
   bool IsBelow(uint64_t directory, uint64_t ancestor) const;
   // The part of a creation behind the last wait: permissions, owner and what is inherited.
   struct Inherited {
@@ -168,10 +209,6 @@ class Tree {
                                       std::string new_name, uint32_t flags);
   Result<void> CheckRename(const RenamePlan& plan, uint64_t parent, uint64_t new_parent,
                            const std::string& new_name, uint32_t flags) const;
-  Result<void> Move(const RenamePlan& plan, uint64_t parent, const std::string& name,
-                    uint64_t new_parent, const std::string& new_name, int64_t now_ns);
-  void Exchange(const RenamePlan& plan, uint64_t parent, const std::string& name,
-                uint64_t new_parent, const std::string& new_name, int64_t now_ns);
   Result<void> AddWhiteout(uint64_t inode, const NewNode& node, uint64_t parent,
                            const std::string& name, int64_t now_ns);
   // tree_link.cc
@@ -216,16 +253,20 @@ class Tree {
 
   uint64_t next_inode_ = 0;
   uint64_t end_inode_ = 0;
+  uint64_t noted_inode_ = 0;  // from here on the journal says that numbers are unused
   uint64_t spare_first_ = 0;  // the next range, asked for before the current one ends
   uint64_t spare_end_ = 0;
   bool asking_inodes_ = false;
-  Event inodes_granted_;
+  bool stopping_ = false;
+  Event inodes_granted_;  // or it is over
 
   std::unordered_map<std::string, std::shared_ptr<Event>> resolving_;  // misses under way
   std::unordered_map<uint64_t, uint32_t> misses_;  // names asked for, by incomplete directory
   XattrCache xattrs_;
   // Negative entries, oldest first: there is no end to the names that do not exist.
   std::deque<std::pair<uint32_t, uint64_t>> negatives_;  // (dentry index, parent)
+  // Calls whose changes were pending when their broker died.
+  std::map<std::pair<uint32_t, uint64_t>, shm::Executed> executed_before_;
 };
 
 }  // namespace airstore::broker

@@ -84,25 +84,41 @@ Task<Result<void>> Tree::Link(Origin origin, uint64_t inode, uint64_t parent, st
   if (IsDirectory(record->mode)) co_return Error{EPERM, name};
   if (record->nlink >= kLinkMax) co_return Error{EMLINK, name};
   AIRSTORE_TRY_CO(log_->Admit());
-  auto added = inodes_->meta().AddDentry(parent, name, inode, (record->mode & 0170000) >> 12);
-  if (!added) co_return added.error();
+  AIRSTORE_TRY_CO(MakeRoom(parent, name));
   const int64_t now = RealtimeNs();
   contents_->Refresh(inode);
-  TouchDirectory(parent, now, 0);
-  inodes_->Update(inode, [&](shm::InodeRecord& changed) {
-    ++changed.nlink;
-    changed.ctime_ns = now;
-    changed.flags &= ~uint32_t{shm::kOrphan | shm::kNameless};
-  });
-  const Ticket ticket =
-      nameless
-          ? NameNameless(origin, inode, parent, name, now)
-          : log_->Append(Mutation{.time_ns = now,
-                                  .op = LinkOp{.inode = inode, .parent = parent, .name = name}},
-                         {inode}, {parent}, origin.place());
+  const LinkOp op{.inode = inode, .parent = parent, .name = name};
+  Ticket ticket = 0;
+  if (nameless) {
+    ApplyLink(op, now, false);
+    ticket = NameNameless(origin, inode, parent, name, now);
+    Began(origin, inode, ticket);
+  } else {
+    ticket = log_->Append(Mutation{.time_ns = now, .op = op}, {inode}, {parent}, origin.place());
+    Began(origin, inode, ticket);
+    ApplyLink(op, now, false);
+  }
+  Applied(ticket);
+  evictor_->Watch();
   NotifyAttr(origin.mount, inode);
   co_await NotifyName(origin.mount, parent, name);
   co_return co_await Committed(ticket, inode);
+}
+
+void Tree::ApplyLink(const LinkOp& op, int64_t time_ns, bool again) {
+  shm::MetaWriter& meta = inodes_->meta();
+  const auto record = inodes_->Get(op.inode);
+  const uint32_t at = meta.FindDentry(op.parent, op.name);
+  if (record && (at == shm::kNoIndex || meta.Dentry(at).inode == 0)) {
+    (void)meta.AddDentry(op.parent, op.name, op.inode, (record->mode & 0170000) >> 12);
+  }
+  TouchDirectory(op.parent, time_ns, 0, again);
+  inodes_->Update(op.inode, [&](shm::InodeRecord& changed) {
+    if (again && changed.ctime_ns == time_ns) return;
+    ++changed.nlink;
+    changed.ctime_ns = time_ns;
+    changed.flags &= ~uint32_t{shm::kOrphan | shm::kNameless};
+  });
 }
 
 }  // namespace airstore::broker

@@ -15,6 +15,7 @@ namespace airstore::broker {
 namespace {
 
 constexpr uint64_t kInodeRange = 1u << 16;
+constexpr uint64_t kInodesNoted = 1u << 10;  // numbers used between two records of them
 constexpr uint64_t kListingInlineBudget = 2u << 20;
 constexpr uint32_t kLargeDirectory = UINT32_MAX;  // more than one page of names: not worth listing
 constexpr size_t kCountedDirectories = 1u << 16;
@@ -84,41 +85,77 @@ Tree::Tree(boost::asio::any_io_executor executor, Tasks* tasks, InodeCache* inod
       }) {}
 
 void Tree::GrantInodes(uint64_t first, uint64_t count) {
-  next_inode_ = first;
+  next_inode_ = noted_inode_ = first;
   end_inode_ = first + count;
-  log_->NoteInodes(first, count);
+  NoteUnusedInodes();
+}
+
+void Tree::AddSpareInodes(uint64_t first, uint64_t count) {
+  if (spare_first_ != spare_end_) return;
+  spare_first_ = first;
+  spare_end_ = first + count;
+  NoteUnusedInodes();
+  inodes_granted_.NotifyAll();
+}
+
+// A successor gives out numbers that nobody can have seen; so some are left over each time.
+void Tree::NoteUnusedInodes() {
+  if (spare_first_ != spare_end_) {
+    log_->NoteInodes(spare_first_, spare_end_ - spare_first_);
+    noted_inode_ = end_inode_;
+    return;
+  }
+  noted_inode_ = std::min(end_inode_, std::max(noted_inode_, next_inode_) + kInodesNoted);
+  log_->NoteInodes(noted_inode_, end_inode_ - noted_inode_);
 }
 
 Task<Result<uint64_t>> Tree::NextInode() {
+  const int64_t deadline = MonotonicNs() + patience_ns_;
   if (admit_inode_) AIRSTORE_TRY_CO(co_await admit_inode_());
   for (;;) {
     if (next_inode_ == end_inode_ && spare_first_ != spare_end_) {
       next_inode_ = spare_first_;
       end_inode_ = spare_end_;
       spare_first_ = spare_end_ = 0;
+      noted_inode_ = next_inode_;
     }
     if (spare_first_ == spare_end_ && !asking_inodes_ &&
         end_inode_ - next_inode_ < kInodeRange / 4) {
       asking_inodes_ = true;
-      tasks_->Spawn([](Tree* self) -> Task<void> {
-        Backoff backoff;
-        for (;;) {
-          auto range = co_await self->gateway_->AllocateInodes(kInodeRange);
-          if (range) {
-            self->spare_first_ = range->first;
-            self->spare_end_ = range->first + range->second;
-            self->log_->NoteInodes(range->first, range->second);
-            break;
-          }
-          co_await backoff.Wait(self->executor_);
-        }
-        self->asking_inodes_ = false;
-        self->inodes_granted_.NotifyAll();
-      }(this));
+      tasks_->Spawn(AskForInodes());
     }
-    if (next_inode_ != end_inode_) co_return next_inode_++;
-    co_await inodes_granted_.Wait();
+    if (next_inode_ != end_inode_) {
+      if (next_inode_ == noted_inode_) NoteUnusedInodes();
+      co_return next_inode_++;
+    }
+    auto granted = [](Tree* self) -> Task<Result<void>> {
+      co_await self->inodes_granted_.Wait();
+      co_return Result<void>{};
+    };
+    AIRSTORE_TRY_CO(co_await Before(deadline, tasks_, executor_, granted(this)));
+    if (stopping_) co_return Error{ESHUTDOWN, "the session ends"};
   }
+}
+
+Task<void> Tree::AskForInodes() {
+  Backoff backoff;
+  while (!stopping_) {
+    auto range = co_await gateway_->AllocateInodes(kInodeRange);
+    if (range) {
+      spare_first_ = range->first;
+      spare_end_ = range->first + range->second;
+      NoteUnusedInodes();
+      break;
+    }
+    if (!stopping_) co_await backoff.Wait(executor_);
+  }
+  asking_inodes_ = false;
+  inodes_granted_.NotifyAll();
+}
+
+void Tree::Stop() {
+  stopping_ = true;
+  inodes_granted_.NotifyAll();
 }
 
 Task<Result<std::vector<ResolveResult>>> Tree::ResolveBefore(int64_t deadline_ns,

@@ -31,8 +31,24 @@ Task<Result<void>> Tree::Committed(Ticket ticket, uint64_t inode) {
   co_return Result<void>{};
 }
 
-void Tree::TouchDirectory(uint64_t directory, int64_t now_ns, int nlink_change) {
+void Tree::Began(const Origin& origin, uint64_t inode, Ticket ticket) {
+  if (origin.mount == nullptr) return;
+  origin.mount->Executed(origin.slot, origin.position, shm::Executed{inode, ticket});
+}
+
+void Tree::Applied(Ticket ticket) { inodes_->meta().SetAppliedLsn(ticket); }
+
+Result<void> Tree::MakeRoom(uint64_t parent, const std::string& name) {
+  if (inodes_->meta().FindDentry(parent, name) != shm::kNoIndex) return {};
+  auto added = inodes_->meta().AddDentry(parent, name, 0, 0);
+  if (!added) return added.error();
+  negatives_.emplace_back(*added, parent);
+  return {};
+}
+
+void Tree::TouchDirectory(uint64_t directory, int64_t now_ns, int nlink_change, bool again) {
   inodes_->Update(directory, [&](shm::InodeRecord& record) {
+    if (again && record.mtime_ns == now_ns && record.ctime_ns == now_ns) return;
     record.mtime_ns = now_ns;
     record.ctime_ns = now_ns;
     record.nlink = static_cast<uint32_t>(static_cast<int>(record.nlink) + nlink_change);
@@ -119,29 +135,39 @@ Task<Result<uint64_t>> Tree::Create(Origin origin, uint64_t parent, std::string 
     const auto* target = reinterpret_cast<const uint8_t*>(node.symlink_target.data());
     AIRSTORE_TRY_CO(inodes_->StoreSmall(*number, {target, node.symlink_target.size()}));
   }
-  auto linked = inodes_->meta().AddDentry(parent, name, *number, (node.mode & 0170000) >> 12);
-  if (!linked) {
+  if (auto room = MakeRoom(parent, name); !room) {
     inodes_->Remove(*number);
     xattrs_.Drop(*number);
-    co_return linked.error();
+    co_return room.error();
   }
-  if (IsDirectory(node.mode)) inodes_->directories().Set(*number, parent);
+  const CreateOp op{.parent = parent,
+                    .name = name,
+                    .inode = *number,
+                    .mode = record.mode,
+                    .uid = record.uid,
+                    .gid = record.gid,
+                    .rdev = node.rdev,
+                    .symlink_target = node.symlink_target,
+                    .xattrs = std::move(made.xattrs)};
+  const Ticket ticket =
+      log_->Append(Mutation{.time_ns = now, .op = op}, {*number}, {parent}, origin.place());
+  Began(origin, *number, ticket);
+  ApplyCreate(op, now, false);
+  Applied(ticket);
   evictor_->Watch();
-  TouchDirectory(parent, now, IsDirectory(node.mode) ? 1 : 0);
-  const Ticket ticket = log_->Append(Mutation{.time_ns = now,
-                                              .op = CreateOp{.parent = parent,
-                                                             .name = name,
-                                                             .inode = *number,
-                                                             .mode = record.mode,
-                                                             .uid = record.uid,
-                                                             .gid = record.gid,
-                                                             .rdev = node.rdev,
-                                                             .symlink_target = node.symlink_target,
-                                                             .xattrs = std::move(made.xattrs)}},
-                                     {*number}, {parent}, origin.place());
   co_await NotifyName(origin.mount, parent, name);
   AIRSTORE_TRY_CO(co_await Committed(ticket, *number));
   co_return *number;
+}
+
+void Tree::ApplyCreate(const CreateOp& op, int64_t time_ns, bool again) {
+  shm::MetaWriter& meta = inodes_->meta();
+  const uint32_t at = meta.FindDentry(op.parent, op.name);
+  if (at == shm::kNoIndex || meta.Dentry(at).inode == 0) {
+    (void)meta.AddDentry(op.parent, op.name, op.inode, (op.mode & 0170000) >> 12);
+  }
+  if (IsDirectory(op.mode)) inodes_->directories().Set(op.inode, op.parent);
+  TouchDirectory(op.parent, time_ns, IsDirectory(op.mode) ? 1 : 0, again);
 }
 
 Task<Result<void>> Tree::RequireEmpty(uint64_t directory) {
@@ -152,8 +178,9 @@ Task<Result<void>> Tree::RequireEmpty(uint64_t directory) {
 }
 
 // The inode lost one name: the last one makes it an orphan that lives as long as a mount knows it.
-void Tree::LoseName(uint64_t inode, bool directory, int64_t now_ns) {
+void Tree::LoseName(uint64_t inode, bool directory, int64_t now_ns, bool again) {
   inodes_->Update(inode, [&](shm::InodeRecord& record) {
+    if (again && record.ctime_ns == now_ns) return;
     record.ctime_ns = now_ns;
     record.nlink = directory ? 0 : record.nlink - (record.nlink > 0 ? 1 : 0);
     if (record.nlink == 0) record.flags |= shm::kOrphan;
@@ -197,25 +224,32 @@ Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name
   }
   AIRSTORE_TRY_CO(log_->Admit());
   const int64_t now = RealtimeNs();
-  inodes_->meta().RemoveDentry(inodes_->meta().FindDentry(parent, name));
-  AddNegative(parent, name);
-  TouchDirectory(parent, now, directory ? -1 : 0);
-  LoseName(inode, directory, now);
-
-  const auto left = inodes_->Get(inode);
-  const bool last_name = left && left->nlink == 0;
-  Ticket ticket = 0;
-  if (!(last_name && !directory && log_->Elide(inode, parent, now))) {
-    ticket = log_->Append(
-        Mutation{
-            .time_ns = now,
-            .op = UnlinkOp{.parent = parent, .name = name, .directory = directory, .inode = inode}},
-        {inode}, {parent}, origin.place(), last_name ? inode : 0);
-  }
+  const auto record = inodes_->Get(inode);
+  const bool last_name = directory || (record && record->nlink <= 1);
+  const UnlinkOp op{.parent = parent, .name = name, .directory = directory, .inode = inode};
+  const Ticket elided =
+      last_name && !directory ? log_->Elide(inode, parent, now, origin.place()) : 0;
+  const Ticket logged = elided != 0 ? elided
+                                    : log_->Append(Mutation{.time_ns = now, .op = op}, {inode},
+                                                   {parent}, origin.place(), last_name ? inode : 0);
+  // Of a file that leaves no trace nobody waits for the parent's times.
+  const Ticket ticket = elided != 0 ? 0 : logged;
+  Began(origin, inode, ticket);
+  ApplyRemove(op, now, false);
+  Applied(logged);
   NotifyAttr(origin.mount, inode);
   co_await NotifyName(origin.mount, parent, name);
   ReclaimOrphan(inode);
   co_return co_await Committed(ticket, inode);
+}
+
+void Tree::ApplyRemove(const UnlinkOp& op, int64_t time_ns, bool again) {
+  shm::MetaWriter& meta = inodes_->meta();
+  const uint32_t at = meta.FindDentry(op.parent, op.name);
+  if (at != shm::kNoIndex && meta.Dentry(at).inode == op.inode) meta.RemoveDentry(at);
+  AddNegative(op.parent, op.name);
+  TouchDirectory(op.parent, time_ns, op.directory ? -1 : 0, again);
+  LoseName(op.inode, op.directory, time_ns, again);
 }
 
 Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange change) {
@@ -273,6 +307,7 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
     const bool behind = resize || (change.valid & shm::kSetMtime) != 0;
     const bool queued = behind && log_->TakeContent(inode);
     ticket = log_->Append(Mutation{.time_ns = now, .op = op}, {inode}, {}, origin.place());
+    Applied(ticket);  // carried out before, and harmless when it is once more
     if (queued) log_->AppendContent(inode);
   }
   if (const Xattrs* known = after.xattr_count == 0 ? nullptr : xattrs_.Find(inode)) {
@@ -293,6 +328,9 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
     co_await NotifyData(origin.mount, inode, 0, 0);
   } else {
     NotifyAttr(origin.mount, inode);
+  }
+  if ((change.valid & (shm::kSetMode | shm::kSetUid | shm::kSetGid)) != 0) {
+    NotifyOwner(origin.mount, inode);
   }
   co_return co_await Committed(ticket, inode);
 }
@@ -329,6 +367,15 @@ void Tree::NotifyAttr(MountPort* origin, uint64_t inode) {
   for (MountPort* mount : mounts_->all()) {
     if (mount == origin || (known_by & (1ull << mount->index())) == 0) continue;
     mount->InvalidateAttr(inode);
+  }
+}
+
+void Tree::NotifyOwner(MountPort* origin, uint64_t inode) {
+  if (mounts_->size() < 2) return;
+  const uint64_t known_by = inodes_->KnownBy(inode);
+  for (MountPort* mount : mounts_->all()) {
+    if (mount == origin || (known_by & (1ull << mount->index())) == 0) continue;
+    mount->InvalidateOwner(inode);
   }
 }
 

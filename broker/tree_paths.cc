@@ -44,4 +44,21 @@ Task<std::unordered_map<uint64_t, std::string>> Tree::PathsOf(std::unordered_set
   co_return paths;
 }
 
+std::string Tree::DirectoryPath(uint64_t directory) const {
+  std::string path;
+  uint64_t at = directory;
+  for (size_t depth = 0; at != shm::kRootInode && depth < kDeepest; ++depth) {
+    const uint64_t up = inodes_->directories().ParentOf(at);
+    const auto parent = inodes_->Get(up);
+    uint32_t entry = parent ? parent->dir_first : shm::kNoIndex;
+    while (entry != shm::kNoIndex && inodes_->meta().Dentry(entry).inode != at) {
+      entry = inodes_->meta().Dentry(entry).dir_next;
+    }
+    if (entry == shm::kNoIndex) return "inode " + std::to_string(at) + path;
+    path.insert(0, "/" + inodes_->meta().DentryName(entry));
+    at = up;
+  }
+  return path;
+}
+
 }  // namespace airstore::broker

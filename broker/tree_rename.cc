@@ -85,42 +85,56 @@ Result<void> Tree::CheckRename(const RenamePlan& plan, uint64_t parent, uint64_t
   return {};
 }
 
-Result<void> Tree::Move(const RenamePlan& plan, uint64_t parent, const std::string& name,
-                        uint64_t new_parent, const std::string& new_name, int64_t now_ns) {
-  const uint32_t type = (plan.moved.mode & 0170000) >> 12;
+void Tree::ApplyRename(const RenameOp& op, uint64_t inode, uint64_t replaced, int64_t time_ns,
+                       bool again) {
   shm::MetaWriter& meta = inodes_->meta();
-  const bool is_directory = plan.is_directory();
-  if (plan.target != 0) {
-    meta.ReplaceDentry(meta.FindDentry(new_parent, new_name), plan.inode, type);
-    LoseName(plan.target, is_directory, now_ns);
-  } else {
-    auto added = meta.AddDentry(new_parent, new_name, plan.inode, type);
-    if (!added) return added.error();
+  const auto moved = inodes_->Get(inode);
+  if (!moved) return;
+  const bool directory = IsDirectory(moved->mode);
+  const uint32_t type = (moved->mode & 0170000) >> 12;
+  const uint32_t to = meta.FindDentry(op.new_parent, op.new_name);
+  if (to == shm::kNoIndex || meta.Dentry(to).inode == 0) {
+    (void)meta.AddDentry(op.new_parent, op.new_name, inode, type);
+  } else if (meta.Dentry(to).inode != inode) {
+    meta.ReplaceDentry(to, inode, type);
   }
-  meta.RemoveDentry(meta.FindDentry(parent, name));
-  AddNegative(parent, name);
-  if (is_directory) inodes_->directories().Set(plan.inode, new_parent);
-  evictor_->Watch();
-  TouchDirectory(parent, now_ns, is_directory ? -1 : 0);
-  TouchDirectory(new_parent, now_ns, is_directory && plan.target == 0 ? 1 : 0);
-  inodes_->Update(plan.inode, [&](shm::InodeRecord& record) { record.ctime_ns = now_ns; });
-  return {};
+  if (replaced != 0) LoseName(replaced, directory, time_ns, again);
+  const uint32_t from = meta.FindDentry(op.old_parent, op.old_name);
+  if (from != shm::kNoIndex && meta.Dentry(from).inode == inode) meta.RemoveDentry(from);
+  AddNegative(op.old_parent, op.old_name);
+  if (directory) inodes_->directories().Set(inode, op.new_parent);
+  const int lost = directory ? -1 : 0;
+  const int won = directory && replaced == 0 ? 1 : 0;
+  if (op.old_parent == op.new_parent) {
+    TouchDirectory(op.old_parent, time_ns, lost + won, again);
+  } else {
+    TouchDirectory(op.old_parent, time_ns, lost, again);
+    TouchDirectory(op.new_parent, time_ns, won, again);
+  }
+  inodes_->Update(inode, [&](shm::InodeRecord& record) { record.ctime_ns = time_ns; });
 }
 
-void Tree::Exchange(const RenamePlan& plan, uint64_t parent, const std::string& name,
-                    uint64_t new_parent, const std::string& new_name, int64_t now_ns) {
+void Tree::ApplyExchange(const RenameOp& op, uint64_t inode, uint64_t target, int64_t time_ns,
+                         bool again) {
   shm::MetaWriter& meta = inodes_->meta();
-  meta.ReplaceDentry(meta.FindDentry(new_parent, new_name), plan.inode,
-                     (plan.moved.mode & 0170000) >> 12);
-  meta.ReplaceDentry(meta.FindDentry(parent, name), plan.target, (plan.old.mode & 0170000) >> 12);
-  const bool target_is_directory = IsDirectory(plan.old.mode);
-  if (plan.is_directory()) inodes_->directories().Set(plan.inode, new_parent);
-  if (target_is_directory) inodes_->directories().Set(plan.target, parent);
-  const int to_old = (target_is_directory ? 1 : 0) - (plan.is_directory() ? 1 : 0);
-  TouchDirectory(parent, now_ns, parent == new_parent ? 0 : to_old);
-  TouchDirectory(new_parent, now_ns, parent == new_parent ? 0 : -to_old);
-  for (const uint64_t inode : {plan.inode, plan.target}) {
-    inodes_->Update(inode, [&](shm::InodeRecord& record) { record.ctime_ns = now_ns; });
+  const auto first = inodes_->Get(inode);
+  const auto second = inodes_->Get(target);
+  if (!first || !second) return;
+  const auto point = [&](uint64_t parent, const std::string& name, const shm::InodeRecord& at) {
+    const uint32_t entry = meta.FindDentry(parent, name);
+    if (entry == shm::kNoIndex || meta.Dentry(entry).inode == at.inode) return;
+    meta.ReplaceDentry(entry, at.inode, (at.mode & 0170000) >> 12);
+  };
+  point(op.new_parent, op.new_name, *first);
+  point(op.old_parent, op.old_name, *second);
+  if (IsDirectory(first->mode)) inodes_->directories().Set(inode, op.new_parent);
+  if (IsDirectory(second->mode)) inodes_->directories().Set(target, op.old_parent);
+  const int to_old = (IsDirectory(second->mode) ? 1 : 0) - (IsDirectory(first->mode) ? 1 : 0);
+  const bool same = op.old_parent == op.new_parent;
+  TouchDirectory(op.old_parent, time_ns, same ? 0 : to_old, again);
+  TouchDirectory(op.new_parent, time_ns, same ? 0 : -to_old, again);
+  for (const uint64_t changed : {inode, target}) {
+    inodes_->Update(changed, [&](shm::InodeRecord& record) { record.ctime_ns = time_ns; });
   }
 }
 
@@ -171,36 +185,35 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
   contents_->Flush(plan.inode);
   if (exchange) contents_->Flush(plan.target);
 
+  if (!exchange) AIRSTORE_TRY_CO(MakeRoom(new_parent, new_name));
+
   const int64_t now = RealtimeNs();
-  if (exchange) {
-    Exchange(plan, parent, name, new_parent, new_name, now);
-  } else {
-    AIRSTORE_TRY_CO(Move(plan, parent, name, new_parent, new_name, now));
-  }
   std::vector<uint64_t> subjects{plan.inode};
-  uint64_t orphan = 0;
-  if (plan.target != 0) {
-    subjects.push_back(plan.target);
-    const auto left = inodes_->Get(plan.target);
-    if (left && left->nlink == 0) orphan = plan.target;
+  if (plan.target != 0) subjects.push_back(plan.target);
+  if (leaves_whiteout) subjects.push_back(whiteout_inode);
+  const bool loses_last =
+      plan.target != 0 && !exchange && (IsDirectory(plan.old.mode) || plan.old.nlink <= 1);
+  const uint64_t orphan = loses_last ? plan.target : 0;
+  const RenameOp op{.old_parent = parent,
+                    .old_name = name,
+                    .new_parent = new_parent,
+                    .new_name = new_name,
+                    .flags = flags & ~uint32_t{RENAME_WHITEOUT},
+                    .whiteout = whiteout_inode,
+                    .whiteout_uid = whiteout.uid,
+                    .whiteout_gid = whiteout.gid};
+  const Ticket ticket = log_->Append(Mutation{.time_ns = now, .op = op}, subjects,
+                                     {parent, new_parent}, origin.place(), orphan);
+  Began(origin, plan.inode, ticket);
+  if (exchange) {
+    ApplyExchange(op, plan.inode, plan.target, now, false);
+  } else {
+    ApplyRename(op, plan.inode, plan.target, now, false);
   }
-  if (leaves_whiteout) {
-    // Without room for it here the gateway has it all the same, and the name is asked for again.
-    if (AddWhiteout(whiteout_inode, whiteout, parent, name, now)) {
-      subjects.push_back(whiteout_inode);
-    }
-  }
-  const Ticket ticket =
-      log_->Append(Mutation{.time_ns = now,
-                            .op = RenameOp{.old_parent = parent,
-                                           .old_name = name,
-                                           .new_parent = new_parent,
-                                           .new_name = new_name,
-                                           .flags = flags & ~uint32_t{RENAME_WHITEOUT},
-                                           .whiteout = whiteout_inode,
-                                           .whiteout_uid = whiteout.uid,
-                                           .whiteout_gid = whiteout.gid}},
-                   subjects, {parent, new_parent}, origin.place(), orphan);
+  // Without room for it here the gateway has it all the same, and the name is asked for again.
+  if (leaves_whiteout) (void)AddWhiteout(whiteout_inode, whiteout, parent, name, now);
+  Applied(ticket);
+  evictor_->Watch();
   NotifyAttr(origin.mount, plan.inode);
   if (plan.target != 0) NotifyAttr(origin.mount, plan.target);
   co_await NotifyName(origin.mount, parent, name);

@@ -87,6 +87,7 @@ Ticket Tree::LogXattr(Origin origin, uint64_t inode, const std::string& name,
         Mutation{.time_ns = now_ns,
                  .op = SetXattrOp{.inode = inode, .name = name, .value = *value, .mode = mode}},
         {inode}, {}, origin.place());
+    Began(origin, inode, ticket);
     return ticket;
   }
   if (mode) {
@@ -101,6 +102,7 @@ Ticket Tree::LogXattr(Origin origin, uint64_t inode, const std::string& name,
         log_->Append(Mutation{.time_ns = now_ns, .op = RemoveXattrOp{.inode = inode, .name = name}},
                      {inode}, {}, origin.place());
   }
+  Began(origin, inode, ticket);
   return ticket;
 }
 

@@ -21,18 +21,37 @@ constexpr auto kArrivalPoll = std::chrono::milliseconds(50);
 }  // namespace
 
 Watcher::Watcher(boost::asio::any_io_executor executor, Tasks* tasks, Gateway* gateway, Tree* tree,
-                 Contents* contents, MutationLog* log, const OpenedSession& opened, Reopen reopen)
+                 Contents* contents, MutationLog* log, Locks* locks, const OpenedSession& opened,
+                 Reopen reopen)
     : executor_(executor),
       tasks_(tasks),
       gateway_(gateway),
       tree_(tree),
       contents_(contents),
       log_(log),
+      locks_(locks),
       reopen_(std::move(reopen)),
       may_write_(!opened.read_only),
       cursor_(opened.watch_cursor),
       advanced_(executor),
       retry_(executor) {}
+
+// As long as the gateway says nothing else, the lease is held: what is acknowledged under one that
+// has ended is refused, and sent without.
+void Watcher::Adopt(const WatchRecord& left) {
+  cursor_ = left.cursor;
+  lease_id_ = left.lease_id;
+  arrived_ = true;
+  log_->SetLease(lease_id_);
+  tree_->SetLease(lease_id_ != 0);
+  if (lease_id_ != 0) {
+    locks_->Alone();
+  } else {
+    tasks_->Spawn(locks_->Share());
+  }
+}
+
+void Watcher::Note() { log_->NoteWatch(WatchRecord{cursor_, lease_id_}); }
 
 void Watcher::Start() { tasks_->Spawn(Follow()); }
 
@@ -62,6 +81,7 @@ Task<void> Watcher::Follow() {
     if (stopping_) break;
     spdlog::info("watching the workspace: {}; again soon", why.ToString());
     if (why.code == ESTALE) (void)co_await reopen_();
+    locks_->OnReconnected();
     std::uniform_int_distribution<int64_t> jitter(pause.count() / 2, pause.count());
     retry_.expires_after(std::chrono::milliseconds(jitter(random)));
     pause = std::min(pause * 2, kLongestRetry);
@@ -73,14 +93,17 @@ Task<void> Watcher::Follow() {
 Task<void> Watcher::ActUpon(WatchEvent event) {
   if (event.lease_recall != 0) {
     tasks_->Spawn(GiveBack(event.lease_recall));
+  } else if (event.lock_freed != 0) {
+    locks_->OnFreed(event.lock_freed);
   } else if (event.gap) {
     co_await Gap();
   } else {
     co_await tree_->ApplyRemote(std::move(event.inodes), std::move(event.names));
   }
   cursor_ = event.cursor;
+  Note();
   advanced_.NotifyAll();
-  if (!acknowledging_ && event.lease_recall == 0) {
+  if (!acknowledging_ && event.lease_recall == 0 && event.lock_freed == 0) {
     acknowledging_ = true;
     tasks_->Spawn(Acknowledge());
   }
@@ -111,6 +134,8 @@ void Watcher::LoseLease() {
   lease_id_ = 0;
   log_->SetLease(0);
   tree_->SetLease(false);
+  Note();
+  tasks_->Spawn(locks_->Share());
 }
 
 Task<void> Watcher::GiveBack(uint64_t lease_id) {
@@ -122,6 +147,7 @@ Task<void> Watcher::GiveBack(uint64_t lease_id) {
     tree_->SetLease(false);
     contents_->FlushAll();
     co_await log_->Drain();
+    co_await locks_->Share();
     giving_back_ = false;
     if (lease_id_ == lease_id) LoseLease();
   } else if (lease_id_ > lease_id) {
@@ -176,6 +202,8 @@ Task<void> Watcher::Hold(AcquiredLease lease) {
   lease_id_ = lease.lease_id;
   log_->SetLease(lease_id_);
   tree_->SetLease(true);
+  Note();
+  locks_->Alone();
   spdlog::info("write lease held");
 }
 

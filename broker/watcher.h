@@ -17,6 +17,7 @@
 
 #include "broker/contents.h"
 #include "broker/gateway.h"
+#include "broker/locks.h"
 #include "broker/mutation_log.h"
 #include "broker/tree.h"
 
@@ -29,7 +30,10 @@ class Watcher {
 
   // `opened`: what the gateway answered when the session was opened.
   Watcher(boost::asio::any_io_executor executor, Tasks* tasks, Gateway* gateway, Tree* tree,
-          Contents* contents, MutationLog* log, const OpenedSession& opened, Reopen reopen);
+          Contents* contents, MutationLog* log, Locks* locks, const OpenedSession& opened,
+          Reopen reopen);
+  // Goes on where an earlier broker was. Before Start.
+  void Adopt(const WatchRecord& left);
 
   void Start();
   // No event is acted upon after it; the tasks end soon.
@@ -53,6 +57,7 @@ class Watcher {
   Task<void> AskForLease();
   Task<void> Hold(AcquiredLease lease);
   void LoseLease();
+  void Note();  // on record, for who goes on after us
 
   boost::asio::any_io_executor executor_;
   Tasks* tasks_;
@@ -60,6 +65,7 @@ class Watcher {
   Tree* tree_;
   Contents* contents_;
   MutationLog* log_;
+  Locks* locks_;
   Reopen reopen_;
   const bool may_write_;
   uint64_t cursor_;  // of the last event that was acted upon

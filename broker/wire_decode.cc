@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "broker/wire_decode.h"
 
+#include <charconv>
+
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <xxhash.h>
@@ -359,6 +361,7 @@ Result<WatchEvent> DecodeEvent(wire::WatchEvent& from) {
   event.cursor = from.cursor();
   event.gap = from.gap();
   event.lease_recall = from.lease_recall();
+  event.lock_freed = from.lock_freed();
   wire::Invalidation& changed = *from.mutable_changed();
   event.inodes.assign(changed.inodes().begin(), changed.inodes().end());
   event.names.reserve(static_cast<size_t>(changed.names_size()));
@@ -377,6 +380,54 @@ Result<StatFs> DecodeStatfs(const wire::StatFsResponse& from) {
   out.free_inodes = std::min(from.free_inodes(), from.total_inodes());
   out.quota_bytes = from.quota_bytes();
   out.quota_inodes = from.quota_inodes();
+  return out;
+}
+
+namespace {
+
+LockType TypeOf(wire::LockType type) {
+  if (type == wire::LOCK_TYPE_EXCLUSIVE) return LockType::kExclusive;
+  return type == wire::LOCK_TYPE_SHARED ? LockType::kShared : LockType::kUnlock;
+}
+
+// "mount.id", as we wrote it.
+bool DecodeOwner(const std::string& text, LockOwner* owner) {
+  const char* const end = text.data() + text.size();
+  const auto mount = std::from_chars(text.data(), end, owner->mount);
+  if (mount.ec != std::errc() || mount.ptr == end || *mount.ptr != '.') return false;
+  const auto id = std::from_chars(mount.ptr + 1, end, owner->id);
+  return id.ec == std::errc() && id.ptr == end;
+}
+
+}  // namespace
+
+Result<LockVerdict> DecodeLock(const wire::LockResponse& from) {
+  if (from.error() < 0 || from.error() > kGreatestErrno) return Nonsense("a lock's errno");
+  LockVerdict verdict;
+  verdict.error = from.error();
+  verdict.assert_first = from.assert_first();
+  if (from.has_conflict()) {
+    const wire::LockRequest& held = from.conflict();
+    if (held.start() > held.end()) return Nonsense("a lock's range");
+    verdict.conflict = LockRange{{}, TypeOf(held.type()), held.start(), held.end(), held.pid()};
+  }
+  return verdict;
+}
+
+Result<AssertedLocks> DecodeAssertedLocks(wire::AssertLocksRequest& /*asked*/,
+                                          wire::AssertLocksResponse& from) {
+  AssertedLocks out;
+  out.lapsed = from.lapsed();
+  for (const wire::LockRequest& lock : from.lost()) {
+    LockCall call;
+    call.inode = lock.inode();
+    call.flock = lock.flock();
+    call.range.type = TypeOf(lock.type());
+    call.range.first = lock.start();
+    call.range.last = lock.end();
+    if (!DecodeOwner(lock.owner(), &call.range.owner)) return Nonsense("a lock's owner");
+    out.lost.push_back(call);
+  }
   return out;
 }
 

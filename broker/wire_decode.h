@@ -32,4 +32,8 @@ Result<AcquiredLease> DecodeLease(const storage::v2::AcquireLeaseResponse& wire)
 Result<WatchEvent> DecodeEvent(storage::v2::WatchEvent& wire);
 Result<StatFs> DecodeStatfs(const storage::v2::StatFsResponse& wire);
 
+Result<LockVerdict> DecodeLock(const storage::v2::LockResponse& from);
+Result<AssertedLocks> DecodeAssertedLocks(storage::v2::AssertLocksRequest& asked,
+                                          storage::v2::AssertLocksResponse& from);
+
 }  // namespace airstore::broker

@@ -149,4 +149,24 @@ uint64_t InlineBytes(const std::vector<Mutation>& batch) {
   return total;
 }
 
+void EncodeLock(const LockCall& call, wire::LockRequest* to) {
+  to->set_inode(call.inode);
+  to->set_flock(call.flock);
+  switch (call.range.type) {
+    case LockType::kUnlock:
+      to->set_type(wire::LOCK_TYPE_UNLOCK);
+      break;
+    case LockType::kShared:
+      to->set_type(wire::LOCK_TYPE_SHARED);
+      break;
+    case LockType::kExclusive:
+      to->set_type(wire::LOCK_TYPE_EXCLUSIVE);
+      break;
+  }
+  to->set_start(call.range.first);
+  to->set_end(call.range.last);
+  to->set_owner(std::to_string(call.range.owner.mount) + "." + std::to_string(call.range.owner.id));
+  to->set_pid(call.range.pid);
+}
+
 }  // namespace airstore::broker

@@ -17,4 +17,6 @@ void EncodeMutation(const Mutation& from, storage::v2::Mutation* to);
 // Content bytes that a batch carries inline.
 uint64_t InlineBytes(const std::vector<Mutation>& batch);
 
+void EncodeLock(const LockCall& call, storage::v2::LockRequest* to);
+
 }  // namespace airstore::broker

@@ -19,8 +19,8 @@
 namespace airstore::shm {
 
 enum class ChannelKind : uint32_t {
-  kAttach = 1,  // broker -> frontend, first: fds {protocol device, meta ro, lane, arena, wake
-                // eventfd, bound socket to listen on}
+  kAttach = 1,   // broker -> frontend, first: fds {protocol device, meta ro, lane, arena, wake
+                 // eventfd, bound socket to listen on}
   kSlab = 2,     // broker -> frontend: id = slab index, fds {slab ro}
   kContent = 3,  // broker -> frontend: id = content file id, fds {content ro}
   kReady = 4,    // frontend -> broker: serving
@@ -29,6 +29,9 @@ enum class ChannelKind : uint32_t {
   // The device is first in every version of this message, so that any broker can end the mount.
   kHello = 6,
   kReattach = 7,  // new broker -> frontend: fds {meta ro, wake eventfd}; kReady or kFailed follows
+  // broker -> process that writes its invalidations, first and only one: fds {protocol device}.
+  // Then packets of bytes for the device; each is confirmed with an errno of 4 bytes.
+  kNotify = 8,
 };
 
 inline constexpr uint32_t kChannelText = 512;

@@ -32,6 +32,7 @@ enum Counter : uint32_t {
   kFsyncs,
   kRepeatedRequests,  // sent again after the death of a frontend
   kLeftCalls,         // of those, answered by a call that the dead one had made
+  kWriteStalls,       // writes that waited for room in the spool
   kCounterCount,
 };
 
@@ -40,7 +41,7 @@ inline constexpr const char* kCounterNames[] = {
     "readdir_misses", "open_local",    "open_broker",       "open_passthrough", "read_slab",
     "read_file",      "read_broker",   "read_bytes",        "writes",           "write_bytes",
     "broker_calls",   "broker_wakes",  "queue_full_waits",  "hazard_retries",   "interrupted",
-    "requests",       "fsyncs",        "repeated_requests", "left_calls",
+    "requests",       "fsyncs",        "repeated_requests", "left_calls",       "write_stalls",
 };
 static_assert(sizeof(kCounterNames) / sizeof(kCounterNames[0]) == kCounterCount);
 

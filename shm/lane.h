@@ -36,12 +36,21 @@
 
 namespace airstore::shm {
 
-inline constexpr uint64_t kArenaBytes = 64ull << 20;  // payload ring of an arena segment
-inline constexpr uint64_t kArenaRingOffset = 4096;    // where the ring begins in the segment
-inline constexpr uint32_t kMaxWrite = 1u << 20;       // greatest payload of one kWrite record
+inline constexpr uint64_t kArenaBytes = 64ull << 20;    // payload ring of an arena, at most
+inline constexpr uint64_t kMinArenaBytes = 4ull << 20;  // ... and at least
+inline constexpr uint64_t kArenaRingOffset = 4096;      // where the ring begins in the segment
+inline constexpr uint32_t kMaxWrite = 1u << 20;         // greatest payload of one kWrite record
 
 uint64_t LaneBytes(uint32_t inode_uses);
-uint64_t ArenaSegmentBytes();
+// Of a segment whose ring has that many bytes.
+uint64_t ArenaSegmentBytes(uint64_t ring_bytes);
+
+// What came of a change that was carried out: the inode it was about, and the change's place in the
+// broker's log (0: it left none).
+struct Executed {
+  uint64_t inode = 0;
+  uint64_t ticket = 0;
+};
 
 // A call as the broker sees it: a validated private copy.
 struct Call {
@@ -50,6 +59,8 @@ struct Call {
   RequestArgs args{};
   std::string name;
   std::string name2;
+  // Of a call that an earlier broker has carried out and not answered.
+  std::optional<Executed> executed;
 };
 
 class LaneConsumer {
@@ -61,6 +72,7 @@ class LaneConsumer {
     uint64_t inode = 0;   // kWrite, kRelease, kForget
     uint64_t offset = 0;  // kWrite
     uint32_t flags = 0;   // kRelease
+    uint64_t unique = 0;  // kInterrupt
     int64_t time_ns = 0;
     std::span<const uint8_t> data;  // kWrite: in the arena, valid until MarkApplied
     uint64_t arena_end = 0;         // kWrite: arena_applied after this record
@@ -68,10 +80,14 @@ class LaneConsumer {
   enum class Next { kItem, kEmpty, kCorrupt };
 
   // Over freshly created segments (CreateSpool); the lane's uses follow meta's inode capacity.
+  // `first_place`: of the first record in the endless queue.
+  // REQUIRES: kMinArenaBytes <= arena_bytes <= kArenaBytes, whole pages.
   static Result<std::unique_ptr<LaneConsumer>> Create(const SessionId& session,
                                                       uint32_t mount_index, uint32_t inode_uses,
                                                       const std::string& lane_path,
-                                                      const std::string& arena_path);
+                                                      const std::string& arena_path,
+                                                      uint64_t first_place = 0,
+                                                      uint64_t arena_bytes = kArenaBytes);
 
   // Over the segments of a broker that has died, attached writable, with or without a living
   // frontend. Goes on behind what had been applied: Pop gives again what may have been in work,
@@ -86,8 +102,15 @@ class LaneConsumer {
   Next Pop(Item* item, std::string* why);
   // Records popped so far: the place of the last one in the endless queue + 1.
   uint64_t popped() const { return popped_; }
+  // Places before this one are of the life of an earlier broker.
+  uint64_t adopted_until() const { return adopted_until_; }
   // Says that everything popped so far has taken effect: frees its arena bytes and wakes waiters.
   void MarkApplied();
+  // Notes that the call has had its effect, for a broker that finds it unanswered. The note lies
+  // with the frontend: who forges one is told nothing that it could not ask for.
+  void NoteExecuted(uint32_t slot, uint64_t position, const Executed& executed);
+  // Whether an earlier broker took the call at that place and did not answer it.
+  bool Unanswered(uint64_t position) const;
   // Answers a call: stores the reply, publishes it, wakes the waiting thread. `text` fits behind
   // the names of any call that is answered with one.
   void Reply(uint32_t slot, const RequestReply& reply, std::string_view text = {});
@@ -114,6 +137,8 @@ class LaneConsumer {
   void SetMounts(uint32_t mounts);
   // The session has no write lease: a close that returns must have sent what was written.
   void SetSynchronous(bool synchronous);
+  // What a write waits before it is accepted, see LaneCursors; `closed_ns`: since when.
+  void SetWriteGate(uint32_t gate, int64_t closed_ns, uint32_t stall_ms);
   uint64_t Counter(uint32_t counter) const;
   uint64_t HistogramBucket(uint32_t row, uint32_t bucket) const;
 
@@ -147,6 +172,7 @@ class LaneConsumer {
   uint64_t adopted_calls_ = 0;  // bit: an earlier broker had popped it; Pop gives it once more
   uint64_t adopted_until_ = 0;  // records before this place may have been popped by that broker
   uint32_t inode_uses_ = 0;
+  uint64_t ring_bytes_;
   std::string broken_;  // why the lane is corrupt, for good
 };
 
@@ -189,6 +215,11 @@ class LaneProducer {
   // `text` (may be nullptr) receives the reply's text.
   RequestReply CallBroker(const RequestArgs& args, std::string_view name, std::string_view name2,
                           const std::function<bool()>& interrupted, std::string* text = nullptr);
+  // Something is to be waited for before a write that takes room.
+  bool writes_wait() const;
+  // To be asked before a write of that many bytes: waits while the broker wants writes to be slow.
+  // ENOSPC: the spool has had no room for longer than a write waits. EINTR.
+  int AwaitRoom(uint64_t bytes, const std::function<bool()>& interrupted);
   // Copies the bytes into the arena and queues a write. Waits when queue or arena is full.
   // REQUIRES: data.size() <= kMaxWrite. Returns the record's place: WaitApplied(it) to be sure.
   uint64_t QueueWrite(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
@@ -196,6 +227,8 @@ class LaneProducer {
   // Does nothing when it was done for this very request before.
   void QueueRelease(uint64_t inode, uint32_t flags);
   uint64_t QueueForget(uint64_t inode);
+  // The client does not wait any longer for the request with that number.
+  void QueueInterrupt(uint64_t unique);
   // Waits until the broker has applied everything up to and including that place.
   void WaitApplied(uint64_t place);
   // Waits for the writes to this inode that this frontend has queued, if any can be outstanding.
@@ -250,6 +283,9 @@ class LaneProducer {
   bool AwaitReply(RequestSlot* slot, const std::function<bool()>& interrupted);
   template <typename Ready>
   bool AwaitProgress(Ready ready, const std::function<bool()>& interrupted);
+  // How the wait for the gate ended.
+  enum class Gate { kOpen, kTimeOver, kInterrupted };
+  Gate AwaitGate(int64_t until_ns, const std::function<bool()>& interrupted);
   void TakeOver();
   void Wake();  // if it sleeps
   void WakeBroker();
@@ -260,6 +296,7 @@ class LaneProducer {
   std::unique_ptr<Segment> arena_;
   int wake_fd_;
   uint32_t inode_uses_;
+  uint64_t ring_bytes_;
   bool spins_;
   std::mutex mutex_;             // of the cursors below: several threads of one process produce
   uint64_t tail_ = 0;            // guarded by mutex_

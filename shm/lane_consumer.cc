@@ -17,28 +17,31 @@ uint64_t LaneBytes(uint32_t inode_uses) {
   return sizeof(LaneLayout) + uint64_t{inode_uses} * sizeof(InodeUse);
 }
 
-uint64_t ArenaSegmentBytes() { return kArenaRingOffset + kArenaBytes; }
+uint64_t ArenaSegmentBytes(uint64_t ring_bytes) { return kArenaRingOffset + ring_bytes; }
 
 LaneConsumer::LaneConsumer(std::unique_ptr<Segment> lane, std::unique_ptr<Segment> arena)
-    : lane_(std::move(lane)), arena_(std::move(arena)) {}
+    : lane_(std::move(lane)),
+      arena_(std::move(arena)),
+      ring_bytes_(arena_->size() - kArenaRingOffset) {}
 
-Result<std::unique_ptr<LaneConsumer>> LaneConsumer::Create(const SessionId& session,
-                                                           uint32_t mount_index,
-                                                           uint32_t inode_uses,
-                                                           const std::string& lane_path,
-                                                           const std::string& arena_path) {
+Result<std::unique_ptr<LaneConsumer>> LaneConsumer::Create(
+    const SessionId& session, uint32_t mount_index, uint32_t inode_uses,
+    const std::string& lane_path, const std::string& arena_path, uint64_t first_place,
+    uint64_t arena_bytes) {
   if (mount_index >= kMaxMounts) return Error{EINVAL, "mount index"};
   auto lane = Segment::CreateSpool({SegmentKind::kLane, session, mount_index},
                                    LaneBytes(inode_uses), lane_path);
   if (!lane) return lane.error();
   auto arena = Segment::CreateSpool({SegmentKind::kArena, session, mount_index},
-                                    ArenaSegmentBytes(), arena_path);
+                                    ArenaSegmentBytes(arena_bytes), arena_path);
   if (!arena) return arena.error();
   std::unique_ptr<LaneConsumer> consumer(new LaneConsumer(std::move(*lane), std::move(*arena)));
   AIRSTORE_TRY(consumer->Guard());
   consumer->inode_uses_ = inode_uses;
   LaneCursors& cursors = consumer->layout()->cursors;
   cursors.mounts.store(1, std::memory_order_relaxed);
+  cursors.applied.store(first_place, std::memory_order_relaxed);
+  consumer->applied_ = consumer->popped_ = first_place;
   cursors.inode_uses = inode_uses;
   cursors.mount_index = mount_index;
   consumer->lane_->MarkReady();
@@ -108,6 +111,16 @@ void LaneConsumer::MarkApplied() {
   cursors.applied.store(applied_, std::memory_order_release);
   cursors.arena_applied.store(arena_applied_, std::memory_order_release);
   WakeFrontend();
+}
+
+// In the reply to be, in a word that every reply sets to 0: positions are never used twice.
+void LaneConsumer::NoteExecuted(uint32_t slot_index, uint64_t position, const Executed& executed) {
+  if (slot_index >= kRequestSlots || (open_calls_ >> slot_index & 1) == 0) return;
+  RequestReply& reply = layout()->slots[slot_index].reply;
+  StoreOnce(&reply.statfs[0], executed.inode);
+  StoreOnce(&reply.statfs[1], executed.ticket);
+  std::atomic_thread_fence(std::memory_order_release);
+  StoreOnce(&reply.statfs[5], position);
 }
 
 void LaneConsumer::Reply(uint32_t slot_index, const RequestReply& reply, std::string_view text) {
@@ -185,6 +198,14 @@ bool LaneConsumer::TakeUsed(uint32_t inode_index) {
 
 void LaneConsumer::SetMounts(uint32_t mounts) {
   layout()->cursors.mounts.store(mounts, std::memory_order_release);
+}
+
+void LaneConsumer::SetWriteGate(uint32_t gate, int64_t closed_ns, uint32_t stall_ms) {
+  LaneCursors& cursors = layout()->cursors;
+  cursors.write_stall_ms.store(stall_ms, std::memory_order_relaxed);
+  cursors.write_closed_ns.store(closed_ns, std::memory_order_relaxed);
+  cursors.write_gate.store(gate, std::memory_order_release);
+  WakeFrontend();
 }
 
 void LaneConsumer::SetSynchronous(bool synchronous) {

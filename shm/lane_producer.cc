@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <bit>
+#include <cerrno>
+#include <ctime>
 #include <thread>
 
 #include "shm/base/fault.h"
@@ -15,6 +17,12 @@ namespace {
 
 constexpr uint64_t kPayloadAlignment = 64;
 
+int64_t MonotonicNs() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
 }  // namespace
 
 LaneProducer::LaneProducer(std::unique_ptr<Segment> lane, std::unique_ptr<Segment> arena,
@@ -23,6 +31,7 @@ LaneProducer::LaneProducer(std::unique_ptr<Segment> lane, std::unique_ptr<Segmen
       arena_(std::move(arena)),
       wake_fd_(wake_fd),
       inode_uses_(layout()->cursors.inode_uses),
+      ring_bytes_(arena_->size() - kArenaRingOffset),
       // With two processors the broker needs the one we would be spinning on.
       spins_(std::thread::hardware_concurrency() > 2),
       traces_(layout()->traces) {}
@@ -34,7 +43,8 @@ Result<std::unique_ptr<LaneProducer>> LaneProducer::Attach(std::unique_ptr<Segme
       lane->size() < LaneBytes(lane->At<LaneLayout>(0)->cursors.inode_uses)) {
     return Error{EPROTO, "lane segment too short"};
   }
-  if (arena->size() < ArenaSegmentBytes()) return Error{EPROTO, "arena segment too short"};
+  if (arena->size() < ArenaSegmentBytes(kMinArenaBytes))
+    return Error{EPROTO, "arena segment too short"};
   std::unique_ptr<LaneProducer> producer(
       new LaneProducer(std::move(lane), std::move(arena), wake_fd));
   producer->TakeOver();
@@ -73,11 +83,62 @@ uint64_t LaneProducer::QueueWrite(uint64_t inode, uint64_t offset, std::span<con
   return *Enqueue(message, data, {});
 }
 
+LaneProducer::Gate LaneProducer::AwaitGate(int64_t until_ns,
+                                           const std::function<bool()>& interrupted) {
+  LaneCursors& cursors = layout()->cursors;
+  const uint32_t gate = cursors.write_gate.load(std::memory_order_acquire);
+  for (;;) {
+    // As in AwaitProgress.
+    const uint32_t seen = cursors.progress.load(std::memory_order_acquire);
+    cursors.frontend_waits.store(1, std::memory_order_seq_cst);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const uint32_t now = cursors.write_gate.load(std::memory_order_acquire);
+    if (now == 0 || (gate == kWriteGateClosed && now != gate)) return Gate::kOpen;
+    if (interrupted && interrupted()) return Gate::kInterrupted;
+    const int64_t left = until_ns - MonotonicNs();
+    if (left <= 0) return Gate::kTimeOver;
+    FutexWaitFor(cursors.progress, seen, left);
+  }
+}
+
+bool LaneProducer::writes_wait() const {
+  return layout()->cursors.write_gate.load(std::memory_order_acquire) != 0;
+}
+
+int LaneProducer::AwaitRoom(uint64_t bytes, const std::function<bool()>& interrupted) {
+  const LaneCursors& cursors = layout()->cursors;
+  uint32_t gate = cursors.write_gate.load(std::memory_order_acquire);
+  if (gate == 0) return 0;
+  Count(kWriteStalls);
+  const Waiting waiting(*this);
+  while (gate == kWriteGateClosed) {
+    const int64_t until =
+        cursors.write_closed_ns.load(std::memory_order_relaxed) +
+        int64_t{cursors.write_stall_ms.load(std::memory_order_relaxed)} * 1'000'000;
+    const Gate end = AwaitGate(until, interrupted);
+    if (end == Gate::kInterrupted) return EINTR;
+    if (end == Gate::kTimeOver) return ENOSPC;
+    gate = cursors.write_gate.load(std::memory_order_acquire);
+  }
+  if (gate == 0) return 0;
+  constexpr uint64_t kMiB = 1u << 20;
+  const auto pause_ns = static_cast<int64_t>(bytes * gate / kMiB * 1000);
+  const Gate end = AwaitGate(MonotonicNs() + pause_ns, interrupted);
+  return end == Gate::kInterrupted ? EINTR : 0;
+}
+
 uint64_t LaneProducer::QueueForget(uint64_t inode) {
   Message message{};
   message.op = QueueOp::kForget;
   message.inode = inode;
   return *Enqueue(message, {}, {});
+}
+
+void LaneProducer::QueueInterrupt(uint64_t unique) {
+  Message message{};
+  message.op = QueueOp::kInterrupt;
+  message.unique = unique;
+  Enqueue(message, {}, {});
 }
 
 std::optional<uint64_t> LaneProducer::Enqueue(const Message& message, std::span<const uint8_t> data,
@@ -91,7 +152,7 @@ std::optional<uint64_t> LaneProducer::Enqueue(const Message& message, std::span<
   }
   Reach(FaultPoint::kFrontendPlaceReserved);
   if (!data.empty()) {
-    memcpy(arena_->base() + kArenaRingOffset + place.arena % kArenaBytes, data.data(), data.size());
+    memcpy(arena_->base() + kArenaRingOffset + place.arena % ring_bytes_, data.data(), data.size());
   }
   QueueRecord& record = layout()->queue[place.record % kQueueRecords];
   StoreOnce(&record.op, static_cast<uint32_t>(message.op));
@@ -121,10 +182,10 @@ bool LaneProducer::Reserve(const Message& message, uint64_t bytes, Place* place)
   uint64_t arena = arena_tail_;
   if (bytes != 0) {
     arena = (arena + kPayloadAlignment - 1) / kPayloadAlignment * kPayloadAlignment;
-    const uint64_t behind = kArenaBytes - arena % kArenaBytes;
+    const uint64_t behind = ring_bytes_ - arena % ring_bytes_;
     if (bytes > behind) arena += behind;  // payloads are contiguous: skip the ring's end
     const uint64_t applied = cursors.arena_applied.load(std::memory_order_acquire);
-    if (arena + bytes - applied > kArenaBytes) return false;
+    if (arena + bytes - applied > ring_bytes_) return false;
   }
   *place = {tail_++, arena};
   arena_tail_ = arena + bytes;

@@ -35,6 +35,9 @@ std::string LaneConsumer::Take(const QueueRecord& record, QueueOp op, Item* item
       return {};
     case QueueOp::kForget:
       return item->inode == 0 ? "forget of inode 0" : std::string();
+    case QueueOp::kInterrupt:
+      item->unique = LoadOnce(record.unique);
+      return {};
   }
   return "queue operation " + std::to_string(static_cast<uint32_t>(op));
 }
@@ -43,11 +46,11 @@ std::string LaneConsumer::TakeWrite(uint64_t position, uint32_t length, Item* it
   if (item->inode == 0) return "write to inode 0";
   if (length > kMaxWrite) return "write of " + std::to_string(length) + " bytes";
   if (item->offset > static_cast<uint64_t>(INT64_MAX) - length) return "write beyond any file";
-  if (position < arena_popped_ || position - arena_applied_ > kArenaBytes - length) {
+  if (position < arena_popped_ || position - arena_applied_ > ring_bytes_ - length) {
     return "payload outside of the arena's window";
   }
-  const uint64_t place = position % kArenaBytes;
-  if (place + length > kArenaBytes) return "payload across the arena's end";
+  const uint64_t place = position % ring_bytes_;
+  if (place + length > ring_bytes_) return "payload across the arena's end";
   item->data = {arena_->base() + kArenaRingOffset + place, length};
   arena_popped_ = position + length;
   item->arena_end = arena_popped_;
@@ -75,6 +78,11 @@ std::string LaneConsumer::TakeCall(uint32_t slot_index, Call* call) {
   call->name = std::move(text);
   if (CheckRequest(call->args, call->name, call->name2) != 0) {
     return "malformed call of operation " + std::to_string(call->args.op);
+  }
+  call->executed.reset();
+  if (call->position != 0 && LoadOnce(slot.reply.statfs[5]) == call->position) {
+    std::atomic_thread_fence(std::memory_order_acquire);
+    call->executed = Executed{LoadOnce(slot.reply.statfs[0]), LoadOnce(slot.reply.statfs[1])};
   }
   open_calls_ |= uint64_t{1} << slot_index;
   return {};

@@ -37,7 +37,7 @@ QueueEnd CloseQueueGaps(LaneLayout* lane) {
 
 Result<std::unique_ptr<LaneConsumer>> LaneConsumer::Adopt(std::unique_ptr<Segment> lane,
                                                           std::unique_ptr<Segment> arena) {
-  if (lane->size() < sizeof(LaneLayout) || arena->size() < ArenaSegmentBytes()) {
+  if (lane->size() < sizeof(LaneLayout) || arena->size() < ArenaSegmentBytes(kMinArenaBytes)) {
     return Error{EPROTO, "segments too short for a lane"};
   }
   std::unique_ptr<LaneConsumer> consumer(new LaneConsumer(std::move(lane), std::move(arena)));
@@ -80,6 +80,17 @@ bool LaneConsumer::AnsweredBefore(uint32_t slot_index) const {
   const uint32_t state = slot.state.load(std::memory_order_acquire) & ~kSlotPoked;
   return state != static_cast<uint32_t>(SlotState::kSubmitted) ||
          slot.position.load(std::memory_order_acquire) != popped_ + 1;
+}
+
+bool LaneConsumer::Unanswered(uint64_t position) const {
+  for (const RequestSlot& slot : layout()->slots) {
+    const uint32_t state = slot.state.load(std::memory_order_acquire) & ~kSlotPoked;
+    if (state == static_cast<uint32_t>(SlotState::kSubmitted) &&
+        slot.position.load(std::memory_order_acquire) == position) {
+      return true;
+    }
+  }
+  return false;
 }
 
 uint64_t LaneConsumer::QueuedCalls() const {

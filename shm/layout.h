@@ -29,7 +29,7 @@
 
 namespace airstore::shm {
 
-inline constexpr uint32_t kAbiMajor = 4;
+inline constexpr uint32_t kAbiMajor = 5;
 inline constexpr uint32_t kAbiMinor = 0;
 inline constexpr uint64_t kMagic = 0x65726f7473726961;  // "airstore" in memory order
 inline constexpr size_t kLine = 128;                    // two cache lines: prefetchers pair them
@@ -108,6 +108,8 @@ enum InodeFlags : uint32_t {
   kListingComplete = 1u << 3,    // directory: its dentry chain is the whole listing
   kOrphan = 1u << 4,             // no name left; lives while a mount knows it
   kNameless = 1u << 5,           // an orphan that never had a name: it may still get one
+  kHasLocks = 1u << 6,           // somebody holds a lock: the broker is told of closes
+  kHadLocks = 1u << 7,           // or did since the inode is in the table: closes come as requests
 };
 
 // One file. Writer: the broker.
@@ -186,6 +188,8 @@ inline constexpr uint32_t kHistogramRows = 16;
 inline constexpr uint32_t kHistogramBuckets = 48;  // bucket b: [2^b, 2^(b+1)) ns
 inline constexpr uint32_t kMaxMounts = 64;         // of one session: the bits of known_by
 
+inline constexpr uint32_t kWriteGateClosed = UINT32_MAX;
+
 struct LaneCursors {
   // Writer: the broker.
   std::atomic<uint64_t> applied;        // queue records consumed and applied
@@ -194,7 +198,11 @@ struct LaneCursors {
   uint32_t inode_uses;                  // length of InodeUse[] (= MetaGeometry::inode_capacity)
   uint32_t mount_index;                 // this mount's bit in known_by
   std::atomic<uint32_t> synchronous;    // 1: a writer's close waits for the broker
-  uint8_t reserved_broker[kLine - 32];
+  std::atomic<uint32_t> write_gate;     // before a write is accepted: microseconds to wait for each
+                                        // MiB; kWriteGateClosed: until it opens
+  std::atomic<uint32_t> write_stall_ms;  // how long it may be closed before writes fail
+  std::atomic<int64_t> write_closed_ns;  // since when it is, CLOCK_MONOTONIC
+  uint8_t reserved_broker[kLine - 48];
   // Writers: both. 1: the broker sleeps, whoever swaps it to 0 writes the eventfd.
   std::atomic<uint32_t> broker_sleeps;
   uint8_t reserved_sleep[kLine - 4];
@@ -210,11 +218,12 @@ struct LaneCursors {
 };
 
 enum class QueueOp : uint32_t {
-  kNone = 0,     // void: reserved by a frontend that died before it wrote the record
-  kCall = 1,     // slot: a request slot is submitted
-  kWrite = 2,    // inode, offset, length, arena_position: bytes in the arena
-  kRelease = 3,  // inode, flags (OpenMode): a passthrough or daemon-mode writer was closed
-  kForget = 4,   // inode: an orphan's lookup count fell to 0
+  kNone = 0,       // void: reserved by a frontend that died before it wrote the record
+  kCall = 1,       // slot: a request slot is submitted
+  kWrite = 2,      // inode, offset, length, arena_position: bytes in the arena
+  kRelease = 3,    // inode, flags (OpenMode): a passthrough or daemon-mode writer was closed
+  kForget = 4,     // inode: an orphan's lookup count fell to 0
+  kInterrupt = 5,  // unique: the client does not want to wait for that request any more
 };
 
 // Writer: the frontend. In use while `position` is its place in the endless queue + 1, which is
@@ -229,7 +238,7 @@ struct QueueRecord {
   uint32_t length;
   uint32_t flags;
   int64_t time_ns;
-  uint64_t unique;  // kRelease: the protocol's request number, 0: none
+  uint64_t unique;  // kRelease, kInterrupt: the protocol's request number, 0: none
 };
 
 enum class Op : uint32_t {
@@ -261,7 +270,26 @@ enum class Op : uint32_t {
   kFallocate = 36,    // inode, offset, size, flags of fallocate(2)
   kSeek = 37,         // inode, offset, flags: SEEK_DATA or SEEK_HOLE; offset in the reply's value
   kTmpfile = 38,      // inode = parent, mode, flags = open(2) flags: a file without a name
+  // Locks. inode, inode2 = owner, offset = first byte, size = last byte, flags (LockFlags),
+  // mode = pid to show to others; what of it counts:
+  kSetLock = 20,  // all; rdev = handle of the open file. The answer may come later, see kDeferred
+  kGetLock = 21,  // all: what stands in the way, in `lock`
+  kFlushLocks = 22,    // inode, inode2, rdev: a descriptor is closed; ranges of that owner go
+  kReleaseLocks = 23,  // inode, rdev: the open file is; all that was locked through it goes
+  // inode, size: bytes that a kWrite will bring; the reply says where they go
+  kAppend = 48,
 };
+
+enum LockFlags : uint32_t {
+  kLockShared = 1u << 0,  // neither this nor the next: unlock
+  kLockExclusive = 1u << 1,
+  kLockFlock = 1u << 2,  // of the whole file, of the open file; else a range
+  kLockWait = 1u << 3,   // until it can be had
+  kLockFlagsMask = 15,
+};
+
+// RequestReply::value of kSetLock: the broker will answer the protocol's request itself.
+inline constexpr uint64_t kDeferred = 1;
 
 enum SetattrValid : uint32_t {
   kSetMode = 1u << 0,
@@ -314,8 +342,11 @@ struct RequestReply {
   int32_t backing_id;
   uint32_t inode_index;  // of `attr` in InodeEntry[]; kNoIndex: it is not in the table
   uint64_t value;        // kContentFd: the content file's id; kSeek: the offset
-  uint64_t statfs[6];    // total, free bytes; total, free inodes; block size; 0
-  uint32_t text_bytes;   // of what the broker has put behind the names in the slot's text
+  union {
+    uint64_t statfs[6];  // total, free bytes; total, free inodes; block size; 0
+    uint64_t lock[6];    // kGetLock: LockFlags, 0: nothing; first, last byte; pid; 0; 0
+  };
+  uint32_t text_bytes;  // of what the broker has put behind the names in the slot's text
   uint32_t reserved;
   InodeRecord attr;  // valid when error is 0 and the operation has a target
 };

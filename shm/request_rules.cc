@@ -50,6 +50,11 @@ Texts TextsOf(Op op) {
     case Op::kFallocate:
     case Op::kSeek:
     case Op::kTmpfile:
+    case Op::kSetLock:
+    case Op::kGetLock:
+    case Op::kFlushLocks:
+    case Op::kReleaseLocks:
+    case Op::kAppend:
       return {Text::kNone, Text::kNone, true};
   }
   return {Text::kNone, Text::kNone, false};
@@ -94,6 +99,7 @@ bool HasEffect(Op op) {
     case Op::kFallocate:
     case Op::kFsync:  // these two report an error once
     case Op::kFlush:
+    case Op::kAppend:
       return true;
     case Op::kNone:
     case Op::kLookup:
@@ -106,6 +112,11 @@ bool HasEffect(Op op) {
     case Op::kGetxattr:
     case Op::kListxattr:
     case Op::kSeek:
+    // May be made again: until it has returned, it may as well happen later.
+    case Op::kSetLock:
+    case Op::kGetLock:
+    case Op::kFlushLocks:
+    case Op::kReleaseLocks:
       break;
   }
   return false;

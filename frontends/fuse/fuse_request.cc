@@ -7,6 +7,7 @@ namespace airstore::fuse {
 namespace {
 
 thread_local uint64_t unique_of_thread = 0;
+thread_local bool resent_of_thread = false;
 
 void WakeWaiters(fuse_req_t /*req*/, void* data) {
   static_cast<volume::Volume*>(data)->Interrupt();
@@ -14,12 +15,19 @@ void WakeWaiters(fuse_req_t /*req*/, void* data) {
 
 }  // namespace
 
-void FuseRequest::SetUnique(uint64_t unique) { unique_of_thread = unique; }
+void FuseRequest::SetUnique(uint64_t unique, bool resent) {
+  unique_of_thread = unique;
+  resent_of_thread = resent;
+}
 
 uint64_t FuseRequest::Unique() { return unique_of_thread; }
 
+bool FuseRequest::Resent() { return resent_of_thread; }
+
 FuseRequest::FuseRequest(fuse_req_t req)
-    : req_(req), volume_(static_cast<Session*>(fuse_req_userdata(req))->volume()) {}
+    : req_(req),
+      session_(*static_cast<Session*>(fuse_req_userdata(req))),
+      volume_(session_.volume()) {}
 
 volume::Caller FuseRequest::caller() const {
   const fuse_ctx* context = fuse_req_ctx(req_);

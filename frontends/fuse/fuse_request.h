@@ -15,6 +15,8 @@
 
 namespace airstore::fuse {
 
+class Session;
+
 class FuseRequest final : public volume::Request {
  public:
   explicit FuseRequest(fuse_req_t req);
@@ -25,13 +27,17 @@ class FuseRequest final : public volume::Request {
   void EndWait() override;
 
   volume::Volume& volume() const { return volume_; }
+  Session& session() const { return session_; }
 
-  // The number of the request that this thread received last: libfuse does not tell.
-  static void SetUnique(uint64_t unique);
+  // The number of the request that this thread received last, and whether it had been sent before:
+  // libfuse does not tell.
+  static void SetUnique(uint64_t unique, bool resent);
   static uint64_t Unique();
+  static bool Resent();
 
  private:
   fuse_req_t req_;
+  Session& session_;
   volume::Volume& volume_;
 };
 

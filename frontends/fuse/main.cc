@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "frontends/fuse/notifier.h"
 #include "frontends/fuse/sandbox.h"
 #include "frontends/fuse/session.h"
 #include "frontends/volume/attach.h"
@@ -69,6 +70,11 @@ int Serve() {
   _exit(error == 0 ? volume::kExitUnmounted : volume::kExitFailed);
 }
 
+int Notify() {
+  if (!fuse::DropPrivileges() || !fuse::RestrictSystemCalls()) return volume::kExitFailed;
+  return fuse::RunNotifier(volume::kChannelFd);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -84,5 +90,6 @@ int main(int argc, char** argv) {
     fprintf(stderr, "airstore-fuse is started by airstored; use 'airctl mount'.\n");
     return volume::kExitUsage;
   }
+  if (argc > 1 && strcmp(argv[1], "--notify") == 0) return Notify();
   return Serve();
 }

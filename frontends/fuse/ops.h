@@ -13,5 +13,6 @@ void AddNameOps(fuse_lowlevel_ops* ops);   // ops_names.cc
 void AddFileOps(fuse_lowlevel_ops* ops);   // ops_files.cc
 void AddXattrOps(fuse_lowlevel_ops* ops);  // ops_xattrs.cc
 void AddDirOps(fuse_lowlevel_ops* ops);    // ops_dirs.cc
+void AddLockOps(fuse_lowlevel_ops* ops);   // ops_locks.cc
 
 }  // namespace airstore::fuse

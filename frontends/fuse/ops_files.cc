@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Open files.
+#include <fcntl.h>
+
+#include <span>
+
 #include "frontends/fuse/fuse_request.h"
 #include "frontends/fuse/ops.h"
 #include "frontends/fuse/raw_requests.h"
@@ -28,7 +32,7 @@ void Open(fuse_req_t req, fuse_ino_t inode, fuse_file_info* file) {
   volume::Opened opened;
   const int error = request.volume().Open(request, inode, static_cast<uint32_t>(file->flags),
                                           &opened, Hints().kill_set_id ? shm::kKillSetId : 0u);
-  ReplyOpen(req, request.volume(), inode, error, opened);
+  ReplyOpen(req, request, inode, error, opened);
 }
 
 void Create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
@@ -40,11 +44,12 @@ void Create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
   const int error =
       Hints().tmpfile ? request.volume().Tmpfile(request, parent, mode, flags, &node, &opened)
                       : request.volume().Create(request, parent, name, mode, flags, &node, &opened);
-  ReplyCreate(req, request.volume(), error, node, opened);
+  ReplyCreate(req, request, error, node, opened);
 }
 
 void Release(fuse_req_t req, fuse_ino_t inode, fuse_file_info* file) {
-  FuseRequest(req).volume().Release(inode, OpenHandle::Decode(file->fh));
+  FuseRequest request(req);
+  request.volume().Release(request, inode, OpenHandle::Decode(file->fh));
   fuse_reply_err(req, 0);
 }
 
@@ -58,13 +63,18 @@ void Read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t offset, fuse_file
 }
 
 void Write(fuse_req_t req, fuse_ino_t inode, const char* data, size_t size, off_t offset,
-           fuse_file_info* /*file*/) {
+           fuse_file_info* file) {
   FuseRequest request(req);
   volume::Volume& volume = request.volume();
-  int error = Hints().kill_set_id ? volume.KillSetId(request, inode) : 0;
+  const auto at = static_cast<uint64_t>(offset);
+  const std::span<const uint8_t> bytes{reinterpret_cast<const uint8_t*>(data), size};
+  // What the kernel writes back for a map has a place of its own, whoever opened the file.
+  const bool append = (file->flags & O_APPEND) != 0 && !file->writepage;
+  int error = volume.AwaitRoom(request, inode, at, size);
+  if (error == 0 && Hints().kill_set_id) error = volume.KillSetId(request, inode);
   if (error == 0) {
-    error = volume.Write(inode, static_cast<uint64_t>(offset),
-                         {reinterpret_cast<const uint8_t*>(data), size});
+    error = append ? volume.Append(request, inode, OpenHandle::Decode(file->fh), at, bytes)
+                   : volume.Write(inode, at, bytes);
   }
   if (error != 0) {
     fuse_reply_err(req, error);
@@ -75,7 +85,8 @@ void Write(fuse_req_t req, fuse_ino_t inode, const char* data, size_t size, off_
 
 void Flush(fuse_req_t req, fuse_ino_t inode, fuse_file_info* file) {
   FuseRequest request(req);
-  fuse_reply_err(req, request.volume().Flush(request, inode, OpenHandle::Decode(file->fh)));
+  fuse_reply_err(
+      req, request.volume().Flush(request, inode, OpenHandle::Decode(file->fh), file->lock_owner));
 }
 
 void Fsync(fuse_req_t req, fuse_ino_t inode, int data_only, fuse_file_info* /*file*/) {

@@ -93,7 +93,7 @@ abi::OpenOut RawOpenOf(const volume::Opened& opened) {
       break;
   }
   // Closing a file that was only read has nothing to report: saves a request per close.
-  if (!opened.handle.for_write()) out.open_flags |= abi::kFopenNoFlush;
+  if (!opened.tell_close) out.open_flags |= abi::kFopenNoFlush;
   return out;
 }
 
@@ -144,7 +144,7 @@ void ReplyStatx(fuse_req_t req, int error, const volume::Node& node) {
   fuse_reply_buf(req, reinterpret_cast<const char*>(&out), sizeof(out));
 }
 
-void ReplyOpen(fuse_req_t req, volume::Volume& volume, uint64_t inode, int error,
+void ReplyOpen(fuse_req_t req, FuseRequest& request, uint64_t inode, int error,
                const volume::Opened& opened) {
   if (error != 0) {
     fuse_reply_err(req, error);
@@ -152,11 +152,11 @@ void ReplyOpen(fuse_req_t req, volume::Volume& volume, uint64_t inode, int error
   }
   const abi::OpenOut out = RawOpenOf(opened);
   if (fuse_reply_buf(req, reinterpret_cast<const char*>(&out), sizeof(out)) != 0) {
-    volume.Release(inode, opened.handle);
+    request.volume().Release(request, inode, opened.handle);
   }
 }
 
-void ReplyCreate(fuse_req_t req, volume::Volume& volume, int error, const volume::Node& node,
+void ReplyCreate(fuse_req_t req, FuseRequest& request, int error, const volume::Node& node,
                  const volume::Opened& opened) {
   if (error != 0) {
     fuse_reply_err(req, error);
@@ -164,8 +164,8 @@ void ReplyCreate(fuse_req_t req, volume::Volume& volume, int error, const volume
   }
   const abi::CreateOut out{RawEntryOf(node), RawOpenOf(opened)};
   if (fuse_reply_buf(req, reinterpret_cast<const char*>(&out), sizeof(out)) != 0) {
-    volume.Release(node.record.inode, opened.handle);
-    volume.Forget(node.record.inode, 1);
+    request.volume().Release(request, node.record.inode, opened.handle);
+    request.volume().Forget(node.record.inode, 1);
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include <string>
 
+#include "frontends/fuse/fuse_request.h"
 #include "frontends/fuse/kernel_abi.h"
 #include "frontends/volume/volume.h"
 
@@ -24,9 +25,9 @@ void ReplyAttr(fuse_req_t req, int error, const volume::Node& node);
 // With the time of birth.
 void ReplyStatx(fuse_req_t req, int error, const volume::Node& node);
 // An open that does not arrive is closed again.
-void ReplyOpen(fuse_req_t req, volume::Volume& volume, uint64_t inode, int error,
+void ReplyOpen(fuse_req_t req, FuseRequest& request, uint64_t inode, int error,
                const volume::Opened& opened);
-void ReplyCreate(fuse_req_t req, volume::Volume& volume, int error, const volume::Node& node,
+void ReplyCreate(fuse_req_t req, FuseRequest& request, int error, const volume::Node& node,
                  const volume::Opened& opened);
 // Remembered by the kernel: the name does not exist.
 void ReplyAbsent(fuse_req_t req);

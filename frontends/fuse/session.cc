@@ -114,6 +114,7 @@ ssize_t Session::OnRead(int fd, void* buffer, size_t size, void* userdata) {
   if (header.opcode == abi::kOpInterrupt && request.size() >= sizeof(header) + sizeof(meant)) {
     memcpy(&meant, request.data() + sizeof(header), sizeof(meant));
     session.early_answers_.OnInterrupt(meant);
+    session.volume_.OnInterrupt(meant & ~abi::kUniqueResent);
   }
   if (!session.init_.done()) {
     session.init_.SeeRequest(request);
@@ -121,7 +122,7 @@ ssize_t Session::OnRead(int fd, void* buffer, size_t size, void* userdata) {
     const bool resent = IsResent(header.unique);
     const uint64_t unique = header.unique & ~abi::kUniqueResent;
     session.resent_.Seen(resent);
-    FuseRequest::SetUnique(unique);
+    FuseRequest::SetUnique(unique, resent);
     session.volume_.BeginRequest(unique, resent);
     Reach(FaultPoint::kFrontendRequestRead);
   }
@@ -145,6 +146,11 @@ ssize_t Session::OnWrite(int fd, iovec* parts, int count, void* userdata) {
   session.resent_.Answered(IsResent(header.unique));
   errno = error;
   return sent;
+}
+
+void Session::OnHandedOver() {
+  volume_.EndRequest();
+  resent_.Answered(FuseRequest::Resent());
 }
 
 ssize_t Session::AnswerInit(int fd, iovec* parts, int count) {
@@ -183,6 +189,7 @@ int Session::Run(UniqueFd device) {
   AddFileOps(&ops);
   AddDirOps(&ops);
   AddXattrOps(&ops);
+  AddLockOps(&ops);
   char name[] = "airstore-fuse";
   char* arguments[] = {name, nullptr};
   fuse_args args = FUSE_ARGS_INIT(1, arguments);

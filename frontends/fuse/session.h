@@ -37,6 +37,8 @@ class Session {
 
   volume::Volume& volume() { return volume_; }
   EarlyAnswers& early_answers() { return early_answers_; }
+  // Somebody else answers the request of this thread.
+  void OnHandedOver();
 
  private:
   static void OnInit(void* userdata, fuse_conn_info* connection);

@@ -65,6 +65,16 @@ struct Opened {
   OpenHandle handle;
   int32_t backing_id = 0;   // passthrough only
   bool keep_cache = false;  // the client's pages are still those of this content
+  bool tell_close = false;  // closing a descriptor of it may mean something
+};
+
+// A lock as a client asks for it.
+struct LockArgs {
+  uint64_t owner = 0;
+  uint64_t first = 0;
+  uint64_t last = 0;   // inclusive
+  uint32_t flags = 0;  // shm::LockFlags; of the answer: 0: nothing stands in the way
+  uint32_t pid = 0;
 };
 
 struct Statfs {
@@ -143,17 +153,34 @@ class Volume {
   // A file without a name in the directory's file system.
   int Tmpfile(Request& request, uint64_t parent, uint32_t mode, uint32_t flags, Node* node,
               Opened* out);
-  void Release(uint64_t inode, OpenHandle handle);
+  // The last one was.
+  void Release(Request& request, uint64_t inode, OpenHandle handle);
   int Read(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset, uint32_t size,
            ReadSink& sink);
+  // Before a write. ENOSPC: this host has no room for what is unsent, and the write needs some.
+  // EINTR.
+  int AwaitRoom(Request& request, uint64_t inode, uint64_t offset, uint64_t bytes);
   int Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data);
   // As a write does: no effect where there are no set-id bits.
   int KillSetId(Request& request, uint64_t inode);
   int Fallocate(Request& request, uint64_t inode, uint64_t offset, uint64_t length, int mode);
   // `whence`: SEEK_DATA or SEEK_HOLE.
   int Seek(Request& request, uint64_t inode, uint64_t offset, int whence, uint64_t* found);
-  int Flush(Request& request, uint64_t inode, OpenHandle handle);
+  // At the file's end. `offset`: where the kernel takes that to be.
+  int Append(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset,
+             std::span<const uint8_t> data);
+  // A descriptor was closed. Its owner's ranges are unlocked.
+  int Flush(Request& request, uint64_t inode, OpenHandle handle, uint64_t owner);
   int Fsync(Request& request, uint64_t inode, uint32_t flags);  // 1: data only
+
+  // ---- locks (volume_lock.cc)
+  // Locks, or unlocks. kAnsweredElsewhere: the broker answers the client's request, now or when the
+  // lock can be had; an interrupt of the request reaches it by OnInterrupt.
+  static constexpr int kAnsweredElsewhere = -1;
+  int SetLock(Request& request, uint64_t inode, OpenHandle handle, const LockArgs& lock);
+  // What stands in the way of that lock, in its place.
+  int GetLock(Request& request, uint64_t inode, OpenHandle handle, LockArgs* lock);
+  void OnInterrupt(uint64_t unique) { lane_->QueueInterrupt(unique); }
 
   // ---- directories (volume_dir.cc)
   uint64_t Opendir() { return dir_hints_.NewHandle(); }
@@ -222,9 +249,11 @@ class Volume {
   int CallForNothing(Request& request, const shm::RequestArgs& args, std::string_view name,
                      std::string_view name2);
   // Fills `out` from the answer to an open; the index is of the opened inode.
-  void FillOpened(const shm::RequestReply& reply, uint32_t flags, Opened* out);
+  void FillOpened(Request& request, const shm::RequestReply& reply, uint32_t flags, Opened* out);
   bool KeepCache(uint32_t index, uint32_t content_generation);
-  bool OpenLocally(uint64_t inode, Opened* out);
+  bool OpenLocally(Request& request, uint64_t inode, Opened* out);
+  bool HasLocks(uint64_t inode, OpenHandle handle) const;
+  bool IsInPlace(uint64_t inode, uint64_t offset, uint64_t bytes) const;
 
   bool WaitForSlab(const shm::InodeRecord& record);
   ReadStep ReadSlab(const shm::InodeRef& file, uint64_t offset, uint32_t size, ReadSink& sink);

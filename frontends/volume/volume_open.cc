@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "frontends/volume/stopwatch.h"
 #include "frontends/volume/volume.h"
@@ -24,6 +25,11 @@ bool MayOpenLocally(const shm::InodeRecord& record) {
          (record.flags & shm::kPassthroughOpen) == 0;
 }
 
+// A client never gives one number to two requests, and none is sent to two files.
+uint64_t SerialOf(Request& request) {
+  return request.caller().unique >> 1 & OpenHandle::kMostSerial;
+}
+
 }  // namespace
 
 bool Volume::KeepCache(uint32_t index, uint32_t content_generation) {
@@ -37,9 +43,10 @@ bool Volume::KeepCache(uint32_t index, uint32_t content_generation) {
 
 // As with lookups: we count the open and then look at the record; the broker marks the record
 // kPassthroughOpen and then looks at the count. The kernel would refuse the mixture with EIO.
-bool Volume::OpenLocally(uint64_t inode, Opened* out) {
+bool Volume::OpenLocally(Request& request, uint64_t inode, Opened* out) {
   shm::InodeRef found;
   if (!reader_.FindInode(inode, &found) || !MayOpenLocally(found.record)) return false;
+  if (found.index > OpenHandle::kMostIndex) return false;  // we shall need it
   shm::InodeUse* use = lane_->Use(found.index);
   if (use == nullptr) return false;
   use->opens.fetch_add(1, std::memory_order_seq_cst);
@@ -48,14 +55,17 @@ bool Volume::OpenLocally(uint64_t inode, Opened* out) {
     return false;
   }
   lane_->NoteEffect(shm::LocalEffect::kOpen, found.index);
-  out->handle = {shm::kOpenCached, found.index, true};
+  out->handle = {shm::kOpenCached, found.index, true, SerialOf(request)};
+  out->tell_close = (found.record.flags & shm::kHadLocks) != 0;
   out->keep_cache = KeepCache(found.index, found.record.content_generation);
   return true;
 }
 
-void Volume::FillOpened(const shm::RequestReply& reply, uint32_t flags, Opened* out) {
-  out->handle = {reply.open_mode & shm::kOpenModeMask, reply.inode_index, false};
+void Volume::FillOpened(Request& request, const shm::RequestReply& reply, uint32_t flags,
+                        Opened* out) {
+  out->handle = {reply.open_mode & shm::kOpenModeMask, reply.inode_index, false, SerialOf(request)};
   if (ForWrite(flags)) out->handle.mode |= shm::kOpenForWrite;
+  out->tell_close = ForWrite(flags) || (reply.attr.flags & shm::kHadLocks) != 0;
   switch (out->handle.path()) {
     case shm::kOpenPassthrough:
       out->backing_id = reply.backing_id;
@@ -75,7 +85,7 @@ int Volume::Open(Request& request, uint64_t inode, uint32_t flags, Opened* out, 
   const Stopwatch watch(*lane_, shm::kLatencyOpen);
   if (ForWrite(flags) || (flags & O_TRUNC) != 0) {
     if (options_.read_only) return EROFS;
-  } else if (OpenLocally(inode, out)) {
+  } else if (OpenLocally(request, inode, out)) {
     lane_->Count(shm::kOpenLocal);
     return 0;
   }
@@ -84,7 +94,7 @@ int Volume::Open(Request& request, uint64_t inode, uint32_t flags, Opened* out, 
   args.flags = flags;
   args.valid = valid;
   const auto reply = Call(request, args, Wait::kToTheEnd);
-  if (reply.error == 0) FillOpened(reply, flags, out);
+  if (reply.error == 0) FillOpened(request, reply, flags, out);
   return reply.error;
 }
 
@@ -99,7 +109,7 @@ int Volume::Create(Request& request, uint64_t parent, std::string_view name, uin
   args.flags = flags;
   const auto reply = Call(request, args, Wait::kToTheEnd, name);
   if (reply.error != 0) return reply.error;
-  FillOpened(reply, flags, out);
+  FillOpened(request, reply, flags, out);
   shm::InodeRecord record;
   if (Acquire(reply.inode_index, reply.attr.inode, &record)) {
     *node = Present(record);
@@ -110,7 +120,7 @@ int Volume::Create(Request& request, uint64_t parent, std::string_view name, uin
     Forget(node->record.inode, 1);
     error = EIO;  // somebody else has put another file there meanwhile
   }
-  if (error != 0) Release(reply.attr.inode, out->handle);
+  if (error != 0) Release(request, reply.attr.inode, out->handle);
   return error;
 }
 
@@ -124,17 +134,23 @@ int Volume::Tmpfile(Request& request, uint64_t parent, uint32_t mode, uint32_t f
   args.flags = flags;
   const auto reply = Call(request, args, Wait::kToTheEnd);
   if (reply.error != 0) return reply.error;
-  FillOpened(reply, flags, out);
+  FillOpened(request, reply, flags, out);
   shm::InodeRecord record;
   if (!Acquire(reply.inode_index, reply.attr.inode, &record)) {
-    Release(reply.attr.inode, out->handle);
+    Release(request, reply.attr.inode, out->handle);
     return EIO;
   }
   *node = Present(record);
   return 0;
 }
 
-void Volume::Release(uint64_t inode, OpenHandle handle) {
+void Volume::Release(Request& request, uint64_t inode, OpenHandle handle) {
+  // Before the inode may move: it stays at its index while it is open.
+  if (HasLocks(inode, handle)) {
+    shm::RequestArgs args = Args(shm::Op::kReleaseLocks, inode);
+    args.rdev = handle.serial;
+    Call(request, args, Wait::kToTheEnd);
+  }
   if (!handle.local) {
     lane_->QueueRelease(inode, handle.mode);
   } else if (lane_->NoteRelease()) {
@@ -150,6 +166,26 @@ void Volume::DropOpen(uint32_t index) {
   while (before != 0 &&
          !use->opens.compare_exchange_weak(before, before - 1, std::memory_order_seq_cst)) {
   }
+}
+
+// What is in place already can be overwritten on a full disk, too.
+bool Volume::IsInPlace(uint64_t inode, uint64_t offset, uint64_t bytes) const {
+  shm::InodeRef found;
+  if (!reader_.FindInode(inode, &found)) return false;
+  const shm::InodeRecord& record = found.record;
+  return offset <= record.size && bytes <= record.size - offset &&
+         record.allocated_bytes >= record.size;
+}
+
+int Volume::AwaitRoom(Request& request, uint64_t inode, uint64_t offset, uint64_t bytes) {
+  if (!lane_->writes_wait() || IsInPlace(inode, offset, bytes)) return 0;
+  bool waiting = false;
+  const int error = lane_->AwaitRoom(bytes, [&] {
+    if (!std::exchange(waiting, true)) request.StartWait();
+    return request.Interrupted();
+  });
+  if (waiting) request.EndWait();
+  return error;
 }
 
 int Volume::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data) {
@@ -204,13 +240,40 @@ int Volume::Seek(Request& request, uint64_t inode, uint64_t offset, int whence, 
   return reply.error;
 }
 
-int Volume::Flush(Request& request, uint64_t inode, OpenHandle handle) {
-  if (!handle.for_write()) return 0;
-  if (handle.path() != shm::kOpenPassthrough) lane_->WaitWrites(inode);
-  shm::InodeRef found;
-  const bool failed = Find(inode, handle.index, &found) && found.record.write_error != 0;
-  if (!failed && !lane_->synchronous()) return 0;
-  return Call(request, Args(shm::Op::kFlush, inode), Wait::kToTheEnd).error;
+// A writer who shares the file with other mounts keeps no pages, and its kernel does not hear of
+// what they append. The answer to the call is kept until the request is answered: one that is made
+// again after a crash goes to the same place.
+int Volume::Append(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset,
+                   std::span<const uint8_t> data) {
+  if (options_.read_only) return EROFS;
+  if (handle.path() == shm::kOpenDirect && lane_->shared_session()) {
+    shm::RequestArgs args = Args(shm::Op::kAppend, inode);
+    args.size = data.size();
+    const auto reply = Call(request, args, Wait::kToTheEnd);
+    if (reply.error != 0) return reply.error;
+    offset = reply.value;
+  }
+  return Write(inode, offset, data);
+}
+
+int Volume::Flush(Request& request, uint64_t inode, OpenHandle handle, uint64_t owner) {
+  int error = 0;
+  if (handle.for_write()) {
+    if (handle.path() != shm::kOpenPassthrough) lane_->WaitWrites(inode);
+    shm::InodeRef found;
+    const bool failed = Find(inode, handle.index, &found) && found.record.write_error != 0;
+    if (failed || lane_->synchronous()) {
+      error = Call(request, Args(shm::Op::kFlush, inode), Wait::kToTheEnd).error;
+    }
+  }
+  // Behind the bytes: whoever gets the lock is to find them.
+  if (HasLocks(inode, handle)) {
+    shm::RequestArgs args = Args(shm::Op::kFlushLocks, inode);
+    args.inode2 = owner;
+    args.rdev = handle.serial;
+    Call(request, args, Wait::kToTheEnd);
+  }
+  return error;
 }
 
 int Volume::Fsync(Request& request, uint64_t inode, uint32_t flags) {

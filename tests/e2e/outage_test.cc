@@ -130,6 +130,39 @@ TEST_F(Outage, WorkGoesOnAndArrivesAfterwards) {
   EXPECT_EQ(ReadFile(At("dir/2")), "content");
 }
 
+TEST_F(Outage, WhoWaitsGetsTheAnswerWhenTheGatewayIsBackInTime) {
+  std::thread later([this] {
+    std::this_thread::sleep_for(kIoTimeout / 2);
+    host().ThawGateway();
+  });
+  EXPECT_EQ(ReadFile(At("dir/3")), "content");
+  EXPECT_EQ(ReadFile(At("large")), RandomBytes(1, 1 << 20));
+  later.join();
+}
+
+TEST_F(Outage, GatewayThatIsKilledAndStartedAgainIsFoundAgain) {
+  host().ThawGateway();
+  host().KillGateway();
+  for (int i = 0; i < 20; ++i) WriteFile(At("new" + std::to_string(i)), "written meanwhile");
+  auto begin = Now();
+  EXPECT_EQ(host().Airctl({"status"}).code, 0);
+  struct statvfs space {};
+  EXPECT_EQ(statvfs(mount().c_str(), &space), 0);
+  EXPECT_LT(Since(begin), seconds(1));
+  std::thread later([this] {
+    std::this_thread::sleep_for(milliseconds(1000));
+    host().StartGateway();
+  });
+  EXPECT_EQ(ReadFile(At("dir/4")), "content");
+  later.join();
+  EXPECT_EQ(host().Airctl({"flush", "--timeout", "30"}).code, 0);
+  EXPECT_EQ(host().SessionStatus("work").at("state"), "connected");
+  RemountFresh();
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(ReadFile(At("new" + std::to_string(i))), "written meanwhile");
+  }
+}
+
 TEST_F(Outage, WhatIsUnsentIsListedAndCanBeWaitedFor) {
   WriteFile(At("unsent"), std::string(5000, 'x'));
   const auto files = host().AirctlJson({"dirty"}).at("files");

@@ -35,7 +35,7 @@ const std::vector<Category>& Categories() {
   static const std::vector<Category> categories = {
       {.name = "frontend", .frontends = true, .mount_survives = true},
       {.name = "gateway", .gateway = true, .mount_survives = true},
-      {.name = "broker", .broker = true, .allowed_errors = kMountEnds},
+      {.name = "broker", .broker = true, .mount_survives = true},
       {.name = "broker+frontends", .frontends = true, .broker = true, .allowed_errors = kMountEnds},
       {.name = "all",
        .frontends = true,
@@ -71,6 +71,12 @@ std::vector<FaultPoint> PointsOf(const Category& category) {
   std::vector<FaultPoint> points;
   for (uint32_t i = 0; i < kFaultPoints; ++i) {
     const auto point = static_cast<FaultPoint>(i);
+    // Sessions whose mounts go on are not recovered.
+    if (category.mount_survives &&
+        Is(point, {FaultPoint::kRecoveryLanesApplied, FaultPoint::kRecoveryResumed,
+                   FaultPoint::kRecoverySent, FaultPoint::kRecoveryContentRemoved})) {
+      continue;
+    }
     if ((category.frontends && ProcessOf(point, "frontend")) ||
         (category.broker && ProcessOf(point, "broker")) ||
         (category.gateway && ProcessOf(point, "gateway"))) {

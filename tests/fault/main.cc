@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/fault/ack_log.h"
+#include "tests/fault/bad_successor.h"
 #include "tests/fault/soak.h"
 #include "tests/fault/tree_process.h"
 #include "tests/fault/worker.h"
@@ -19,6 +20,8 @@ int main(int argc, char** argv) {
     return fault::RunTree({arguments.begin() + 1, arguments.end()});
   }
   if (fault::WantsSoak(arguments)) return fault::RunSoak(arguments);
+  const std::string self = argv[0];
+  if (fault::RunBadSuccessor(self.substr(self.rfind('/') + 1))) return 0;
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
 }

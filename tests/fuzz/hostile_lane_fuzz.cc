@@ -228,6 +228,8 @@ class HostileLane {
       case QueueOp::kForget:
         REQUIRE(item.inode != 0);
         break;
+      case QueueOp::kInterrupt:
+        break;
     }
   }
 

@@ -45,7 +45,8 @@ Outcome<BrokerClient> BrokerClient::Connect(const std::string& path) {
   return BrokerClient(std::move(fd), path);
 }
 
-Failure BrokerClient::Lost() const {
+Failure BrokerClient::Lost() {
+  lost_ = true;
   return {wire::FAILURE_KIND_UNREACHABLE, "the broker at " + path_ + " ended before it answered",
           "look into its log ('journalctl -u airstored')"};
 }

@@ -22,14 +22,18 @@ class BrokerClient {
   // The final response; a failure that the broker answered becomes one here.
   Outcome<control::v1::Response> Call(const control::v1::Request& request, Progress& progress);
 
+  // The last call failed because the connection ended.
+  bool lost() const { return lost_; }
+
  private:
   BrokerClient(UniqueFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
 
   bool ReadExactly(char* to, size_t bytes, Progress& progress);
-  Failure Lost() const;
+  Failure Lost();
 
   UniqueFd fd_;
   std::string path_;
+  bool lost_ = false;
 };
 
 }  // namespace airstore::airctl

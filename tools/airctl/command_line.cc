@@ -93,6 +93,36 @@ void AddMount(CLI::App* app, Invocation& out) {
   mount->add_flag("-v,--verbose", out.verbose, "Say what is being done");
 }
 
+void AddRecover(CLI::App* app, Invocation& out) {
+  CLI::App* recover =
+      Add(app, "recover", "List what gateways refused for good, export or discard it", out,
+          Command::kRecover);
+  CLI::Option* save = recover->add_flag("--export", out.export_items,
+                                        "Copy the files of these items into the directory DIR");
+  CLI::Option* discard =
+      recover->add_flag("--discard", out.discard_items, "Remove these items, for good");
+  save->excludes(discard);
+  recover->add_flag("--all", out.all_items, "All items");
+  recover->add_option("items", out.items, "Items by their ids, and where to put their files")
+      ->option_text("[ID...] [DIR]");
+  // Checked here, so that nothing is done half.
+  recover->callback([&out] {
+    out.command = Command::kRecover;
+    if (out.export_items) {
+      if (out.items.empty()) throw CLI::ValidationError("--export", "needs a directory");
+      out.directory = out.items.back();
+      out.items.pop_back();
+    }
+    const bool acts = out.export_items || out.discard_items;
+    if (!acts && (out.all_items || !out.items.empty())) {
+      throw CLI::ValidationError("recover", "say --export or --discard");
+    }
+    if (acts && out.all_items == !out.items.empty()) {
+      throw CLI::ValidationError("recover", "name items, or say --all");
+    }
+  });
+}
+
 void AddWorkspace(CLI::App* app, Invocation& out) {
   CLI::App* group =
       Add(app, "workspace", "Workspaces of a gateway (admin token)", out, Command::kNone);
@@ -182,6 +212,15 @@ std::shared_ptr<CLI::App> MakeParser(Invocation& out) {
   flush->add_option("--timeout", out.timeout_seconds, "Give up after this long (default: never)")
       ->option_text("SECONDS")
       ->check(CLI::PositiveNumber);
+  CLI::App* upgrade = Add(app.get(), "upgrade",
+                          "Replace the broker by another one; mounts and programs do not notice",
+                          out, Command::kUpgrade);
+  upgrade
+      ->add_option(
+          "--binary", out.program,
+          "The airstored to go on with (default: the file that the broker was started from)")
+      ->option_text("PATH");
+  AddRecover(app.get(), out);
   AddWorkspace(app.get(), out);
   AddToken(app.get(), out);
   Add(app.get(), "version", "Show the versions of airctl and of the broker", out,

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace CLI {
 class App;
@@ -23,6 +24,8 @@ enum class Command {
   kStatus,
   kDirty,
   kFlush,
+  kUpgrade,
+  kRecover,
   kWorkspaceCreate,
   kWorkspaceList,
   kWorkspaceDelete,
@@ -39,6 +42,7 @@ struct Invocation {
   std::string socket;
   bool json = false;
 
+  std::string program;  // upgrade: of the new broker
   std::string gateway;
   std::string token_file;
   std::string workspace;
@@ -54,6 +58,11 @@ struct Invocation {
   bool force = false;
   bool verbose = false;
   double timeout_seconds = 0;  // 0: none
+  bool export_items = false;   // recover: into `directory`
+  bool discard_items = false;
+  bool all_items = false;
+  std::vector<std::string> items;  // ids
+  std::string directory;
   std::string backend;
   std::string passthrough = "auto";
 };

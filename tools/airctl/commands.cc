@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <filesystem>
 
 #include "tools/airctl/client.h"
 #include "tools/airctl/completion.h"
@@ -13,6 +14,7 @@
 #include "tools/airctl/format.h"
 #include "tools/airctl/json_output.h"
 #include "tools/airctl/mount_checks.h"
+#include "tools/airctl/recover.h"
 #include "tools/airctl/status_text.h"
 #include "tools/airctl/token_source.h"
 
@@ -29,12 +31,29 @@ namespace wire = control::v1;
 // Nothing: all went well.
 using Trouble = std::optional<Failure>;
 
+// May be asked again of another broker.
+bool OnlyAsks(const wire::Request& request) {
+  switch (request.what_case()) {
+    case wire::Request::kStatus:
+    case wire::Request::kVersion:
+    case wire::Request::kDirty:
+    case wire::Request::kFlush:
+      return true;
+    default:
+      return false;
+  }
+}
+
 Outcome<wire::Response> Ask(const Invocation& asked, const wire::Request& request,
                             const std::string& doing) {
   Progress progress(doing, asked.verbose);
-  auto client = BrokerClient::Connect(asked.socket);
-  if (!client.value) return client.failure;
-  return client.value->Call(request, progress);
+  for (bool again = false;; again = true) {
+    auto client = BrokerClient::Connect(asked.socket);
+    if (!client.value) return client.failure;
+    auto answer = client.value->Call(request, progress);
+    // The broker may have been replaced by another one.
+    if (answer.value || again || !client.value->lost() || !OnlyAsks(request)) return answer;
+  }
 }
 
 Trouble FillGateway(const Invocation& asked, const Surroundings& around, wire::GatewayRef* to) {
@@ -137,6 +156,43 @@ Trouble Flush(const Invocation& asked, const Surroundings& around) {
   const auto answer = Ask(asked, request, "sending changes to the gateway");
   if (!answer.value) return answer.failure;
   around.out << (asked.json ? "{}\n" : "everything is at the gateway\n");
+  return {};
+}
+
+// The broker that is replaced does not answer: the one that answers then tells by its pid which of
+// them goes on.
+Trouble Upgrade(const Invocation& asked, const Surroundings& around) {
+  wire::Request status;
+  status.mutable_status();
+  const auto before = Ask(asked, status, "asking the broker");
+  if (!before.value) return before.failure;
+  const uint32_t old_pid = before.value->status().broker().pid();
+  wire::Request request;
+  if (!asked.program.empty()) {
+    request.mutable_upgrade()->set_program(
+        std::filesystem::absolute(asked.program).lexically_normal().string());
+  } else {
+    request.mutable_upgrade();
+  }
+  Progress progress("upgrading", asked.verbose);
+  auto client = BrokerClient::Connect(asked.socket);
+  if (!client.value) return client.failure;
+  const auto answer = client.value->Call(request, progress);
+  if (!answer.value && !client.value->lost()) return answer.failure;
+  const auto after = Ask(asked, status, "waiting for the new broker");
+  if (!after.value) return after.failure;
+  const wire::BrokerInfo& broker = after.value->status().broker();
+  if (broker.pid() == old_pid) {
+    return Failure{wire::FAILURE_KIND_INTERNAL,
+                   "the new broker did not take over; the old one has gone on",
+                   "look into its log ('journalctl -u airstored')"};
+  }
+  if (asked.json) {
+    around.out << ToJson(broker) << "\n";
+  } else {
+    around.out << "airstored " << Printable(broker.version()) << " (pid " << broker.pid()
+               << ") has taken over from pid " << old_pid << "\n";
+  }
   return {};
 }
 
@@ -261,6 +317,10 @@ Trouble Do(const Invocation& asked, const Surroundings& around) {
       return Dirty(asked, around);
     case Command::kFlush:
       return Flush(asked, around);
+    case Command::kUpgrade:
+      return Upgrade(asked, around);
+    case Command::kRecover:
+      return Recover(asked, around);
     case Command::kVersion:
       return Version(asked, around);
     case Command::kCompletion:

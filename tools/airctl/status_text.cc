@@ -37,6 +37,19 @@ void PrintBroker(std::ostream& out, const wire::BrokerInfo& broker, bool colours
       << HumanBytes(broker.rss_bytes()) << ", passthrough "
       << (broker.passthrough() ? "possible" : "not possible") << ", state in "
       << Printable(broker.state_dir()) << "\n";
+  if (broker.spool_full()) {
+    out << Painted("  the spool is full (" + HumanBytes(broker.spool_bytes()) + " of " +
+                       HumanBytes(broker.spool_limit()) + "): writes wait, then fail",
+                   Colour::kBad, colours)
+        << "\n";
+  }
+  if (broker.lost_items() != 0) {
+    out << Painted("  " + std::to_string(broker.lost_items()) + " items (" +
+                       HumanBytes(broker.lost_bytes()) +
+                       ") that a gateway refused are kept: see airctl recover",
+                   Colour::kBad, colours)
+        << "\n";
+  }
 }
 
 void PrintSessions(std::ostream& out, const wire::StatusResponse& status, bool colours) {
@@ -53,6 +66,10 @@ void PrintSessions(std::ostream& out, const wire::StatusResponse& status, bool c
   }
   table.Print(out, colours);
   for (const wire::SessionInfo& session : status.sessions()) {
+    if (session.state() == "refused") {
+      out << "  " << Printable(session.workspace())
+          << ": mount it once more at the same place, with a valid token, to go on\n";
+    }
     if (session.last_error().empty()) continue;
     out << Painted("  " + Printable(session.workspace()) +
                        ": last error: " + Printable(session.last_error()),

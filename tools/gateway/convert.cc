@@ -107,18 +107,23 @@ Mutation FromWire(const wire::Mutation& m) {
   return mutation;
 }
 
-LockSpec FromWire(const wire::LockRequest& m, const SessionId& session) {
-  LockSpec lock;
-  lock.owner = {session, m.owner()};
-  lock.mode = m.type() == wire::LOCK_TYPE_EXCLUSIVE ? LockMode::kExclusive
-              : m.type() == wire::LOCK_TYPE_SHARED  ? LockMode::kShared
-                                                    : LockMode::kUnlock;
+LockWish FromWire(const wire::LockRequest& m, const SessionId& session) {
+  LockWish wish;
+  wish.ino = m.inode();
+  wish.flock = m.flock();
+  wish.test_only = m.test_only();
+  wish.wait = m.wait();
+  wish.process = m.process();
+  wish.lock.owner = {session, m.owner()};
+  wish.lock.mode = m.type() == wire::LOCK_TYPE_EXCLUSIVE ? LockMode::kExclusive
+                   : m.type() == wire::LOCK_TYPE_SHARED  ? LockMode::kShared
+                                                         : LockMode::kUnlock;
   if (!m.flock()) {
-    lock.start = m.start();
-    lock.end = m.end();
+    wish.lock.start = m.start();
+    wish.lock.end = m.end();
   }
-  lock.pid = m.pid();
-  return lock;
+  wish.lock.pid = m.pid();
+  return wish;
 }
 
 void ToWire(const Inode& inode, wire::Attr* attr) {
@@ -173,6 +178,8 @@ void ToWire(const HubEvent& event, wire::WatchEvent* out) {
     out->set_gap(true);
   } else if (event.lease_recall != 0) {
     out->set_lease_recall(event.lease_recall);
+  } else if (event.lock_freed != 0) {
+    out->set_lock_freed(event.lock_freed);
   } else if (event.changes != nullptr) {
     wire::Invalidation* changed = out->mutable_changed();
     for (const InodeNo ino : event.changes->inodes) changed->add_inodes(ino);

@@ -18,7 +18,7 @@ namespace airstore::gateway {
 namespace wire = ::airstore::storage::v2;
 
 Mutation FromWire(const wire::Mutation& mutation);
-LockSpec FromWire(const wire::LockRequest& request, const SessionId& session);
+LockWish FromWire(const wire::LockRequest& request, const SessionId& session);
 
 void ToWire(const Inode& inode, wire::Attr* attr);
 void ToWire(ResolvedEntry entry, wire::DirEntry* out);

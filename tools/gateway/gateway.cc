@@ -63,9 +63,13 @@ Result<std::unique_ptr<Gateway>> Gateway::Open(GatewayOptions options) {
 
 Gateway::Gateway(GatewayOptions options)
     : options_(std::move(options)),
-      acks_(options_.watch_patience, [this](WorkspaceKey ws, const SessionId& session) {
-        spdlog::warn("a watcher did not acknowledge in time and is not waited for");
-        hub_.End(ws, &session, nullptr, WatchEnd::kBehind);
+      acks_(options_.watch_patience,
+            [this](WorkspaceKey ws, const SessionId& session) {
+              spdlog::warn("a watcher did not acknowledge in time and is not waited for");
+              hub_.End(ws, &session, nullptr, WatchEnd::kBehind);
+            }),
+      locks_([this](WorkspaceKey ws, const SessionId& session, InodeNo ino) {
+        hub_.PublishLockFreed(ws, session, ino);
       }) {}
 
 Result<void> Gateway::Start() {
@@ -98,6 +102,9 @@ Result<void> Gateway::Start() {
         hub_.PublishRecall(ws, holder, lease_id);
       });
   AIRSTORE_TRY(sessions_->Load());
+  for (const SessionRecord& session : sessions_->LiveSessions()) {
+    locks_.Expect(session.workspace, session.id);
+  }
   housekeeper_ = std::thread([this] { Housekeep(); });
   return {};
 }
@@ -140,9 +147,9 @@ void Gateway::ExpireSessions() {
     spdlog::error("expiry of sessions: {}", expired.error().ToString());
     return;
   }
-  for (const SessionId& id : *expired) {
-    locks_.ReleaseSession(id);
-    acks_.Forget(id);
+  for (const SessionRecord& session : *expired) {
+    locks_.Expire(session.workspace, session.id);
+    acks_.Forget(session.id);
   }
 }
 
@@ -239,7 +246,7 @@ Result<InodeNo> Gateway::GrantInodes(WorkspaceKey ws, uint64_t count) {
 Result<void> Gateway::CloseSession(const SessionRecord& session) {
   AIRSTORE_TRY(batches_->EndSession(session.id));
   sessions_->Forget(session.id);
-  locks_.ReleaseSession(session.id);
+  locks_.ReleaseSession(session.workspace, session.id);
   acks_.Forget(session.id);
   hub_.End(session.workspace, &session.id, nullptr);
   return {};

@@ -137,21 +137,30 @@ Result<void> SessionTable::DropLeases(const std::vector<uint64_t>& ids) {
   return {};
 }
 
-Result<std::vector<SessionId>> SessionTable::Expire(SteadyTime now) {
+Result<std::vector<SessionRecord>> SessionTable::Expire(SteadyTime now) {
   std::lock_guard lock(mu_);
-  std::vector<SessionId> expired;
+  std::vector<SessionRecord> expired;
   std::vector<uint64_t> leases;
   for (const auto& [id, live] : live_) {
-    if (now - live.seen > lifetime_) expired.push_back(id);
+    if (now - live.seen > lifetime_) expired.push_back(live.record);
   }
   for (const auto& [id, lease] : leases_) {
-    if (std::find(expired.begin(), expired.end(), lease.record.session) != expired.end()) {
+    if (std::any_of(expired.begin(), expired.end(), [&](const SessionRecord& session) {
+          return session.id == lease.record.session;
+        })) {
       leases.push_back(id);
     }
   }
   AIRSTORE_TRY(DropLeases(leases));
-  for (const SessionId& id : expired) live_.erase(id);
+  for (const SessionRecord& session : expired) live_.erase(session.id);
   return expired;
+}
+
+std::vector<SessionRecord> SessionTable::LiveSessions() {
+  std::lock_guard lock(mu_);
+  std::vector<SessionRecord> sessions;
+  for (const auto& [id, live] : live_) sessions.push_back(live.record);
+  return sessions;
 }
 
 }  // namespace airstore::gateway

@@ -57,7 +57,8 @@ class SessionTable {
   std::optional<LeaseRecord> LeaseOf(const SessionId& session);
 
   // Sessions whose time is over since the last call; their leases are gone.
-  Result<std::vector<SessionId>> Expire(SteadyTime now);
+  Result<std::vector<SessionRecord>> Expire(SteadyTime now);
+  std::vector<SessionRecord> LiveSessions();
 
   std::chrono::seconds lifetime() const { return lifetime_; }
 

@@ -37,6 +37,8 @@ class StorageService final : public wire::Storage::CallbackService {
   Reactor* ReleaseLease(Context*, const wire::ReleaseLeaseRequest*,
                         wire::ReleaseLeaseResponse*) override;
   Reactor* Lock(Context*, const wire::LockRequest*, wire::LockResponse*) override;
+  Reactor* AssertLocks(Context*, const wire::AssertLocksRequest*,
+                       wire::AssertLocksResponse*) override;
   Reactor* StatFs(Context*, const wire::StatFsRequest*, wire::StatFsResponse*) override;
 
  private:
@@ -46,6 +48,7 @@ class StorageService final : public wire::Storage::CallbackService {
   grpc::Status FindWorkspace(const Caller&, const std::string& name_or_id, Workspace*);
   grpc::Status StartSession(const Caller&, const Workspace&, const wire::OpenSessionRequest&,
                             SessionRecord*, wire::OpenSessionResponse*);
+  grpc::Status DoLock(const Context&, const wire::LockRequest&, wire::LockResponse*);
   void SetLease(const LeaseRecord& lease, wire::Lease* out) const;
 
   // data (storage_service.cc)

@@ -248,26 +248,89 @@ StorageService::Reactor* StorageService::ReleaseLease(Context* context,
   });
 }
 
+namespace {
+
+bool IsPossible(const wire::LockRequest& request) {
+  return request.owner().size() <= 64 && (request.flock() || request.start() <= request.end()) &&
+         wire::LockType_IsValid(request.type());
+}
+
+}  // namespace
+
+grpc::Status StorageService::DoLock(const Context& context, const wire::LockRequest& request,
+                                    wire::LockResponse* response) {
+  Access access;
+  if (auto status = AdmitToData(context, request.session_id(), &access); !status.ok()) {
+    return status;
+  }
+  const SessionRecord& session = access.session;
+  if (request.cancel_wait()) {
+    gateway_.locks().CancelWait(session.workspace, session.id, request.wait());
+    return grpc::Status::OK;
+  }
+  if (!IsPossible(request)) {
+    response->set_error(EINVAL);
+    return grpc::Status::OK;
+  }
+  std::optional<LockSpec> conflict;
+  switch (gateway_.locks().Set(session.workspace, FromWire(request, session.id), &conflict)) {
+    case LockAnswer::kDone:
+      break;
+    case LockAnswer::kHeld:
+      response->set_error(EAGAIN);
+      break;
+    case LockAnswer::kDeadlock:
+      response->set_error(EDEADLK);
+      break;
+    case LockAnswer::kFull:
+      response->set_error(ENOLCK);
+      break;
+    case LockAnswer::kUnknown:
+      response->set_assert_first(true);
+      break;
+    case LockAnswer::kGrace:
+      return {grpc::StatusCode::ABORTED,
+              "the gateway was restarted: waiting for hosts to say what they have locked"};
+  }
+  if (conflict) {
+    ToWire(*conflict, response->mutable_conflict());
+    response->mutable_conflict()->set_inode(request.inode());
+    response->mutable_conflict()->set_flock(request.flock());
+    // A number of another host's process says nothing here.
+    if (!(conflict->owner.session == session.id)) response->mutable_conflict()->clear_pid();
+  }
+  return grpc::Status::OK;
+}
+
 StorageService::Reactor* StorageService::Lock(Context* context, const wire::LockRequest* request,
                                               wire::LockResponse* response) {
+  return RunOn(readers_, context, [=, this] { return DoLock(*context, *request, response); });
+}
+
+StorageService::Reactor* StorageService::AssertLocks(Context* context,
+                                                     const wire::AssertLocksRequest* request,
+                                                     wire::AssertLocksResponse* response) {
   return RunOn(readers_, context, [=, this]() -> grpc::Status {
     Access access;
-    if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
+    if (auto status = AdmitToData(*context, request->session_id(), &access); !status.ok()) {
       return status;
     }
-    if (request->owner().size() > 64 || (!request->flock() && request->start() > request->end()) ||
-        !wire::LockType_IsValid(request->type())) {
-      response->set_error(EINVAL);
-      return grpc::Status::OK;
+    std::vector<LockWish> held;
+    held.reserve(static_cast<size_t>(request->locks_size()));
+    for (const wire::LockRequest& lock : request->locks()) {
+      if (!IsPossible(lock)) return {grpc::StatusCode::INVALID_ARGUMENT, "a lock makes no sense"};
+      held.push_back(FromWire(lock, access.session.id));
     }
-    const auto conflict =
-        gateway_.locks().Set(access.session.workspace, request->inode(), request->flock(),
-                             FromWire(*request, access.session.id), request->test_only());
-    if (conflict) {
-      response->set_error(EAGAIN);
-      ToWire(*conflict, response->mutable_conflict());
-      response->mutable_conflict()->set_inode(request->inode());
-      response->mutable_conflict()->set_flock(request->flock());
+    std::vector<LockWish> lost;
+    const bool in_time =
+        gateway_.locks().Assert(access.session.workspace, access.session.id, held, &lost);
+    response->set_lapsed(!in_time);
+    for (const LockWish& wish : lost) {
+      wire::LockRequest* out = response->add_lost();
+      ToWire(wish.lock, out);
+      out->set_inode(wish.ino);
+      out->set_flock(wish.flock);
+      out->set_owner(wish.lock.owner.owner);
     }
     return grpc::Status::OK;
   });

@@ -37,7 +37,7 @@ void WatchHub::Stream::Forget() {
   const Stored& oldest = events.front();
   bytes -= oldest.bytes;
   forgotten = oldest.event.cursor;
-  if (oldest.event.lease_recall == 0) {  // recalls are repeated
+  if (oldest.is_change()) {  // others are repeated, or asked for
     if (newest.session != oldest.session) other = std::exchange(newest, {oldest.session, 0});
     newest.cursor = forgotten;
   }
@@ -55,6 +55,13 @@ uint64_t WatchHub::PublishChanges(WorkspaceKey ws, const SessionId& by, ChangeSe
 void WatchHub::PublishRecall(WorkspaceKey ws, const SessionId& to, uint64_t lease_id) {
   Stored stored;
   stored.event.lease_recall = lease_id;
+  stored.session = to;
+  Publish(ws, std::move(stored));
+}
+
+void WatchHub::PublishLockFreed(WorkspaceKey ws, const SessionId& to, InodeNo ino) {
+  Stored stored;
+  stored.event.lock_freed = ino;
   stored.session = to;
   Publish(ws, std::move(stored));
 }
@@ -90,7 +97,7 @@ uint64_t WatchHub::LastFor(WorkspaceKey ws, const SessionId& session) {
   std::lock_guard lock(mu_);
   const Stream& stream = StreamOf(ws);
   for (auto stored = stream.events.rbegin(); stored != stream.events.rend(); ++stored) {
-    if (stored->event.lease_recall == 0 && stored->session != session) return stored->event.cursor;
+    if (stored->is_change() && stored->session != session) return stored->event.cursor;
   }
   return stream.LostFor(session);
 }
@@ -109,8 +116,7 @@ std::optional<HubEvent> WatchHub::Next(WorkspaceKey ws, const SessionId& session
   const uint64_t behind = std::max(*cursor, stream.forgotten);
   for (size_t i = behind - stream.forgotten; i < stream.events.size(); ++i) {
     const Stored& stored = stream.events[i];
-    const bool is_recall = stored.event.lease_recall != 0;
-    if ((stored.session == session) != is_recall) continue;
+    if ((stored.session == session) == stored.is_change()) continue;
     *cursor = stored.event.cursor;
     return stored.event;
   }

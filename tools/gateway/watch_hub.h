@@ -26,6 +26,7 @@ struct HubEvent {
   uint64_t cursor = 0;
   bool gap = false;
   uint64_t lease_recall = 0;                 // id of the lease, or 0
+  InodeNo lock_freed = 0;                    // or 0
   std::shared_ptr<const ChangeSet> changes;  // shared by all who watch
 };
 
@@ -51,7 +52,9 @@ class WatchHub {
 
   // Answers the event's cursor.
   uint64_t PublishChanges(WorkspaceKey ws, const SessionId& by, ChangeSet changes);
+  // These two are for one session; one that is far behind may never hear of them.
   void PublishRecall(WorkspaceKey ws, const SessionId& to, uint64_t lease_id);
+  void PublishLockFreed(WorkspaceKey ws, const SessionId& to, InodeNo ino);
 
   uint64_t cursor(WorkspaceKey ws);
   // The cursor of the last change that another session made.
@@ -70,7 +73,9 @@ class WatchHub {
   struct Stored {
     HubEvent event;
     size_t bytes = 0;
-    SessionId session;  // of changes: who made them; of a recall: whom it is for
+    SessionId session;  // of changes: who made them; else: whom it is for
+
+    bool is_change() const { return event.changes != nullptr; }
   };
   struct Forgotten {
     SessionId session;

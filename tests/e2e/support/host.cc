@@ -193,9 +193,10 @@ void Host::FreezeGateway() { gateway_.Signal(SIGSTOP); }
 
 void Host::ThawGateway() { gateway_.Signal(SIGCONT); }
 
-void Host::StartBroker() {
-  Arguments words = {Program("airstored"), "--state-dir", Path("state"), "--gateway",
-                     gateway_address_};
+void Host::StartBrokerWith(const Arguments& starter) {
+  Arguments words = starter;
+  words.insert(words.end(),
+               {Program("airstored"), "--state-dir", Path("state"), "--gateway", gateway_address_});
   words.insert(words.end(), options_.broker_arguments.begin(), options_.broker_arguments.end());
   broker_ = Process(words, {.env = options_.environment, .output_file = Path("broker.log")});
   // Not the socket's file, which may be there before anybody listens.
@@ -217,6 +218,17 @@ void Host::StopBroker() {
 }
 
 void Host::KillBroker() { broker_.Kill(); }
+
+bool Host::UpgradeBroker(const std::string& program, Finished* said) {
+  Arguments words = {"--json", "upgrade"};
+  if (!program.empty()) words.insert(words.end(), {"--binary", program});
+  *said = Airctl(words);
+  const pid_t pid = Status().at("broker").at("pid").get<pid_t>();
+  if (pid == broker_.pid()) return false;
+  (void)broker_.Wait(seconds(30));
+  broker_ = Process::Watching(pid);
+  return true;
+}
 
 std::vector<pid_t> Host::FrontendPids() const {
   std::vector<pid_t> frontends;

@@ -74,10 +74,15 @@ class Host {
   // Connections stay, answers stop.
   void FreezeGateway();
   void ThawGateway();
-  void StartBroker();
+  void StartBroker() { StartBrokerWith({}); }
+  // By a program that is given airstored's command line.
+  void StartBrokerWith(const Arguments& starter);
   void StopBroker();
   // Only it: its mounts go on without a broker.
   void KillBroker();
+  // By another one of that program (empty: the same). The one that goes on is ours to kill; false:
+  // that is the old one.
+  bool UpgradeBroker(const std::string& program, Finished* said);
   // And its frontends; the mount points are detached.
   void KillBrokerAndMounts();
   std::vector<pid_t> FrontendPids() const;

@@ -21,6 +21,7 @@ class OtherBroker {
   void Stop();
   // And what it served.
   void Kill();
+  void Signal(int number) const { broker_.Signal(number); }
 
   Finished Airctl(const Arguments& arguments, const RunOptions& options = {}) const;
   // Of a workspace of the host, on the directory `name`, which it returns.

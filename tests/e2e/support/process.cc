@@ -13,6 +13,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <stdexcept>
 
 #include "shm/base/fd.h"
@@ -181,10 +182,18 @@ Process::Process(const Arguments& argv, const RunOptions& options) {
   pid_ = Start(argv, options, null.get(), out, out);
 }
 
+Process Process::Watching(pid_t pid) {
+  Process process;
+  process.pid_ = pid;
+  process.child_ = false;
+  return process;
+}
+
 Process& Process::operator=(Process&& other) noexcept {
   if (this != &other) {
     Kill();
     pid_ = std::exchange(other.pid_, -1);
+    child_ = other.child_;
   }
   return *this;
 }
@@ -200,7 +209,7 @@ void Process::Signal(int number) const {
 std::optional<int> Process::Wait(std::chrono::milliseconds patience) {
   if (pid_ <= 0) return 0;
   int status = 0;
-  const bool ended = WaitUntil(patience, [&] { return waitpid(pid_, &status, WNOHANG) == pid_; });
+  const bool ended = WaitUntil(patience, [&] { return Gone(&status); });
   if (!ended) return {};
   pid_ = -1;
   return CodeOf(status);
@@ -209,9 +218,21 @@ std::optional<int> Process::Wait(std::chrono::milliseconds patience) {
 void Process::Kill() {
   if (pid_ <= 0) return;
   kill(pid_, SIGKILL);
-  while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-  }
+  int status = 0;
+  while (!Gone(&status)) Pause();
   pid_ = -1;
+}
+
+bool Process::Gone(int* status) const {
+  if (!child_) {
+    // Who has adopted it may let it be a zombie for long.
+    std::ifstream file("/proc/" + std::to_string(pid_) + "/stat");
+    std::string text;
+    std::getline(file, text);
+    const size_t name_end = text.rfind(") ");
+    return name_end == std::string::npos || text[name_end + 2] == 'Z';
+  }
+  return waitpid(pid_, status, WNOHANG) == pid_;
 }
 
 }  // namespace airstore::e2e

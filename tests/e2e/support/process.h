@@ -46,6 +46,8 @@ class Process {
   explicit Process(const Arguments& argv, const RunOptions& options = {});
   Process(Process&& other) noexcept { *this = std::move(other); }
   Process& operator=(Process&& other) noexcept;
+  // One that is not our child: how it ends is not known.
+  static Process Watching(pid_t pid);
   ~Process();
 
   pid_t pid() const { return pid_; }
@@ -57,7 +59,10 @@ class Process {
   void Kill();
 
  private:
+  bool Gone(int* status) const;
+
   pid_t pid_ = -1;
+  bool child_ = true;
 };
 
 // Whether `done` became true in time; asked every few milliseconds.

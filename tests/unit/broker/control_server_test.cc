@@ -65,7 +65,28 @@ class FakeBroker final : public BrokerApi {
     if (timeout_ms != 0) co_return Outcome<Nothing>{{}, {FailureKind::kDirty, "late", ""}};
     co_return Outcome<Nothing>{Nothing(), {}};
   }
+  Task<Outcome<Nothing>> Upgrade(const Caller&, std::string program, ProgressFn) override {
+    if (program.empty()) co_return Outcome<Nothing>{Nothing(), {}};
+    co_return Outcome<Nothing>{{}, {FailureKind::kHost, "not " + program, ""}};
+  }
+  Outcome<std::vector<LostFile>> Lost(const Caller&) override {
+    std::vector<LostFile> items(1);
+    items[0].id = "0badcafe";
+    items[0].path = "/lost";
+    items[0].error = EDQUOT;
+    return {std::move(items), {}};
+  }
+  Outcome<std::string> ReadLost(const Caller&, const std::string& id, uint64_t offset) override {
+    if (id != "0badcafe") return {{}, {FailureKind::kNotFound, id, ""}};
+    return {offset == 0 ? "content" : "", {}};
+  }
+  Outcome<Nothing> DiscardLost(const Caller&, const std::string& id) override {
+    discarded = id;
+    return {Nothing(), {}};
+  }
   std::string default_gateway() const override { return gateway; }
+
+  std::string discarded;
 
   std::string gateway = "127.0.0.1:1";
   size_t mounts = 0;

@@ -208,9 +208,9 @@ TEST_F(FuseDeviceHeldTest, AnswersForSomebodyElse) {
   auto device = Mounted();
   ASSERT_TRUE(device);
   const uint64_t unique = Hold();
-  EXPECT_TRUE(device->Fail(unique, EIO));
+  EXPECT_TRUE(device->Answer(unique, EIO));
   EXPECT_EQ(Errno(), EIO);
-  EXPECT_EQ(device->Fail(unique, EIO).error().code, ENOENT);
+  EXPECT_EQ(device->Answer(unique, EIO).error().code, ENOENT);
 }
 
 TEST_F(FuseDeviceTest, RegistersBackingFiles) {

@@ -6,6 +6,8 @@
 #include <xxhash.h>
 #include <zstd.h>
 
+#include "broker/wire_encode.h"
+
 namespace airstore::broker {
 namespace {
 
@@ -366,6 +368,41 @@ TEST(WireDecode, EventsNameWhatCanBe) {
   EXPECT_EQ(decoded->names.at(0).name, "n");
   event.mutable_changed()->mutable_names(0)->set_name("a/b");
   EXPECT_EQ(DecodeEvent(event).error().code, EPROTO);
+}
+
+TEST(WireDecode, LocksSurviveTheWay) {
+  const LockCall call{4, true, {{3, 1ull << 63}, LockType::kShared, 5, INT64_MAX, 77}, 9};
+  wire::AssertLocksRequest asked;
+  wire::AssertLocksResponse answer;
+  EncodeLock(call, answer.add_lost());
+  answer.set_lapsed(true);
+  auto asserted = DecodeAssertedLocks(asked, answer);
+  ASSERT_TRUE(asserted);
+  EXPECT_TRUE(asserted->lapsed);
+  ASSERT_EQ(asserted->lost.size(), 1u);
+  EXPECT_EQ(asserted->lost[0].inode, 4u);
+  EXPECT_TRUE(asserted->lost[0].flock);
+  EXPECT_EQ(asserted->lost[0].range.owner, call.range.owner);
+  for (const char* owner : {"", "3", "3.", ".4", "x.4", "3.4 ", "4294967296.1"}) {
+    answer.mutable_lost(0)->set_owner(owner);
+    EXPECT_FALSE(DecodeAssertedLocks(asked, answer)) << owner;
+  }
+
+  wire::LockResponse verdict;
+  verdict.set_error(EAGAIN);
+  EncodeLock(call, verdict.mutable_conflict());
+  auto decoded = DecodeLock(verdict);
+  ASSERT_TRUE(decoded);
+  EXPECT_EQ(decoded->error, EAGAIN);
+  ASSERT_TRUE(decoded->conflict);
+  EXPECT_EQ(decoded->conflict->type, LockType::kShared);
+  EXPECT_EQ(decoded->conflict->first, 5u);
+  EXPECT_EQ(decoded->conflict->pid, 77u);
+  verdict.mutable_conflict()->set_end(4);
+  EXPECT_FALSE(DecodeLock(verdict));
+  verdict.clear_conflict();
+  verdict.set_error(100'000);
+  EXPECT_FALSE(DecodeLock(verdict));
 }
 
 }  // namespace

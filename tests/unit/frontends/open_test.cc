@@ -42,9 +42,9 @@ TEST(VolumeOpen, SlabFileOpensWithoutTheBroker) {
   EXPECT_EQ(0, broker.volume().Open(request, kFile, O_RDONLY, &second));
   EXPECT_TRUE(second.keep_cache);
   EXPECT_EQ(2u, broker.lane().Opens(index));
-  broker.volume().Release(kFile, first.handle);
-  broker.volume().Release(kFile, second.handle);
-  broker.volume().Release(kFile, second.handle);  // never below 0
+  broker.volume().Release(request, kFile, first.handle);
+  broker.volume().Release(request, kFile, second.handle);
+  broker.volume().Release(request, kFile, second.handle);  // never below 0
   EXPECT_EQ(0u, broker.lane().Opens(index));
   EXPECT_EQ(popped, broker.Popped());
 }
@@ -79,7 +79,7 @@ TEST(VolumeOpen, PassthroughOpensAskTheBrokerAndAreReleasedThere) {
   EXPECT_EQ(3, opened.backing_id);
   EXPECT_EQ(shm::kOpenPassthrough, opened.handle.path());
   EXPECT_EQ(0u, broker.lane().Opens(index));
-  broker.volume().Release(kFile, opened.handle);
+  broker.volume().Release(request, kFile, opened.handle);
   const auto items = broker.Items();
   ASSERT_EQ(1u, items.size());
   EXPECT_EQ(shm::QueueOp::kRelease, items[0].op);
@@ -105,7 +105,7 @@ TEST(VolumeOpen, LocalOpenAndPassthroughExcludeEachOther) {
       if (broker.volume().Open(request, kFile, O_RDONLY, &opened) != 0) continue;
       ++local;
       EXPECT_FALSE(passthrough);
-      broker.volume().Release(kFile, opened.handle);
+      broker.volume().Release(request, kFile, opened.handle);
     }
   });
   int granted = 0;
@@ -173,15 +173,15 @@ TEST(VolumeOpen, FlushReportsAFailedWriteBackOnlyToWriters) {
   PlainRequest request;
   const OpenHandle writer{shm::kOpenForWrite, 0, false};
   const uint64_t popped = broker.Popped();
-  EXPECT_EQ(0, broker.volume().Flush(request, kFile, writer));
+  EXPECT_EQ(0, broker.volume().Flush(request, kFile, writer, 0));
   EXPECT_EQ(popped, broker.Popped());
   broker.Change(kFile, [](shm::InodeRecord* record) { record->write_error = EDQUOT; });
   broker.OnCall([](const shm::Call&, shm::RequestReply* reply) {
     reply->error = EDQUOT;
     return true;
   });
-  EXPECT_EQ(0, broker.volume().Flush(request, kFile, {}));
-  EXPECT_EQ(EDQUOT, broker.volume().Flush(request, kFile, writer));
+  EXPECT_EQ(0, broker.volume().Flush(request, kFile, {}, 0));
+  EXPECT_EQ(EDQUOT, broker.volume().Flush(request, kFile, writer, 0));
 }
 
 }  // namespace

@@ -43,6 +43,8 @@ TEST(Replies, OpenFlagsFollowTheMode) {
   volume::Opened opened;
   opened.keep_cache = true;
   EXPECT_EQ(abi::kFopenKeepCache | abi::kFopenNoFlush, RawOpenOf(opened).open_flags);
+  opened.tell_close = true;
+  EXPECT_EQ(abi::kFopenKeepCache, RawOpenOf(opened).open_flags);
   opened.handle.mode = shm::kOpenPassthrough | shm::kOpenForWrite;
   opened.backing_id = 12;
   EXPECT_EQ(abi::kFopenPassthrough, RawOpenOf(opened).open_flags);

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What lives beside the tree: locks, leases and sessions, the watch hub, tokens, validation.
+// What lives beside the tree: leases and sessions, the watch hub, tokens, validation.
 #include <atomic>
 #include <future>
 
 #include "tests/unit/gateway/bench.h"
 #include "tools/gateway/auth.h"
-#include "tools/gateway/lock_table.h"
 #include "tools/gateway/session_table.h"
 #include "tools/gateway/validate.h"
 #include "tools/gateway/watch_acks.h"
@@ -17,43 +16,6 @@ namespace {
 
 const SessionId kOne = SessionId::From("session-------01");
 const SessionId kTwo = SessionId::From("session-------02");
-
-LockSpec Range(const SessionId& session, LockMode mode, uint64_t start, uint64_t end) {
-  return {{session, "o"}, mode, start, end, 7};
-}
-
-TEST(LockTable, SharedAndExclusiveRanges) {
-  LockTable t;
-  EXPECT_FALSE(t.Set(1, 5, false, Range(kOne, LockMode::kShared, 0, 99), false));
-  EXPECT_FALSE(t.Set(1, 5, false, Range(kTwo, LockMode::kShared, 50, 150), false));
-  const auto conflict = t.Set(1, 5, false, Range(kTwo, LockMode::kExclusive, 99, 99), false);
-  ASSERT_TRUE(conflict);
-  EXPECT_EQ(conflict->pid, 7u);
-  EXPECT_EQ(conflict->end, 99u);
-  EXPECT_FALSE(t.Set(1, 5, false, Range(kTwo, LockMode::kExclusive, 100, UINT64_MAX), false));
-  EXPECT_FALSE(t.Set(2, 5, false, Range(kTwo, LockMode::kExclusive, 0, 9), false)) << "elsewhere";
-  EXPECT_FALSE(t.Set(1, 5, true, Range(kTwo, LockMode::kExclusive, 0, UINT64_MAX), false))
-      << "flock does not see ranges";
-}
-
-TEST(LockTable, UnlockingTheMiddleSplits) {
-  LockTable t;
-  EXPECT_FALSE(t.Set(1, 5, false, Range(kOne, LockMode::kExclusive, 0, 99), false));
-  EXPECT_FALSE(t.Set(1, 5, false, Range(kOne, LockMode::kUnlock, 40, 59), false));
-  EXPECT_FALSE(t.Set(1, 5, false, Range(kTwo, LockMode::kExclusive, 40, 59), true));
-  EXPECT_TRUE(t.Set(1, 5, false, Range(kTwo, LockMode::kExclusive, 39, 59), true));
-  EXPECT_TRUE(t.Set(1, 5, false, Range(kTwo, LockMode::kExclusive, 40, 60), true));
-}
-
-TEST(LockTable, AnOwnerConvertsItsLockAndTestingTakesNone) {
-  LockTable t;
-  EXPECT_FALSE(t.Set(1, 5, true, Range(kOne, LockMode::kExclusive, 0, UINT64_MAX), true));
-  EXPECT_FALSE(t.Set(1, 5, true, Range(kTwo, LockMode::kExclusive, 0, UINT64_MAX), false));
-  EXPECT_FALSE(t.Set(1, 5, true, Range(kTwo, LockMode::kShared, 0, UINT64_MAX), false));
-  EXPECT_FALSE(t.Set(1, 5, true, Range(kOne, LockMode::kShared, 0, UINT64_MAX), false));
-  t.ReleaseSession(kTwo);
-  EXPECT_FALSE(t.Set(1, 5, true, Range(kOne, LockMode::kExclusive, 0, UINT64_MAX), false));
-}
 
 class Sessions : public testing::Test {
  protected:
@@ -125,7 +87,9 @@ TEST_F(Sessions, WhoOnlyReadsRecallsTooAndHoldsNothing) {
 TEST_F(Sessions, SilenceLosesTheLeaseButNotTheSession) {
   ASSERT_TRUE(Acquire(kOne));
   EXPECT_TRUE(table->Expire(SteadyNow() + std::chrono::seconds(59))->empty());
-  EXPECT_EQ(*table->Expire(SteadyNow() + std::chrono::seconds(61)), std::vector<SessionId>{kOne});
+  const auto expired = table->Expire(SteadyNow() + std::chrono::seconds(61));
+  ASSERT_EQ(expired->size(), 1u);
+  EXPECT_EQ(expired->front().id, kOne);
   EXPECT_FALSE(table->LeaseOf(kOne));
   EXPECT_TRUE(Acquire(kTwo));
   EXPECT_TRUE(table->Find(kOne)->has_value());
@@ -152,6 +116,7 @@ TEST(WatchHub, TellsOthersInOrderAndNotOneself) {
   EXPECT_EQ(hub.PublishChanges(1, kOne, {{5}, {}}), start + 1);
   hub.PublishChanges(1, kTwo, {{6}, {}});
   hub.PublishRecall(1, kTwo, 99);
+  hub.PublishLockFreed(1, kTwo, 5);
   uint64_t elsewhere = hub.cursor(2);
   EXPECT_FALSE(hub.Next(2, kTwo, &elsewhere));
   uint64_t cursor = start;
@@ -162,6 +127,9 @@ TEST(WatchHub, TellsOthersInOrderAndNotOneself) {
   event = hub.Next(1, kTwo, &cursor);
   ASSERT_TRUE(event);
   EXPECT_EQ(event->lease_recall, 99u);
+  event = hub.Next(1, kTwo, &cursor);
+  ASSERT_TRUE(event);
+  EXPECT_EQ(event->lock_freed, 5u);
   EXPECT_FALSE(hub.Next(1, kTwo, &cursor));
   EXPECT_EQ(NextOf(hub, kOne, start)->changes->inodes, std::vector<InodeNo>{6});
   EXPECT_EQ(hub.LastFor(1, kOne), start + 2);

@@ -65,6 +65,41 @@ TEST(LaneAdopt, GivesAgainCallsThatWereNotAnswered) {
   EXPECT_EQ(call.get(), 9u);
 }
 
+// The broker dies after a change and before its answer; what comes behind it has no such note.
+TEST(LaneAdopt, TellsWhatWasCarriedOutAlready) {
+  TestLane lane;
+  auto call = std::async(std::launch::async, [&] {
+    return lane.producer->CallBroker(ArgsOf(Op::kMkdir, 42), "name", "", {}).value;
+  });
+  LaneConsumer::Item item;
+  std::string why;
+  while (lane.consumer->Pop(&item, &why) != LaneConsumer::Next::kItem) std::this_thread::yield();
+  EXPECT_FALSE(item.call.executed);
+  lane.consumer->NoteExecuted(item.call.slot, item.call.position, Executed{77, 5});
+  lane.consumer->MarkApplied();
+  auto other = std::async(std::launch::async, [&] {
+    return lane.producer->CallBroker(ArgsOf(Op::kMkdir, 42), "other", "", {}).value;
+  });
+  auto adopted = Adopt(lane);
+  LaneConsumer::Item again;
+  ASSERT_EQ(adopted->Pop(&again, &why), LaneConsumer::Next::kItem) << why;
+  ASSERT_TRUE(again.call.executed);
+  EXPECT_EQ(again.call.executed->inode, 77u);
+  EXPECT_EQ(again.call.executed->ticket, 5u);
+  EXPECT_TRUE(adopted->Unanswered(again.call.position));
+  RequestReply reply{};
+  reply.value = 1;
+  adopted->Reply(again.call.slot, reply);
+  EXPECT_FALSE(adopted->Unanswered(again.call.position));
+  // Into the same variable, as brokers do.
+  while (adopted->Pop(&again, &why) != LaneConsumer::Next::kItem) std::this_thread::yield();
+  EXPECT_EQ(again.call.name, "other");
+  EXPECT_FALSE(again.call.executed);
+  adopted->Reply(again.call.slot, reply);
+  EXPECT_EQ(call.get(), 1u);
+  EXPECT_EQ(other.get(), 1u);
+}
+
 TEST(LaneAdopt, CallInTheQueueIsGivenOnce) {
   TestLane lane;
   auto call = std::async(std::launch::async, [&] {

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <atomic>
+#include <cerrno>
+#include <chrono>
 #include <map>
 #include <random>
+#include <thread>
 
 #include "shm/counters.h"
 #include "tests/unit/shm/support.h"
@@ -68,6 +72,64 @@ TEST(LaneWrite, ContentSurvivesTheRingsEnd) {
     ASSERT_TRUE(Equal(item.data, content));
     lane.consumer->MarkApplied();
   }
+}
+
+TEST(LaneWrite, OpenGateCostsNothing) {
+  TestLane lane;
+  EXPECT_EQ(lane.producer->AwaitRoom(kMaxWrite, {}), 0);
+  EXPECT_EQ(lane.consumer->Counter(kWriteStalls), 0u);
+}
+
+int64_t NowNs() {
+  return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
+}
+
+TEST(LaneWrite, NarrowGateSlowsWritesBySize) {
+  TestLane lane;
+  lane.consumer->SetWriteGate(40'000, 0, 1000);
+  const int64_t begin = NowNs();
+  EXPECT_EQ(lane.producer->AwaitRoom(kMaxWrite, {}), 0);
+  EXPECT_GE(NowNs() - begin, 40'000'000);
+  const int64_t small = NowNs();
+  EXPECT_EQ(lane.producer->AwaitRoom(512, {}), 0);
+  EXPECT_LT(NowNs() - small, 30'000'000);
+}
+
+TEST(LaneWrite, ClosedGateFailsWhenItHasBeenClosedForLong) {
+  TestLane lane;
+  lane.consumer->SetWriteGate(kWriteGateClosed, NowNs(), 50);
+  const int64_t begin = NowNs();
+  EXPECT_EQ(lane.producer->AwaitRoom(1, {}), ENOSPC);
+  EXPECT_GE(NowNs() - begin, 40'000'000);
+  const int64_t again = NowNs();
+  EXPECT_EQ(lane.producer->AwaitRoom(1, {}), ENOSPC);
+  EXPECT_LT(NowNs() - again, 30'000'000);
+}
+
+TEST(LaneWrite, GateThatOpensLetsWritersGoOn) {
+  TestLane lane;
+  lane.consumer->SetWriteGate(kWriteGateClosed, NowNs(), 60'000);
+  std::atomic<int> result{-1};
+  std::thread writer([&] { result.store(lane.producer->AwaitRoom(1, {})); });
+  while (lane.consumer->Counter(kWriteStalls) == 0) std::this_thread::yield();
+  EXPECT_EQ(result.load(), -1);
+  lane.consumer->SetWriteGate(0, 0, 60'000);
+  writer.join();
+  EXPECT_EQ(result.load(), 0);
+}
+
+TEST(LaneWrite, WaitAtTheGateCanBeInterrupted) {
+  TestLane lane;
+  lane.consumer->SetWriteGate(kWriteGateClosed, NowNs(), 60'000);
+  std::atomic<bool> interrupted{false};
+  std::atomic<int> result{-1};
+  std::thread writer(
+      [&] { result.store(lane.producer->AwaitRoom(1, [&] { return interrupted.load(); })); });
+  while (lane.consumer->Counter(kWriteStalls) == 0) std::this_thread::yield();
+  interrupted.store(true);
+  lane.producer->Interrupt();
+  writer.join();
+  EXPECT_EQ(result.load(), EINTR);
 }
 
 TEST(LaneWrite, FullArenaHoldsTheWriterBack) {

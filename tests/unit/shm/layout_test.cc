@@ -14,7 +14,7 @@ namespace airstore::shm {
 namespace {
 
 TEST(Layout, VersionIsPinned) {
-  EXPECT_EQ(kAbiMajor, 4u);
+  EXPECT_EQ(kAbiMajor, 5u);
   EXPECT_EQ(kAbiMinor, 0u);
 }
 

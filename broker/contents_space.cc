@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The disk space of content files: what of it is unsent, how writes of the kernel, which nobody
+// sees, are kept within the spool's limit, and what can be given up.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "broker/contents.h"
+
+namespace airstore::broker {
+namespace {}  // namespace
+
+// What a file takes beyond what it took when the gateway had all of it: what is overwritten in
+// place takes no more. A file that is being completed holds nothing of ours.
+uint64_t Contents::Charge(const NodePtr& node) {
+  uint64_t bytes = 0;
+  uint64_t allocated = 0;
+  if (node->file && node->file->complete) {
+    const auto stamp = node->file->Stamp();
+    if (!stamp) return 0;
+    allocated = stamp->allocated_bytes;
+    const uint64_t settled = node->file->settled_bytes;
+    bytes = allocated > settled ? allocated - settled : 0;
+  }
+  if (bytes != node->charged) {
+    unsent_.Set(unsent_.bytes() - node->charged + bytes);
+    node->charged = bytes;
+  }
+  return allocated;
+}
+
+void Contents::LoseFile(const NodePtr& node) {
+  sealed_.erase(node->inode);
+  node->file.reset();
+  Charge(node);
+}
+
+std::chrono::nanoseconds Contents::LookEvery() const {
+  const std::chrono::nanoseconds debounce(options_.debounce_ns);
+  const bool kernel = std::any_of(watched_.begin(), watched_.end(), [this](uint64_t inode) {
+    const NodePtr node = Find(inode);
+    return node && node->file && node->passthrough_used && !node->file->sealed;
+  });
+  return kernel ? std::min(debounce, options_.budget->look_every()) : debounce;
+}
+
+void Contents::LookAtKernelWrites() {
+  for (const uint64_t inode : watched_) {
+    const NodePtr node = Find(inode);
+    if (!node || !node->file) continue;
+    node->charged_before = node->charged;
+    Charge(node);
+  }
+  options_.budget->Look();
+  if (options_.budget->sealing()) {
+    SealGrowing();
+  } else if (!sealed_.empty() && options_.budget->unsealing()) {
+    spdlog::info("the spool has room again: {} files may be written again", sealed_.size());
+    for (const uint64_t inode : std::vector<uint64_t>(sealed_.begin(), sealed_.end())) {
+      if (const NodePtr node = Find(inode)) Unseal(node);
+    }
+    sealed_.clear();
+  }
+}
+
+// What is only written in place, as many maps are, takes no room and is left alone: a seal would
+// be a SIGBUS to a program that stores into a map.
+void Contents::SealGrowing() {
+  const size_t before = sealed_.size();
+  for (const uint64_t inode : watched_) {
+    const NodePtr node = Find(inode);
+    if (!node || !node->file || !node->passthrough_used || node->file->sealed ||
+        node->charged <= node->charged_before) {
+      continue;
+    }
+    if (!pool_.Seal(node->file.get())) {
+      spdlog::warn("{} cannot be sealed: the spool's limit may be exceeded",
+                   node->file->slot->path);
+      continue;
+    }
+    sealed_.insert(inode);
+  }
+  if (sealed_.size() != before) {
+    spdlog::warn("the spool is nearly full: {} files that the kernel writes into are sealed",
+                 sealed_.size());
+  }
+}
+
+void Contents::Unseal(const NodePtr& node) {
+  if (!node->file || !node->file->sealed) return;
+  pool_.Unseal(node->file.get());
+  sealed_.erase(node->inode);
+}
+
+bool Contents::EvictOne(uint64_t inode) {
+  const NodePtr node = Find(inode);
+  if (!node || !node->file || !MayLetGo(node)) return false;
+  LetGo(node);
+  return true;
+}
+
+uint64_t Contents::EvictBytes(uint64_t bytes) {
+  uint64_t gained = 0;
+  for (auto candidate = lru_.begin(); candidate != lru_.end() && gained < bytes;) {
+    const uint64_t inode = *candidate++;
+    const NodePtr node = Find(inode);
+    const uint64_t size = node ? node->lru_bytes : 0;
+    if (EvictOne(inode)) gained += size;
+  }
+  return gained;
+}
+
+// For a write that was accepted.
+bool Contents::MakeRoom(uint64_t bytes) {
+  if (EvictBytes(bytes) != 0) return true;
+  return options_.budget->UseReserve(bytes);
+}
+
+}  // namespace airstore::broker

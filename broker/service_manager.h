@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The service manager that has started us, if one has (sd_notify(3)): it is told how we are, and
+// keeps descriptors of mounts for a broker that is started after all of our processes have died.
+// Without a service manager nothing happens.
+//
+// Threads: the event loop, or main before it runs.
+// Fails: never; what cannot be told is not told.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "shm/base/fd.h"
+
+namespace airstore::broker {
+
+// REQUIRES: before any other thread. Takes what the environment says, out of it.
+void MeetServiceManager();
+bool HaveServiceManager();
+// "READY=1" and the like.
+void TellServiceManager(const std::string& text);
+
+// Names are unique; a descriptor that is kept under one goes.
+void KeepDescriptor(const std::string& name, int fd);
+void ForgetDescriptor(const std::string& name);
+// Kept by an earlier broker: a new descriptor. Without a value: there is none.
+UniqueFd KeptDescriptor(const std::string& name);
+std::vector<std::string> NamesOfKept(std::string_view prefix);
+// What was kept and not asked for is of no use.
+void DropKeptDescriptors();
+
+// Under which names what a mount needs is kept.
+std::string NameOfDevice(const std::string& session, uint32_t mount_index);
+std::string NameOfTables(const std::string& session);
+std::string NameOfSlab(const std::string& session, uint32_t index);
+std::string PrefixOfSlabs(const std::string& session);
+
+}  // namespace airstore::broker

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The namespace of a dead broker. Each change was on record before the tables were changed, and
+// nothing else ran in between: so the last one may be in the tables in part, and no other.
+#include <linux/fs.h>
+#include <spdlog/spdlog.h>
+
+#include "broker/tree.h"
+
+namespace airstore::broker {
+namespace {
+
+constexpr uint32_t kDirectoryType = 4;  // DT_DIR
+
+// Of changes that cannot be made twice; nothing for the others.
+std::optional<uint64_t> ExecutedInode(const MutationRecord& record) {
+  const auto& op = record.mutation.op;
+  if (const auto* create = std::get_if<CreateOp>(&op)) return create->inode;
+  if (const auto* link = std::get_if<LinkOp>(&op)) return link->inode;
+  if (const auto* unlink = std::get_if<UnlinkOp>(&op)) return unlink->inode;
+  if (std::holds_alternative<RenameOp>(op) && !record.subjects.empty()) return record.subjects[0];
+  if (std::holds_alternative<TouchOp>(op) && record.orphan != 0) return record.orphan;
+  if (const auto* xattr = std::get_if<SetXattrOp>(&op)) return xattr->inode;
+  if (const auto* xattr = std::get_if<RemoveXattrOp>(&op)) return xattr->inode;
+  return std::nullopt;
+}
+
+}  // namespace
+
+void Tree::Adopt(const JournalState& state) {
+  shm::MetaWriter& meta = inodes_->meta();
+  const uint32_t capacity = meta.reader().view().geometry().dentry_capacity;
+  for (uint32_t i = 1, left = meta.dentry_count(); i < capacity && left != 0; ++i) {
+    const shm::DentryRecord entry = meta.Dentry(i);
+    if (entry.parent == 0) continue;
+    --left;
+    if (entry.inode == 0) {
+      negatives_.emplace_back(i, entry.parent);
+    } else if (entry.type == kDirectoryType) {
+      inodes_->directories().Set(entry.inode, entry.parent);
+    }
+  }
+  for (const auto& [ticket, record] : state.pending) {
+    const auto inode = ExecutedInode(record);
+    if (!inode || record.call.mount == CallPlace::kNoMount) continue;
+    const bool elided = std::holds_alternative<TouchOp>(record.mutation.op);
+    executed_before_[{record.call.mount, record.call.position}] = {*inode, elided ? 0 : ticket};
+  }
+  const Ticket applied = meta.applied_lsn();
+  for (auto at = state.pending.upper_bound(applied); at != state.pending.end(); ++at) {
+    spdlog::info("finishing the change in which the broker died");
+    ApplyAgain(at->second);
+    Applied(at->first);
+  }
+  next_inode_ = noted_inode_ = state.inodes.first;
+  end_inode_ = state.inodes.first + state.inodes.count;
+}
+
+void Tree::ApplyAgain(const MutationRecord& record) {
+  const int64_t time_ns = record.mutation.time_ns;
+  const auto& op = record.mutation.op;
+  if (const auto* create = std::get_if<CreateOp>(&op)) {
+    ApplyCreate(*create, time_ns, true);
+  } else if (const auto* link = std::get_if<LinkOp>(&op)) {
+    ApplyLink(*link, time_ns, true);
+  } else if (const auto* unlink = std::get_if<UnlinkOp>(&op)) {
+    ApplyRemove(*unlink, time_ns, true);
+  } else if (const auto* rename = std::get_if<RenameOp>(&op)) {
+    if (record.subjects.empty()) return;
+    const uint64_t second = record.subjects.size() > 1 ? record.subjects[1] : 0;
+    const uint64_t target = second == rename->whiteout ? 0 : second;
+    if ((rename->flags & RENAME_EXCHANGE) != 0) {
+      ApplyExchange(*rename, record.subjects[0], target, time_ns, true);
+    } else {
+      ApplyRename(*rename, record.subjects[0], target, time_ns, true);
+    }
+    // A whiteout that is missing here is asked for: its name must not be known not to exist.
+    const uint32_t at = inodes_->meta().FindDentry(rename->old_parent, rename->old_name);
+    if (rename->whiteout != 0 && at != shm::kNoIndex && inodes_->meta().Dentry(at).inode == 0) {
+      inodes_->meta().RemoveDentry(at);
+    }
+  } else if (std::holds_alternative<TouchOp>(op) && record.orphan != 0) {
+    FinishElision(record);
+  }
+}
+
+// The name of the file that was to leave no trace is only in the tables.
+void Tree::FinishElision(const MutationRecord& record) {
+  const uint64_t parent = std::get<TouchOp>(record.mutation.op).inode;
+  const int64_t time_ns = record.mutation.time_ns;
+  shm::MetaWriter& meta = inodes_->meta();
+  const auto directory = inodes_->Get(parent);
+  std::string name;
+  for (uint32_t at = directory ? directory->dir_first : shm::kNoIndex; at != shm::kNoIndex;) {
+    const shm::DentryRecord entry = meta.Dentry(at);
+    if (entry.inode == record.orphan) name = meta.DentryName(at);
+    at = entry.dir_next;
+  }
+  // Else the creation is not on record any more.
+  (void)log_->Elide(record.orphan, parent, time_ns);
+  if (!name.empty()) {
+    ApplyRemove(
+        UnlinkOp{.parent = parent, .name = name, .directory = false, .inode = record.orphan},
+        time_ns, true);
+  } else {
+    LoseName(record.orphan, false, time_ns, true);
+  }
+}
+
+std::optional<shm::Executed> Tree::ExecutedBefore(const CallPlace& place) const {
+  const auto found = executed_before_.find({place.mount, place.position});
+  if (found == executed_before_.end()) return std::nullopt;
+  return found->second;
+}
+
+void Tree::ReclaimOrphans() {
+  std::vector<uint64_t> orphans;
+  inodes_->EachInode([&](uint32_t, const shm::InodeRecord& record) {
+    if ((record.flags & shm::kOrphan) != 0) orphans.push_back(record.inode);
+  });
+  for (const uint64_t inode : orphans) ReclaimOrphan(inode);
+}
+
+Task<Result<void>> Tree::FinishChange(Origin origin, shm::Executed executed,
+                                      std::vector<WatchEvent::Name> names) {
+  NotifyAttr(origin.mount, executed.inode);
+  for (const WatchEvent::Name& entry : names) {
+    co_await NotifyName(origin.mount, entry.parent, entry.name);
+  }
+  ReclaimOrphan(executed.inode);
+  co_return co_await Committed(executed.ticket, executed.inode);
+}
+
+}  // namespace airstore::broker

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Locks of a session: who waits, and what a later broker goes on with. End-to-end tests do the
+// rest.
+#include "broker/locks.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+
+#include <boost/asio/io_context.hpp>
+
+#include "tests/unit/broker/temp_dir.h"
+
+namespace airstore::broker {
+namespace {
+
+constexpr uint64_t kFile = 20;
+
+// A mount whose kernel waits for answers.
+class FakeMount : public MountPort {
+ public:
+  explicit FakeMount(uint32_t index) : index_(index) {}
+  uint32_t index() const override { return index_; }
+  bool passthrough() const override { return false; }
+  uint32_t Lookups(uint32_t) const override { return 1; }
+  uint32_t LocalOpens(uint32_t) const override { return 0; }
+  bool TakeUsed(uint32_t) override { return false; }
+  void AddHazards(std::vector<uint64_t>*) const override {}
+  Result<int32_t> BackingOpen(int) override { return Error{ENOSYS, ""}; }
+  void BackingClose(int32_t) override {}
+  Task<void> InvalidateName(uint64_t, std::string) override { co_return; }
+  Task<void> InvalidateData(uint64_t, uint64_t, uint64_t) override { co_return; }
+  void Executed(uint32_t, uint64_t, const shm::Executed&) override {}
+  void InvalidateAttr(uint64_t) override {}
+  void InvalidateOwner(uint64_t) override {}
+  Task<void> InvalidateAll(RemoteChanges) override { co_return; }
+  void AnswerRequest(uint64_t unique, int error) override { answers.emplace_back(unique, error); }
+  bool DistrustNames() override { return true; }
+  Task<void> Prune(std::vector<uint64_t>) override { co_return; }
+  void SetSynchronous(bool) override {}
+
+  std::vector<std::pair<uint64_t, int>> answers;
+
+ private:
+  const uint32_t index_;
+};
+
+LockCall Range(uint64_t owner, LockType type, uint64_t first, uint64_t last, uint32_t mount = 0) {
+  return {kFile, false, {{mount, owner}, type, first, last, 99}, owner};
+}
+
+using Answers = std::vector<std::pair<uint64_t, int>>;
+
+// A broker's locks; Die() leaves the journal to the next one.
+class LocksOfSession : public testing::Test {
+ protected:
+  LocksOfSession() {
+    mounts_.Add(&first);
+    mounts_.Add(&second);
+    auto journal = SessionJournal::Create(path(), {.session = {}});
+    AIRSTORE_CHECK(journal.has_value());
+    journal_ = std::move(*journal);
+    Begin();
+  }
+  std::string path() const { return directory_.path() + "/journal"; }
+  void Begin() {
+    auto meta = shm::MetaWriter::Create({}, {64, 64, 16});
+    AIRSTORE_CHECK(meta.has_value());
+    inodes_ = std::make_unique<InodeCache>(std::move(*meta), shm::SessionId{}, 1 << 20, &mounts_,
+                                           [](const shm::Segment&) {});
+    Attr attr;
+    attr.inode = kFile;
+    attr.mode = S_IFREG | 0644;
+    AIRSTORE_CHECK(inodes_->Insert(attr, false).has_value());
+    locks_ = std::make_unique<Locks>(loop_.get_executor(), &tasks_, nullptr, journal_.get(),
+                                     inodes_.get(), &mounts_, 1'000'000'000);
+    locks_->Alone();
+  }
+  void Restart() {
+    locks_.reset();
+    journal_.reset();
+    JournalState state;
+    auto journal = SessionJournal::Open(path(), {.session = {}}, &state);
+    AIRSTORE_CHECK(journal.has_value());
+    journal_ = std::move(*journal);
+    Begin();
+    locks_->Resume();
+    loop_.restart();
+    loop_.run();
+  }
+  Locks& locks() { return *locks_; }
+  int Set(const LockCall& call, uint64_t unique, bool wait = false) {
+    return locks_->Set(call, {unique, 0, wait});
+  }
+  bool Marked() const { return (inodes_->Get(kFile)->flags & shm::kHasLocks) != 0; }
+
+  FakeMount first{0};
+  FakeMount second{1};
+  MountSet mounts_;
+  boost::asio::io_context loop_;
+
+ private:
+  TempDir directory_;
+  Tasks tasks_{loop_.get_executor()};
+  std::unique_ptr<SessionJournal> journal_;
+  std::unique_ptr<InodeCache> inodes_;
+  std::unique_ptr<Locks> locks_;
+};
+
+TEST_F(LocksOfSession, WaitersAreServedAsTheyCame) {
+  EXPECT_EQ(Set(Range(1, LockType::kExclusive, 0, 9), 10), 0);
+  EXPECT_TRUE(Marked());
+  EXPECT_EQ(Set(Range(2, LockType::kExclusive, 0, 9), 20), EAGAIN);
+  EXPECT_EQ(Set(Range(2, LockType::kExclusive, 0, 9, 1), 22, true), Locks::kDeferred);
+  EXPECT_EQ(Set(Range(3, LockType::kShared, 0, 9), 30, true), Locks::kDeferred);
+  EXPECT_EQ(Set(Range(3, LockType::kShared, 0, 9), 30, true), Locks::kDeferred) << "sent again";
+  EXPECT_EQ(Set(Range(1, LockType::kUnlock, 0, 9), 12), 0);
+  EXPECT_EQ(second.answers, (Answers{{22, 0}}));
+  EXPECT_TRUE(first.answers.empty());
+  EXPECT_EQ(Set(Range(2, LockType::kExclusive, 0, 9, 1), 22, true), 0) << "its answer was lost";
+  locks().ReleaseMount(1);
+  EXPECT_EQ(first.answers, (Answers{{30, 0}}));
+}
+
+TEST_F(LocksOfSession, AnInterruptComesBeforeOrAfterItsRequest) {
+  ASSERT_EQ(Set(Range(1, LockType::kExclusive, 0, 9), 10), 0);
+  ASSERT_EQ(Set(Range(2, LockType::kExclusive, 0, 9), 20, true), Locks::kDeferred);
+  locks().Interrupt(1, 20);
+  EXPECT_TRUE(first.answers.empty()) << "a request of another mount";
+  locks().Interrupt(0, 20);
+  EXPECT_EQ(first.answers, (Answers{{20, EINTR}}));
+  locks().Interrupt(0, 24);
+  EXPECT_EQ(Set(Range(2, LockType::kExclusive, 0, 9), 24, true), EINTR);
+}
+
+TEST_F(LocksOfSession, TheNextBrokerGoesOn) {
+  ASSERT_EQ(Set(Range(1, LockType::kExclusive, 0, 9), 10), 0);
+  ASSERT_EQ(Set(Range(2, LockType::kExclusive, 20, 29, 1), 20), 0);
+  ASSERT_EQ(Set(Range(3, LockType::kExclusive, 0, 0), 30, true), Locks::kDeferred);
+  ASSERT_EQ(Set(Range(4, LockType::kExclusive, 29, 29), 40, true), Locks::kDeferred);
+  mounts_.Remove(&second);  // it does not survive
+  Restart();
+  EXPECT_TRUE(Marked());
+  EXPECT_EQ(first.answers, (Answers{{40, 0}})) << "the mount that held it is gone";
+  EXPECT_EQ(Set(Range(5, LockType::kShared, 0, 0), 50), EAGAIN);
+  EXPECT_EQ(Set(Range(1, LockType::kExclusive, 0, 9), 10), 0) << "sent again";
+  locks().Interrupt(0, 30);
+  EXPECT_EQ(first.answers.back(), (std::pair<uint64_t, int>{30, EINTR}));
+  Restart();
+  EXPECT_EQ(first.answers.size(), 2u) << "both have been told";
+  EXPECT_EQ(Set(Range(5, LockType::kShared, 29, 29), 52), EAGAIN);
+}
+
+}  // namespace
+}  // namespace airstore::broker

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/mount_ledger.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "shm/layout.h"
+#include "temp_dir.h"
+
+namespace airstore::broker {
+namespace {
+
+constexpr uint32_t kInodes = 1u << 16;
+
+class Ledger : public testing::Test {
+ protected:
+  std::unique_ptr<MountLedger> Create() { return std::move(*MountLedger::Create(path(), kInodes)); }
+  // As the next broker finds it: nothing is done for it when the last one dies.
+  std::unique_ptr<MountLedger> Adopt() { return std::move(*MountLedger::Adopt(path(), kInodes)); }
+  std::string path() const { return directory_ / "ledger-0"; }
+
+ private:
+  TempDir directory_;
+};
+
+TEST_F(Ledger, OutlivesItsBroker) {
+  {
+    auto ledger = Create();
+    ledger->Handled(10);
+    ledger->Opened(11, 5, shm::kOpenPassthrough | shm::kOpenForWrite, 77);
+    ledger->Opened(12, 5, shm::kOpenPassthrough, 77);
+    ledger->Opened(13, kInodes - 1, shm::kOpenCached, 0);
+    ledger->Released(14, 5, shm::kOpenPassthrough | shm::kOpenForWrite);
+    ledger->AddBacking(77);
+    ledger->AddBacking(78);
+    ledger->RemoveBacking(78);
+    ledger->AddBacking(79);
+  }
+  const auto ledger = Adopt();
+  EXPECT_EQ(ledger->handled(), 14u);
+  EXPECT_EQ(ledger->last_opened(), 13u);
+  const auto all = ledger->AllOpens();
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[0].first, 5u);
+  EXPECT_EQ(all[0].second.passthrough, 1u);
+  EXPECT_EQ(all[0].second.passthrough_writers, 0u);
+  EXPECT_EQ(all[0].second.backing_id, 77);
+  EXPECT_EQ(all[1].first, kInodes - 1);
+  EXPECT_EQ(all[1].second.daemon, 1u);
+  auto backings = ledger->Backings();
+  std::sort(backings.begin(), backings.end());
+  EXPECT_EQ(backings, (std::vector<int32_t>{77, 79}));
+}
+
+TEST_F(Ledger, AnOpenThatWasNotAnsweredIsTakenBack) {
+  Create()->Opened(3, 8, shm::kOpenCached | shm::kOpenForWrite, 0);
+  const auto ledger = Adopt();
+  ledger->TakeBackLastOpened();
+  EXPECT_TRUE(ledger->AllOpens().empty());
+  EXPECT_EQ(ledger->OpensOf(8).daemon_writers, 0u);
+  ledger->TakeBackLastOpened();  // once
+  EXPECT_TRUE(ledger->AllOpens().empty());
+}
+
+TEST_F(Ledger, AReleaseOfWhatIsNotOpenChangesNothing) {
+  auto ledger = Create();
+  ledger->Released(1, 9, shm::kOpenPassthrough | shm::kOpenForWrite);
+  ledger->Released(2, shm::kNoIndex, shm::kOpenCached);
+  ledger->Released(3, kInodes, shm::kOpenCached);
+  EXPECT_EQ(ledger->handled(), 3u);
+  EXPECT_TRUE(ledger->AllOpens().empty());
+}
+
+TEST_F(Ledger, OfAnotherTableIsRefused) {
+  Create();
+  EXPECT_FALSE(MountLedger::Adopt(path(), kInodes / 2));
+  std::filesystem::resize_file(path(), 100);
+  EXPECT_FALSE(MountLedger::Adopt(path(), kInodes));
+  std::filesystem::remove(path());
+  EXPECT_EQ(MountLedger::Adopt(path(), kInodes).error().code, ENOENT);
+}
+
+}  // namespace
+}  // namespace airstore::broker
