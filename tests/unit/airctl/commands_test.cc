@@ -28,27 +28,30 @@ class CommandsTest : public testing::Test {
     if (thread_.joinable()) thread_.join();
   }
 
-  // Takes one request and sends these; an empty one is sent as garbage.
-  void Serve(std::vector<wire::Response> responses) {
+  // Takes one request and sends these; an empty one is sent as garbage. That so many times.
+  void Serve(std::vector<wire::Response> responses, int times = 1) {
     listener_.reset(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     strcpy(address.sun_path, (temp_ / "s").c_str());
     ASSERT_EQ(bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
     ASSERT_EQ(listen(listener_.get(), 1), 0);
-    thread_ = std::thread([this, responses = std::move(responses)] {
-      const UniqueFd peer(accept(listener_.get(), nullptr, nullptr));
-      control::FrameHeader header{};
-      recv(peer.get(), header.data(), header.size(), MSG_WAITALL);
-      std::string body(control::FrameLength(header), '\0');
-      recv(peer.get(), body.data(), body.size(), MSG_WAITALL);
-      EXPECT_TRUE(request_.ParseFromString(body));
-      for (const wire::Response& response : responses) {
-        const std::string frame = control::MakeFrame(
-            response.what_case() == 0 ? "\xff\xff" : response.SerializeAsString());
-        send(peer.get(), frame.data(), frame.size(), MSG_NOSIGNAL);
-      }
+    thread_ = std::thread([this, responses = std::move(responses), times] {
+      for (int i = 0; i < times; ++i) ServeOne(responses);
     });
+  }
+  void ServeOne(const std::vector<wire::Response>& responses) {
+    const UniqueFd peer(accept(listener_.get(), nullptr, nullptr));
+    control::FrameHeader header{};
+    recv(peer.get(), header.data(), header.size(), MSG_WAITALL);
+    std::string body(control::FrameLength(header), '\0');
+    recv(peer.get(), body.data(), body.size(), MSG_WAITALL);
+    EXPECT_TRUE(request_.ParseFromString(body));
+    for (const wire::Response& response : responses) {
+      const std::string frame = control::MakeFrame(
+          response.what_case() == 0 ? "\xff\xff" : response.SerializeAsString());
+      send(peer.get(), frame.data(), frame.size(), MSG_NOSIGNAL);
+    }
   }
   int RunIt(Invocation invocation) {
     invocation.socket = temp_ / "s";
@@ -140,8 +143,18 @@ TEST_F(CommandsTest, NoBrokerIsSix) {
 }
 
 TEST_F(CommandsTest, BrokerThatDiesOrTalksNonsenseIsAFailure) {
-  Serve({});
+  Serve({}, 2);
   EXPECT_EQ(RunIt(Of(Command::kStatus)), 6);
+  EXPECT_NE(err_.str().find("ended before it answered"), std::string::npos);
+}
+
+TEST_F(CommandsTest, BrokerThatDiesOverAChangeIsNotAskedAgain) {
+  Serve({}, 1);
+  Invocation mount = Of(Command::kMount);
+  mount.workspace = "demo";
+  mount.mountpoint = empty_.path();
+  mount.gateway = "unix:/nowhere";
+  EXPECT_EQ(RunIt(mount), 6);
   EXPECT_NE(err_.str().find("ended before it answered"), std::string::npos);
 }
 

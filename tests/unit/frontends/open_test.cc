@@ -18,13 +18,23 @@ using volume::OpenHandle;
 constexpr uint64_t kFile = 10;
 
 TEST(OpenHandle, SurvivesEncoding) {
-  const OpenHandle handle{shm::kOpenDirect | shm::kOpenForWrite, 0xfedcba98, true};
+  const OpenHandle handle{shm::kOpenDirect | shm::kOpenForWrite, 0x3edcba8, true, 0x3'2345'6789};
   const OpenHandle back = OpenHandle::Decode(handle.Encode());
   EXPECT_EQ(handle.mode, back.mode);
   EXPECT_EQ(handle.index, back.index);
   EXPECT_TRUE(back.local);
+  EXPECT_EQ(handle.serial, back.serial);
   EXPECT_TRUE(back.for_write());
   EXPECT_EQ(shm::kOpenDirect, back.path());
+}
+
+TEST(OpenHandle, IndexThatDoesNotFitIsLeftOut) {
+  for (const uint32_t index : {shm::kNoIndex, OpenHandle::kMostIndex + 1}) {
+    const OpenHandle handle{shm::kOpenCached, index, false, OpenHandle::kMostSerial};
+    const OpenHandle back = OpenHandle::Decode(handle.Encode());
+    EXPECT_EQ(shm::kNoIndex, back.index);
+    EXPECT_EQ(handle.serial, back.serial);
+  }
 }
 
 TEST(VolumeOpen, SlabFileOpensWithoutTheBroker) {

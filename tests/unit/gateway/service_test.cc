@@ -463,11 +463,21 @@ TEST_F(Service, LocksConflictBetweenSessionsAndGoWithThem) {
   request.set_pid(42);
   request.set_session_id(one.session_id);
   ASSERT_TRUE(one.Call(&Stub::Lock, request, &response).ok());
+  EXPECT_TRUE(response.assert_first()) << "it may have locks of before";
+  for (Client* client : {&one, &two}) {
+    wire::AssertLocksRequest nothing;
+    wire::AssertLocksResponse asserted;
+    nothing.set_session_id(client->session_id);
+    ASSERT_TRUE(client->Call(&Stub::AssertLocks, nothing, &asserted).ok());
+  }
+  response.Clear();
+  ASSERT_TRUE(one.Call(&Stub::Lock, request, &response).ok());
   EXPECT_EQ(response.error(), 0);
+  EXPECT_FALSE(response.assert_first());
   request.set_session_id(two.session_id);
   ASSERT_TRUE(two.Call(&Stub::Lock, request, &response).ok());
   EXPECT_EQ(response.error(), EAGAIN);
-  EXPECT_EQ(response.conflict().pid(), 42u);
+  EXPECT_EQ(response.conflict().pid(), 0u) << "a number of another host says nothing";
   wire::CloseSessionRequest close;
   wire::CloseSessionResponse closed;
   close.set_session_id(one.session_id);
