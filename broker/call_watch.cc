@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <sstream>
 #include <string>
 
 #include "broker/clock.h"
@@ -19,24 +20,54 @@ namespace {
 constexpr auto kLookEvery = std::chrono::milliseconds(100);
 constexpr int64_t kLongNs = 100'000'000;  // calls younger than this are not looked at
 
+// Of /proc/TID/stat, counted from the state, which is the first behind the name; see proc(5).
+constexpr size_t kFlagsField = 6;
+constexpr size_t kExitCodeField = 49;
+constexpr uint64_t kExiting = 0x4;      // PF_EXITING
+constexpr uint64_t kSignalMask = 0x7f;  // of an exit code: the signal that has killed
+
+// Nothing, with an errno, when it cannot be read.
+std::string ReadProc(uint32_t tid, const char* name) {
+  std::string text;
+  const UniqueFd file(
+      open(("/proc/" + std::to_string(tid) + "/" + name).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return text;
+  text.resize(4096);
+  const ssize_t got = read(file.get(), text.data(), text.size());
+  text.resize(got > 0 ? static_cast<size_t>(got) : 0);
+  return text;
+}
+
+// Such a thread has no signal pending any more, and closes its files.
+bool WasKilled(uint32_t tid) {
+  const std::string stat = ReadProc(tid, "stat");
+  const size_t name_end = stat.rfind(')');
+  if (name_end == std::string::npos) return false;
+  std::istringstream fields(stat.substr(name_end + 1));
+  std::string field;
+  uint64_t flags = 0;
+  for (size_t i = 0; fields >> field; ++i) {
+    if (i == kFlagsField) flags = strtoull(field.c_str(), nullptr, 10);
+    if (i != kExitCodeField) continue;
+    return (flags & kExiting) != 0 && (strtoull(field.c_str(), nullptr, 10) & kSignalMask) != 0;
+  }
+  return false;
+}
+
 }  // namespace
 
 bool IsBeingKilled(uint32_t tid) {
-  const UniqueFd file(
-      open(("/proc/" + std::to_string(tid) + "/status").c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return errno == ENOENT;  // gone; another errno says nothing
-  char text[4096];
-  const ssize_t got = read(file.get(), text, sizeof(text) - 1);
-  if (got <= 0) return got < 0 && errno == ESRCH;
-  const std::string_view status(text, static_cast<size_t>(got));
+  errno = 0;
+  const std::string status = ReadProc(tid, "status");
+  if (status.empty()) return errno == ENOENT || errno == ESRCH;  // gone; others say nothing
   // A fatal signal becomes a SIGKILL pending on each thread.
   for (const std::string_view key : {"SigPnd:\t", "ShdPnd:\t"}) {
     const size_t at = status.find(key);
-    if (at == std::string_view::npos) continue;
-    const std::string mask(status.substr(at + key.size(), 16));
+    if (at == std::string::npos) continue;
+    const std::string mask = status.substr(at + key.size(), 16);
     if ((strtoull(mask.c_str(), nullptr, 16) >> (SIGKILL - 1) & 1) != 0) return true;
   }
-  return false;
+  return WasKilled(tid);
 }
 
 CallWatch::CallWatch(boost::asio::any_io_executor executor, int64_t limit_ns, GiveUp give_up)

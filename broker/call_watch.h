@@ -47,7 +47,7 @@ class CallWatch : public std::enable_shared_from_this<CallWatch> {
   bool looking_ = false;
 };
 
-// SIGKILL is on its way to that thread: it will never see an answer.
+// SIGKILL is on its way to that thread, or has reached it: it will never see an answer.
 bool IsBeingKilled(uint32_t tid);
 
 }  // namespace airstore::broker

@@ -16,6 +16,7 @@
 #include "broker/session.h"
 #include "shm/base/fault.h"
 #include "shm/counters.h"
+#include "shm/request_rules.h"
 
 namespace airstore::broker {
 namespace {
@@ -23,6 +24,8 @@ namespace {
 constexpr auto kRecoveryPatience = std::chrono::seconds(15);
 // Beyond io_timeout, which ends an operation from within, before it has an effect.
 constexpr auto kAnswerGrace = std::chrono::seconds(2);
+// A frontend answers by itself when the broker does not.
+constexpr auto kFrontendGrace = std::chrono::milliseconds(500);
 constexpr size_t kPrunedAtOnce = 512;
 constexpr int kItemsAtOnce = 256;  // then others get their turn
 
@@ -131,6 +134,7 @@ Result<void> Mount::Prepare() {
   if (!ledger) return ledger.error();
   ledger_ = std::move(*ledger);
   ledger_->Handled(lane_->popped());
+  SetPatience();
 
   const int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (event < 0) return SysError("eventfd");
@@ -149,6 +153,10 @@ Result<void> Mount::Prepare() {
   AIRSTORE_TRY(WriteMountManifest(options_.spool, Manifest()));
   AIRSTORE_TRY(StartFrontend());
   return {};
+}
+
+void Mount::SetPatience() {
+  lane_->SetPatience(static_cast<uint32_t>((options_.io_timeout + kFrontendGrace).count()));
 }
 
 void Mount::SendSlab(const shm::Segment& segment) {
@@ -186,7 +194,7 @@ Task<bool> Mount::DrainLane() {
   std::string why;
   for (int handled = 0;; ++handled) {
     if (handled == kItemsAtOnce) {
-      if (notifying_ == 0) lane_->MarkApplied();
+      MarkDrained();
       co_await boost::asio::post(executor_, boost::asio::use_awaitable);
       handled = 0;
     }
@@ -217,8 +225,16 @@ Task<bool> Mount::DrainLane() {
         break;
     }
   }
-  if (notifying_ == 0) lane_->MarkApplied();
+  MarkDrained();
   co_return true;
+}
+
+void Mount::MarkDrained() {
+  if (notifying_ == 0) {
+    lane_->MarkApplied();
+  } else {
+    lane_->MarkTaken();
+  }
 }
 
 Task<void> Mount::HandleWrite(const shm::LaneConsumer::Item& item) {
@@ -269,6 +285,10 @@ Task<void> Mount::NotifyWrite(uint64_t inode, uint64_t offset, uint64_t length) 
 Task<void> Mount::HandleCall(shm::Call call) {
   const auto self = shared_from_this();
   Reach(FaultPoint::kCallTaken);
+  if (call.given_up && !shm::GivesBack(call.args) && !ExecutedBefore(call)) {
+    GiveUp(call.slot, ETIMEDOUT);
+    co_return;
+  }
   const std::vector<uint64_t> locked = LockedDirectories(call);
   for (uint64_t directory : locked) locked_directories_.insert(directory);
   const uint64_t watched = call_watch_->Begin(call.slot, call.args.pid, &session_->tasks());
@@ -279,22 +299,39 @@ Task<void> Mount::HandleCall(shm::Call call) {
     locked_directories_.erase(locked_directories_.find(directory));
   }
   if (wanted) {
-    NoteOpen(call, reply);
-    Reach(FaultPoint::kCallBeforeAnswer);
-    lane_->Reply(call.slot, reply, text);
-    Reach(FaultPoint::kCallAfterAnswer);
-  } else if (reply.error == 0) {
-    UndoOpen(session_, this, call, reply);
+    Answer(call, reply, text);
+  } else {
+    Undo(call, reply);
   }
 }
 
+void Mount::Answer(const shm::Call& call, const shm::RequestReply& reply, const std::string& text) {
+  const bool noted = NoteOpen(call, reply);
+  Reach(FaultPoint::kCallBeforeAnswer);
+  const bool wanted = lane_->Reply(call.slot, reply, text);
+  Reach(FaultPoint::kCallAfterAnswer);
+  if (wanted) return;
+  if (noted) ledger_->TakeBackLastOpened();
+  Undo(call, reply);
+}
+
+void Mount::Undo(const shm::Call& call, const shm::RequestReply& reply) {
+  if (reply.error != 0) return;
+  if (reply.value == shm::kDeferred && static_cast<shm::Op>(call.args.op) == shm::Op::kSetLock) {
+    session_->locks().Interrupt(index_, call.args.unique);
+  }
+  UndoOpen(session_, this, call, reply);
+}
+
 // Right before the answer: who dies in between has the successor carry out the call once more.
-void Mount::NoteOpen(const shm::Call& call, const shm::RequestReply& reply) {
+bool Mount::NoteOpen(const shm::Call& call, const shm::RequestReply& reply) {
   const auto op = static_cast<shm::Op>(call.args.op);
   if (reply.error != 0 ||
-      (op != shm::Op::kOpen && op != shm::Op::kCreate && op != shm::Op::kTmpfile))
-    return;
+      (op != shm::Op::kOpen && op != shm::Op::kCreate && op != shm::Op::kTmpfile)) {
+    return false;
+  }
   ledger_->Opened(call.position, reply.inode_index, ModeOfOpen(call, reply), reply.backing_id);
+  return true;
 }
 
 void Mount::GiveUp(uint32_t slot, int error) {

@@ -123,6 +123,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   void TakeOverOpens();
   // From here on it serves.
   void Begin();
+  // How long the frontend's requests wait for us, or for the next broker.
+  void SetPatience();
   MountManifest Manifest() const;
   Task<void> Serve();
   std::string SpoolFile(const std::string& name) const {
@@ -132,11 +134,17 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   void HandleRelease(const shm::LaneConsumer::Item& item);
   // Applies what is queued; false when the frontend broke the protocol.
   Task<bool> DrainLane();
+  // Tells the frontend how far that is.
+  void MarkDrained();
   // Puts a write into its file, when there is room for it.
   Task<void> ApplyWrite(const shm::LaneConsumer::Item& item);
   Task<void> NotifyWrite(uint64_t inode, uint64_t offset, uint64_t length);
   Task<void> HandleCall(shm::Call call);
-  void NoteOpen(const shm::Call& call, const shm::RequestReply& reply);
+  // Tells the caller, if it still waits.
+  void Answer(const shm::Call& call, const shm::RequestReply& reply, const std::string& text);
+  // Nobody waits for the answer: takes back what came of the call.
+  void Undo(const shm::Call& call, const shm::RequestReply& reply);
+  bool NoteOpen(const shm::Call& call, const shm::RequestReply& reply);
   void GiveUp(uint32_t slot, int error);
   void Detach();
 

@@ -68,6 +68,7 @@ Result<void> Mount::TakeOver(const MountManifest& manifest, FrontendLink* link) 
   if (link->channel) AIRSTORE_TRY(Reattach(*link, meta_fd->get(), event));
   lane_ = std::move(*consumer);
   ledger_ = std::move(*ledger);
+  SetPatience();
   device_ =
       FuseDevice::Adopt(std::move(link->device), options_.spec.mountpoint, manifest.device_minor);
   if (!link->channel) return {};

@@ -124,7 +124,7 @@ const std::vector<OptionKey>& OptionKeys() {
       {"spool_limit", &Options::spool_limit, "SIZE",
        "Disk space for changes that no gateway has yet (0: half of the disk)"},
       {"io_timeout", Duration{&Options::io_timeout, std::chrono::seconds(1)}, "TIME",
-       "How long a file operation waits for an unreachable gateway"},
+       "How long a file operation waits for an unreachable gateway, or for airstored"},
       {"write_stall_timeout", Duration{&Options::write_stall_timeout, std::chrono::seconds(1)},
        "TIME", "How long writes wait for room in the spool before they fail with ENOSPC"},
       {"write_debounce_ms", Duration{&Options::write_debounce, milliseconds(1)}, "MS",

@@ -21,6 +21,9 @@
 // Threads: LaneProducer: any thread of the frontend. LaneConsumer: one thread of the broker.
 #pragma once
 
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -28,6 +31,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "shm/fault_guard.h"
@@ -39,6 +43,7 @@ namespace airstore::shm {
 inline constexpr uint64_t kArenaBytes = 64ull << 20;    // payload ring of an arena, at most
 inline constexpr uint64_t kMinArenaBytes = 4ull << 20;  // ... and at least
 inline constexpr uint64_t kArenaRingOffset = 4096;      // where the ring begins in the segment
+inline constexpr int64_t kForever = INT64_MAX;          // of waits, in nanoseconds
 inline constexpr uint32_t kMaxWrite = 1u << 20;         // greatest payload of one kWrite record
 
 uint64_t LaneBytes(uint32_t inode_uses);
@@ -61,6 +66,8 @@ struct Call {
   std::string name2;
   // Of a call that an earlier broker has carried out and not answered.
   std::optional<Executed> executed;
+  // Nobody waits for the answer any more, since before the call was taken.
+  bool given_up = false;
 };
 
 class LaneConsumer {
@@ -104,6 +111,8 @@ class LaneConsumer {
   uint64_t popped() const { return popped_; }
   // Places before this one are of the life of an earlier broker.
   uint64_t adopted_until() const { return adopted_until_; }
+  // Says that everything popped so far was looked at: who waits sees that there is a broker.
+  void MarkTaken();
   // Says that everything popped so far has taken effect: frees its arena bytes and wakes waiters.
   void MarkApplied();
   // Notes that the call has had its effect, for a broker that finds it unanswered. The note lies
@@ -112,8 +121,9 @@ class LaneConsumer {
   // Whether an earlier broker took the call at that place and did not answer it.
   bool Unanswered(uint64_t position) const;
   // Answers a call: stores the reply, publishes it, wakes the waiting thread. `text` fits behind
-  // the names of any call that is answered with one.
-  void Reply(uint32_t slot, const RequestReply& reply, std::string_view text = {});
+  // the names of any call that is answered with one. False: the caller had given up, and hears of
+  // no success.
+  bool Reply(uint32_t slot, const RequestReply& reply, std::string_view text = {});
 
   // Puts the lane in order after the frontend's death: closes gaps of records it had reserved but
   // not written, so that Pop reaches what other threads had already been promised, and frees the
@@ -137,6 +147,8 @@ class LaneConsumer {
   void SetMounts(uint32_t mounts);
   // The session has no write lease: a close that returns must have sent what was written.
   void SetSynchronous(bool synchronous);
+  // How long requests of the frontend wait for what a broker must do; 0: for ever.
+  void SetPatience(uint32_t patience_ms);
   // What a write waits before it is accepted, see LaneCursors; `closed_ns`: since when.
   void SetWriteGate(uint32_t gate, int64_t closed_ns, uint32_t stall_ms);
   uint64_t Counter(uint32_t counter) const;
@@ -181,6 +193,7 @@ class LaneProducer {
   // `wake_fd`: the eventfd the broker sleeps on; owned by the caller and outlives this.
   static Result<std::unique_ptr<LaneProducer>> Attach(std::unique_ptr<Segment> lane,
                                                       std::unique_ptr<Segment> arena, int wake_fd);
+  ~LaneProducer();
 
   // From here on this thread serves the request with that number, until EndRequest.
   // `repeated`: the protocol says that it was sent before, perhaps to another frontend. Returns
@@ -209,30 +222,46 @@ class LaneProducer {
   size_t GreatestRequest() const;
   void NoteRequestBytes(size_t bytes) const;
 
+  using Interrupted = std::function<bool()>;
+
   // Sends a call and waits for its answer. `interrupted` (may be empty) is asked when the wait is
-  // woken early (see Interrupt); when true: EINTR, and the slot is reclaimed once the broker is
-  // done. Returns the reply with its errno in `error`. ENAMETOOLONG when the texts do not fit.
-  // `text` (may be nullptr) receives the reply's text.
+  // woken early (see Interrupt); when true: EINTR. ETIMEDOUT when the request has waited for as
+  // long as one may. In both cases the broker need not begin with the call, and gives back what it
+  // brings; what gives something back itself is made in any case.
+  // Returns the reply with its errno in `error`. ENAMETOOLONG when the texts do not fit.
+  // `text` (may be nullptr) receives the reply's text. `until_ns` (CLOCK_MONOTONIC): ETIMEDOUT then
+  // at the latest.
   RequestReply CallBroker(const RequestArgs& args, std::string_view name, std::string_view name2,
-                          const std::function<bool()>& interrupted, std::string* text = nullptr);
+                          const Interrupted& interrupted, std::string* text = nullptr,
+                          int64_t until_ns = kForever);
   // Something is to be waited for before a write that takes room.
   bool writes_wait() const;
   // To be asked before a write of that many bytes: waits while the broker wants writes to be slow.
   // ENOSPC: the spool has had no room for longer than a write waits. EINTR.
-  int AwaitRoom(uint64_t bytes, const std::function<bool()>& interrupted);
-  // Copies the bytes into the arena and queues a write. Waits when queue or arena is full.
+  int AwaitRoom(uint64_t bytes, const Interrupted& interrupted);
+  // Copies the bytes into the arena and queues a write. Waits when queue or arena is full; nothing
+  // when there was no room in time, and nothing is queued then.
   // REQUIRES: data.size() <= kMaxWrite. Returns the record's place: WaitApplied(it) to be sure.
-  uint64_t QueueWrite(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
-                      int64_t time_ns);
+  std::optional<uint64_t> QueueWrite(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
+                                     int64_t time_ns);
+  // These do not wait: what finds no room is queued when there is some.
   // Does nothing when it was done for this very request before.
   void QueueRelease(uint64_t inode, uint32_t flags);
-  uint64_t QueueForget(uint64_t inode);
-  // The client does not wait any longer for the request with that number.
-  void QueueInterrupt(uint64_t unique);
-  // Waits until the broker has applied everything up to and including that place.
-  void WaitApplied(uint64_t place);
+  void QueueForget(uint64_t inode);
+  // The client does not wait any longer for the request with that number. Returns a place for
+  // WaitTaken.
+  uint64_t QueueInterrupt(uint64_t unique);
+  // A second from now, or now if there seems to be no broker: until when to wait for what happens
+  // in any case.
+  int64_t InAMoment() const;
+  // These wait as long as the request may, and no longer than `until_ns` (CLOCK_MONOTONIC).
+  // Waits until a broker has seen everything before that place. False: it has not.
+  bool WaitTaken(uint64_t place, int64_t until_ns);
+  // Waits until the broker has applied everything up to and including that place. False: it has not
+  // done so in time; it will.
+  bool WaitApplied(uint64_t place, int64_t until_ns = kForever);
   // Waits for the writes to this inode that this frontend has queued, if any can be outstanding.
-  void WaitWrites(uint64_t inode);
+  bool WaitWrites(uint64_t inode, int64_t until_ns = kForever);
   // Wakes all waiting calls so that they ask `interrupted`.
   void Interrupt();
 
@@ -261,15 +290,22 @@ class LaneProducer {
     uint64_t record = 0;
     uint64_t arena = 0;
   };
-  // Nothing when interrupted before there was room.
-  std::optional<uint64_t> Enqueue(const Message& message, std::span<const uint8_t> data,
-                                  const std::function<bool()>& interrupted);
+  enum class End { kReady, kInterrupted, kTimeOver };  // of a wait
+  class Waiting;
+
   bool Reserve(const Message& message, uint64_t bytes, Place* place);
+  End AwaitPlace(const Message& message, uint64_t bytes, const Interrupted& interrupted,
+                 const Waiting& waiting, Place* place);
+  void Publish(const Message& message, std::span<const uint8_t> data, const Place& place);
+  // Now, if there is room, and else later.
+  void QueueInAnyCase(const Message& message);
   bool ClaimSlot(uint32_t* index);
   void FreeSlot(uint32_t index);
-  // Fills a free slot and sends it. False when interrupted.
-  bool Submit(const RequestArgs& args, std::string_view name, std::string_view name2,
-              const std::function<bool()>& interrupted, uint32_t* index);
+  RequestReply Call(const RequestArgs& args, std::string_view name, std::string_view name2,
+                    const Interrupted& interrupted, const Waiting& waiting, std::string* text);
+  // Fills a free slot and sends it, unless the wait for room ends otherwise.
+  End Submit(const RequestArgs& args, std::string_view name, std::string_view name2,
+             const Interrupted& interrupted, const Waiting& waiting, uint32_t* index);
   // The slot in which an earlier frontend has made this call for the same request.
   bool TakeLeftCall(const RequestArgs& args, std::string_view name, std::string_view name2,
                     uint32_t* index);
@@ -278,14 +314,29 @@ class LaneProducer {
   // Of this thread; nullptr: it serves none that leaves traces.
   RequestTrace* Trace() const;
   bool ReleaseQueued(uint64_t unique) const;
-  class Waiting;  // marks this thread's request as waiting
-  // False when interrupted.
-  bool AwaitReply(RequestSlot* slot, const std::function<bool()>& interrupted);
+  // Whether this thread's request may keep the answer to its next call for a successor.
+  bool MayKeepCall() const;
+  // The end of this thread's request's time, 0: not set yet; nullptr: it serves none.
+  int64_t* RequestEnd() const;
+  // When a wait that begins now ends.
+  int64_t WaitUntil() const;
+  uint64_t Taken() const { return layout()->cursors.taken.load(std::memory_order_acquire); }
+  // A wait is over in which `taken` should have moved on from there. `all_of_it`: it was as long as
+  // a request may wait.
+  void NoteTimeOver(uint64_t taken, bool all_of_it);
+  End AwaitReply(RequestSlot* slot, const Interrupted& interrupted, const Waiting& waiting);
+  // False: the answer has come after all.
+  bool GiveUp(uint32_t index);
   template <typename Ready>
-  bool AwaitProgress(Ready ready, const std::function<bool()>& interrupted);
+  End AwaitProgress(Ready ready, const Interrupted& interrupted, const Waiting& waiting);
+
+  // lane_later.cc: what must be done and finds no room is done by a thread that has patience.
+  using Work = std::function<void(const Interrupted&, const Waiting&)>;
+  void Later(Work work);
+  void DoLater();
   // How the wait for the gate ended.
   enum class Gate { kOpen, kTimeOver, kInterrupted };
-  Gate AwaitGate(int64_t until_ns, const std::function<bool()>& interrupted);
+  Gate AwaitGate(int64_t until_ns, const Interrupted& interrupted);
   void TakeOver();
   void Wake();  // if it sleeps
   void WakeBroker();
@@ -306,6 +357,15 @@ class LaneProducer {
   uint64_t left_ = 0;            // guarded by mutex_; bit: kept for a request made again
   bool slot_wanted_ = false;     // guarded by mutex_; a thread waits for a free slot
   RequestTraces traces_;
+  // `taken` + 1 when it was found not to move for a moment, and for as long as a request may wait;
+  // 0: never.
+  std::atomic<uint64_t> absent_at_{0};
+  std::atomic<uint64_t> silent_at_{0};
+  std::mutex later_mutex_;
+  std::condition_variable later_changed_;
+  std::deque<Work> later_;           // guarded by later_mutex_
+  std::thread later_thread_;         // guarded by later_mutex_; made when first needed
+  std::atomic<bool> ending_{false};  // written under later_mutex_
   // By inode hash: place behind the last queued write. Stored under mutex_, read without.
   std::atomic<uint64_t> last_write_[256] = {};
 };

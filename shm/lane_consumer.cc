@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 
 #include "shm/copy_once.h"
 #include "shm/futex.h"
@@ -102,12 +103,18 @@ LaneConsumer::Next LaneConsumer::PopQueued(Item* item) {
   return Next::kEmpty;
 }
 
+void LaneConsumer::MarkTaken() {
+  layout()->cursors.taken.store(popped_, std::memory_order_release);
+  WakeFrontend();
+}
+
 void LaneConsumer::MarkApplied() {
   LaneCursors& cursors = layout()->cursors;
   applied_ = popped_;
   arena_applied_ = arena_popped_;
   // Release: our reads of the arena are over before a producer may overwrite it. The queue first:
   // were we to die in between, our successor would pop records whose payload may be gone.
+  cursors.taken.store(popped_, std::memory_order_release);
   cursors.applied.store(applied_, std::memory_order_release);
   cursors.arena_applied.store(arena_applied_, std::memory_order_release);
   WakeFrontend();
@@ -123,9 +130,9 @@ void LaneConsumer::NoteExecuted(uint32_t slot_index, uint64_t position, const Ex
   StoreOnce(&reply.statfs[5], position);
 }
 
-void LaneConsumer::Reply(uint32_t slot_index, const RequestReply& reply, std::string_view text) {
+bool LaneConsumer::Reply(uint32_t slot_index, const RequestReply& reply, std::string_view text) {
   // A reply nobody waits for: the slot may already carry another call.
-  if (slot_index >= kRequestSlots || (open_calls_ >> slot_index & 1) == 0) return;
+  if (slot_index >= kRequestSlots || (open_calls_ >> slot_index & 1) == 0) return false;
   open_calls_ &= ~(uint64_t{1} << slot_index);
   RequestSlot& slot = layout()->slots[slot_index];
   slot.reply = reply;
@@ -140,9 +147,18 @@ void LaneConsumer::Reply(uint32_t slot_index, const RequestReply& reply, std::st
       slot.reply.error = EIO;  // the frontend has changed its own call
     }
   }
-  slot.state.store(static_cast<uint32_t>(SlotState::kDone), std::memory_order_release);
+  // Whoever is sent a request again takes this for its answer: no success that is undone.
+  const auto refuse = [&slot] {
+    if (slot.reply.error == 0) slot.reply.error = ETIMEDOUT;
+  };
+  if ((slot.state.load(std::memory_order_acquire) & kSlotGivenUp) != 0) refuse();
+  const uint32_t before =
+      slot.state.exchange(static_cast<uint32_t>(SlotState::kDone), std::memory_order_acq_rel);
+  const bool wanted = (before & kSlotGivenUp) == 0;
+  if (!wanted) refuse();
   FutexWakeAll(slot.state);
   WakeFrontend();  // a thread may wait for any slot, and this one's caller may have given up
+  return wanted;
 }
 
 void LaneConsumer::WakeFrontend() {
@@ -206,6 +222,10 @@ void LaneConsumer::SetWriteGate(uint32_t gate, int64_t closed_ns, uint32_t stall
   cursors.write_closed_ns.store(closed_ns, std::memory_order_relaxed);
   cursors.write_gate.store(gate, std::memory_order_release);
   WakeFrontend();
+}
+
+void LaneConsumer::SetPatience(uint32_t patience_ms) {
+  layout()->cursors.patience_ms.store(patience_ms, std::memory_order_release);
 }
 
 void LaneConsumer::SetSynchronous(bool synchronous) {

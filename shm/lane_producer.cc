@@ -16,12 +16,7 @@ namespace airstore::shm {
 namespace {
 
 constexpr uint64_t kPayloadAlignment = 64;
-
-int64_t MonotonicNs() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
+constexpr int64_t kMomentNs = 1'000'000'000;  // see lane_wait.h
 
 }  // namespace
 
@@ -72,19 +67,24 @@ void LaneProducer::TakeOver() {
   if (tail_ != 0) WakeBroker();
 }
 
-uint64_t LaneProducer::QueueWrite(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
-                                  int64_t time_ns) {
+std::optional<uint64_t> LaneProducer::QueueWrite(uint64_t inode, uint64_t offset,
+                                                 std::span<const uint8_t> data, int64_t time_ns) {
   AIRSTORE_CHECK(data.size() <= kMaxWrite);
   Message message{};
   message.op = QueueOp::kWrite;
   message.inode = inode;
   message.offset = offset;
   message.time_ns = time_ns;
-  return *Enqueue(message, data, {});
+  Place place;
+  if (!Reserve(message, data.size(), &place)) {
+    const Waiting waiting(this);
+    if (AwaitPlace(message, data.size(), {}, waiting, &place) != End::kReady) return std::nullopt;
+  }
+  Publish(message, data, place);
+  return place.record;
 }
 
-LaneProducer::Gate LaneProducer::AwaitGate(int64_t until_ns,
-                                           const std::function<bool()>& interrupted) {
+LaneProducer::Gate LaneProducer::AwaitGate(int64_t until_ns, const Interrupted& interrupted) {
   LaneCursors& cursors = layout()->cursors;
   const uint32_t gate = cursors.write_gate.load(std::memory_order_acquire);
   for (;;) {
@@ -105,12 +105,12 @@ bool LaneProducer::writes_wait() const {
   return layout()->cursors.write_gate.load(std::memory_order_acquire) != 0;
 }
 
-int LaneProducer::AwaitRoom(uint64_t bytes, const std::function<bool()>& interrupted) {
+int LaneProducer::AwaitRoom(uint64_t bytes, const Interrupted& interrupted) {
   const LaneCursors& cursors = layout()->cursors;
   uint32_t gate = cursors.write_gate.load(std::memory_order_acquire);
   if (gate == 0) return 0;
   Count(kWriteStalls);
-  const Waiting waiting(*this);
+  const Waiting waiting(this);
   while (gate == kWriteGateClosed) {
     const int64_t until =
         cursors.write_closed_ns.load(std::memory_order_relaxed) +
@@ -127,29 +127,43 @@ int LaneProducer::AwaitRoom(uint64_t bytes, const std::function<bool()>& interru
   return end == Gate::kInterrupted ? EINTR : 0;
 }
 
-uint64_t LaneProducer::QueueForget(uint64_t inode) {
+void LaneProducer::QueueForget(uint64_t inode) {
   Message message{};
   message.op = QueueOp::kForget;
   message.inode = inode;
-  return *Enqueue(message, {}, {});
+  QueueInAnyCase(message);
 }
 
-void LaneProducer::QueueInterrupt(uint64_t unique) {
+uint64_t LaneProducer::QueueInterrupt(uint64_t unique) {
   Message message{};
   message.op = QueueOp::kInterrupt;
   message.unique = unique;
-  Enqueue(message, {}, {});
+  QueueInAnyCase(message);
+  const std::lock_guard lock(mutex_);
+  return tail_;
 }
 
-std::optional<uint64_t> LaneProducer::Enqueue(const Message& message, std::span<const uint8_t> data,
-                                              const std::function<bool()>& interrupted) {
+LaneProducer::End LaneProducer::AwaitPlace(const Message& message, uint64_t bytes,
+                                           const Interrupted& interrupted, const Waiting& waiting,
+                                           Place* place) {
+  if (Reserve(message, bytes, place)) return End::kReady;
+  Count(kQueueFullWaits);
+  return AwaitProgress([&] { return Reserve(message, bytes, place); }, interrupted, waiting);
+}
+
+void LaneProducer::QueueInAnyCase(const Message& message) {
   Place place;
-  if (!Reserve(message, data.size(), &place)) {
-    Count(kQueueFullWaits);
-    if (!AwaitProgress([&] { return Reserve(message, data.size(), &place); }, interrupted)) {
-      return std::nullopt;
+  if (Reserve(message, 0, &place)) return Publish(message, {}, place);
+  Later([this, message](const Interrupted& interrupted, const Waiting& waiting) {
+    Place later;
+    if (AwaitPlace(message, 0, interrupted, waiting, &later) == End::kReady) {
+      Publish(message, {}, later);
     }
-  }
+  });
+}
+
+void LaneProducer::Publish(const Message& message, std::span<const uint8_t> data,
+                           const Place& place) {
   Reach(FaultPoint::kFrontendPlaceReserved);
   if (!data.empty()) {
     memcpy(arena_->base() + kArenaRingOffset + place.arena % ring_bytes_, data.data(), data.size());
@@ -171,7 +185,6 @@ std::optional<uint64_t> LaneProducer::Enqueue(const Message& message, std::span<
   record.position.store(place.record + 1, std::memory_order_release);
   Reach(FaultPoint::kFrontendRecordQueued);
   Wake();
-  return place.record;
 }
 
 bool LaneProducer::Reserve(const Message& message, uint64_t bytes, Place* place) {
@@ -222,18 +235,51 @@ std::atomic<uint64_t>& LaneProducer::LastWrite(uint64_t inode) {
   return last_write_[(inode * 0x9e3779b97f4a7c15ull) >> 56];
 }
 
-void LaneProducer::WaitApplied(uint64_t place) {
+bool LaneProducer::WaitApplied(uint64_t place, int64_t until_ns) {
   const auto applied = [this, place] {
     return layout()->cursors.applied.load(std::memory_order_acquire) > place;
   };
-  if (applied()) return;
-  const Waiting waiting(*this);
-  AwaitProgress(applied, {});
+  if (applied()) return true;
+  const Waiting waiting(this, until_ns);
+  return AwaitProgress(applied, {}, waiting) == End::kReady;
 }
 
-void LaneProducer::WaitWrites(uint64_t inode) {
+bool LaneProducer::WaitWrites(uint64_t inode, int64_t until_ns) {
   const uint64_t behind = LastWrite(inode).load(std::memory_order_acquire);
-  if (behind != 0) WaitApplied(behind - 1);
+  return behind == 0 || WaitApplied(behind - 1, until_ns);
+}
+
+bool LaneProducer::WaitTaken(uint64_t place, int64_t until_ns) {
+  const auto taken = [this, place] { return Taken() >= place; };
+  if (taken()) return true;
+  const Waiting waiting(this, until_ns);
+  return AwaitProgress(taken, {}, waiting) == End::kReady;
+}
+
+int64_t LaneProducer::WaitUntil() const {
+  const uint32_t patience_ms = layout()->cursors.patience_ms.load(std::memory_order_acquire);
+  if (patience_ms == 0) return kForever;
+  int64_t* const end = RequestEnd();
+  if (end != nullptr && *end != 0) return *end;
+  int64_t patience_ns = int64_t{patience_ms} * 1'000'000;
+  if (silent_at_.load(std::memory_order_relaxed) == Taken() + 1) {
+    patience_ns = std::min(patience_ns, kMomentNs);
+  }
+  const int64_t until = MonotonicNs() + patience_ns;
+  if (end != nullptr) *end = until;
+  return until;
+}
+
+void LaneProducer::NoteTimeOver(uint64_t taken, bool all_of_it) {
+  const std::lock_guard lock(mutex_);
+  if (taken >= tail_ || Taken() != taken) return;
+  absent_at_.store(taken + 1, std::memory_order_relaxed);
+  if (all_of_it) silent_at_.store(taken + 1, std::memory_order_relaxed);
+}
+
+int64_t LaneProducer::InAMoment() const {
+  const bool absent = absent_at_.load(std::memory_order_relaxed) == Taken() + 1;
+  return MonotonicNs() + (absent ? 0 : kMomentNs);
 }
 
 uint32_t LaneProducer::mount_index() const { return layout()->cursors.mount_index; }

@@ -61,8 +61,9 @@ std::string LaneConsumer::TakeCall(uint32_t slot_index, Call* call) {
   if (slot_index >= kRequestSlots) return "request slot " + std::to_string(slot_index);
   if ((open_calls_ >> slot_index & 1) != 0) return "request slot submitted twice";
   const RequestSlot& slot = layout()->slots[slot_index];
-  const uint32_t state = slot.state.load(std::memory_order_acquire) & ~kSlotPoked;
-  if (state != static_cast<uint32_t>(SlotState::kSubmitted)) return "request slot not submitted";
+  const uint32_t state = slot.state.load(std::memory_order_acquire);
+  if (StateOf(state) != SlotState::kSubmitted) return "request slot not submitted";
+  call->given_up = (state & kSlotGivenUp) != 0;
   call->slot = slot_index;
   call->position = slot.position.load(std::memory_order_relaxed);
   call->args = CopyOnce(slot.args);

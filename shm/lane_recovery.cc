@@ -56,13 +56,13 @@ Result<std::unique_ptr<LaneConsumer>> LaneConsumer::Adopt(std::unique_ptr<Segmen
   consumer->arena_popped_ = consumer->arena_applied_;
   for (uint32_t i = 0; i < kRequestSlots; ++i) {
     const RequestSlot& slot = layout->slots[i];
-    const uint32_t state = slot.state.load(std::memory_order_acquire) & ~kSlotPoked;
+    const SlotState state = StateOf(slot.state.load(std::memory_order_acquire));
     const uint64_t position = slot.position.load(std::memory_order_acquire);
-    if (state == static_cast<uint32_t>(SlotState::kSubmitted) && position != 0 &&
-        position <= consumer->applied_) {
+    if (state == SlotState::kSubmitted && position != 0 && position <= consumer->applied_) {
       consumer->adopted_calls_ |= uint64_t{1} << i;
     }
   }
+  layout->cursors.taken.store(consumer->popped_, std::memory_order_release);
   layout->cursors.broker_sleeps.store(0, std::memory_order_seq_cst);
   // The old broker may have died between an answer and its wake.
   for (RequestSlot& slot : layout->slots) {
@@ -77,15 +77,13 @@ Result<std::unique_ptr<LaneConsumer>> LaneConsumer::Adopt(std::unique_ptr<Segmen
 bool LaneConsumer::AnsweredBefore(uint32_t slot_index) const {
   if (popped_ >= adopted_until_ || slot_index >= kRequestSlots) return false;
   const RequestSlot& slot = layout()->slots[slot_index];
-  const uint32_t state = slot.state.load(std::memory_order_acquire) & ~kSlotPoked;
-  return state != static_cast<uint32_t>(SlotState::kSubmitted) ||
+  return StateOf(slot.state.load(std::memory_order_acquire)) != SlotState::kSubmitted ||
          slot.position.load(std::memory_order_acquire) != popped_ + 1;
 }
 
 bool LaneConsumer::Unanswered(uint64_t position) const {
   for (const RequestSlot& slot : layout()->slots) {
-    const uint32_t state = slot.state.load(std::memory_order_acquire) & ~kSlotPoked;
-    if (state == static_cast<uint32_t>(SlotState::kSubmitted) &&
+    if (StateOf(slot.state.load(std::memory_order_acquire)) == SlotState::kSubmitted &&
         slot.position.load(std::memory_order_acquire) == position) {
       return true;
     }

@@ -20,6 +20,7 @@ struct ThreadRequest {
   uint64_t unique = 0;
   bool repeated = false;
   uint32_t kept_slot = kNoSlot;
+  int64_t end_ns = 0;  // of its time; 0: it has not waited yet
 };
 
 thread_local ThreadRequest current;
@@ -36,7 +37,7 @@ void SetEffect(RequestTrace* trace, LocalEffect effect) {
 
 LaneProducer::Left LaneProducer::BeginRequest(uint64_t unique, bool repeated) {
   if (current.lane == this) EndRequest();
-  current = {this, traces_.Begin(unique, repeated), unique, repeated, kNoSlot};
+  current = {this, traces_.Begin(unique, repeated), unique, repeated, kNoSlot, 0};
   if (repeated) Count(kRepeatedRequests);
   Left left;
   if (current.trace == nullptr) return left;
@@ -81,6 +82,10 @@ bool LaneProducer::TakeLeftCall(const RequestArgs& args, std::string_view name,
       continue;
     }
     left_ &= ~(uint64_t{1} << at);
+    // The predecessor may have given it up and died before the client heard of that.
+    uint32_t given_up = static_cast<uint32_t>(SlotState::kSubmitted) | kSlotGivenUp;
+    layout()->slots[at].state.compare_exchange_strong(
+        given_up, static_cast<uint32_t>(SlotState::kSubmitted), std::memory_order_acq_rel);
     Count(kLeftCalls);
     *index = at;
     return true;
@@ -88,8 +93,16 @@ bool LaneProducer::TakeLeftCall(const RequestArgs& args, std::string_view name,
   return false;
 }
 
+int64_t* LaneProducer::RequestEnd() const {
+  return current.lane == this ? &current.end_ns : nullptr;
+}
+
+bool LaneProducer::MayKeepCall() const {
+  return current.lane == this && current.kept_slot == kNoSlot;
+}
+
 bool LaneProducer::KeepCall(uint32_t index) {
-  if (current.lane != this || current.kept_slot != kNoSlot) return false;
+  if (!MayKeepCall()) return false;
   current.kept_slot = index;
   return true;
 }
@@ -126,16 +139,13 @@ void LaneProducer::QueueRelease(uint64_t inode, uint32_t flags) {
   message.op = QueueOp::kRelease;
   message.inode = inode;
   message.flags = flags;
-  if (trace == nullptr) {
-    Enqueue(message, {}, {});
-    return;
-  }
+  if (trace == nullptr) return QueueInAnyCase(message);
   const LocalEffect before = EffectOf(*trace);
   if (before == LocalEffect::kReleased) return;
   message.unique = current.unique;
   if (before != LocalEffect::kReleasing || !ReleaseQueued(message.unique)) {
     SetEffect(trace, LocalEffect::kReleasing);
-    Enqueue(message, {}, {});
+    QueueInAnyCase(message);
   }
   SetEffect(trace, LocalEffect::kReleased);
 }

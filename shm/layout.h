@@ -30,7 +30,7 @@
 namespace airstore::shm {
 
 inline constexpr uint32_t kAbiMajor = 5;
-inline constexpr uint32_t kAbiMinor = 0;
+inline constexpr uint32_t kAbiMinor = 1;
 inline constexpr uint64_t kMagic = 0x65726f7473726961;  // "airstore" in memory order
 inline constexpr size_t kLine = 128;                    // two cache lines: prefetchers pair them
 inline constexpr uint64_t kRootInode = 1;
@@ -202,7 +202,9 @@ struct LaneCursors {
                                         // MiB; kWriteGateClosed: until it opens
   std::atomic<uint32_t> write_stall_ms;  // how long it may be closed before writes fail
   std::atomic<int64_t> write_closed_ns;  // since when it is, CLOCK_MONOTONIC
-  uint8_t reserved_broker[kLine - 48];
+  std::atomic<uint64_t> taken;  // queue records that a broker has looked at: grows while one lives
+  std::atomic<uint32_t> patience_ms;  // how long a request waits for a broker; 0: for ever
+  uint8_t reserved_broker[kLine - 60];
   // Writers: both. 1: the broker sleeps, whoever swaps it to 0 writes the eventfd.
   std::atomic<uint32_t> broker_sleeps;
   uint8_t reserved_sleep[kLine - 4];
@@ -356,15 +358,22 @@ inline constexpr size_t kRequestText = 65536 + 512;
 inline constexpr size_t kRequestSlotBytes = 17 * 4096;
 
 enum class SlotState : uint32_t { kFree = 0, kSubmitted = 1, kDone = 2 };
-// The frontend's note to its own waiting thread, beside kSubmitted: ask whether to go on waiting.
+// The frontend's notes, beside kSubmitted. To its own waiting thread: ask whether to go on waiting.
 inline constexpr uint32_t kSlotPoked = 1u << 31;
+// To the broker: nobody waits any more. What has not begun need not begin, and what the call opens
+// is to be closed.
+inline constexpr uint32_t kSlotGivenUp = 1u << 30;
+// Without the notes.
+constexpr SlotState StateOf(uint32_t word) {
+  return static_cast<SlotState>(word & ~(kSlotPoked | kSlotGivenUp));
+}
 
 // A call and its answer. Free -> Submitted by the frontend (with a kCall record), Submitted -> Done
 // by the broker, Done -> Free by the frontend: after a call that changes something only when the
 // protocol's client has the answer, so that a successor who is sent the request again finds it
 // here.
 struct RequestSlot {
-  std::atomic<uint32_t> state;  // SlotState [| kSlotPoked]; futex word
+  std::atomic<uint32_t> state;  // SlotState [| notes]; futex word
   uint32_t reserved0;
   // Writer: the frontend. Place in the endless queue + 1 of the kCall record, before that is
   // published; 0: none yet. Tells a new broker whether the old one had taken the call.

@@ -122,4 +122,16 @@ bool HasEffect(Op op) {
   return false;
 }
 
+bool GivesBack(const RequestArgs& args) {
+  switch (static_cast<Op>(args.op)) {
+    case Op::kFlushLocks:
+    case Op::kReleaseLocks:
+      return true;
+    case Op::kSetLock:
+      return (args.flags & (kLockShared | kLockExclusive)) == 0;
+    default:
+      return false;
+  }
+}
+
 }  // namespace airstore::shm

@@ -23,4 +23,7 @@ int CheckRequest(const RequestArgs& args, std::string_view name, std::string_vie
 // A call whose effect must not happen twice: its answer is kept until the request is answered.
 bool HasEffect(Op op);
 
+// Gives something back: made in any case, also when nobody waits for it any more.
+bool GivesBack(const RequestArgs& args);
+
 }  // namespace airstore::shm

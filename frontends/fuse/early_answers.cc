@@ -9,19 +9,33 @@
 
 namespace airstore::fuse {
 
-void EarlyAnswers::OnInterrupt(uint64_t unique) {
-  const std::lock_guard lock(mutex_);
-  if (unattended_) return Answer(unique);
-  interrupted_[next_++ % interrupted_.size()] = unique;
+EarlyAnswers::~EarlyAnswers() {
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+  }
+  changed_.notify_all();
+  if (thread_.joinable()) thread_.join();
 }
 
-void EarlyAnswers::SetUnattended(bool unattended) {
+void EarlyAnswers::OnInterrupt(uint64_t unique) {
+  const volume::Volume::News news = volume_.OnInterrupt(unique & ~abi::kUniqueResent);
   const std::lock_guard lock(mutex_);
-  unattended_ = unattended;
-  if (!unattended) return;
-  for (uint64_t& unique : interrupted_) {
-    if (unique != 0) Answer(unique);
-    unique = 0;
+  interrupted_.push_back({unique, news});
+  if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
+  changed_.notify_all();
+}
+
+void EarlyAnswers::Run() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return ending_ || !interrupted_.empty(); });
+    if (ending_) return;
+    const Interrupted next = interrupted_.front();
+    interrupted_.pop_front();
+    lock.unlock();
+    if (!volume_.AwaitTaken(next.news)) Answer(next.unique);
+    lock.lock();
   }
 }
 

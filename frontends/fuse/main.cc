@@ -58,12 +58,9 @@ int Serve() {
   // more, and whatever was acknowledged lies in the lane already.
   options.on_unmount = [] { _exit(volume::kExitUnmounted); };
   fuse::Session session(served, std::move(options));
-  // Before the thread starts, which uses it.
   session.early_answers().SetDevice(attached->device.get());
-  volume::StartChannelThread(
-      volume::kChannelFd, std::move(attached->listener),
-      airstore::UniqueFd(dup(attached->device.get())), served,
-      [&session](bool unattended) { session.early_answers().SetUnattended(unattended); });
+  volume::StartChannelThread(volume::kChannelFd, std::move(attached->listener),
+                             airstore::UniqueFd(dup(attached->device.get())), served);
   const int error = session.Run(std::move(attached->device));
   if (error != 0) fprintf(stderr, "airstore-fuse: session: %s\n", strerror(error));
   // _exit: the channel's thread still uses the volume.

@@ -16,8 +16,8 @@
 namespace airstore::fuse {
 namespace {
 
-// Fewer than a lane has slots, because each may hold one for its answer while it claims another.
-constexpr unsigned kMaxWorkers = 48;
+// As long as one reads, who is interrupted is heard, and who closes a file is let go.
+constexpr unsigned kMaxWorkers = 128;
 constexpr unsigned kIdleWorkers = 4;
 constexpr unsigned kMaxWriteBytes = 1u << 20;  // what libfuse 3.14 has buffers for
 constexpr unsigned kMaxBackground = 64;
@@ -88,7 +88,8 @@ Session::Session(volume::Volume* volume, Options options)
       options_(std::move(options)),
       opening_(volume->Opening()),
       init_(options_.passthrough),
-      resent_(!opening_.empty(), [volume] { volume->NoMoreRepeated(); }) {}
+      resent_(!opening_.empty(), [volume] { volume->NoMoreRepeated(); }),
+      early_answers_(volume) {}
 
 // A worker is cancelled in here when the session ends: nothing may be held across the read that
 // cancellation does not release.
@@ -114,7 +115,6 @@ ssize_t Session::OnRead(int fd, void* buffer, size_t size, void* userdata) {
   if (header.opcode == abi::kOpInterrupt && request.size() >= sizeof(header) + sizeof(meant)) {
     memcpy(&meant, request.data() + sizeof(header), sizeof(meant));
     session.early_answers_.OnInterrupt(meant);
-    session.volume_.OnInterrupt(meant & ~abi::kUniqueResent);
   }
   if (!session.init_.done()) {
     session.init_.SeeRequest(request);

@@ -18,19 +18,13 @@
 namespace airstore::volume {
 namespace {
 
-// A broker that is being replaced is back before that; programs with timers, whose signals
-// interrupt them, shall not notice.
-constexpr int kReplacementMs = 1000;
-
 class ChannelLoop {
  public:
-  ChannelLoop(int channel, UniqueFd listener, UniqueFd device, Volume* volume,
-              OnUnattended on_unattended)
+  ChannelLoop(int channel, UniqueFd listener, UniqueFd device, Volume* volume)
       : channel_(channel),
         listener_(std::move(listener)),
         device_(std::move(device)),
         volume_(*volume),
-        on_unattended_(std::move(on_unattended)),
         broker_uid_(PeerUid(channel)) {}
 
   [[noreturn]] void Run();
@@ -46,10 +40,8 @@ class ChannelLoop {
   const UniqueFd listener_;
   const UniqueFd device_;
   Volume& volume_;
-  const OnUnattended on_unattended_;
   const uid_t broker_uid_;
   bool broker_lives_ = true;
-  bool unattended_ = false;
   UniqueFd candidate_;  // has connected, and may ask to be our broker
 };
 
@@ -67,10 +59,7 @@ void ChannelLoop::Run() {
     pollfd polled[] = {{broker_lives_ ? channel_ : -1, POLLIN, 0},
                        {candidate_.get(), POLLIN, 0},
                        {listener_.get(), POLLIN, 0}};
-    const int patience = broker_lives_ || unattended_ ? -1 : kReplacementMs;
-    const int ready = poll(polled, std::size(polled), patience);
-    if (ready < 0) continue;  // a signal
-    if (ready == 0) on_unattended_(unattended_ = true);
+    if (poll(polled, std::size(polled), -1) < 0) continue;  // a signal
     if (polled[0].revents != 0) {
       // All that the broker has sent comes before anybody who may replace it.
       broker_lives_ = ReceiveFromBroker();
@@ -141,23 +130,20 @@ void ChannelLoop::ReceiveFromCandidate() {
     return ReportFailure(socket.get(), SysError("take over the channel").ToString());
   }
   broker_lives_ = true;
-  if (unattended_) on_unattended_(unattended_ = false);
   ReportReady(channel_);
 }
 
 }  // namespace
 
-void StartChannelThread(int channel, UniqueFd listener, UniqueFd device, Volume* volume,
-                        OnUnattended on_unattended) {
+void StartChannelThread(int channel, UniqueFd listener, UniqueFd device, Volume* volume) {
   // Signals are for the main thread.
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  std::thread([channel, volume, listener = std::move(listener), device = std::move(device),
-               on_unattended = std::move(on_unattended)]() mutable {
-    ChannelLoop(channel, std::move(listener), std::move(device), volume, std::move(on_unattended))
-        .Run();
+  std::thread([channel, volume, listener = std::move(listener),
+               device = std::move(device)]() mutable {
+    ChannelLoop(channel, std::move(listener), std::move(device), volume).Run();
   }).detach();
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }

@@ -9,18 +9,11 @@
 // Threads: starts one; it lives as long as the process, and sleeps unless something comes.
 #pragma once
 
-#include <functional>
-
 #include "frontends/volume/volume.h"
 
 namespace airstore::volume {
 
-// Told, by the thread, when there has been no broker for so long that it is not just being
-// replaced; and, with false, when there is one again.
-using OnUnattended = std::function<void(bool unattended)>;
-
 // `channel` keeps its number whoever is the broker; `device` is a duplicate of the protocol's.
-void StartChannelThread(int channel, UniqueFd listener, UniqueFd device, Volume* volume,
-                        OnUnattended on_unattended);
+void StartChannelThread(int channel, UniqueFd listener, UniqueFd device, Volume* volume);
 
 }  // namespace airstore::volume

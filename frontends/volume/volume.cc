@@ -55,8 +55,9 @@ shm::RequestReply Volume::Call(Request& request, shm::RequestArgs args, Wait wai
   args.uid = options_.show_uid.value_or(caller.uid);
   args.gid = options_.show_gid.value_or(caller.gid);
   shm::RequestReply reply{};
-  if (wait == Wait::kToTheEnd) {
-    reply = lane_->CallBroker(args, name, name2, {}, text);
+  if (wait != Wait::kInterruptible) {
+    const int64_t until = wait == Wait::kBriefly ? lane_->InAMoment() : shm::kForever;
+    reply = lane_->CallBroker(args, name, name2, {}, text, until);
   } else if (request.Interrupted()) {
     reply.error = EINTR;
   } else {

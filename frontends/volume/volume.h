@@ -180,7 +180,14 @@ class Volume {
   int SetLock(Request& request, uint64_t inode, OpenHandle handle, const LockArgs& lock);
   // What stands in the way of that lock, in its place.
   int GetLock(Request& request, uint64_t inode, OpenHandle handle, LockArgs* lock);
-  void OnInterrupt(uint64_t unique) { lane_->QueueInterrupt(unique); }
+  // An interrupt that the broker is to hear of.
+  struct News {
+    uint64_t place = 0;    // in the lane
+    int64_t until_ns = 0;  // when it should have
+  };
+  News OnInterrupt(uint64_t unique) { return {lane_->QueueInterrupt(unique), lane_->InAMoment()}; }
+  // Waits for that. False: no broker has taken notice.
+  bool AwaitTaken(const News& news) { return lane_->WaitTaken(news.place, news.until_ns); }
 
   // ---- directories (volume_dir.cc)
   uint64_t Opendir() { return dir_hints_.NewHandle(); }
@@ -220,8 +227,10 @@ class Volume {
   void OnContent(uint64_t id, UniqueFd fd) { content_fds_.Insert(id, std::move(fd)); }
 
  private:
-  // What may be abandoned while it waits: only calls without an effect that would be lost.
-  enum class Wait { kInterruptible, kToTheEnd };
+  // What may be abandoned while it waits: only calls without an effect that would be lost. All give
+  // up when the request's time is over, and kBriefly, which is for what happens in any case, after
+  // a second.
+  enum class Wait { kInterruptible, kToTheEnd, kBriefly };
   enum class ReadStep { kDone, kAgain, kFailed };
 
   Volume(const VolumeOptions& options, UniqueFd wake, std::unique_ptr<shm::Segment> meta,

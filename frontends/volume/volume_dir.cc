@@ -42,7 +42,7 @@ struct Volume::Walk {
 };
 
 bool Volume::AcquireChild(Request& request, Walk* walk, uint64_t inode, Node* out) {
-  lane_->WaitWrites(inode);  // the kernel takes the size from here
+  if (!lane_->WaitWrites(inode)) return false;  // the kernel takes the size from here
   for (;;) {
     shm::InodeRef child;
     if (reader_.FindInode(inode, &child) && KnownHere(child.record)) {

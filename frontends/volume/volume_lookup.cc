@@ -26,7 +26,7 @@ int Volume::Lookup(Request& request, uint64_t parent, std::string_view name, Nod
       return ENOENT;
     }
     // The kernel takes the size from here: it must count what it has written before.
-    lane_->WaitWrites(inode);
+    if (!lane_->WaitWrites(inode)) return ETIMEDOUT;
     shm::InodeRef found;
     // The kernel writes passthrough files behind our back: the broker knows how they are now.
     if (reader_.FindInode(inode, &found) && KnownHere(found.record) &&
@@ -71,7 +71,7 @@ void Volume::Forget(uint64_t inode, uint64_t count) {
 
 int Volume::Getattr(Request& request, uint64_t inode, Node* out) {
   const Stopwatch watch(*lane_, shm::kLatencyGetattr);
-  lane_->WaitWrites(inode);
+  if (!lane_->WaitWrites(inode)) return ETIMEDOUT;
   shm::InodeRef found;
   if (reader_.FindInode(inode, &found) && KnownHere(found.record) &&
       (found.record.flags & shm::kPassthroughWriter) == 0) {

@@ -195,14 +195,14 @@ int Volume::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data
   lane_->Count(shm::kWrites);
   lane_->Count(shm::kWriteBytes, data.size());
   const auto time_ns = static_cast<int64_t>(ClockNs(CLOCK_REALTIME));
-  uint64_t place = 0;
   while (!data.empty()) {
     const auto part = data.first(std::min<size_t>(data.size(), shm::kMaxWrite));
-    place = lane_->QueueWrite(inode, offset, part, time_ns);
+    const auto place = lane_->QueueWrite(inode, offset, part, time_ns);
+    if (!place) return ETIMEDOUT;
     data = data.subspan(part.size());
     offset += part.size();
     // A write that has returned is visible on every mount of the session.
-    if (data.empty() && lane_->shared_session()) lane_->WaitApplied(place);
+    if (data.empty() && lane_->shared_session() && !lane_->WaitApplied(*place)) return ETIMEDOUT;
   }
   return 0;
 }
@@ -231,7 +231,7 @@ int Volume::Fallocate(Request& request, uint64_t inode, uint64_t offset, uint64_
 }
 
 int Volume::Seek(Request& request, uint64_t inode, uint64_t offset, int whence, uint64_t* found) {
-  lane_->WaitWrites(inode);
+  if (!lane_->WaitWrites(inode)) return ETIMEDOUT;
   shm::RequestArgs args = Args(shm::Op::kSeek, inode);
   args.offset = offset;
   args.flags = static_cast<uint32_t>(whence);
@@ -256,14 +256,17 @@ int Volume::Append(Request& request, uint64_t inode, OpenHandle handle, uint64_t
   return Write(inode, offset, data);
 }
 
+// The kernel lets nobody go who closes a file, not even a process that was killed, before this has
+// returned. Under the lease there is not much to wait for: the lane keeps what was written.
 int Volume::Flush(Request& request, uint64_t inode, OpenHandle handle, uint64_t owner) {
   int error = 0;
+  const Wait wait = lane_->synchronous() ? Wait::kToTheEnd : Wait::kBriefly;
   if (handle.for_write()) {
-    if (handle.path() != shm::kOpenPassthrough) lane_->WaitWrites(inode);
+    if (handle.path() != shm::kOpenPassthrough) lane_->WaitWrites(inode, lane_->InAMoment());
     shm::InodeRef found;
     const bool failed = Find(inode, handle.index, &found) && found.record.write_error != 0;
     if (failed || lane_->synchronous()) {
-      error = Call(request, Args(shm::Op::kFlush, inode), Wait::kToTheEnd).error;
+      error = Call(request, Args(shm::Op::kFlush, inode), wait).error;
     }
   }
   // Behind the bytes: whoever gets the lock is to find them.
@@ -271,7 +274,7 @@ int Volume::Flush(Request& request, uint64_t inode, OpenHandle handle, uint64_t 
     shm::RequestArgs args = Args(shm::Op::kFlushLocks, inode);
     args.inode2 = owner;
     args.rdev = handle.serial;
-    Call(request, args, Wait::kToTheEnd);
+    Call(request, args, wait);
   }
   return error;
 }

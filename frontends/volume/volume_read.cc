@@ -134,7 +134,7 @@ Volume::ReadStep Volume::ReadFile(Request& request, const shm::InodeRef& file, u
 int Volume::Read(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset,
                  uint32_t size, ReadSink& sink) {
   const Stopwatch watch(*lane_, shm::kLatencyRead);
-  lane_->WaitWrites(inode);
+  if (!lane_->WaitWrites(inode)) return ETIMEDOUT;
   uint64_t ready_file = 0;  // content file in which the broker has made the range valid
   uint64_t ready_epoch = 0;
   for (int tries = 0; tries < kReadTries; ++tries) {

@@ -60,7 +60,7 @@ TEST(LaneSleep, NoWakeIsLostInManyRounds) {
         if (i % 4 == 0) {
           ASSERT_EQ(lane.producer->CallBroker(ArgsOf(Op::kGetattr), "", "", {}).error, 0);
         } else {
-          lane.producer->WaitApplied(lane.producer->QueueForget(i + 1));
+          lane.producer->WaitApplied(*lane.producer->QueueWrite(i + 1, 0, {}, 0));
         }
       }
     };

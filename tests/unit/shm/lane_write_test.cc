@@ -155,7 +155,7 @@ TEST(LaneWrite, FullArenaHoldsTheWriterBack) {
 TEST(LaneWrite, FullQueueHoldsTheWriterBack) {
   TestLane lane;
   for (uint32_t i = 0; i < kQueueRecords; ++i) lane.producer->QueueForget(i + 1);
-  std::thread writer([&] { lane.producer->QueueForget(9999); });
+  std::thread writer([&] { lane.producer->QueueWrite(9999, 0, {}, 0); });
   while (lane.consumer->Counter(kQueueFullWaits) == 0) std::this_thread::yield();
   for (uint32_t i = 0; i < kQueueRecords; ++i) ASSERT_EQ(lane.Pop().inode, i + 1);
   lane.consumer->MarkApplied();
@@ -179,12 +179,12 @@ TEST(LaneWrite, ManyWritersKeepOrderEachAndContent) {
     for (uint64_t inode = 1; inode <= kThreads; ++inode) {
       writers.emplace_back([&lane, inode] {
         std::mt19937_64 random(inode);
-        uint64_t place = 0;
+        std::optional<uint64_t> place;
         for (uint64_t i = 0; i < kEach; ++i) {
           const size_t bytes = random() % (i % 100 == 0 ? kMaxWrite : 20'000);
           place = lane.producer->QueueWrite(inode, i, Content(bytes, inode + i), 0);
         }
-        lane.producer->WaitApplied(place);
+        lane.producer->WaitApplied(*place);
       });
     }
     for (std::thread& writer : writers) writer.join();
