@@ -48,8 +48,8 @@ class CommandsTest : public testing::Test {
     recv(peer.get(), body.data(), body.size(), MSG_WAITALL);
     EXPECT_TRUE(request_.ParseFromString(body));
     for (const wire::Response& response : responses) {
-      const std::string frame = control::MakeFrame(
-          response.what_case() == 0 ? "\xff\xff" : response.SerializeAsString());
+      const std::string frame =
+          control::MakeFrame(response.what_case() == 0 ? "\xff\xff" : response.SerializeAsString());
       send(peer.get(), frame.data(), frame.size(), MSG_NOSIGNAL);
     }
   }
