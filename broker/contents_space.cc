@@ -10,7 +10,6 @@
 #include "broker/contents.h"
 
 namespace airstore::broker {
-namespace {}  // namespace
 
 // What a file takes beyond what it took when the gateway had all of it: what is overwritten in
 // place takes no more. A file that is being completed holds nothing of ours.

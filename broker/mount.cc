@@ -422,36 +422,40 @@ void Mount::BackingClose(int32_t backing_id) {
   ledger_->RemoveBacking(backing_id);
 }
 
-Task<void> Mount::Tell(std::vector<std::string> messages) {
+Task<void> Mount::Tell(std::unique_ptr<Notifier>* notifier, std::vector<std::string> messages) {
   const auto self = shared_from_this();
-  if (!notifier_) {
+  if (!*notifier) {
     LaunchOptions launch = LaunchOf("--notify");
     launch.arguments.push_back(options_.spec.mountpoint);  // for those who read the process list
-    notifier_ = std::make_unique<Notifier>(executor_, std::move(launch), device_->fd());
+    *notifier = std::make_unique<Notifier>(executor_, std::move(launch), device_->fd());
   }
-  co_await notifier_->Send(std::move(messages));
+  co_await (*notifier)->Send(std::move(messages));
 }
 
 Task<void> Mount::InvalidateName(uint64_t parent, std::string name) {
-  std::vector<std::string> messages;
   const bool locked = locked_directories_.contains(parent);
   // Waiting for that directory's lock would be waiting for a request that may be waiting for us. A
   // new epoch makes the kernel ask again for every name, without a lock.
   const bool asks_again = locked && device_->NotifyIncEpoch().has_value();
-  if (!asks_again) messages.push_back(FuseDevice::InvalEntryMessage(parent, name));
-  // The kernel drops the parent's cached listing with a name only if it has that name cached.
-  messages.push_back(FuseDevice::InvalDataMessage(parent, 0, 0));
-  if (locked && !asks_again) {  // before Linux 6.16: send it, but do not wait
-    session_->tasks().Spawn(Tell(std::move(messages)));
-  } else {
-    co_await Tell(std::move(messages));
+  if (!asks_again) {
+    std::vector<std::string> entry;
+    entry.push_back(FuseDevice::InvalEntryMessage(parent, name));
+    if (locked) {  // before Linux 6.16: send it, but do not wait
+      session_->tasks().Spawn(Tell(&names_notifier_, std::move(entry)));
+    } else {
+      co_await Tell(&names_notifier_, std::move(entry));
+    }
   }
+  // The kernel drops the parent's cached listing with a name only if it has that name cached.
+  std::vector<std::string> listing;
+  listing.push_back(FuseDevice::InvalDataMessage(parent, 0, 0));
+  co_await Tell(&notifier_, std::move(listing));
 }
 
 Task<void> Mount::InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) {
   std::vector<std::string> messages;
   messages.push_back(FuseDevice::InvalDataMessage(inode, offset, length));
-  co_await Tell(std::move(messages));
+  co_await Tell(&notifier_, std::move(messages));
 }
 
 void Mount::AnswerRequest(uint64_t unique, int error) { (void)device_->Answer(unique, error); }
@@ -480,9 +484,9 @@ Task<void> Mount::InvalidateAll(RemoteChanges changes) {
     for (const auto& [parent, name] : changes.names) {
       names.push_back(FuseDevice::InvalEntryMessage(parent, name));
     }
-    session_->tasks().Spawn(Tell(std::move(names)));
+    session_->tasks().Spawn(Tell(&names_notifier_, std::move(names)));
   }
-  co_await Tell(std::move(messages));
+  co_await Tell(&notifier_, std::move(messages));
 }
 
 bool Mount::DistrustNames() { return device_->NotifyIncEpoch().has_value(); }
@@ -494,7 +498,7 @@ Task<void> Mount::Prune(std::vector<uint64_t> inodes) {
     messages.push_back(FuseDevice::PruneMessage(some));
     left = left.subspan(some.size());
   }
-  co_await Tell(std::move(messages));
+  co_await Tell(&notifier_, std::move(messages));
 }
 
 MountStatus Mount::Status() const {

@@ -155,7 +155,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Task<bool> Replace(ProcessEnd end);
   void RefuseBlamed(const ProcessEnd& end);
   Task<void> Settled(std::chrono::seconds patience);  // not recovering any more
-  Task<void> Tell(std::vector<std::string> messages);
+  Task<void> Tell(std::unique_ptr<Notifier>* notifier, std::vector<std::string> messages);
   LaunchOptions LaunchOf(std::string first_argument) const;
 
   boost::asio::any_io_executor executor_;
@@ -170,7 +170,10 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   RestartPolicy restart_policy_;
   boost::asio::posix::stream_descriptor wake_;
   boost::asio::steady_timer restart_timer_;
-  std::unique_ptr<Notifier> notifier_;                   // made when first needed
+  // Made when first needed. What is said of names waits for directories, and the rest must not wait
+  // with it: a request that holds a directory may be waiting for that.
+  std::unique_ptr<Notifier> names_notifier_;
+  std::unique_ptr<Notifier> notifier_;
   std::unique_ptr<boost::asio::thread_pool> unmounter_;  // ditto
   // Directories whose kernel locks requests under way hold: an invalidation of a name in one of
   // them would wait for that request.
