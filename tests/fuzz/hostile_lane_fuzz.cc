@@ -124,8 +124,8 @@ class HostileLane {
       case 6:
         return consumer_->MarkApplied();
       case 7:
-        return consumer_->Reply(static_cast<uint32_t>(input->Number(kRequestSlots)),
-                                RequestReply{});
+        (void)consumer_->Reply(static_cast<uint32_t>(input->Number(kRequestSlots)), RequestReply{});
+        return;
       case 8:
         if (consumer_->PrepareSleep()) consumer_->Awake();
         return;
@@ -141,7 +141,7 @@ class HostileLane {
   void PublishRecord(Input* input) {
     if (input->Take<uint8_t>() % 16 == 0) place_ = input->Number(lane()->cursors.applied.load());
     QueueRecord& record = lane()->queue[place_ % kQueueRecords];
-    record.op = static_cast<uint32_t>(input->Number(4));
+    record.op = static_cast<uint32_t>(input->Number(static_cast<uint64_t>(QueueOp::kInterrupt)));
     record.slot = static_cast<uint32_t>(input->Number(kRequestSlots));
     record.inode = input->Number(1);
     record.offset = input->Number(INT64_MAX);
