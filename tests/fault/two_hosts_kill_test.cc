@@ -14,7 +14,7 @@
 #include "tests/fault/ack_log.h"
 #include "tests/fault/at_stake.h"
 #include "tests/fault/switchboard.h"
-#include "tests/fault/tree_load.h"
+#include "tests/fault/tree_process.h"
 
 namespace airstore::fault {
 namespace {
@@ -43,7 +43,7 @@ class TwoHostsKill : public e2e::HostTest {
     const std::string directory = mount + "/" + name;
     EXPECT_EQ(mkdir(directory.c_str(), 0755), 0) << strerror(errno);
     Loads loads;
-    loads.push_back(std::make_unique<TreeLoad>(directory, seed, true));
+    loads.push_back(MakeTreeProcess(directory, host().Path(name + "-tree"), seed, true));
     for (const char* kind : {"manifest", "blocks"}) {
       loads.push_back(MakeLoggedLoad(kind, directory, host().Path(name + "-" + kind), seed, true));
     }
@@ -99,9 +99,12 @@ TEST_F(TwoHostsKill, NothingIsLostWhicheverDies) {
     ASSERT_TRUE(e2e::WaitUntil(
         seconds(30), [&] { return Acknowledged(dying) > 30 && Acknowledged(living) > 30; }));
     std::this_thread::sleep_for(milliseconds(random() % 300));
+    host().FreezeGateway();  // from now on nothing leaves
+    std::this_thread::sleep_for(milliseconds(100));
     for (const auto& load : dying) load->BeginEnd();
     kill_here ? KillHere() : other.Kill();
     Join(dying);
+    host().ThawGateway();
     const AtStake stake = ReadAtStake(host().Path(kill_here ? "state" : "other-state"));
     at_stake += stake.total();
     const uint64_t before = Acknowledged(living);
