@@ -147,7 +147,8 @@ class Answer {
       case Op::kLoadListing:
         co_return co_await LoadListing();
       case Op::kAppend: {
-        auto offset = co_await session_->contents().Append(args_.inode, args_.size);
+        const AppendCall call{mount_->index(), call_.slot, call_.position};
+        auto offset = co_await session_->contents().Append(call, args_.inode, args_.size);
         if (!offset) co_return offset.error();
         reply_.value = *offset;
         co_return Result<void>{};

@@ -65,6 +65,13 @@ struct RefusedContent {
   bool move = false;    // nobody uses the file: another name for it will do
 };
 
+// The call of a mount that an append has made.
+struct AppendCall {
+  uint32_t mount = 0;
+  uint32_t slot = 0;
+  uint64_t position = 0;
+};
+
 class Contents : public ContentSource {
  public:
   Contents(boost::asio::any_io_executor executor, Tasks* tasks, boost::asio::thread_pool* workers,
@@ -88,6 +95,8 @@ class Contents : public ContentSource {
   Result<void> Adopt(const JournalState& state);
   // An inode that the mount's kernel has open.
   void AdoptOpens(uint32_t mount, uint64_t inode, const MountLedger::Opens& opens);
+  // An append was told its place; its bytes end there.
+  void AdoptAppend(const AppendCall& call, uint64_t inode, uint64_t end);
   // All mounts are there. What may be dirty is queued.
   void FinishAdoption();
 
@@ -111,8 +120,8 @@ class Contents : public ContentSource {
   Result<void> Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
                      int64_t time_ns);
   // Where `bytes` more go that are appended through a daemon. The next append is answered when
-  // these are there: none reads a gap that another one is about to fill.
-  Task<Result<uint64_t>> Append(uint64_t inode, uint64_t bytes);
+  // these are there, or will never be: none gets a place that another one is about to fill.
+  Task<Result<uint64_t>> Append(AppendCall call, uint64_t inode, uint64_t bytes);
   // Changes the size here; the caller logs the mutation.
   Task<Result<void>> Truncate(uint64_t inode, uint64_t size);
   void SetTimes(uint64_t inode, int64_t atime_ns, int64_t mtime_ns);
@@ -196,8 +205,10 @@ class Contents : public ContentSource {
     int fetch_error = 0;
     uint64_t read_end = 0;   // where the last read ended: sequential readers continue there
     uint64_t readahead = 0;  // current window; 0: off
-    // Runs until what was last told its place by Append() is there, or is not waited for any more.
+    // Until what was last told its place by Append() is there. It runs out when it is to be asked
+    // whether that still comes.
     std::shared_ptr<boost::asio::steady_timer> appending;
+    AppendCall append_call;
     uint64_t append_end = 0;
     bool passthrough_used = false;  // since it was last idle: maps may outlive the opens
     bool dirty_hint = false;        // daemon writes since the last commit was built
@@ -250,6 +261,7 @@ class Contents : public ContentSource {
   void Evict();
 
   // contents_append.cc
+  void Reserve(const NodePtr& node, const AppendCall& call, uint64_t end);
   void AppendDone(const NodePtr& node);
 
   // contents_fetch.cc

@@ -6,13 +6,14 @@
 namespace airstore::broker {
 namespace {
 
-// For the bytes of an append that was told its place. Longer only when their frontend has died; it
-// is made again by the next one, at the same place.
+// Then it is asked whether the bytes of an append still come. They do while its request is in work:
+// they may wait for room, and when the frontend has died the next one brings them to the same
+// place.
 constexpr auto kAppendPatience = std::chrono::seconds(1);
 
 }  // namespace
 
-Task<Result<uint64_t>> Contents::Append(uint64_t inode, uint64_t bytes) {
+Task<Result<uint64_t>> Contents::Append(AppendCall call, uint64_t inode, uint64_t bytes) {
   for (;;) {
     const NodePtr node = Find(inode);
     const auto record = inodes_->Get(inode);
@@ -20,15 +21,36 @@ Task<Result<uint64_t>> Contents::Append(uint64_t inode, uint64_t bytes) {
       co_return Error{EIO, "append to a file that is not open for writing"};
     }
     const auto appending = node->appending;
-    if (!appending || appending->expiry() <= std::chrono::steady_clock::now()) {
-      node->append_end = record->size + bytes;
-      node->appending = std::make_shared<boost::asio::steady_timer>(executor_, kAppendPatience);
+    if (appending && appending->expiry() <= std::chrono::steady_clock::now()) {
+      const AppendCall& earlier = node->append_call;
+      const MountPort* mount = mounts_->Find(earlier.mount);
+      if (mount != nullptr && mount->InWork(earlier.slot, earlier.position)) {
+        appending->expires_after(kAppendPatience);
+      } else {
+        AppendDone(node);
+      }
+      continue;
+    }
+    if (!appending) {
+      Reserve(node, call, record->size + bytes);
       co_return record->size;
     }
     boost::system::error_code ignored;
     co_await appending->async_wait(
         boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
   }
+}
+
+void Contents::Reserve(const NodePtr& node, const AppendCall& call, uint64_t end) {
+  node->append_call = call;
+  node->append_end = end;
+  node->appending = std::make_shared<boost::asio::steady_timer>(executor_, kAppendPatience);
+}
+
+void Contents::AdoptAppend(const AppendCall& call, uint64_t inode, uint64_t end) {
+  const NodePtr node = Find(inode);
+  const auto record = inodes_->Get(inode);
+  if (node && record && record->size < end) Reserve(node, call, end);
 }
 
 void Contents::AppendDone(const NodePtr& node) {

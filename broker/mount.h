@@ -99,6 +99,9 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   uint32_t LocalOpens(uint32_t inode_index) const override { return lane_->Opens(inode_index); }
   bool TakeUsed(uint32_t inode_index) override { return lane_->TakeUsed(inode_index); }
   void AddHazards(std::vector<uint64_t>* keys) const override { lane_->AddHazards(keys); }
+  bool InWork(uint32_t slot, uint64_t position) const override {
+    return lane_->Keeps(slot, position);
+  }
   void Executed(uint32_t slot, uint64_t position, const shm::Executed& executed) override {
     lane_->NoteExecuted(slot, position, executed);
   }

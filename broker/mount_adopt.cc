@@ -96,6 +96,10 @@ void Mount::TakeOverOpens() {
     session_->contents().AdoptOpens(index_, record.inode, opens);
     if (opens.passthrough != 0) used.insert(opens.backing_id);
   }
+  for (const auto& append : lane_->Appends()) {
+    session_->contents().AdoptAppend({index_, append.slot, append.position}, append.inode,
+                                     append.end);
+  }
   // The others would keep an earlier broker's descriptors open.
   for (const int32_t id : ledger_->Backings()) {
     if (!used.contains(id)) BackingClose(id);

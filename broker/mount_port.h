@@ -38,6 +38,9 @@ class MountPort {
   // The call in that slot has had its effect; before anything else can happen.
   virtual void Executed(uint32_t slot, uint64_t position, const shm::Executed& executed) = 0;
 
+  // The kernel has no answer yet to the request that made the call in that slot.
+  virtual bool InWork(uint32_t slot, uint64_t position) const = 0;
+
   virtual Result<int32_t> BackingOpen(int file) = 0;
   virtual void BackingClose(int32_t backing_id) = 0;
 

@@ -118,6 +118,16 @@ class LaneConsumer {
   // Notes that the call has had its effect, for a broker that finds it unanswered. The note lies
   // with the frontend: who forges one is told nothing that it could not ask for.
   void NoteExecuted(uint32_t slot, uint64_t position, const Executed& executed);
+  // Whether the frontend keeps the slot for the call at that place: its request has no answer yet.
+  bool Keeps(uint32_t slot, uint64_t position) const;
+  // An append that was told where to go, and whose request has no answer yet.
+  struct Append {
+    uint32_t slot = 0;
+    uint64_t position = 0;
+    uint64_t inode = 0;
+    uint64_t end = 0;
+  };
+  std::vector<Append> Appends() const;
   // Whether an earlier broker took the call at that place and did not answer it.
   bool Unanswered(uint64_t position) const;
   // Answers a call: stores the reply, publishes it, wakes the waiting thread. `text` fits behind

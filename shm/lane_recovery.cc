@@ -91,6 +91,27 @@ bool LaneConsumer::Unanswered(uint64_t position) const {
   return false;
 }
 
+bool LaneConsumer::Keeps(uint32_t slot_index, uint64_t position) const {
+  if (slot_index >= kRequestSlots) return false;
+  const RequestSlot& slot = layout()->slots[slot_index];
+  return slot.state.load(std::memory_order_acquire) != static_cast<uint32_t>(SlotState::kFree) &&
+         slot.position.load(std::memory_order_acquire) == position;
+}
+
+std::vector<LaneConsumer::Append> LaneConsumer::Appends() const {
+  std::vector<Append> appends;
+  for (uint32_t i = 0; i < kRequestSlots; ++i) {
+    const RequestSlot& slot = layout()->slots[i];
+    if (slot.state.load(std::memory_order_acquire) != static_cast<uint32_t>(SlotState::kDone) ||
+        static_cast<Op>(LoadOnce(slot.args.op)) != Op::kAppend || LoadOnce(slot.reply.error) != 0) {
+      continue;
+    }
+    appends.push_back({i, slot.position.load(std::memory_order_acquire), LoadOnce(slot.args.inode),
+                       LoadOnce(slot.reply.value) + LoadOnce(slot.args.size)});
+  }
+  return appends;
+}
+
 uint64_t LaneConsumer::QueuedCalls() const {
   uint64_t calls = 0;
   for (uint64_t place = popped_; place != popped_ + kQueueRecords; ++place) {

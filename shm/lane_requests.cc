@@ -102,7 +102,12 @@ bool LaneProducer::MayKeepCall() const {
 }
 
 bool LaneProducer::KeepCall(uint32_t index) {
-  if (!MayKeepCall()) return false;
+  if (current.lane != this) return false;
+  if (current.kept_slot != kNoSlot) {
+    // Where an append goes matters until its bytes are there; what comes before it can be repeated.
+    if (layout()->slots[index].args.op != static_cast<uint32_t>(Op::kAppend)) return false;
+    FreeSlot(current.kept_slot);
+  }
   current.kept_slot = index;
   return true;
 }

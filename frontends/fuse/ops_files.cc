@@ -70,7 +70,8 @@ void Write(fuse_req_t req, fuse_ino_t inode, const char* data, size_t size, off_
   const std::span<const uint8_t> bytes{reinterpret_cast<const uint8_t*>(data), size};
   // What the kernel writes back for a map has a place of its own, whoever opened the file.
   const bool append = (file->flags & O_APPEND) != 0 && !file->writepage;
-  int error = volume.AwaitRoom(request, inode, at, size);
+  // Where an append goes is the broker's to say: it is never in place.
+  int error = volume.AwaitRoom(request, inode, append ? UINT64_MAX : at, size);
   if (error == 0 && Hints().kill_set_id) error = volume.KillSetId(request, inode);
   if (error == 0) {
     error = append ? volume.Append(request, inode, OpenHandle::Decode(file->fh), at, bytes)

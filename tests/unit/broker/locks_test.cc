@@ -31,6 +31,7 @@ class FakeMount : public MountPort {
   Task<void> InvalidateName(uint64_t, std::string) override { co_return; }
   Task<void> InvalidateData(uint64_t, uint64_t, uint64_t) override { co_return; }
   void Executed(uint32_t, uint64_t, const shm::Executed&) override {}
+  bool InWork(uint32_t, uint64_t) const override { return false; }
   void InvalidateAttr(uint64_t) override {}
   void InvalidateOwner(uint64_t) override {}
   Task<void> InvalidateAll(RemoteChanges) override { co_return; }
