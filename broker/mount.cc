@@ -29,6 +29,12 @@ constexpr auto kFrontendGrace = std::chrono::milliseconds(500);
 constexpr size_t kPrunedAtOnce = 512;
 constexpr int kItemsAtOnce = 256;  // then others get their turn
 
+bool Opens(const shm::Call& call, const shm::RequestReply& reply) {
+  const auto op = static_cast<shm::Op>(call.args.op);
+  return reply.error == 0 &&
+         (op == shm::Op::kOpen || op == shm::Op::kCreate || op == shm::Op::kTmpfile);
+}
+
 const char* StateName(Mount::State state) {
   switch (state) {
     case Mount::State::kStarting:
@@ -107,7 +113,7 @@ void Mount::Begin() {
   frontend_since_ns_ = MonotonicNs();
   session_->mounts().Add(this);
   KeepDescriptor(NameOfDevice(HexOf(session_->id()), index_), device_->fd());
-  space_.Set(lane_->lane().size() + lane_->arena().size());
+  NoteSpace();
   space_.Reserve(lane_->arena().size());
   SetWriteGate(options_.budget->gate());
   SetSynchronous(!session_->tree().lease());
@@ -306,6 +312,13 @@ Task<void> Mount::HandleCall(shm::Call call) {
 }
 
 void Mount::Answer(const shm::Call& call, const shm::RequestReply& reply, const std::string& text) {
+  if (auto room = AdmitOpen(call, reply); !room) {
+    Undo(call, reply);
+    shm::RequestReply refused{};
+    refused.error = room.error().code;
+    (void)lane_->Reply(call.slot, refused);
+    return;
+  }
   const bool noted = NoteOpen(call, reply);
   Reach(FaultPoint::kCallBeforeAnswer);
   const bool wanted = lane_->Reply(call.slot, reply, text);
@@ -323,13 +336,21 @@ void Mount::Undo(const shm::Call& call, const shm::RequestReply& reply) {
   UndoOpen(session_, this, call, reply);
 }
 
+Result<void> Mount::AdmitOpen(const shm::Call& call, const shm::RequestReply& reply) {
+  if (!Opens(call, reply)) return {};
+  const size_t before = ledger_->bytes();
+  AIRSTORE_TRY(ledger_->Admit(reply.inode_index));
+  if (ledger_->bytes() != before) NoteSpace();
+  return {};
+}
+
+void Mount::NoteSpace() {
+  space_.Set(lane_->lane().size() + lane_->arena().size() + ledger_->bytes());
+}
+
 // Right before the answer: who dies in between has the successor carry out the call once more.
 bool Mount::NoteOpen(const shm::Call& call, const shm::RequestReply& reply) {
-  const auto op = static_cast<shm::Op>(call.args.op);
-  if (reply.error != 0 ||
-      (op != shm::Op::kOpen && op != shm::Op::kCreate && op != shm::Op::kTmpfile)) {
-    return false;
-  }
+  if (!Opens(call, reply)) return false;
   ledger_->Opened(call.position, reply.inode_index, ModeOfOpen(call, reply), reply.backing_id);
   return true;
 }

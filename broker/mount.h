@@ -148,6 +148,9 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   // Nobody waits for the answer: takes back what came of the call.
   void Undo(const shm::Call& call, const shm::RequestReply& reply);
   bool NoteOpen(const shm::Call& call, const shm::RequestReply& reply);
+  // Whether there is room to note what the call has opened.
+  Result<void> AdmitOpen(const shm::Call& call, const shm::RequestReply& reply);
+  void NoteSpace();
   void GiveUp(uint32_t slot, int error);
   void Detach();
 

@@ -18,6 +18,7 @@ namespace {
 constexpr uint64_t kMagic = 0x3172656764656c61;  // "aledger1" in memory order
 constexpr uint32_t kBackings = 1u << 20;
 constexpr size_t kPage = 4096;
+constexpr size_t kChunk = 64u << 10;  // of the file: allocated together
 
 size_t RoundUp(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 size_t BackingsOffset(uint32_t inode_capacity) {
@@ -74,7 +75,11 @@ std::string MountLedger::FileName(uint32_t mount_index) {
 }
 
 MountLedger::MountLedger(UniqueFd file, void* base, size_t bytes, uint32_t inode_capacity)
-    : file_(std::move(file)), base_(base), bytes_(bytes), inode_capacity_(inode_capacity) {}
+    : file_(std::move(file)),
+      base_(base),
+      bytes_(bytes),
+      inode_capacity_(inode_capacity),
+      allocated_((bytes + kChunk - 1) / kChunk) {}
 
 MountLedger::~MountLedger() { munmap(base_, bytes_); }
 
@@ -94,16 +99,43 @@ Result<std::unique_ptr<MountLedger>> MountLedger::Map(UniqueFd file, uint32_t in
       new MountLedger(std::move(file), base, bytes, inode_capacity));
 }
 
+size_t MountLedger::OffsetOf(uint32_t inode_index) const {
+  return kPage + size_t{inode_index} * sizeof(Opens);
+}
+
+bool MountLedger::Allocated(size_t at) const { return allocated_[at / kChunk]; }
+
+Result<void> MountLedger::Allocate(size_t at) {
+  const size_t chunk = at / kChunk;
+  if (allocated_[chunk]) return {};
+  const size_t begin = chunk * kChunk;
+  const size_t length = std::min(kChunk, bytes_ - begin);
+  const int failed =
+      posix_fallocate(file_.get(), static_cast<off_t>(begin), static_cast<off_t>(length));
+  if (failed != 0) return SysError("allocate the ledger of a mount", failed);
+  allocated_[chunk] = true;
+  allocated_bytes_ += length;
+  return {};
+}
+
+// An entry may lie across two chunks.
+Result<void> MountLedger::Admit(uint32_t inode_index) {
+  if (inode_index >= inode_capacity_) return {};
+  AIRSTORE_TRY(Allocate(OffsetOf(inode_index)));
+  return Allocate(OffsetOf(inode_index) + sizeof(Opens) - 1);
+}
+
 Result<std::unique_ptr<MountLedger>> MountLedger::Create(const std::string& path,
                                                          uint32_t inode_capacity) {
   (void)unlink(path.c_str());
   UniqueFd file(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!file) return SysError("create " + path);
-  // All of it now: a full disk must not be found out by a store.
-  const int failed = posix_fallocate(file.get(), 0, static_cast<off_t>(BytesFor(inode_capacity)));
-  if (failed != 0) return SysError("allocate " + path, failed);
+  if (ftruncate(file.get(), static_cast<off_t>(BytesFor(inode_capacity))) != 0) {
+    return SysError("size " + path);
+  }
   auto ledger = Map(std::move(file), inode_capacity, path);
   if (!ledger) return ledger;
+  AIRSTORE_TRY((*ledger)->Allocate(0));
   Header& header = (*ledger)->header();
   header.inode_capacity = inode_capacity;
   Then();
@@ -123,13 +155,17 @@ Result<std::unique_ptr<MountLedger>> MountLedger::Adopt(const std::string& path,
   }
   auto ledger = Map(std::move(file), inode_capacity, path);
   if (!ledger) return ledger;
+  AIRSTORE_TRY((*ledger)->Allocate(0));
+  (*ledger)->EachWritten(0, (*ledger)->bytes_, [&](size_t from, size_t to) {
+    for (size_t at = from; at < to; at = (at / kChunk + 1) * kChunk) (void)(*ledger)->Allocate(at);
+  });
   Header& header = (*ledger)->header();
   if (header.magic != kMagic || header.inode_capacity != inode_capacity) {
     return Error{EPROTO, path + " makes no sense"};
   }
   const Change& release = header.release;
   if (const uint64_t position = release.position.load(); position > header.handled.load()) {
-    if (release.inode_index < inode_capacity) {
+    if (release.inode_index < inode_capacity && (*ledger)->Admit(release.inode_index)) {
       (*ledger)->opens()[release.inode_index] = release.opens;
     }
     Then();
@@ -158,7 +194,7 @@ void MountLedger::Write(Change* change, uint64_t position, uint32_t inode_index,
 
 void MountLedger::Opened(uint64_t position, uint32_t inode_index, uint32_t mode,
                          int32_t backing_id) {
-  if (inode_index >= inode_capacity_) return;
+  if (inode_index >= inode_capacity_ || !Admit(inode_index)) return;
   Opens& entry = opens()[inode_index];
   Write(&header().open, position, inode_index, entry);
   Opens after = entry;
@@ -169,7 +205,9 @@ void MountLedger::Opened(uint64_t position, uint32_t inode_index, uint32_t mode,
 }
 
 void MountLedger::Released(uint64_t position, uint32_t inode_index, uint32_t mode) {
-  if (inode_index < inode_capacity_) {
+  // Of what has no blocks nothing was opened.
+  if (inode_index < inode_capacity_ && Allocated(OffsetOf(inode_index)) &&
+      Allocated(OffsetOf(inode_index) + sizeof(Opens) - 1)) {
     Opens after = opens()[inode_index];
     Count(&after, mode, -1);
     Write(&header().release, position, inode_index, after);
@@ -180,7 +218,9 @@ void MountLedger::Released(uint64_t position, uint32_t inode_index, uint32_t mod
 }
 
 MountLedger::Opens MountLedger::OpensOf(uint32_t inode_index) const {
-  return inode_index < inode_capacity_ ? opens()[inode_index] : Opens{};
+  const bool known = inode_index < inode_capacity_ && Allocated(OffsetOf(inode_index)) &&
+                     Allocated(OffsetOf(inode_index) + sizeof(Opens) - 1);
+  return known ? opens()[inode_index] : Opens{};
 }
 
 template <typename Look>
@@ -239,7 +279,8 @@ void MountLedger::AddBacking(int32_t id) {
   if (!free_backings_.empty()) {
     place = free_backings_.back();
     free_backings_.pop_back();
-  } else if (next_backing_ == kBackings) {
+  } else if (next_backing_ == kBackings ||
+             !Allocate(BackingsOffset(inode_capacity_) + size_t{place} * sizeof(int32_t))) {
     return;  // a successor will not close it
   } else {
     ++next_backing_;

@@ -4,10 +4,9 @@
 // anything else: how often the kernel has each file open through the broker, under which numbers
 // content files are registered with the device, and how far the queue was acted upon.
 //
-// A file beside the mount's lane, which only brokers map. Each change is a few stores, made so that
-// a broker which dies between any two of them has made all of it or nothing.
-// Threads: the event loop.
-// Owns: the mapping.
+// A file beside the mount's lane, which only brokers map; it has blocks for what was used only.
+// Each change is a few stores, made so that a broker which dies between any two of them has made
+// all of it or nothing. Threads: the event loop. Owns: the mapping.
 #pragma once
 
 #include <cstdint>
@@ -46,9 +45,13 @@ class MountLedger {
   MountLedger(const MountLedger&) = delete;
   MountLedger& operator=(const MountLedger&) = delete;
 
+  size_t bytes() const { return allocated_bytes_; }  // on disk, at most
+
   // Records up to this place in the queue have had their effect, calls excepted.
   uint64_t handled() const;
   void Handled(uint64_t position);
+  // Asked before Opened: whether there is room on the disk to note it.
+  Result<void> Admit(uint32_t inode_index);
   // An open is about to be answered, by the call at that place. `mode`: shm::OpenMode.
   void Opened(uint64_t position, uint32_t inode_index, uint32_t mode, int32_t backing_id);
   // The record at that place, which ends an open, has had its effect.
@@ -76,6 +79,10 @@ class MountLedger {
   int32_t* backings() const;
   static void Write(Change* change, uint64_t position, uint32_t inode_index, const Opens& opens);
   void ReadBackings();
+  // Makes sure that a store there finds its block: a full disk must not be found out by it.
+  Result<void> Allocate(size_t at);
+  bool Allocated(size_t at) const;
+  size_t OffsetOf(uint32_t inode_index) const;
   // Calls `look(from, to)` for the parts of the file that were ever written to, within these
   // bounds.
   template <typename Look>
@@ -85,6 +92,8 @@ class MountLedger {
   void* base_;
   size_t bytes_;
   uint32_t inode_capacity_;
+  std::vector<bool> allocated_;  // by chunk
+  size_t allocated_bytes_ = 0;
   std::unordered_map<int32_t, uint32_t> backing_places_;
   std::vector<uint32_t> free_backings_;
   uint32_t next_backing_ = 0;

@@ -2,6 +2,7 @@
 #include "broker/mount_ledger.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 
@@ -70,6 +71,34 @@ TEST_F(Ledger, AReleaseOfWhatIsNotOpenChangesNothing) {
   ledger->Released(3, kInodes, shm::kOpenCached);
   EXPECT_EQ(ledger->handled(), 3u);
   EXPECT_TRUE(ledger->AllOpens().empty());
+}
+
+// It may be as large as the table; on the disk it is as large as what was opened.
+TEST_F(Ledger, TakesSpaceForWhatIsUsed) {
+  constexpr size_t kOfFileSystem = 16u << 10;  // for its own records
+  const auto on_disk = [&] {
+    struct stat info {};
+    EXPECT_EQ(stat(path().c_str(), &info), 0);
+    return static_cast<size_t>(info.st_blocks) * 512;
+  };
+  auto ledger = Create();
+  EXPECT_LE(on_disk(), 128u << 10);
+  for (uint32_t index = 0; index < kInodes; index += kInodes / 4) {
+    ASSERT_TRUE(ledger->Admit(index));
+    ledger->Opened(index + 1, index, shm::kOpenCached, 0);
+  }
+  for (int32_t id = 1; id < 1000; ++id) ledger->AddBacking(id);
+  EXPECT_GE(ledger->bytes() + kOfFileSystem, on_disk());
+  EXPECT_LE(on_disk(), 512u << 10);
+  const size_t bytes = ledger->bytes();
+  ledger.reset();
+  const auto next = Adopt();
+  EXPECT_EQ(next->AllOpens().size(), 4u);
+  EXPECT_EQ(next->Backings().size(), 999u);
+  EXPECT_LE(next->bytes(), bytes);
+  EXPECT_GE(next->bytes() + kOfFileSystem, on_disk());
+  next->Released(1'000'000, 0, shm::kOpenCached);
+  EXPECT_EQ(next->AllOpens().size(), 3u);
 }
 
 TEST_F(Ledger, OfAnotherTableIsRefused) {
