@@ -164,6 +164,7 @@ Result<void> Contents::RecordFile(ContentFile* file, bool complete, bool written
 
 Result<void> Contents::NoteDirty(ContentFile* file) {
   if (file->needed) return {};
+  journal_->Append(VersionRecord{file->inode, file->base_version});
   AIRSTORE_TRY(journal_->Append(DirtyRecord{file->inode}));
   Reach(FaultPoint::kContentAfterDirty);
   file->needed = true;

@@ -74,7 +74,10 @@ uint64_t Contents::ContentVersion(uint64_t inode) const {
 
 void Contents::ContentApplied(uint64_t inode, uint64_t content_version) {
   const NodePtr node = Find(inode);
-  if (node && node->file) node->file->base_version = content_version;
+  if (node && node->file) {
+    node->file->base_version = content_version;
+    if (node->file->needed) journal_->Append(VersionRecord{inode, content_version});
+  }
   inodes_->Update(inode,
                   [&](shm::InodeRecord& record) { record.content_version = content_version; });
 }
@@ -156,6 +159,7 @@ Task<Result<void>> Contents::ReplaceInPlace(NodePtr node, Attr attr) {
   if (auto stamp = file->Stamp()) file->sent = node->seen = *stamp;
   file->sent_hash = std::move(hashes);
   file->base_version = attr.content_version;
+  if (file->needed) journal_->Append(VersionRecord{attr.inode, attr.content_version});
   file->never_sent = file->resend = file->refused = false;
   if (auto stamp = file->Stamp()) file->settled_bytes = stamp->allocated_bytes;
   Charge(node);

@@ -30,7 +30,7 @@ namespace airstore::broker {
 // formats that change get new ones.
 enum Capability : uint64_t {
   kCanAdoptMounts = 1u << 0,     // links, lanes and tables, ABI 3
-  kCanReadJournal = 1u << 1,     // the records of journal_records.h
+  kCanReadJournal = 1u << 5,     // the records of journal_records.h, format 3; 1u << 1 was 2
   kCanReadManifests = 1u << 2,   // session.json and mount-N.json of version 1
   kCanReadLedgers = 1u << 3,     // mount_ledger.h, version 1
   kCanTakeDescriptors = 1u << 4  // lock and control socket over the handover's socket

@@ -15,6 +15,7 @@ namespace {
 
 constexpr char kPrefix[] = "segment-";
 constexpr size_t kDigits = 16;
+constexpr char kUnreadable[] = "unreadable-";
 
 // Numbers of the segments in the directory, ascending.
 std::vector<uint64_t> NumbersIn(const std::string& directory) {
@@ -32,6 +33,14 @@ std::vector<uint64_t> NumbersIn(const std::string& directory) {
   }
   std::sort(numbers.begin(), numbers.end());
   return numbers;
+}
+
+bool AnyUnreadable(const std::string& directory) {
+  std::error_code ignored;
+  const std::filesystem::directory_iterator files(directory, ignored);
+  return std::any_of(begin(files), end(files), [](const auto& entry) {
+    return entry.path().filename().string().rfind(kUnreadable, 0) == 0;
+  });
 }
 
 }  // namespace
@@ -61,6 +70,7 @@ Result<std::unique_ptr<Journal>> Journal::Open(const std::string& directory,
     std::unique_ptr<JournalSegment> segment;
     if (reading) {
       auto opened = JournalSegment::Open(path, options.session, number);
+      if (!opened && opened.error().code == EPROTONOSUPPORT) return opened.error();
       const bool follows = opened && (expected == 0 || (*opened)->first_lsn() == expected);
       if (follows) {
         segment = std::move(*opened);
@@ -73,7 +83,7 @@ Result<std::unique_ptr<Journal>> Journal::Open(const std::string& directory,
     journal->next_number_ = number + 1;
     if (!segment) {
       // Behind a place that cannot be read nothing counts, but nothing is destroyed either.
-      const std::string aside = directory + "/unreadable-" + std::to_string(number);
+      const std::string aside = directory + "/" + kUnreadable + std::to_string(number);
       if (rename(path.c_str(), aside.c_str()) != 0) return SysError("set aside " + path);
       spdlog::error("{} does not continue the journal; kept as {}", path, aside);
       continue;
@@ -91,6 +101,7 @@ Result<std::unique_ptr<Journal>> Journal::Open(const std::string& directory,
   journal->next_lsn_ = std::max<uint64_t>(expected, 1);
   journal->synced_lsn_ = 0;
   end->next_lsn = journal->next_lsn_;
+  end->incomplete = AnyUnreadable(directory);
   AIRSTORE_TRY(journal->StartSegment());
   return journal;
 }

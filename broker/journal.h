@@ -10,7 +10,8 @@
 //
 // Threads: one at a time, but for the descriptors of Unsynced.
 // Owns: the directory's files.
-// Fails: ENOSPC, EDQUOT, EIO of making files; with them nothing was appended.
+// Fails: ENOSPC, EDQUOT, EIO of making files; with them nothing was appended. EPROTONOSUPPORT of
+// opening what has another format.
 #pragma once
 
 #include <deque>
@@ -39,7 +40,8 @@ class Journal {
   using Visit = std::function<void(const JournalRecord&)>;
   struct End {
     uint64_t next_lsn = 1;
-    bool damaged = false;  // what follows the last record is no clean end
+    bool damaged = false;     // what follows the last record is no clean end
+    bool incomplete = false;  // segments were set aside that may hold more records
   };
 
   // An empty one. `directory` exists and is for nothing else.

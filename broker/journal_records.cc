@@ -203,6 +203,10 @@ void Field(IO& io, T& value) {
   } else if constexpr (std::is_same_v<Plain, LockRecord>) {
     Enumerated(io, value.action, LockRecord::Action::kAnswered);
     Fields(io, value.call, value.unique);
+  } else if constexpr (std::is_same_v<Plain, XattrsRecord>) {
+    Fields(io, value.inode, value.xattrs);
+  } else if constexpr (std::is_same_v<Plain, VersionRecord>) {
+    Fields(io, value.inode, value.version);
   } else {
     static_assert(std::is_same_v<Plain, DetachedRecord> || std::is_same_v<Plain, DirtyRecord> ||
                   std::is_same_v<Plain, CleanRecord>);
@@ -284,6 +288,8 @@ void Encode(const CountersRecord& record, std::string* to) { Write(record, to); 
 void Encode(const CutRecord& record, std::string* to) { Write(record, to); }
 void Encode(const WatchRecord& record, std::string* to) { Write(record, to); }
 void Encode(const LockRecord& record, std::string* to) { Write(record, to); }
+void Encode(const XattrsRecord& record, std::string* to) { Write(record, to); }
+void Encode(const VersionRecord& record, std::string* to) { Write(record, to); }
 
 Result<AnyRecord> Decode(uint16_t type, std::span<const uint8_t> payload) {
   switch (static_cast<RecordType>(type)) {
@@ -313,6 +319,10 @@ Result<AnyRecord> Decode(uint16_t type, std::span<const uint8_t> payload) {
       return Read<WatchRecord>(payload);
     case RecordType::kLock:
       return Read<LockRecord>(payload);
+    case RecordType::kXattrs:
+      return Read<XattrsRecord>(payload);
+    case RecordType::kVersion:
+      return Read<VersionRecord>(payload);
   }
   return Error{EPROTO, "journal record of type " + std::to_string(type)};
 }

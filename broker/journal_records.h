@@ -44,6 +44,8 @@ enum class RecordType : uint16_t {
   kCut,
   kWatch,
   kLock,
+  kXattrs,
+  kVersion,
 };
 
 // A change was made here. It is never a write: of content the journal knows only whether it is
@@ -93,6 +95,7 @@ struct AttachedRecord {
   // Of the last change of its size, or hole: writes queued before it are not to be applied behind
   // it.
   CallPlace cut;
+  uint64_t version = 0;  // has a record of its own; 0: not known
 };
 struct DetachedRecord {
   static constexpr RecordType kType = RecordType::kDetached;
@@ -150,9 +153,24 @@ struct LockRecord {
   uint64_t unique = 0;
 };
 
-using AnyRecord = std::variant<MutationRecord, BatchRecord, SettledRecord, ElidedRecord,
-                               AttachedRecord, DetachedRecord, DirtyRecord, CleanRecord,
-                               InodesRecord, CountersRecord, CutRecord, WatchRecord, LockRecord>;
+// All extended attributes of an inode without a name, which nobody else has; none: it has gone, or
+// has none.
+struct XattrsRecord {
+  static constexpr RecordType kType = RecordType::kXattrs;
+  uint64_t inode = 0;
+  Xattrs xattrs;
+};
+// What is dirty of the inode is made of this version of the gateway's.
+struct VersionRecord {
+  static constexpr RecordType kType = RecordType::kVersion;
+  uint64_t inode = 0;
+  uint64_t version = 0;
+};
+
+using AnyRecord =
+    std::variant<MutationRecord, BatchRecord, SettledRecord, ElidedRecord, AttachedRecord,
+                 DetachedRecord, DirtyRecord, CleanRecord, InodesRecord, CountersRecord, CutRecord,
+                 WatchRecord, LockRecord, XattrsRecord, VersionRecord>;
 
 // Into `to`, which is emptied before: one buffer serves all records.
 void Encode(const MutationRecord& record, std::string* to);
@@ -168,6 +186,8 @@ void Encode(const CountersRecord& record, std::string* to);
 void Encode(const CutRecord& record, std::string* to);
 void Encode(const WatchRecord& record, std::string* to);
 void Encode(const LockRecord& record, std::string* to);
+void Encode(const XattrsRecord& record, std::string* to);
+void Encode(const VersionRecord& record, std::string* to);
 
 Result<AnyRecord> Decode(uint16_t type, std::span<const uint8_t> payload);
 

@@ -14,7 +14,9 @@ namespace airstore::broker {
 namespace {
 
 constexpr uint64_t kMagic = 0x6c6e726a73726961;  // "airsjrnl" in memory order
-constexpr uint32_t kVersion = 2;
+// Of what is written. Each version only adds types of records, so older ones are read as they are.
+constexpr uint32_t kVersion = 3;
+constexpr uint32_t kOldestVersion = 2;
 constexpr uint64_t kAlign = 8;
 
 struct SegmentHead {
@@ -94,9 +96,17 @@ Result<std::unique_ptr<JournalSegment>> JournalSegment::Open(const std::string& 
   if (!segment) return segment.error();
   SegmentHead head;
   std::memcpy(&head, (*segment)->base_, sizeof(head));
-  if (head.magic != kMagic || head.version != kVersion || head.number != number ||
-      std::memcmp(head.session, session.data(), session.size()) != 0 ||
-      head.checksum != XXH3_64bits(&head, offsetof(SegmentHead, checksum))) {
+  const bool whole =
+      head.magic == kMagic && head.checksum == XXH3_64bits(&head, offsetof(SegmentHead, checksum));
+  if (whole && (head.version < kOldestVersion || head.version > kVersion)) {
+    return Error{EPROTONOSUPPORT, path + " has format " + std::to_string(head.version) +
+                                      ", airstored " AIRSTORE_VERSION " reads " +
+                                      std::to_string(kOldestVersion) + " to " +
+                                      std::to_string(kVersion) +
+                                      ": start the airstored that wrote it once more, and unmount"};
+  }
+  if (!whole || head.number != number ||
+      std::memcmp(head.session, session.data(), session.size()) != 0) {
     return Error{EPROTO, path + " is not the journal it should be"};
   }
   (*segment)->seed_ = Seed(head);

@@ -83,6 +83,18 @@ void LockState::Apply(const LockRecord& record, int64_t now_ns) {
   }
 }
 
+void Note(const XattrsRecord& record, NamelessXattrs* xattrs) {
+  if (record.xattrs.empty()) {
+    xattrs->erase(record.inode);
+  } else {
+    (*xattrs)[record.inode] = record.xattrs;
+  }
+}
+
+void Note(const MutationRecord& record, NamelessXattrs* xattrs) {
+  if (const auto* create = std::get_if<CreateOp>(&record.mutation.op)) xattrs->erase(create->inode);
+}
+
 bool JournalState::empty() const {
   return pending.empty() && numbered.empty() &&
          std::none_of(contents.entries().begin(), contents.entries().end(),
@@ -101,6 +113,7 @@ struct Applier {
     if (record.ticket == 0 || record.ticket > kMostNumber) return false;
     state->next_ticket = std::max(state->next_ticket, record.ticket + 1);
     state->contents.Note(record);
+    Note(record, &state->xattrs);
     state->pending[record.ticket] = record;
     return true;
   }
@@ -181,6 +194,16 @@ struct Applier {
   bool operator()(const LockRecord& record) const {
     if (record.call.range.first > record.call.range.last) return false;
     state->locks.Apply(record);
+    return true;
+  }
+  bool operator()(const VersionRecord& record) const {
+    AttachedRecord* entry = state->contents.Find(record.inode);
+    if (entry == nullptr) return false;
+    entry->version = record.version;
+    return true;
+  }
+  bool operator()(const XattrsRecord& record) const {
+    Note(record, &state->xattrs);
     return true;
   }
 };

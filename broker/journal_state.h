@@ -45,6 +45,12 @@ struct LockState {
   void Apply(const LockRecord& record, int64_t now_ns = 0);
 };
 
+// Attributes of inodes without a name, by inode.
+using NamelessXattrs = std::unordered_map<uint64_t, Xattrs>;
+// Notes what a record of them, or a creation, which carries them along, means.
+void Note(const XattrsRecord& record, NamelessXattrs* xattrs);
+void Note(const MutationRecord& record, NamelessXattrs* xattrs);
+
 struct JournalState {
   std::map<Ticket, MutationRecord> pending;  // not settled
   std::map<uint64_t, BatchRecord::Entry>
@@ -55,6 +61,8 @@ struct JournalState {
   InodesRecord inodes;  // the range granted last
   LockState locks;
   WatchRecord watch;
+  NamelessXattrs xattrs;
+  bool incomplete = false;  // parts of the journal could not be read, and are set aside
 
   bool empty() const;  // nothing is to be sent
   // Of one record. EPROTO: it makes no sense, and nothing is changed.

@@ -100,6 +100,12 @@ Ticket MutationLog::Append(Mutation mutation, std::vector<uint64_t> subjects,
   return items_.back().ticket;
 }
 
+void MutationLog::NoteXattrs(const XattrsRecord& record) {
+  if (auto written = journal_->Append(record); !written) {
+    spdlog::error("attributes are not on record: {}", written.error().ToString());
+  }
+}
+
 void MutationLog::Queue(MutationRecord record) {
   const auto& op = record.mutation.op;
   const bool creates = std::holds_alternative<CreateOp>(op);
@@ -460,7 +466,7 @@ Task<std::vector<MutationResult>> MutationLog::ApplyUntilAnswered(
     spdlog::warn("sending {} changes failed, will retry: {}", batch->size(), last_error_);
     if (error.code == ESTALE) {
       const auto reopened = co_await reopen_();
-      if (!reopened && reopened.error().code == ENOENT) co_return AllRefused(*batch, ENOENT);
+      if (!reopened && reopened.error().code == ENOENT) co_return AllRefused(*batch, ESTALE);
     }
     co_await backoff.Wait(executor_);
   }
@@ -490,8 +496,12 @@ void MutationLog::TakeVersions(const std::vector<Mutation>& batch,
   for (size_t i = 0; i < results.size(); ++i) {
     if (results[i].error != 0 || results[i].content_version == 0) continue;
     const auto* create = std::get_if<CreateOp>(&batch[i].op);
-    contents_->ContentApplied(create != nullptr ? create->inode : ContentOf(batch[i]),
-                              results[i].content_version);
+    const auto* touch = std::get_if<TouchOp>(&batch[i].op);
+    // A touch that tells a version stands for content, which had been applied: see Restore.
+    const uint64_t inode = create != nullptr  ? create->inode
+                           : touch != nullptr ? touch->inode
+                                              : ContentOf(batch[i]);
+    contents_->ContentApplied(inode, results[i].content_version);
   }
 }
 

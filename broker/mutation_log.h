@@ -83,6 +83,8 @@ class MutationLog {
   // Numbers for new inodes were granted.
   void NoteInodes(uint64_t first, uint64_t count) { journal_->Append(InodesRecord{first, count}); }
   void NoteWatch(const WatchRecord& record) { journal_->Append(record); }
+  // Of an inode that has no name here. Were it to fail, they would only not outlive this process.
+  void NoteXattrs(const XattrsRecord& record);
   // Queues the inode's content; one queued item serves all changes up to its batch.
   Ticket AppendContent(uint64_t inode);
   // Takes a queued content item back; false when none is queued.

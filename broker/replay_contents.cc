@@ -89,6 +89,15 @@ Task<int> ReplayContents::Read(Entry* entry, WriteOp* op, int64_t* time_ns) {
   co_return error;
 }
 
+uint64_t ReplayContents::ContentVersion(uint64_t inode) const {
+  const AttachedRecord* entry = journal_->contents().Find(inode);
+  return entry == nullptr ? 0 : entry->version;
+}
+
+void ReplayContents::ContentApplied(uint64_t inode, uint64_t content_version) {
+  journal_->Append(VersionRecord{inode, content_version});
+}
+
 void ReplayContents::ContentSettled(uint64_t inode, int error) {
   const auto found = entries_.find(inode);
   if (found == entries_.end()) return;

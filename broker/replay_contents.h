@@ -36,9 +36,8 @@ class ReplayContents : public ContentSource {
 
   Task<Mutation> BuildWrite(uint64_t inode) override;
   void ContentSettled(uint64_t inode, int error) override;
-  // What was acknowledged comes first: it is sent whatever the gateway has.
-  uint64_t ContentVersion(uint64_t /*inode*/) const override { return 0; }
-  void ContentApplied(uint64_t /*inode*/, uint64_t /*content_version*/) override {}
+  uint64_t ContentVersion(uint64_t inode) const override;
+  void ContentApplied(uint64_t inode, uint64_t content_version) override;
 
  private:
   struct Entry {

@@ -35,12 +35,14 @@ Result<std::unique_ptr<SessionJournal>> SessionJournal::Open(const std::string& 
     spdlog::error("{}: {} records make no sense", directory, reader.rejected());
   }
   *state = std::move(reader.state());
+  state->incomplete = end.incomplete;
 
   std::unique_ptr<SessionJournal> self(new SessionJournal(std::move(*journal)));
   self->contents_ = state->contents;
   self->locks_ = state->locks;
   self->inodes_ = state->inodes;
   self->watch_ = state->watch;
+  self->xattrs_ = state->xattrs;
   self->counters_ = {state->next_ticket, state->next_sequence};
   self->first_ = state->pending.empty() ? state->next_ticket : state->pending.begin()->first;
   // From here on there is one place for each record that counts.
@@ -96,6 +98,7 @@ Result<void> SessionJournal::Append(const MutationRecord& record) {
   auto written = Write(record);
   if (!written) return written.error();
   contents_.Note(record);
+  Note(record, &xattrs_);
   Keep(record.ticket, *written);
   counters_.next_ticket = std::max(counters_.next_ticket, record.ticket + 1);
   RewriteIfWorthIt();
@@ -180,6 +183,26 @@ void SessionJournal::Append(const WatchRecord& record) {
   watch_ = record;
 }
 
+void SessionJournal::Append(const VersionRecord& record) {
+  AttachedRecord* entry = contents_.Find(record.inode);
+  if (entry == nullptr || entry->version == record.version) return;
+  WriteIfPossible(record);
+  entry->version = record.version;
+}
+
+Result<void> SessionJournal::Append(const XattrsRecord& record) {
+  if (record.xattrs.empty()) {
+    if (!xattrs_.contains(record.inode)) return {};
+    WriteIfPossible(record);
+  } else {
+    AIRSTORE_TRY(Admit());
+    auto written = Write(record);
+    if (!written) return written.error();
+  }
+  Note(record, &xattrs_);
+  return {};
+}
+
 Result<void> SessionJournal::Append(const LockRecord& record, int64_t now_ns) {
   const bool gives =
       record.action == LockRecord::Action::kWait ||
@@ -202,6 +225,9 @@ Result<void> SessionJournal::Append(const LockRecord& record, int64_t now_ns) {
 uint64_t SessionJournal::live_bytes() const {
   uint64_t bytes = pending_bytes_ + pending_.size() * JournalSegment::RecordBytes(0);
   for (const BatchRecord& batch : batches_) bytes += batch.entries.size() * kEntryBytes;
+  for (const auto& [inode, xattrs] : xattrs_) {
+    for (const auto& [name, value] : xattrs) bytes += name.size() + value.size();
+  }
   return bytes + contents_.entries().size() * kContentBytes;
 }
 
@@ -237,10 +263,14 @@ Result<void> SessionJournal::WriteLive(std::deque<std::span<const uint8_t>>* mov
     return {};
   };
   for (const BatchRecord& batch : batches_) AIRSTORE_TRY(write(batch));
-  for (const auto& [inode, entry] : contents_.entries()) AIRSTORE_TRY(write(entry));
+  for (const auto& [inode, entry] : contents_.entries()) {
+    AIRSTORE_TRY(write(entry));
+    if (entry.version != 0) AIRSTORE_TRY(write(VersionRecord{inode, entry.version}));
+  }
   AIRSTORE_TRY(write(counters_));
   if (inodes_.count != 0) AIRSTORE_TRY(write(inodes_));
   if (watch_.cursor != 0 || watch_.lease_id != 0) AIRSTORE_TRY(write(watch_));
+  for (const auto& [inode, xattrs] : xattrs_) AIRSTORE_TRY(write(XattrsRecord{inode, xattrs}));
   Result<void> done;
   locks_.held.ForEach([&](const LockCall& call) {
     if (done) done = write(LockRecord{LockRecord::Action::kSet, call, 0});

@@ -41,6 +41,9 @@ class SessionJournal {
   void Append(const InodesRecord& record);
   void Append(const CutRecord& record);
   void Append(const WatchRecord& record);
+  void Append(const VersionRecord& record);
+  // Without attributes it does not fail.
+  Result<void> Append(const XattrsRecord& record);
   // Also changes locks(). ENOSPC for a lock that is to be had, which is not then; what takes locks
   // away is done in any case. `now_ns`: of a kFlush.
   Result<void> Append(const LockRecord& record, int64_t now_ns = 0);
@@ -73,6 +76,7 @@ class SessionJournal {
   LockState locks_;
   InodesRecord inodes_;
   WatchRecord watch_;
+  NamelessXattrs xattrs_;
   CountersRecord counters_;
 };
 

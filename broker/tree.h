@@ -2,8 +2,8 @@
 //
 // Tree: the session's namespace: resolving names at the gateway when they are not here, and
 // changing the tree. Every change takes one road: resolve what it touches, validate against the
-// local tree, make sure that the journal has room, apply locally, append to the mutation log (which
-// puts it on record), invalidate the other mounts, and, without a write lease, wait until the
+// local tree, make sure that the journal has room, append to the mutation log (which puts it on
+// record), apply locally, invalidate the other mounts, and, without a write lease, wait until the
 // gateway has it.
 //
 // Between the last co_await of an operation and its effect nothing else runs, so a validation still
@@ -174,6 +174,8 @@ class Tree {
                    bool again);
   void ApplyExchange(const RenameOp& op, uint64_t inode, uint64_t target, int64_t time_ns,
                      bool again);
+  // But for the size, which is the content's.
+  void ApplySetattr(const SetattrOp& op);
   void ApplyAgain(const MutationRecord& record);
   void FinishElision(const MutationRecord& record);
   Task<void> AskForInodes();
@@ -214,9 +216,14 @@ class Tree {
   // tree_link.cc
   Ticket NameNameless(Origin origin, uint64_t inode, uint64_t parent, const std::string& name,
                       int64_t now_ns);
+  Ticket TimesOfNamed(const shm::InodeRecord& record, uint64_t parent, int64_t now_ns);
+  void FinishNaming(const CreateOp& op, const shm::InodeRecord& record);
   // tree_xattrs.cc. What the gateway has, or has been changed since.
   Task<Result<Xattrs>> LoadXattrs(uint64_t inode);
   void StoreXattrs(uint64_t inode, Xattrs xattrs);
+  // Of an inode whose last name is about to go, and with it what the gateway has.
+  void KeepXattrs(uint64_t inode);
+  void AdoptXattrs(const JournalState& state);
   Ticket LogXattr(Origin origin, uint64_t inode, const std::string& name,
                   std::optional<std::string> value, std::optional<uint32_t> mode, int64_t now_ns);
   Task<Result<void>> RequireEmpty(uint64_t directory);

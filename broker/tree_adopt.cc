@@ -5,6 +5,8 @@
 #include <linux/fs.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 #include "broker/tree.h"
 
 namespace airstore::broker {
@@ -52,6 +54,7 @@ void Tree::Adopt(const JournalState& state) {
     ApplyAgain(at->second);
     Applied(at->first);
   }
+  AdoptXattrs(state);
   next_inode_ = noted_inode_ = state.inodes.first;
   end_inode_ = state.inodes.first + state.inodes.count;
 }
@@ -60,7 +63,12 @@ void Tree::ApplyAgain(const MutationRecord& record) {
   const int64_t time_ns = record.mutation.time_ns;
   const auto& op = record.mutation.op;
   if (const auto* create = std::get_if<CreateOp>(&op)) {
-    ApplyCreate(*create, time_ns, true);
+    const auto made = inodes_->Get(create->inode);
+    if (made && (made->flags & shm::kNameless) != 0) {
+      FinishNaming(*create, *made);
+    } else {
+      ApplyCreate(*create, time_ns, true);
+    }
   } else if (const auto* link = std::get_if<LinkOp>(&op)) {
     ApplyLink(*link, time_ns, true);
   } else if (const auto* unlink = std::get_if<UnlinkOp>(&op)) {
@@ -81,6 +89,50 @@ void Tree::ApplyAgain(const MutationRecord& record) {
     }
   } else if (std::holds_alternative<TouchOp>(op) && record.orphan != 0) {
     FinishElision(record);
+  } else if (const auto* change = std::get_if<SetattrOp>(&op)) {
+    ApplySetattr(*change);
+  } else if (const auto* set = std::get_if<SetXattrOp>(&op)) {
+    inodes_->Update(set->inode, [&](shm::InodeRecord& changed) {
+      changed.ctime_ns = time_ns;
+      if (set->mode) changed.mode = (changed.mode & 0170000) | *set->mode;
+      changed.xattr_count = std::max(changed.xattr_count, 1u);  // so that frontends ask
+    });
+  } else if (const auto* removed = std::get_if<RemoveXattrOp>(&op)) {
+    inodes_->Update(removed->inode, [&](shm::InodeRecord& changed) { changed.ctime_ns = time_ns; });
+  }
+}
+
+// The cache of attributes was the dead broker's. What the gateway does not have is made anew.
+void Tree::AdoptXattrs(const JournalState& state) {
+  std::unordered_map<uint64_t, Xattrs> known;
+  for (const auto& [ticket, record] : state.pending) {
+    const auto& op = record.mutation.op;
+    if (const auto* create = std::get_if<CreateOp>(&op)) {
+      known[create->inode] = create->xattrs;
+    } else if (const auto* set = std::get_if<SetXattrOp>(&op)) {
+      if (const auto found = known.find(set->inode); found != known.end()) {
+        found->second[set->name] = set->value;
+      }
+    } else if (const auto* removed = std::get_if<RemoveXattrOp>(&op)) {
+      if (const auto found = known.find(removed->inode); found != known.end()) {
+        found->second.erase(removed->name);
+      }
+    }
+  }
+  for (auto& [inode, xattrs] : known) {
+    const auto record = inodes_->Get(inode);
+    if (record && (record->flags & shm::kOrphan) == 0 &&
+        (!xattrs.empty() || record->xattr_count != 0)) {
+      StoreXattrs(inode, std::move(xattrs));
+    }
+  }
+  for (const auto& [inode, xattrs] : state.xattrs) {
+    const auto record = inodes_->Get(inode);
+    if (record && (record->flags & shm::kOrphan) != 0) {
+      StoreXattrs(inode, xattrs);
+    } else {
+      log_->NoteXattrs({inode, {}});
+    }
   }
 }
 

@@ -30,6 +30,7 @@ Task<Result<uint64_t>> Tree::CreateNameless(uint64_t parent, NewNode node) {
   Inherited made = Inherit(*number, *directory, node, RealtimeNs());
   made.record.nlink = 0;
   made.record.flags |= shm::kOrphan | shm::kNameless;
+  if (!made.xattrs.empty()) log_->NoteXattrs({*number, made.xattrs});
   AIRSTORE_TRY_CO(InsertInherited(made));
   evictor_->Watch();
   co_return *number;
@@ -50,20 +51,29 @@ Ticket Tree::NameNameless(Origin origin, uint64_t inode, uint64_t parent, const 
                                        .symlink_target = {},
                                        .xattrs = xattrs == nullptr ? Xattrs() : *xattrs}},
                {inode}, {parent}, origin.place());
-  // The creation was earlier than the name.
+  return TimesOfNamed(*record, parent, now_ns);
+}
+
+// The creation was earlier than the name.
+Ticket Tree::TimesOfNamed(const shm::InodeRecord& record, uint64_t parent, int64_t now_ns) {
   log_->Append(Mutation{.time_ns = now_ns, .op = TouchOp{parent}}, {}, {parent});
-  const Ticket ticket = log_->Append(Mutation{.time_ns = now_ns,
-                                              .op = SetattrOp{.inode = inode,
-                                                              .mode = {},
-                                                              .uid = {},
-                                                              .gid = {},
-                                                              .size = {},
-                                                              .atime_ns = record->atime_ns,
-                                                              .mtime_ns = record->mtime_ns,
-                                                              .ctime_ns = now_ns}},
-                                     {inode}, {});
-  const Ticket content = contents_->Flush(inode);
-  return std::max(ticket, content);
+  return log_->Append(Mutation{.time_ns = now_ns,
+                               .op = SetattrOp{.inode = record.inode,
+                                               .mode = {},
+                                               .uid = {},
+                                               .gid = {},
+                                               .size = {},
+                                               .atime_ns = record.atime_ns,
+                                               .mtime_ns = record.mtime_ns,
+                                               .ctime_ns = now_ns}},
+                      {record.inode}, {});
+}
+
+// Its creation is on record, and not in the tables.
+void Tree::FinishNaming(const CreateOp& op, const shm::InodeRecord& record) {
+  const int64_t now = RealtimeNs();
+  (void)TimesOfNamed(record, op.parent, now);
+  ApplyLink(LinkOp{.inode = op.inode, .parent = op.parent, .name = op.name}, now, true);
 }
 
 Task<Result<void>> Tree::Link(Origin origin, uint64_t inode, uint64_t parent, std::string name) {
@@ -88,17 +98,13 @@ Task<Result<void>> Tree::Link(Origin origin, uint64_t inode, uint64_t parent, st
   const int64_t now = RealtimeNs();
   contents_->Refresh(inode);
   const LinkOp op{.inode = inode, .parent = parent, .name = name};
-  Ticket ticket = 0;
-  if (nameless) {
-    ApplyLink(op, now, false);
-    ticket = NameNameless(origin, inode, parent, name, now);
-    Began(origin, inode, ticket);
-  } else {
-    ticket = log_->Append(Mutation{.time_ns = now, .op = op}, {inode}, {parent}, origin.place());
-    Began(origin, inode, ticket);
-    ApplyLink(op, now, false);
-  }
+  Ticket ticket = nameless ? NameNameless(origin, inode, parent, name, now)
+                           : log_->Append(Mutation{.time_ns = now, .op = op}, {inode}, {parent},
+                                          origin.place());
+  Began(origin, inode, ticket);
+  ApplyLink(op, now, false);
   Applied(ticket);
+  if (nameless) ticket = std::max(ticket, contents_->Flush(inode));
   evictor_->Watch();
   NotifyAttr(origin.mount, inode);
   co_await NotifyName(origin.mount, parent, name);

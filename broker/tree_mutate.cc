@@ -200,11 +200,12 @@ void Tree::ReclaimOrphan(uint64_t inode) {
   if (!inodes_->RemoveUnlessHeld(inode)) return;
   contents_->Destroy(inode);
   xattrs_.Drop(inode);
+  log_->NoteXattrs({inode, {}});
 }
 
 Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name, bool directory) {
   uint64_t inode = 0;
-  for (;;) {
+  for (bool asked = false;;) {
     auto found = co_await Lookup(parent, name);
     if (!found) co_return found.error();
     const auto record = inodes_->Get(*found);
@@ -212,6 +213,14 @@ Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name
     if (directory && !IsDirectory(record->mode)) co_return Error{ENOTDIR, name};
     if (!directory && IsDirectory(record->mode)) co_return Error{EISDIR, name};
     if (!directory) {
+      // What is open keeps its attributes, and the gateway is about to forget them.
+      if (!asked && record->nlink <= 1 && record->xattr_count != 0 &&
+          xattrs_.Find(*found) == nullptr &&
+          (contents_->HasOpens(*found) || mounts_->AnyLocalOpens(inodes_->IndexOf(*found)))) {
+        asked = true;
+        (void)co_await LoadXattrs(*found);
+        continue;
+      }
       inode = *found;
       break;
     }
@@ -227,6 +236,7 @@ Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name
   const auto record = inodes_->Get(inode);
   const bool last_name = directory || (record && record->nlink <= 1);
   const UnlinkOp op{.parent = parent, .name = name, .directory = directory, .inode = inode};
+  if (last_name) KeepXattrs(inode);
   const Ticket elided =
       last_name && !directory ? log_->Elide(inode, parent, now, origin.place()) : 0;
   const Ticket logged = elided != 0 ? elided
@@ -275,42 +285,41 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
     AIRSTORE_TRY_CO(co_await contents_->Truncate(inode, change.size));
   }
   const int64_t now = RealtimeNs();
+  const auto record = inodes_->Get(inode);
+  if (!record) co_return Error{ESTALE, "setattr"};
   SetattrOp op;
   op.inode = inode;
-  shm::InodeRecord after{};
-  const bool present = inodes_->Update(inode, [&](shm::InodeRecord& record) {
-    uint32_t mode = record.mode;
-    if (kills_setid && !IsDirectory(mode)) mode = WithoutSetId(mode);
-    if ((change.valid & shm::kSetMode) != 0) mode = (mode & 0170000) | (change.mode & 07777);
-    if (mode != record.mode || (change.valid & shm::kSetMode) != 0) op.mode = mode & 07777;
-    record.mode = mode;
-    if ((change.valid & shm::kSetUid) != 0) op.uid = record.uid = change.uid;
-    if ((change.valid & shm::kSetGid) != 0) op.gid = record.gid = change.gid;
-    if (resize) {
-      op.size = change.size;
-      op.mtime_ns = record.mtime_ns = now;
-    }
-    if ((change.valid & shm::kSetAtime) != 0) op.atime_ns = record.atime_ns = change.atime_ns;
-    if ((change.valid & shm::kSetMtime) != 0) op.mtime_ns = record.mtime_ns = change.mtime_ns;
-    op.ctime_ns = record.ctime_ns = now;
-    after = record;
-  });
-  if (!present) co_return Error{ESTALE, "setattr"};
-  if ((change.valid & (shm::kSetAtime | shm::kSetMtime | shm::kSetSize)) != 0) {
-    contents_->SetTimes(inode, after.atime_ns, after.mtime_ns);
+  uint32_t mode = record->mode;
+  if (kills_setid && !IsDirectory(mode)) mode = WithoutSetId(mode);
+  if ((change.valid & shm::kSetMode) != 0) mode = (mode & 0170000) | (change.mode & 07777);
+  if (mode != record->mode || (change.valid & shm::kSetMode) != 0) op.mode = mode & 07777;
+  if ((change.valid & shm::kSetUid) != 0) op.uid = change.uid;
+  if ((change.valid & shm::kSetGid) != 0) op.gid = change.gid;
+  if (resize) {
+    op.size = change.size;
+    op.mtime_ns = now;
   }
+  if ((change.valid & shm::kSetAtime) != 0) op.atime_ns = change.atime_ns;
+  if ((change.valid & shm::kSetMtime) != 0) op.mtime_ns = change.mtime_ns;
+  op.ctime_ns = now;
   Ticket ticket = 0;
-  if ((after.flags & shm::kOrphan) == 0) {
+  bool queued = false;
+  if ((record->flags & shm::kOrphan) == 0) {
     // Content that is still queued goes out as it is when its turn comes, so it must come after
     // the cut, or the cut would take away what was written behind it; and after the times, which
     // a later write outdates.
     const bool behind = resize || (change.valid & shm::kSetMtime) != 0;
-    const bool queued = behind && log_->TakeContent(inode);
+    queued = behind && log_->TakeContent(inode);
     ticket = log_->Append(Mutation{.time_ns = now, .op = op}, {inode}, {}, origin.place());
-    Applied(ticket);  // carried out before, and harmless when it is once more
-    if (queued) log_->AppendContent(inode);
   }
-  if (const Xattrs* known = after.xattr_count == 0 ? nullptr : xattrs_.Find(inode)) {
+  ApplySetattr(op);
+  if (ticket != 0) Applied(ticket);
+  if ((change.valid & (shm::kSetAtime | shm::kSetMtime | shm::kSetSize)) != 0) {
+    contents_->SetTimes(inode, op.atime_ns.value_or(record->atime_ns),
+                        op.mtime_ns.value_or(record->mtime_ns));
+  }
+  if (queued) log_->AppendContent(inode);
+  if (const Xattrs* known = record->xattr_count == 0 ? nullptr : xattrs_.Find(inode)) {
     if (kills_capabilities && known->contains(kCapabilities)) {
       ticket = LogXattr(origin, inode, kCapabilities, std::nullopt, std::nullopt, now);
       known = xattrs_.Find(inode);
@@ -333,6 +342,17 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
     NotifyOwner(origin.mount, inode);
   }
   co_return co_await Committed(ticket, inode);
+}
+
+void Tree::ApplySetattr(const SetattrOp& op) {
+  inodes_->Update(op.inode, [&](shm::InodeRecord& record) {
+    if (op.mode) record.mode = (record.mode & 0170000) | *op.mode;
+    record.uid = op.uid.value_or(record.uid);
+    record.gid = op.gid.value_or(record.gid);
+    record.atime_ns = op.atime_ns.value_or(record.atime_ns);
+    record.mtime_ns = op.mtime_ns.value_or(record.mtime_ns);
+    record.ctime_ns = op.ctime_ns.value_or(record.ctime_ns);
+  });
 }
 
 Task<Result<void>> Tree::Fallocate(Origin origin, uint64_t inode, uint64_t offset, uint64_t length,

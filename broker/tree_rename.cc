@@ -202,6 +202,7 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
                     .whiteout = whiteout_inode,
                     .whiteout_uid = whiteout.uid,
                     .whiteout_gid = whiteout.gid};
+  if (loses_last) KeepXattrs(plan.target);
   const Ticket ticket = log_->Append(Mutation{.time_ns = now, .op = op}, subjects,
                                      {parent, new_parent}, origin.place(), orphan);
   Began(origin, plan.inode, ticket);

@@ -74,36 +74,41 @@ Ticket Tree::LogXattr(Origin origin, uint64_t inode, const std::string& name,
   Xattrs all = known == nullptr ? Xattrs() : *known;
   const bool was_there = all.erase(name) != 0;
   if (value) all[name] = *value;
+  Ticket ticket = 0;
+  if ((inodes_->Get(inode)->flags & shm::kOrphan) != 0) {
+    log_->NoteXattrs({inode, all});  // nobody else will see it, unless it gets a name
+  } else if (value) {
+    ticket = log_->Append(
+        Mutation{.time_ns = now_ns,
+                 .op = SetXattrOp{.inode = inode, .name = name, .value = *value, .mode = mode}},
+        {inode}, {}, origin.place());
+  } else {
+    if (mode) {
+      SetattrOp op;
+      op.inode = inode;
+      op.mode = mode;
+      op.ctime_ns = now_ns;
+      ticket = log_->Append(Mutation{.time_ns = now_ns, .op = op}, {inode}, {}, origin.place());
+    }
+    if (was_there) {
+      ticket = log_->Append(
+          Mutation{.time_ns = now_ns, .op = RemoveXattrOp{.inode = inode, .name = name}}, {inode},
+          {}, origin.place());
+    }
+  }
+  if (ticket != 0) Began(origin, inode, ticket);
   inodes_->Update(inode, [&](shm::InodeRecord& record) {
     record.ctime_ns = now_ns;
     if (mode) record.mode = (record.mode & 0170000) | *mode;
   });
   StoreXattrs(inode, std::move(all));
-  const auto record = inodes_->Get(inode);
-  if ((record->flags & shm::kOrphan) != 0) return 0;  // nobody else will see it
-  Ticket ticket = 0;
-  if (value) {
-    ticket = log_->Append(
-        Mutation{.time_ns = now_ns,
-                 .op = SetXattrOp{.inode = inode, .name = name, .value = *value, .mode = mode}},
-        {inode}, {}, origin.place());
-    Began(origin, inode, ticket);
-    return ticket;
-  }
-  if (mode) {
-    SetattrOp op;
-    op.inode = inode;
-    op.mode = mode;
-    op.ctime_ns = now_ns;
-    ticket = log_->Append(Mutation{.time_ns = now_ns, .op = op}, {inode}, {}, origin.place());
-  }
-  if (was_there) {
-    ticket =
-        log_->Append(Mutation{.time_ns = now_ns, .op = RemoveXattrOp{.inode = inode, .name = name}},
-                     {inode}, {}, origin.place());
-  }
-  Began(origin, inode, ticket);
+  if (ticket != 0) Applied(ticket);
   return ticket;
+}
+
+void Tree::KeepXattrs(uint64_t inode) {
+  const Xattrs* known = xattrs_.Peek(inode);
+  if (known != nullptr && !known->empty()) log_->NoteXattrs({inode, *known});
 }
 
 Task<Result<void>> Tree::SetXattr(Origin origin, uint64_t inode, std::string name,

@@ -170,12 +170,14 @@ Result<ResolveResult> DecodeItem(const wire::ResolveItem& asked, wire::ResolveRe
   }
 }
 
-// Of the file that the mutation was about, not of the directories around it.
+// Of the file that the mutation was about, not of the directories around it. A touch is of a
+// directory, unless it takes the number of content that was sent before.
 uint64_t ContentVersion(const wire::Mutation& asked, const wire::MutationResult& from) {
   uint64_t inode = 0;
   if (asked.has_create()) inode = asked.create().inode();
   if (asked.has_write()) inode = asked.write().inode();
   if (asked.has_setattr() && asked.setattr().has_size()) inode = asked.setattr().inode();
+  if (asked.has_touch()) inode = asked.touch().inode();
   if (inode == 0) return 0;
   for (const wire::InodeVersion& version : from.versions()) {
     if (version.inode() == inode) return version.content_version();

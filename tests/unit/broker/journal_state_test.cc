@@ -134,6 +134,9 @@ TEST(JournalRecords, OthersComeBackAsTheyWere) {
   EXPECT_EQ(RoundTrip(SettledRecord{.ticket = 1, .sequence = 2}).sequence, 2u);
   EXPECT_EQ(RoundTrip(ElidedRecord{.inode = 1, .dropped = {4, 5}}).dropped.size(), 2u);
   EXPECT_EQ(RoundTrip(InodesRecord{.first = 1, .count = 2}).count, 2u);
+  const Xattrs xattrs{{"user.a", std::string("\0b", 2)}, {"user.empty", ""}};
+  EXPECT_EQ(RoundTrip(XattrsRecord{7, xattrs}).xattrs, xattrs);
+  EXPECT_EQ(RoundTrip(VersionRecord{7, 1ull << 40}).version, 1ull << 40);
   EXPECT_EQ(RoundTrip(CountersRecord{.next_ticket = 3, .next_sequence = 4}).next_sequence, 4u);
 }
 
@@ -203,6 +206,19 @@ TEST(JournalState, KnowsWhichCallCutAFile) {
   EXPECT_EQ(state.contents.Find(20)->cut.position, 77u);
 }
 
+TEST(JournalState, AttributesWithoutANameGoWhenThereIsOne) {
+  const Xattrs xattrs{{"user.a", "value"}};
+  JournalState state = StateOf({XattrsRecord{20, xattrs}, XattrsRecord{21, xattrs},
+                                XattrsRecord{22, xattrs}, XattrsRecord{21, {}}, Creation(1, 22)});
+  EXPECT_EQ(state.xattrs, (NamelessXattrs{{20, xattrs}}));
+}
+
+TEST(JournalState, KnowsWhichVersionAFileIsMadeOf) {
+  JournalState state = StateOf({Attached(20, 1, 1), VersionRecord{20, 5}, VersionRecord{20, 6}});
+  EXPECT_EQ(state.contents.Find(20)->version, 6u);
+  EXPECT_FALSE(state.Apply(VersionRecord{21, 1}));
+}
+
 // A long life with small segments: what is read back is what counts, and the files stay few.
 TEST(SessionJournal, StaysSmallAndForgetsNothing) {
   TempDir dir(kMemory);
@@ -226,6 +242,13 @@ TEST(SessionJournal, StaysSmallAndForgetsNothing) {
             Attached(100 + record.ticket, 1 + random() % 40, ticket, true);
         ASSERT_TRUE(journal->Append(attached));
         ASSERT_TRUE(expected.Apply(attached));
+        const VersionRecord version{attached.inode, ticket};
+        journal->Append(version);
+        ASSERT_TRUE(expected.Apply(version));
+        XattrsRecord xattrs{1 + random() % 20, {}};
+        if (random() % 3 != 0) xattrs.xattrs["user.n"] = std::to_string(ticket);
+        ASSERT_TRUE(journal->Append(xattrs));
+        ASSERT_TRUE(expected.Apply(xattrs));
       }
       // Now and then the gateway is away for a while.
       if (round % 500 > 400 || first_unsent == ticket) continue;
@@ -263,7 +286,10 @@ TEST(SessionJournal, StaysSmallAndForgetsNothing) {
     for (const auto& [inode, entry] : expected.contents.entries()) {
       ASSERT_NE(found.contents.Find(inode), nullptr);
       EXPECT_EQ(found.contents.Find(inode)->id, entry.id);
+      EXPECT_EQ(found.contents.Find(inode)->version, entry.version);
     }
+    EXPECT_FALSE(expected.xattrs.empty());
+    EXPECT_EQ(found.xattrs, expected.xattrs);
   }
 }
 

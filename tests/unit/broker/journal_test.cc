@@ -4,9 +4,12 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <xxhash.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <random>
 
 #include "tests/unit/broker/temp_dir.h"
@@ -251,6 +254,74 @@ TEST(Journal, AnotherSessionsFilesAreNotRead) {
       dir.path(), other, [](const JournalRecord&) { FAIL(); }, &end);
   ASSERT_TRUE(journal);
   EXPECT_TRUE(end.damaged);
+  EXPECT_TRUE(end.incomplete);
+  journal->reset();
+  // And that is not forgotten by the time it is read again.
+  ASSERT_TRUE(Journal::Open(
+      dir.path(), other, [](const JournalRecord&) {}, &end));
+  EXPECT_TRUE(end.incomplete);
+}
+
+// As another version of this program would have written it.
+void SetVersion(const fs::path& segment, uint32_t version) {
+  constexpr size_t kVersionAt = 8;
+  constexpr size_t kChecksumAt = 56;
+  std::string content = Content(segment);
+  std::memcpy(content.data() + kVersionAt, &version, sizeof(version));
+  const uint64_t checksum = XXH3_64bits(content.data(), kChecksumAt);
+  std::memcpy(content.data() + kChecksumAt, &checksum, sizeof(checksum));
+  Overwrite(segment, content);
+}
+
+TEST(Journal, ReadsTheFormatBeforeAndGoesOnInItsOwn) {
+  TempDir dir(kMemory);
+  Entries expected;
+  {
+    auto journal = Journal::Create(dir.path(), Options());
+    expected = Fill(journal->get(), 100, 9);
+  }
+  const auto before = Segments(dir.path());
+  for (const auto& segment : before) SetVersion(segment, 2);
+  Entries found;
+  Journal::End end;
+  {
+    const auto journal = Open(dir.path(), &found, &end);
+    EXPECT_EQ(found, expected);
+    EXPECT_FALSE(end.damaged || end.incomplete);
+    const Entries more = Fill(journal.get(), 10, 10);
+    expected.insert(expected.end(), more.begin(), more.end());
+  }
+  EXPECT_EQ(Content(Segments(dir.path()).back())[8], 3);
+  found.clear();
+  ASSERT_NE(Open(dir.path(), &found), nullptr);
+  EXPECT_EQ(found, expected);
+}
+
+TEST(Journal, RefusesOtherFormatsAndLeavesThemAlone) {
+  for (const uint32_t version : {1u, 4u}) {
+    TempDir dir(kMemory);
+    {
+      auto journal = Journal::Create(dir.path(), Options());
+      Fill(journal->get(), 100, 11);
+    }
+    SetVersion(Segments(dir.path()).back(), version);
+    const auto everything = [&] {
+      std::map<std::string, std::string> files;
+      for (const auto& entry : fs::directory_iterator(dir.path())) {
+        files[entry.path().filename().string()] = Content(entry.path());
+      }
+      return files;
+    };
+    const auto before = everything();
+    Journal::End end;
+    const auto journal = Journal::Open(
+        dir.path(), Options(), [](const JournalRecord&) {}, &end);
+    ASSERT_FALSE(journal);
+    EXPECT_EQ(journal.error().code, EPROTONOSUPPORT);
+    EXPECT_NE(journal.error().message.find("has format " + std::to_string(version)),
+              std::string::npos);
+    EXPECT_TRUE(everything() == before);
+  }
 }
 
 }  // namespace
