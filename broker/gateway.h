@@ -321,7 +321,8 @@ class Gateway {
   // Another token of the same principal, for calls from now on.
   virtual void SetToken(std::string token) = 0;
   virtual const GatewayCounters& counters() const = 0;
-  // "connected", "connecting", "unreachable"; "refused": it answers, but does not take the token.
+  // "connected", "connecting", "unreachable"; "refused": it answers, but does not take the token;
+  // "gone": it answers that there is no such workspace (any more).
   virtual std::string state() const = 0;
 };
 

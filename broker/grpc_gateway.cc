@@ -66,6 +66,7 @@ class GrpcGateway final : public Gateway {
     refused_->store(false, std::memory_order_relaxed);
   }
   std::string state() const override {
+    if (gone_) return "gone";
     const std::string channel = via_.channel->State();
     const bool refused = refused_->load(std::memory_order_relaxed);
     return refused && channel == "connected" ? "refused" : channel;

@@ -106,6 +106,7 @@ Result<std::unique_ptr<Session>> Session::Adopt(boost::asio::any_io_executor exe
       SessionJournal::Open(JournalDirectory(options.spool), {.session = manifest.session}, &left);
   if (!journal) return journal.error();
   session->journal_ = std::move(*journal);
+  if (left.incomplete) return Error{EPROTO, "parts of the journal cannot be read"};
   UnsealContentFiles(session->content_directory());
   AIRSTORE_TRY(ReplayOtherLanes(options.spool, session->content_directory(), manifest.session,
                                 left.contents, tables.mounts));
@@ -204,6 +205,7 @@ Task<void> Session::Resume() {
     if (opened) {
       if (auto continued = log_->Continue(opened->last_applied_sequence); continued) {
         opened_ = *opened;
+        refused_.clear();
         break;
       } else {
         refused_ = "journal: " + continued.error().ToString();
@@ -211,14 +213,16 @@ Task<void> Session::Resume() {
     } else {
       refused_ = "resuming the session: " + opened.error().ToString();
       spdlog::warn("workspace {}: {}", workspace(), refused_);
+      // What is pending goes the way of what a gateway refuses.
+      if (opened.error().code == ENOENT) break;
     }
     co_await backoff.Wait(executor_);
   }
   if (closed_) co_return;
-  refused_.clear();
+  if (gone()) NoteGone();
   contents_->SetLimits(opened_.limits);
   log_->SetLimits(opened_.limits);
-  tree_->AddSpareInodes(opened_.first_inode, opened_.inode_count);
+  if (!gone()) tree_->AddSpareInodes(opened_.first_inode, opened_.inode_count);
   if (auto alive = co_await gateway_->KeepAlive(); alive) watcher_->LeaseIs(*alive);
   log_->Start();
   Start();
@@ -323,10 +327,17 @@ Task<Result<uint64_t>> Session::Reopen() {
   auto opened = co_await gateway_->Open(opened_.workspace_id, id_, false);
   if (!opened) {
     spdlog::warn("resuming the session failed: {}", opened.error().ToString());
+    if (opened.error().code == ENOENT) NoteGone();
     co_return opened.error();
   }
   spdlog::info("session resumed on workspace {}", workspace());
   co_return opened->last_applied_sequence;
+}
+
+// From here on nothing is acknowledged that could only be refused.
+void Session::NoteGone() {
+  refused_ = "the workspace does not exist any more";
+  watcher_->LeaseIs(0);
 }
 
 // Its errors are for fsync and close.
@@ -352,6 +363,8 @@ SessionStatus Session::Status() const {
   if (refused()) {
     status.last_error =
         "the gateway refuses the token; what is unsent is kept until there is another";
+  } else if (gone()) {
+    status.last_error = refused_;
   }
   status.fetched_bytes = gateway_->counters().fetched_bytes;
   status.uploaded_bytes = gateway_->counters().uploaded_bytes;

@@ -103,6 +103,8 @@ class Session {
 
   // The gateway does not take the token any more: what is unsent stays until it gets another one.
   bool refused() const { return gateway_->state() == "refused"; }
+  // There is no such workspace any more.
+  bool gone() const { return gateway_->state() == "gone"; }
   void SetToken(const std::string& token);
   // What the journal takes on disk may have changed.
   void NoteJournal() { journal_space_.Set(journal_->journal().bytes()); }
@@ -136,6 +138,7 @@ class Session {
   // Exactly: with all that was changed here.
   Task<void> CountAll();
   Task<Result<uint64_t>> Reopen();
+  void NoteGone();
   // Returns when the gateway has what was written to it.
   Task<void> Publish(uint64_t inode);
   // session_refused.cc

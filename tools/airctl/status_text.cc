@@ -14,7 +14,7 @@ namespace wire = control::v1;
 
 Cell State(const std::string& state) {
   if (state == "ready" || state == "connected") return {state, Colour::kGood};
-  if (state == "dead" || state == "refused" || state == "unreachable") {
+  if (state == "dead" || state == "refused" || state == "gone" || state == "unreachable") {
     return {state, Colour::kBad};
   }
   return {state, Colour::kWarn};
@@ -69,6 +69,10 @@ void PrintSessions(std::ostream& out, const wire::StatusResponse& status, bool c
     if (session.state() == "refused") {
       out << "  " << Printable(session.workspace())
           << ": mount it once more at the same place, with a valid token, to go on\n";
+    }
+    if (session.state() == "gone") {
+      out << "  " << Printable(session.workspace())
+          << ": unmount it; what had not been sent is kept: see airctl recover\n";
     }
     if (session.last_error().empty()) continue;
     out << Painted("  " + Printable(session.workspace()) +
