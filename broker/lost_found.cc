@@ -92,6 +92,24 @@ void AppendSession(const std::string& directory, const Json& all, std::vector<Lo
   }
 }
 
+bool SameBytes(const std::string& one, const std::string& other) {
+  std::error_code failed;
+  if (fs::file_size(one, failed) != fs::file_size(other, failed) || failed) return false;
+  std::ifstream first(one, std::ios::binary);
+  std::ifstream second(other, std::ios::binary);
+  std::vector<char> here(1u << 20);
+  std::vector<char> there(here.size());
+  while (first && second) {
+    first.read(here.data(), static_cast<std::streamsize>(here.size()));
+    second.read(there.data(), static_cast<std::streamsize>(there.size()));
+    if (first.gcount() != second.gcount() ||
+        !std::equal(here.begin(), here.begin() + first.gcount(), there.begin())) {
+      return false;
+    }
+  }
+  return first.eof() && second.eof();
+}
+
 uint64_t BytesBelow(const fs::path& directory) {
   uint64_t bytes = 0;
   std::error_code failed;
@@ -121,6 +139,20 @@ Result<std::string> LostFound::NewFile(uint64_t inode) {
     const std::string file = i == 0 ? name : name + "-" + std::to_string(i);
     if (access((directory_ + "/" + file).c_str(), F_OK) != 0) return file;
   }
+}
+
+std::string LostFound::FindKept(uint64_t inode, const std::string& content) const {
+  const auto all = ReadManifest(directory_);
+  if (!all) return {};
+  size_t place = 0;
+  for (const Json& at : (*all)["items"]) {
+    const LostItem item = FromJson(at, directory_, place++);
+    if (item.inode == inode && !item.file.empty() &&
+        SameBytes(directory_ + "/" + item.file, content)) {
+      return item.id;
+    }
+  }
+  return {};
 }
 
 Result<void> LostFound::Add(std::vector<LostItem>* items) {

@@ -40,6 +40,10 @@ class LostFound {
 
   // A name in the directory, which is made, for a file that is going to be added.
   Result<std::string> NewFile(uint64_t inode);
+  // The id of what is kept here of that inode, if it has the very bytes of that file: a broker that
+  // goes on for another one does not know what that one has kept. Empty: nothing. Any thread; it
+  // reads both.
+  std::string FindKept(uint64_t inode, const std::string& content) const;
   // Writes items into the manifest. One with an id replaces the item of that id, whose file goes;
   // one without gets an id.
   Result<void> Add(std::vector<LostItem>* items);

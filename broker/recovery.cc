@@ -147,6 +147,9 @@ Task<void> Recovery::Send() {
         co_return opened->last_applied_sequence;
       });
   log_->SetLimits(limits_);
+  // What was acknowledged under a lease comes first, while that lasts.
+  log_->SetLease(state_.watch.lease_id);
+  log_->OnLeaseLost([] {});
   Backoff backoff;
   log_->Restore(state_);
   for (;;) {
@@ -177,6 +180,7 @@ void Recovery::SealContents() {
 void Recovery::Finish() {
   journal_.reset();
   UnsealContentFiles(ContentPath());
+  if (state_.incomplete && !KeepRest()) return;
   std::error_code ignored;
   std::filesystem::remove_all(ContentPath(), ignored);
   Reach(FaultPoint::kRecoveryContentRemoved);
@@ -185,6 +189,31 @@ void Recovery::Finish() {
   spdlog::info("workspace {}: nothing is left of the earlier session{}", manifest_.workspace,
                lost_.empty() ? "" : " but what is in " + lost_.directory());
   done_ = true;
+}
+
+// Parts of the journal could not be read: what they were about is in no other place. False: it
+// could not be moved, and is looked at again by the next broker.
+bool Recovery::KeepRest() {
+  const std::filesystem::path spool = spool_;
+  const std::filesystem::path kept =
+      spool.parent_path() / kLostFoundDirectory / (spool.filename().string() + ".unread");
+  std::error_code failed;
+  std::filesystem::create_directories(kept.parent_path(), failed);
+  if (!manifest_.store_dir.empty()) {
+    std::filesystem::copy(ContentPath(), spool / "content",
+                          std::filesystem::copy_options::recursive, failed);
+  }
+  if (!failed) std::filesystem::rename(spool, kept, failed);
+  if (failed) {
+    error_ = "keep what cannot be read as " + kept.string() + ": " + failed.message();
+    spdlog::error("{}", error_);
+    return false;
+  }
+  std::error_code ignored;
+  std::filesystem::remove(kept / kSessionManifestFile, ignored);  // for its token
+  spdlog::error("workspace {}: parts of the journal cannot be read; all that is left is kept as {}",
+                manifest_.workspace, kept.string());
+  return true;
 }
 
 // Nothing of it will ever be taken.
@@ -221,6 +250,9 @@ void Recovery::Refused(const Mutation& mutation, int error) {
 }
 
 void Recovery::Lose(LostItem item, const std::string& content) {
+  const LostFound earlier(std::filesystem::path(spool_).parent_path().string(),
+                          HexOf(manifest_.session), manifest_.workspace, manifest_.gateway);
+  if (!content.empty() && !earlier.FindKept(item.inode, content).empty()) return;
   spdlog::error("workspace {}: the gateway refused {} of inode {} ({}): {}; see {}",
                 manifest_.workspace, item.what, item.inode, item.path, strerror(item.error),
                 lost_.directory());

@@ -66,6 +66,7 @@ class Recovery {
   Task<bool> Resume();
   Task<void> Send();
   void Finish();
+  bool KeepRest();
   void GiveUp(int error);
   void Refused(const Mutation& mutation, int error);
   void Lose(LostItem item, const std::string& content);

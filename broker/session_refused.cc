@@ -101,6 +101,15 @@ Task<std::string> Session::LostPath(uint64_t inode) {
 }
 
 Task<Result<std::string>> Session::KeepContent(RefusedContent content) {
+  if (content.kept_as.empty()) {
+    auto find = [](const LostFound* lost, uint64_t inode, std::string path) -> Task<std::string> {
+      co_return lost->FindKept(inode, path);
+    };
+    Task<std::string> finding = find(&lost_, content.inode, content.path);
+    std::string kept = co_await boost::asio::co_spawn(workers_->get_executor(), std::move(finding),
+                                                      boost::asio::use_awaitable);
+    if (!kept.empty()) co_return kept;
+  }
   LostItem item;
   item.id = content.kept_as;
   item.what = "content";

@@ -101,6 +101,36 @@ TEST_F(Conflict, AnotherTryReplacesWhatWasKept) {
   EXPECT_TRUE(WaitUntil(seconds(10), kept));
 }
 
+TEST_F(Conflict, AnotherBrokerKeepsItOnceOnly) {
+  ASSERT_EQ(mkdir(Here("dir").c_str(), 0755), 0);
+  WriteFile(Here("dir/file"), std::string(300'000, 'o'));
+  LoseTo("theirs");
+  EXPECT_EQ(ErrnoOf(fsync(mine().get())), ESTALE);
+  ASSERT_TRUE(WaitUntil(seconds(10), [&] { return Lost().size() == 1; }));
+  const nlohmann::json before = Lost();
+  const auto settled = [&] {
+    const nlohmann::json session = host().SessionStatus("work");
+    return session.at("pending_mutations") == 0 && session.at("dirty_bytes") == 0;
+  };
+  for (int round = 0; round < 2; ++round) {
+    host().KillBroker();
+    host().StartBroker();
+    ASSERT_TRUE(WaitUntil(seconds(20), settled));
+    EXPECT_EQ(Lost(), before);
+  }
+  // What is written now is another version.
+  WriteAt(mine().get(), "more", 5000);
+  EXPECT_EQ(ErrnoOf(fsync(mine().get())), ESTALE);
+  host().KillBrokerAndMounts();
+  host().StartBroker();
+  ASSERT_TRUE(WaitUntil(seconds(60), [&] { return host().Status().at("sessions").empty(); }));
+  size_t newer = 0;
+  for (const auto& item : Lost()) {
+    newer += ReadFile(item.at("location").get<std::string>()).substr(5000, 4) == "more" ? 1 : 0;
+  }
+  EXPECT_EQ(newer, 1u);
+}
+
 TEST_F(Refused, TokenThatIsRevokedKeepsWhatIsUnsentUntilThereIsAnother) {
   host().CreateWorkspace("other");
   const std::string elsewhere = host().Mount("other", "elsewhere");

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A broker dies with the write lease, which ends before there is another one, and another host
+// changes the same file meanwhile. Both were told that their change is made: the first one at the
+// gateway stands, the other one is kept. And nobody is in conflict with what he sent himself.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <future>
+
+#include "tests/e2e/support/host_test.h"
+#include "tests/e2e/support/other_broker.h"
+#include "tests/fault/switchboard.h"
+
+namespace airstore::fault {
+namespace {
+
+using e2e::ErrnoOf;
+using std::chrono::seconds;
+
+class LeaseEnded : public e2e::MountTest, public testing::WithParamInterface<bool> {
+ protected:
+  e2e::HostOptions Options() const override {
+    return {.gateway_arguments = {"--session-seconds", "3"},
+            .environment = {{"AIRSTORE_FAULT", board_.path()}}};
+  }
+  static bool adopted() { return GetParam(); }
+  uint64_t Pending() {
+    return host().SessionStatus("work").at("pending_mutations").get<uint64_t>();
+  }
+  nlohmann::json Lost() { return host().AirctlJson({"recover"}).at("items"); }
+  // In place: nothing but content changes.
+  static void Write(const std::string& path, const std::string& content) {
+    const UniqueFd file = e2e::Open(path, O_RDWR);
+    e2e::WriteAt(file.get(), content, 0);
+  }
+  bool Settled() {
+    const nlohmann::json status = host().Status();
+    for (const auto& session : status.at("sessions")) {
+      if (session.at("state") == "recovering" ||
+          session.at("pending_mutations").get<uint64_t>() != 0 ||
+          session.at("dirty_bytes").get<uint64_t>() != 0) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  Switchboard board_;
+};
+
+TEST_P(LeaseEnded, TheFirstAtTheGatewayStandsAndTheOtherIsKept) {
+  const std::string original = e2e::RandomBytes(1, 200'000);
+  const std::string theirs = e2e::RandomBytes(2, 200'000);
+  const std::string ours = e2e::RandomBytes(3, 200'000);
+  e2e::WriteFile(At("file"), original);
+  e2e::WriteFile(At("quiet"), original);
+  Write(At("file"), original.substr(0, 1000));  // the second version
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Pending() == 0; }));
+  ASSERT_TRUE(host().SessionStatus("work").at("write_lease"));
+  if (adopted()) {
+    host().KillBroker();
+  } else {
+    host().FreezeGateway();
+    Write(At("file"), ours);
+    Write(At("quiet"), ours);
+    e2e::WriteFile(At("new"), ours);
+    host().KillBrokerAndMounts();
+    host().ThawGateway();
+  }
+  e2e::OtherBroker other(host());
+  const std::string there = other.Mount("work", "there");
+  Write(there + "/file", theirs);
+  if (adopted()) {
+    host().FreezeGateway();  // so that the lease is believed in
+    host().StartBroker();
+    Write(At("file"), ours);
+    Write(At("quiet"), ours);
+    e2e::WriteFile(At("new"), ours);
+    host().ThawGateway();
+  } else {
+    host().StartBroker();
+  }
+  ASSERT_TRUE(e2e::WaitUntil(seconds(60), [&] { return Settled() && Lost().size() == 1; }))
+      << Lost();
+  const nlohmann::json item = Lost().at(0);
+  EXPECT_EQ(item.at("what"), "content");
+  EXPECT_EQ(item.at("error"), ESTALE);
+  EXPECT_TRUE(e2e::ReadFile(item.at("location").get<std::string>()) == ours);
+  const std::string fresh = other.RemountFresh("work", there);
+  EXPECT_TRUE(e2e::ReadFile(fresh + "/file") == theirs);
+  EXPECT_TRUE(e2e::ReadFile(fresh + "/quiet") == ours);
+  EXPECT_TRUE(e2e::ReadFile(fresh + "/new") == ours);
+  if (adopted()) {
+    EXPECT_TRUE(e2e::WaitUntil(seconds(10), [&] { return e2e::ReadFile(At("file")) == theirs; }));
+  }
+}
+
+// The gateway has taken content, and the broker dies before it knows.
+TEST_P(LeaseEnded, NobodyIsInConflictWithHimself) {
+  const std::string content = e2e::RandomBytes(4, 200'000);
+  e2e::OtherBroker other(host());
+  const std::string there = other.Mount("work", "there");
+  e2e::WriteFile(At("file"), content);
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Pending() == 0; }));
+  ASSERT_FALSE(host().SessionStatus("work").at("write_lease"));
+  std::string expected = content;
+  for (int round = 0; round < 3; ++round) {
+    SCOPED_TRACE(round);
+    const std::string piece = "round " + std::to_string(round);
+    const auto frontends = host().FrontendPids();
+    UniqueFd file = e2e::Open(At("file"), O_RDWR);
+    const uint64_t fired = board_.fired(FaultPoint::kLogBatchAnswered);
+    board_.Arm(FaultPoint::kLogBatchAnswered, FaultAction::kKill, 0, 0, 1);
+    // The close waits for the gateway. Nobody else may have the descriptor: not to wait likewise.
+    std::future<int> closed = std::async(std::launch::async, [&] {
+      e2e::WriteAt(file.get(), piece, round * 1000);
+      return ErrnoOf(close(file.release()));
+    });
+    expected.replace(static_cast<size_t>(round) * 1000, piece.size(), piece);
+    ASSERT_TRUE(e2e::WaitUntil(seconds(10), [&] { return !host().BrokerRuns(); }));
+    EXPECT_GT(board_.fired(FaultPoint::kLogBatchAnswered), fired);
+    board_.Disarm(FaultPoint::kLogBatchAnswered);
+    host().KillBroker();
+    if (adopted()) {
+      host().StartBroker();
+      EXPECT_EQ(closed.get(), 0);
+    } else {
+      for (const pid_t frontend : frontends) kill(frontend, SIGKILL);
+      closed.wait();
+      host().StartBroker();
+      host().Mount("work", "mnt");
+    }
+    EXPECT_TRUE(e2e::ReadFile(At("file")) == expected);
+    EXPECT_EQ(Lost().size(), 0u) << Lost();
+  }
+  const std::string fresh = other.RemountFresh("work", there);
+  EXPECT_TRUE(e2e::ReadFile(fresh + "/file") == expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(, LeaseEnded, testing::Bool(),
+                         [](const auto& mode) { return mode.param ? "Adopted" : "Replayed"; });
+
+}  // namespace
+}  // namespace airstore::fault
