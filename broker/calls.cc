@@ -524,6 +524,9 @@ uint32_t ModeOfOpen(const Call& call, const RequestReply& reply) {
 
 void UndoOpen(Session* session, Mount* mount, const Call& call, const RequestReply& reply) {
   const auto op = static_cast<Op>(call.args.op);
+  if (op == Op::kAppend) {
+    session->contents().ForgetAppend({mount->index(), call.slot, call.position}, call.args.inode);
+  }
   if (op != Op::kOpen && op != Op::kCreate && op != Op::kTmpfile) return;
   session->contents().Release(reply.attr.inode, mount->index(), ModeOfOpen(call, reply));
 }

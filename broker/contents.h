@@ -70,6 +70,8 @@ struct AppendCall {
   uint32_t mount = 0;
   uint32_t slot = 0;
   uint64_t position = 0;
+
+  bool operator==(const AppendCall&) const = default;
 };
 
 class Contents : public ContentSource {
@@ -122,6 +124,8 @@ class Contents : public ContentSource {
   // Where `bytes` more go that are appended through a daemon. The next append is answered when
   // these are there, or will never be: none gets a place that another one is about to fill.
   Task<Result<uint64_t>> Append(AppendCall call, uint64_t inode, uint64_t bytes);
+  // Nobody has heard the answer to that call.
+  void ForgetAppend(const AppendCall& call, uint64_t inode);
   // Changes the size here; the caller logs the mutation.
   Task<Result<void>> Truncate(uint64_t inode, uint64_t size);
   void SetTimes(uint64_t inode, int64_t atime_ns, int64_t mtime_ns);

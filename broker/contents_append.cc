@@ -53,6 +53,11 @@ void Contents::AdoptAppend(const AppendCall& call, uint64_t inode, uint64_t end)
   if (node && record && record->size < end) Reserve(node, call, end);
 }
 
+void Contents::ForgetAppend(const AppendCall& call, uint64_t inode) {
+  const NodePtr node = Find(inode);
+  if (node && node->appending && node->append_call == call) AppendDone(node);
+}
+
 void Contents::AppendDone(const NodePtr& node) {
   if (!node->appending) return;
   node->appending->cancel();
