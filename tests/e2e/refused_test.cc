@@ -112,12 +112,19 @@ TEST_F(Conflict, AnotherBrokerKeepsItOnceOnly) {
     const nlohmann::json session = host().SessionStatus("work");
     return session.at("pending_mutations") == 0 && session.at("dirty_bytes") == 0;
   };
+  // Open in another process: ours starts others, which close it, and that waits for a broker.
+  Process holder({"/bin/sh", "-c", "exec 3<>\"$0\"; echo > \"$1\"; sleep 600", Here("dir/file"),
+                  host().Path("held")});
+  ASSERT_TRUE(WaitUntil(seconds(10), [&] { return Exists(host().Path("held")); }));
+  mine().reset();
   for (int round = 0; round < 2; ++round) {
     host().KillBroker();
     host().StartBroker();
     ASSERT_TRUE(WaitUntil(seconds(20), settled));
     EXPECT_EQ(Lost(), before);
   }
+  mine() = Open(Here("dir/file"), O_RDWR);
+  EXPECT_EQ(ReadSome(mine().get(), 1000, 0), std::string(1000, 'm'));
   // What is written now is another version.
   WriteAt(mine().get(), "more", 5000);
   EXPECT_EQ(ErrnoOf(fsync(mine().get())), ESTALE);
