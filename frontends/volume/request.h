@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Request: who asks for an operation, and how to notice that the answer is no longer wanted.
+// Request: who asks for an operation, and how to notice that a signal has come for it. That ends the
+// wait for room in the spool and no other.
 //
 // An interface, so that each protocol brings its own way of being interrupted and pays for it only
-// when an operation really waits at the broker.
+// when an operation really waits.
 // Threads: one request belongs to one thread; only Interrupted() may be asked from within a wait.
 #pragma once
 

@@ -54,18 +54,8 @@ shm::RequestReply Volume::Call(Request& request, shm::RequestArgs args, Wait wai
   args.umask = caller.umask;
   args.uid = options_.show_uid.value_or(caller.uid);
   args.gid = options_.show_gid.value_or(caller.gid);
-  shm::RequestReply reply{};
-  if (wait != Wait::kInterruptible) {
-    const int64_t until = wait == Wait::kBriefly ? lane_->InAMoment() : shm::kForever;
-    reply = lane_->CallBroker(args, name, name2, {}, text, until);
-  } else if (request.Interrupted()) {
-    reply.error = EINTR;
-  } else {
-    request.StartWait();
-    reply = lane_->CallBroker(
-        args, name, name2, [&request] { return request.Interrupted(); }, text);
-    request.EndWait();
-  }
+  const int64_t until = wait == Wait::kBriefly ? lane_->InAMoment() : shm::kForever;
+  shm::RequestReply reply = lane_->CallBroker(args, name, name2, {}, text, until);
   constexpr int32_t kGreatestErrno = 4095;  // what the kernel takes for one
   if (reply.error < 0 || reply.error > kGreatestErrno) reply.error = EIO;
   return reply;
@@ -140,7 +130,7 @@ Node Volume::Present(const shm::InodeRecord& record) const {
 }
 
 int Volume::GetStatfs(Request& request, Statfs* out) {
-  const auto reply = Call(request, Args(shm::Op::kStatfs, shm::kRootInode), Wait::kInterruptible);
+  const auto reply = Call(request, Args(shm::Op::kStatfs, shm::kRootInode), Wait::kToTheEnd);
   if (reply.error != 0) return reply.error;
   *out = {reply.statfs[0], reply.statfs[1], reply.statfs[2], reply.statfs[3], reply.statfs[4]};
   return 0;

@@ -227,10 +227,9 @@ class Volume {
   void OnContent(uint64_t id, UniqueFd fd) { content_fds_.Insert(id, std::move(fd)); }
 
  private:
-  // What may be abandoned while it waits: only calls without an effect that would be lost. All give
-  // up when the request's time is over, and kBriefly, which is for what happens in any case, after
-  // a second.
-  enum class Wait { kInterruptible, kToTheEnd, kBriefly };
+  // No signal ends a call: programs know no EINTR of a local file system. All give up when the
+  // request's time is over, and kBriefly, which is for what happens in any case, after a second.
+  enum class Wait { kToTheEnd, kBriefly };
   enum class ReadStep { kDone, kAgain, kFailed };
 
   Volume(const VolumeOptions& options, UniqueFd wake, std::unique_ptr<shm::Segment> meta,

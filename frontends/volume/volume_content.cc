@@ -63,7 +63,7 @@ int Volume::FetchContentFd(Request& request, const shm::InodeRecord& record, Con
     return !reader_.FindInode(inode, &found) || found.record.content_file != id;
   });
   const uint64_t epoch = content_fds_.epoch();
-  const auto reply = Call(request, Args(shm::Op::kContentFd, record.inode), Wait::kInterruptible);
+  const auto reply = Call(request, Args(shm::Op::kContentFd, record.inode), Wait::kToTheEnd);
   if (reply.error != 0) return reply.error;
   *out = content_fds_.Wait(reply.value, record.inode, epoch, kPatience);
   if (*out == nullptr) return content_fds_.epoch() == epoch ? EIO : 0;

@@ -57,7 +57,7 @@ bool Volume::AcquireChild(Request& request, Walk* walk, uint64_t inode, Node* ou
     // One call makes all children known to us; once per open directory is enough.
     walk->at.loaded = true;
     walk->asked = true;
-    Call(request, Args(shm::Op::kLoadListing, walk->directory), Wait::kInterruptible);
+    Call(request, Args(shm::Op::kLoadListing, walk->directory), Wait::kToTheEnd);
   }
 }
 
@@ -121,8 +121,7 @@ int Volume::WalkListing(Request& request, Walk* walk, DirSink& sink) {
     }
     walk->asked = true;
     walk->at.loaded = true;
-    const auto reply =
-        Call(request, Args(shm::Op::kLoadListing, walk->directory), Wait::kInterruptible);
+    const auto reply = Call(request, Args(shm::Op::kLoadListing, walk->directory), Wait::kToTheEnd);
     if (reply.error != 0) return reply.error;
   }
   return EIO;

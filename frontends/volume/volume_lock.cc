@@ -36,7 +36,7 @@ int Volume::SetLock(Request& request, uint64_t inode, OpenHandle handle, const L
 int Volume::GetLock(Request& request, uint64_t inode, OpenHandle handle, LockArgs* lock) {
   shm::RequestArgs args = Args(shm::Op::kGetLock, inode);
   Describe(*lock, handle, &args);
-  const shm::RequestReply reply = Call(request, args, Wait::kInterruptible);
+  const shm::RequestReply reply = Call(request, args, Wait::kToTheEnd);
   if (reply.error != 0) return reply.error;
   lock->flags = static_cast<uint32_t>(reply.lock[0]) & shm::kLockFlagsMask;
   lock->first = reply.lock[1];

@@ -38,7 +38,7 @@ int Volume::Lookup(Request& request, uint64_t parent, std::string_view name, Nod
     }
   }
   lane_->Count(shm::kLookupMisses);
-  return LookupAtBroker(request, parent, name, Wait::kInterruptible, out);
+  return LookupAtBroker(request, parent, name, Wait::kToTheEnd, out);
 }
 
 int Volume::LookupAtBroker(Request& request, uint64_t parent, std::string_view name, Wait wait,
@@ -80,7 +80,7 @@ int Volume::Getattr(Request& request, uint64_t inode, Node* out) {
     return 0;
   }
   lane_->Count(shm::kGetattrMisses);
-  const auto reply = Call(request, Args(shm::Op::kGetattr, inode), Wait::kInterruptible);
+  const auto reply = Call(request, Args(shm::Op::kGetattr, inode), Wait::kToTheEnd);
   if (reply.error == 0) *out = Present(reply.attr);
   return reply.error;
 }

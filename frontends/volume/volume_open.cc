@@ -235,7 +235,7 @@ int Volume::Seek(Request& request, uint64_t inode, uint64_t offset, int whence, 
   shm::RequestArgs args = Args(shm::Op::kSeek, inode);
   args.offset = offset;
   args.flags = static_cast<uint32_t>(whence);
-  const auto reply = Call(request, args, Wait::kInterruptible);
+  const auto reply = Call(request, args, Wait::kToTheEnd);
   *found = reply.value;
   return reply.error;
 }
@@ -284,7 +284,7 @@ int Volume::Fsync(Request& request, uint64_t inode, uint32_t flags) {
   lane_->Count(shm::kFsyncs);
   shm::RequestArgs args = Args(shm::Op::kFsync, inode);
   args.flags = flags;
-  return Call(request, args, Wait::kInterruptible).error;
+  return Call(request, args, Wait::kToTheEnd).error;
 }
 
 }  // namespace airstore::volume

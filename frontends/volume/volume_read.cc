@@ -165,7 +165,7 @@ int Volume::Read(Request& request, uint64_t inode, OpenHandle handle, uint64_t o
     args.offset = offset;
     args.size = size;
     ready_epoch = content_fds_.epoch();
-    const auto reply = Call(request, args, Wait::kInterruptible);
+    const auto reply = Call(request, args, Wait::kToTheEnd);
     if (reply.error != 0) return reply.error;
     ready_file = reply.attr.content_file;
   }
@@ -203,7 +203,7 @@ int Volume::Readlink(Request& request, uint64_t inode, std::string* target) {
         continue;
       }
     }
-    const auto reply = Call(request, Args(shm::Op::kReadlink, inode), Wait::kInterruptible);
+    const auto reply = Call(request, Args(shm::Op::kReadlink, inode), Wait::kToTheEnd);
     if (reply.error != 0) return reply.error;
   }
   return EIO;

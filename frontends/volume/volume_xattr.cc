@@ -25,15 +25,14 @@ int Volume::GetXattr(Request& request, uint64_t inode, std::string_view name, st
   if (const int error = CheckName(name); error != 0) return error;
   if (!shm::IsKeptXattr(name)) return EOPNOTSUPP;
   if (HasNoXattrs(inode)) return ENODATA;
-  return Call(request, Args(shm::Op::kGetxattr, inode), Wait::kInterruptible, name, {}, value)
-      .error;
+  return Call(request, Args(shm::Op::kGetxattr, inode), Wait::kToTheEnd, name, {}, value).error;
 }
 
 int Volume::ListXattrs(Request& request, uint64_t inode, std::string* names) {
   if (HasNoXattrs(inode)) return 0;
   std::string all;
   const int error =
-      Call(request, Args(shm::Op::kListxattr, inode), Wait::kInterruptible, {}, {}, &all).error;
+      Call(request, Args(shm::Op::kListxattr, inode), Wait::kToTheEnd, {}, {}, &all).error;
   if (error != 0) return error;
   // The kernel leaves this to us: who may not read these is not told of them.
   const bool privileged = request.caller().uid == 0;

@@ -62,6 +62,30 @@ class Outage : public MountTest {
     EXPECT_TRUE(WIFSIGNALED(status));
     return Since(begin);
   }
+
+  // What `wait` returns in a process that does it while signals come that it has a handler for, and
+  // the gateway is back only then.
+  template <typename Wait>
+  int Signalled(const Wait& wait) {
+    host().FreezeGateway();
+    const pid_t child = fork();
+    if (child == 0) {
+      struct sigaction action {};
+      action.sa_handler = [](int) {};
+      sigaction(SIGUSR1, &action, nullptr);
+      _exit(wait());
+    }
+    std::this_thread::sleep_for(milliseconds(300));
+    for (int i = 0; i < 20; ++i) {
+      kill(child, SIGUSR1);
+      std::this_thread::sleep_for(milliseconds(10));
+    }
+    int status = 0;
+    EXPECT_EQ(waitpid(child, &status, WNOHANG), 0) << "it did not wait";
+    host().ThawGateway();
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
 };
 
 TEST_F(Outage, WhatIsCachedIsAnsweredAtOnce) {
@@ -90,6 +114,26 @@ TEST_F(Outage, WhatIsNotCachedFailsAfterTheTimeout) {
   const int error = fd ? ErrnoOf(read(fd.get(), &byte, 1)) : errno;
   EXPECT_TRUE(error == ETIMEDOUT || error == EIO) << error;
   EXPECT_LT(Since(begin), kIoTimeout + seconds(5));
+}
+
+// As with a local file system: PostgreSQL for one gives up when an fsync is interrupted.
+TEST_F(Outage, SignalsEndNoCall) {
+  const std::string name = At("dir/3");
+  EXPECT_EQ(Signalled([&] {
+              struct stat status {};
+              return ErrnoOf(stat(name.c_str(), &status));
+            }),
+            0);
+  const std::string large = At("large");
+  EXPECT_EQ(Signalled([&] {
+              const UniqueFd fd(open(large.c_str(), O_RDONLY | O_CLOEXEC));
+              char byte = 0;
+              return fd ? ErrnoOf(read(fd.get(), &byte, 1)) : errno;
+            }),
+            0);
+  const UniqueFd fresh = Open(At("fresh"), O_WRONLY | O_CREAT);
+  WriteAt(fresh.get(), "content", 0);
+  EXPECT_EQ(Signalled([&] { return ErrnoOf(fsync(fresh.get())); }), 0);
 }
 
 TEST_F(Outage, WhoWaitsCanBeKilled) {

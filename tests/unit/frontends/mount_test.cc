@@ -105,20 +105,32 @@ TEST_F(MountedFrontend, AnswersWhatItDoesNotOffer) {
   EXPECT_EQ(ENOTTY, errno);
 }
 
-TEST_F(MountedFrontend, SignalEndsAWaitAtTheBroker) {
-  broker_->OnCall([](const shm::Call&, shm::RequestReply*) { return false; });
+TEST_F(MountedFrontend, SignalsDoNotEndAWaitAtTheBroker) {
+  std::atomic<bool> answer{false};
+  broker_->OnCall([&](const shm::Call&, shm::RequestReply* reply) {
+    answer.wait(false);
+    reply->error = ENOENT;
+    return true;
+  });
   const pid_t client = fork();
   if (client == 0) {
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    sigaction(SIGUSR1, &action, nullptr);
     struct stat st;
-    stat(Path("never").c_str(), &st);
-    _exit(0);
+    _exit(stat(Path("never").c_str(), &st) == 0 ? 0 : errno);
   }
   while (broker_->CallsOf(shm::Op::kLookup) == 0) std::this_thread::yield();
-  kill(client, SIGKILL);
+  for (int i = 0; i < 10; ++i) {
+    kill(client, SIGUSR1);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  answer = true;
+  answer.notify_all();
   int status = 0;
   EXPECT_EQ(client, waitpid(client, &status, 0));
-  EXPECT_TRUE(WIFSIGNALED(status));
-  EXPECT_EQ(1u, broker_->Counter(shm::kInterrupted));
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(ENOENT, WEXITSTATUS(status));
 }
 
 TEST_F(MountedFrontend, EndsWithTheMount) {
