@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <xxhash.h>
 
 #include <cerrno>
@@ -47,6 +49,24 @@ std::string TargetOf(const std::string& path) {
   return std::string(target.data(), static_cast<size_t>(length));
 }
 
+// Sorted by name: file systems list them in any order.
+std::string XattrsOf(const std::string& path) {
+  std::vector<char> names(65536), value(65536);
+  const ssize_t length = llistxattr(path.c_str(), names.data(), names.size());
+  if (length < 0) Fail("llistxattr " + path);
+  std::map<std::string, std::string> found;
+  for (const char* name = names.data(); name < names.data() + length; name += strlen(name) + 1) {
+    const ssize_t got = lgetxattr(path.c_str(), name, value.data(), value.size());
+    if (got < 0) Fail("lgetxattr " + path);
+    std::ostringstream hash;
+    hash << got << ":" << std::hex << XXH3_64bits(value.data(), static_cast<size_t>(got));
+    found[name] = hash.str();
+  }
+  std::string text;
+  for (const auto& [name, hash] : found) text += " " + name + "=" + hash;
+  return text;
+}
+
 std::string Describe(const std::string& path, const struct stat& info, const TreeOptions& options) {
   std::ostringstream out;
   out << std::oct << "mode " << info.st_mode << std::dec;
@@ -57,6 +77,10 @@ std::string Describe(const std::string& path, const struct stat& info, const Tre
   out << " links " << info.st_nlink;
   if (S_ISREG(info.st_mode)) out << " size " << info.st_size << " content " << HashOf(path);
   if (S_ISLNK(info.st_mode)) out << " to " << TargetOf(path);
+  if (S_ISBLK(info.st_mode) || S_ISCHR(info.st_mode)) {
+    out << " device " << major(info.st_rdev) << ":" << minor(info.st_rdev);
+  }
+  if (options.xattrs) out << XattrsOf(path);
   return out.str();
 }
 

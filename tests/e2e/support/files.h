@@ -40,6 +40,7 @@ std::string RandomBytes(uint64_t seed, size_t length);
 struct TreeOptions {
   bool times = true;
   bool owners = true;
+  bool xattrs = false;  // access control lists are among them
 };
 using TreeEntries = std::map<std::string, std::string>;  // path: all there is to say about it
 TreeEntries Tree(const std::string& root, const TreeOptions& options = {});
