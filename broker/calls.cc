@@ -540,8 +540,11 @@ std::vector<uint64_t> LockedDirectories(const Call& call) {
     case Op::kCreate:
     case Op::kUnlink:
     case Op::kRmdir:
-    case Op::kLookup:
-    case Op::kLoadListing:
+    // If it is a directory:
+    case Op::kSetattr:
+    case Op::kSetxattr:
+    case Op::kRemovexattr:
+    case Op::kFsync:
       return {args.inode};
     case Op::kRename:
       return {args.inode, args.inode2};

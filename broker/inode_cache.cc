@@ -83,7 +83,11 @@ void InodeCache::Adopt(std::vector<std::unique_ptr<shm::Segment>> slabs) {
 }
 
 void InodeCache::AdoptStale() {
-  EachInode([this](uint32_t index, const InodeRecord& record) {
+  EachInode([this](uint32_t index, InodeRecord record) {
+    if ((record.flags & shm::kChanging) != 0) {
+      record.flags &= ~uint32_t{shm::kChanging};
+      meta_->UpdateInode(index, record);
+    }
     if ((record.flags & kStale) == 0) return;
     uint64_t& known_by = stale_[record.inode];
     for (const MountPort* mount : mounts_->all()) {
@@ -264,6 +268,18 @@ void InodeCache::MarkKnown(uint64_t inode, uint32_t mount) {
   if ((record.known_by & bit) != 0) return;
   record.known_by |= bit;
   meta_->UpdateInode(index, record);
+}
+
+void InodeCache::BeginChange(uint64_t inode) {
+  if (changing_[inode]++ != 0) return;
+  Update(inode, [](InodeRecord& record) { record.flags |= shm::kChanging; });
+}
+
+void InodeCache::EndChange(uint64_t inode) {
+  const auto found = changing_.find(inode);
+  if (--found->second != 0) return;
+  changing_.erase(found);
+  Update(inode, [](InodeRecord& record) { record.flags &= ~uint32_t{shm::kChanging}; });
 }
 
 void InodeCache::ForgetMounts(uint64_t bits) {

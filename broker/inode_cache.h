@@ -38,7 +38,8 @@ class InodeCache {
 
   // The tables are a dead broker's, and these its slabs, attached read-only. Before anything else.
   void Adopt(std::vector<std::unique_ptr<shm::Segment>> slabs);
-  // What was stale is stale again. When all mounts are there whose kernels may hold something.
+  // What was stale is stale again, and nothing is changing any more. When all mounts are there
+  // whose kernels may hold something.
   void AdoptStale();
 
   shm::MetaWriter& meta() { return *meta_; }
@@ -92,6 +93,9 @@ class InodeCache {
 
   // Says that the mount's kernel may hold the inode from now on.
   void MarkKnown(uint64_t inode, uint32_t mount);
+  // What is told of it must not be kept (kChanging) until each begin has its end.
+  void BeginChange(uint64_t inode);
+  void EndChange(uint64_t inode);
   // No longer mounts: clears these bits everywhere.
   void ForgetMounts(uint64_t bits);
 
@@ -119,7 +123,8 @@ class InodeCache {
   std::vector<bool> touched_;  // by index
   uint32_t evict_hand_ = 1;
   Freshness freshness_;
-  std::unordered_map<uint64_t, uint64_t> stale_;  // and what known_by was
+  std::unordered_map<uint64_t, uint64_t> stale_;     // and what known_by was
+  std::unordered_map<uint64_t, uint32_t> changing_;  // changes begun and not ended
 };
 
 shm::InodeRecord ToRecord(const Attr& attr);

@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "broker/calls.h"
@@ -27,6 +28,11 @@ constexpr auto kAnswerGrace = std::chrono::seconds(2);
 // A frontend answers by itself when the broker does not.
 constexpr auto kFrontendGrace = std::chrono::milliseconds(500);
 constexpr size_t kPrunedAtOnce = 512;
+// For a lookup to be answered, while a name of its directory changes through another mount.
+constexpr auto kNamesPatience = std::chrono::milliseconds(100);
+// For an answer to reach the kernel: 50 ms together.
+constexpr auto kLookupPause = std::chrono::microseconds(50);
+constexpr int kLookups = 10;
 constexpr int kItemsAtOnce = 256;  // then others get their turn
 
 bool Opens(const shm::Call& call, const shm::RequestReply& reply) {
@@ -78,6 +84,8 @@ Mount::Mount(boost::asio::any_io_executor executor, Session* session, uint32_t i
       frontend_(executor),
       wake_(executor),
       restart_timer_(executor),
+      names_timer_(executor),
+      forgot_(executor),
       call_watch_(std::make_shared<CallWatch>(
           executor, std::chrono::nanoseconds(options_.io_timeout + kAnswerGrace).count(),
           [this](uint32_t slot, int error) { GiveUp(slot, error); })),
@@ -296,12 +304,12 @@ Task<void> Mount::HandleCall(shm::Call call) {
     co_return;
   }
   const std::vector<uint64_t> locked = LockedDirectories(call);
-  for (uint64_t directory : locked) locked_directories_.insert(directory);
+  Lock(locked);
   const uint64_t watched = call_watch_->Begin(call.slot, call.args.pid, &session_->tasks());
   std::string text;
   const shm::RequestReply reply = co_await AnswerCall(session_, this, call, &text);
   const bool wanted = call_watch_->End(watched);
-  for (uint64_t directory : locked) {
+  for (const uint64_t directory : locked) {
     locked_directories_.erase(locked_directories_.find(directory));
   }
   if (wanted) {
@@ -346,6 +354,17 @@ Result<void> Mount::AdmitOpen(const shm::Call& call, const shm::RequestReply& re
 
 void Mount::NoteSpace() {
   space_.Set(lane_->lane().size() + lane_->arena().size() + ledger_->bytes());
+}
+
+void Mount::Lock(const std::vector<uint64_t>& directories) {
+  for (const uint64_t directory : directories) locked_directories_.insert(directory);
+  if (HeldUp()) DistrustNames();
+}
+
+bool Mount::HeldUp() const {
+  return std::any_of(forgetting_.begin(), forgetting_.end(), [this](uint64_t directory) {
+    return locked_directories_.contains(directory);
+  });
 }
 
 // Right before the answer: who dies in between has the successor carry out the call once more.
@@ -453,24 +472,55 @@ Task<void> Mount::Tell(std::unique_ptr<Notifier>* notifier, std::vector<std::str
   co_await (*notifier)->Send(std::move(messages));
 }
 
-Task<void> Mount::InvalidateName(uint64_t parent, std::string name) {
-  const bool locked = locked_directories_.contains(parent);
-  // Waiting for that directory's lock would be waiting for a request that may be waiting for us. A
-  // new epoch makes the kernel ask again for every name, without a lock.
-  const bool asks_again = locked && device_->NotifyIncEpoch().has_value();
-  if (!asks_again) {
-    std::vector<std::string> entry;
-    entry.push_back(FuseDevice::InvalEntryMessage(parent, name));
-    if (locked) {  // before Linux 6.16: send it, but do not wait
-      session_->tasks().Spawn(Tell(&names_notifier_, std::move(entry)));
-    } else {
-      co_await Tell(&names_notifier_, std::move(entry));
-    }
-  }
+// The kernel takes the directory's lock for it. What it was told before, by requests that hold the
+// lock, it forgets as well; and what is in the listing that such a request brings.
+std::shared_ptr<const bool> Mount::StartForgetting(uint64_t parent, std::string name) {
+  forgetting_.insert(parent);
+  auto done = std::make_shared<bool>(false);
+  session_->tasks().Spawn(ForgetName(parent, std::move(name), done));
+  return done;
+}
+
+Task<void> Mount::ForgetName(uint64_t parent, std::string name, std::shared_ptr<bool> done) {
+  std::vector<std::string> messages;
+  messages.push_back(FuseDevice::InvalEntryMessage(parent, name));
   // The kernel drops the parent's cached listing with a name only if it has that name cached.
-  std::vector<std::string> listing;
-  listing.push_back(FuseDevice::InvalDataMessage(parent, 0, 0));
-  co_await Tell(&notifier_, std::move(listing));
+  messages.push_back(FuseDevice::InvalDataMessage(parent, 0, 0));
+  co_await Tell(&names_notifier_, std::move(messages));
+  forgetting_.erase(forgetting_.find(parent));
+  *done = true;
+  forgot_.NotifyAll();
+}
+
+// Who waits for a lock that a request holds which is with us may wait for ever: it may be waiting
+// for us, too. A new epoch makes the kernel ask again for every name, without a lock. A request
+// that comes later, and holds up what is under way, brings it about as well (Lock()), and so does
+// one that waits long for the gateway.
+Task<void> Mount::InvalidateName(uint64_t parent, std::string name) {
+  const auto self = shared_from_this();
+  const uint64_t before = distrusted_;
+  const std::shared_ptr<const bool> done = StartForgetting(parent, std::move(name));
+  if (HeldUp()) {
+    DistrustNames();  // before Linux 6.16 there are no epochs: the kernel is told, and not waited
+                      // for
+  } else {
+    co_await AwaitForgotten(done, before);
+  }
+  if (*done) co_return;
+  std::vector<std::string> messages;
+  messages.push_back(FuseDevice::InvalDataMessage(parent, 0, 0));
+  co_await Tell(&notifier_, std::move(messages));
+}
+
+Task<void> Mount::AwaitForgotten(std::shared_ptr<const bool> done, uint64_t distrusted_before) {
+  if (names_awaited_++ == 0) {
+    names_timer_.expires_after(kNamesPatience);
+    names_timer_.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
+      if (!error) self->DistrustNames();
+    });
+  }
+  while (!*done && distrusted_ == distrusted_before) co_await forgot_.Wait();
+  if (--names_awaited_ == 0) names_timer_.cancel();
 }
 
 Task<void> Mount::InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) {
@@ -483,9 +533,24 @@ void Mount::AnswerRequest(uint64_t unique, int error) { (void)device_->Answer(un
 
 void Mount::InvalidateAttr(uint64_t inode) { (void)device_->NotifyInvalAttr(inode); }
 
+// A kernel that does not know an inode which is counted as looked up is about to be told of it, or
+// has just dropped it. What a frontend that has died had counted stays counted, so not for ever.
+Task<void> Mount::ForgetAttributes(uint64_t inode) {
+  const auto self = shared_from_this();
+  boost::asio::steady_timer timer(executor_);
+  for (int tries = 0; tries < kLookups; ++tries) {
+    const auto told = device_->NotifyInvalAttr(inode);
+    if (told || told.error().code != ENOENT) co_return;
+    const uint32_t index = session_->inodes().IndexOf(inode);
+    if (index == shm::kNoIndex || Lookups(index) == 0) co_return;
+    timer.expires_after(kLookupPause * (1 << tries));
+    co_await timer.async_wait(boost::asio::use_awaitable);
+  }
+}
+
 void Mount::InvalidateOwner(uint64_t inode) {
   (void)device_->NotifyInvalAttr(inode);
-  (void)device_->NotifyIncEpoch();  // from Linux 6.16 on
+  DistrustNames();
 }
 
 Task<void> Mount::InvalidateAll(RemoteChanges changes) {
@@ -510,7 +575,12 @@ Task<void> Mount::InvalidateAll(RemoteChanges changes) {
   co_await Tell(&notifier_, std::move(messages));
 }
 
-bool Mount::DistrustNames() { return device_->NotifyIncEpoch().has_value(); }
+bool Mount::DistrustNames() {
+  if (!device_->NotifyIncEpoch()) return false;
+  ++distrusted_;
+  forgot_.NotifyAll();
+  return true;
+}
 
 Task<void> Mount::Prune(std::vector<uint64_t> inodes) {
   std::vector<std::string> messages;

@@ -35,6 +35,7 @@
 #include "broker/notifier.h"
 #include "broker/restart_policy.h"
 #include "broker/spool_budget.h"
+#include "shm/counters.h"
 #include "shm/lane.h"
 
 namespace airstore::broker {
@@ -102,6 +103,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   bool InWork(uint32_t slot, uint64_t position) const override {
     return lane_->Keeps(slot, position);
   }
+  bool Answering(uint64_t inode) const override { return lane_->Answering(inode); }
+  uint64_t ListedWhileChanging() const override { return lane_->Counter(shm::kChangingListed); }
   void Executed(uint32_t slot, uint64_t position, const shm::Executed& executed) override {
     lane_->NoteExecuted(slot, position, executed);
   }
@@ -110,6 +113,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Task<void> InvalidateName(uint64_t parent, std::string name) override;
   Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) override;
   void InvalidateAttr(uint64_t inode) override;
+  Task<void> ForgetAttributes(uint64_t inode) override;
   void InvalidateOwner(uint64_t inode) override;
   Task<void> InvalidateAll(RemoteChanges changes) override;
   bool DistrustNames() override;
@@ -162,6 +166,13 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   void RefuseBlamed(const ProcessEnd& end);
   Task<void> Settled(std::chrono::seconds patience);  // not recovering any more
   Task<void> Tell(std::unique_ptr<Notifier>* notifier, std::vector<std::string> messages);
+  // Has the kernel forget a name, under its directory's lock; what it returns becomes true then.
+  std::shared_ptr<const bool> StartForgetting(uint64_t parent, std::string name);
+  Task<void> ForgetName(uint64_t parent, std::string name, std::shared_ptr<bool> done);
+  // A name that is being forgotten waits for a request that is with us.
+  bool HeldUp() const;
+  void Lock(const std::vector<uint64_t>& directories);
+  Task<void> AwaitForgotten(std::shared_ptr<const bool> done, uint64_t distrusted_before);
   LaunchOptions LaunchOf(std::string first_argument) const;
 
   boost::asio::any_io_executor executor_;
@@ -181,9 +192,13 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   std::unique_ptr<Notifier> names_notifier_;
   std::unique_ptr<Notifier> notifier_;
   std::unique_ptr<boost::asio::thread_pool> unmounter_;  // ditto
-  // Directories whose kernel locks requests under way hold: an invalidation of a name in one of
-  // them would wait for that request.
+  // Directories whose kernel locks requests under way hold that may wait for other mounts.
   std::multiset<uint64_t> locked_directories_;
+  std::multiset<uint64_t> forgetting_;  // of which the kernel is forgetting a name
+  uint64_t distrusted_ = 0;             // how often it was told to ask for every name again
+  uint32_t names_awaited_ = 0;
+  boost::asio::steady_timer names_timer_;  // how long they are
+  Event forgot_;                           // a name, or every name
   std::shared_ptr<CallWatch> call_watch_;
   State state_ = State::kStarting;
   bool frontend_gone_ = false;  // for good

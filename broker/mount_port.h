@@ -32,6 +32,11 @@ class MountPort {
   virtual uint32_t LocalOpens(uint32_t inode_index) const = 0;
   // The kernel has looked it up since this was last asked.
   virtual bool TakeUsed(uint32_t inode_index) = 0;
+  // A call that has made the inode is under way, or this mount's kernel does not have the answer
+  // yet.
+  virtual bool Answering(uint64_t inode) const = 0;
+  // How many listings of directories that were changing this mount has been given.
+  virtual uint64_t ListedWhileChanging() const = 0;
   // Adds the slab extents that the frontend is handing out.
   virtual void AddHazards(std::vector<uint64_t>* keys) const = 0;
 
@@ -44,10 +49,13 @@ class MountPort {
   virtual Result<int32_t> BackingOpen(int file) = 0;
   virtual void BackingClose(int32_t backing_id) = 0;
 
-  // Make this mount's kernel forget; each returns when it has.
+  // Make this mount's kernel forget; each returns when it has. Of names none waits for a request of
+  // this mount that is with us.
   virtual Task<void> InvalidateName(uint64_t parent, std::string name) = 0;
   virtual Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) = 0;
   virtual void InvalidateAttr(uint64_t inode) = 0;
+  // Attributes, also those in an answer that has not reached the kernel yet.
+  virtual Task<void> ForgetAttributes(uint64_t inode) = 0;
   // An owner or a mode has changed: what the kernel checks before it changes a file or a sticky
   // directory it takes from the attributes that the last lookup brought.
   virtual void InvalidateOwner(uint64_t inode) = 0;
@@ -81,6 +89,12 @@ class MountSet {
   bool AnyLocalOpens(uint32_t inode_index) const {
     for (const MountPort* mount : mounts_) {
       if (mount->LocalOpens(inode_index) != 0) return true;
+    }
+    return false;
+  }
+  bool AnyAnswering(uint64_t inode) const {
+    for (const MountPort* mount : mounts_) {
+      if (mount->Answering(inode)) return true;
     }
     return false;
   }

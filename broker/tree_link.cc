@@ -4,6 +4,7 @@
 // without (O_TMPFILE). Of the latter the gateway learns with its name.
 #include <sys/stat.h>
 
+#include "broker/announced_change.h"
 #include "broker/clock.h"
 #include "broker/names.h"
 #include "broker/tree.h"
@@ -78,12 +79,16 @@ void Tree::FinishNaming(const CreateOp& op, const shm::InodeRecord& record) {
 
 Task<Result<void>> Tree::Link(Origin origin, uint64_t inode, uint64_t parent, std::string name) {
   if (!ValidName(name)) co_return NameError(name);
+  AnnouncedChange change(inodes_, mounts_, origin.mount, {{parent, name}});
   std::optional<shm::InodeRecord> record;
   for (;;) {
     AIRSTORE_TRY_CO(co_await Ensure(inode));
     AIRSTORE_TRY_CO(co_await RequireFree(parent, name));
     record = inodes_->Get(inode);
-    if (record) break;
+    if (!record) continue;
+    const std::vector<uint64_t> subjects(1, inode);
+    if (change.Ready(subjects)) break;
+    co_await change.Announce(subjects);
   }
   const auto directory = inodes_->Get(parent);
   const bool nameless = (record->flags & shm::kNameless) != 0;
@@ -106,8 +111,7 @@ Task<Result<void>> Tree::Link(Origin origin, uint64_t inode, uint64_t parent, st
   Applied(ticket);
   if (nameless) ticket = std::max(ticket, contents_->Flush(inode));
   evictor_->Watch();
-  NotifyAttr(origin.mount, inode);
-  co_await NotifyName(origin.mount, parent, name);
+  co_await change.Finish();
   co_return co_await Committed(ticket, inode);
 }
 

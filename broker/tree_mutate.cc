@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
+#include "broker/announced_change.h"
 #include "broker/clock.h"
 #include "broker/names.h"
 #include "broker/posix_acl.h"
@@ -112,6 +113,7 @@ Task<Result<uint64_t>> Tree::Create(Origin origin, uint64_t parent, std::string 
                                     NewNode node) {
   if (!ValidName(name)) co_return NameError(name);
   AIRSTORE_TRY_CO(co_await Ensure(parent));
+  AnnouncedChange change(inodes_, mounts_, origin.mount, {{parent, name}});
   auto number = co_await NextInode();
   if (!number) co_return number.error();
   std::optional<shm::InodeRecord> directory;
@@ -119,9 +121,13 @@ Task<Result<uint64_t>> Tree::Create(Origin origin, uint64_t parent, std::string 
     AIRSTORE_TRY_CO(co_await RequireFree(parent, name));
     directory = inodes_->Get(parent);
     if (!directory || (directory->flags & shm::kOrphan) != 0) co_return Error{ENOENT, name};
-    if (directory->xattr_count == 0 || xattrs_.Find(parent) != nullptr) break;
-    auto inherited = co_await LoadXattrs(parent);
-    if (!inherited) co_return inherited.error();
+    if (directory->xattr_count != 0 && xattrs_.Find(parent) == nullptr) {
+      auto inherited = co_await LoadXattrs(parent);
+      if (!inherited) co_return inherited.error();
+      continue;
+    }
+    if (change.Ready({})) break;
+    co_await change.Announce({});
   }
   if (IsDirectory(node.mode) && directory->nlink >= kLinkMax) co_return Error{EMLINK, name};
   AIRSTORE_TRY_CO(log_->Admit());
@@ -155,7 +161,7 @@ Task<Result<uint64_t>> Tree::Create(Origin origin, uint64_t parent, std::string 
   ApplyCreate(op, now, false);
   Applied(ticket);
   evictor_->Watch();
-  co_await NotifyName(origin.mount, parent, name);
+  co_await change.Finish();
   AIRSTORE_TRY_CO(co_await Committed(ticket, *number));
   co_return *number;
 }
@@ -197,6 +203,8 @@ void Tree::ReclaimOrphan(uint64_t inode) {
       mounts_->AnyLocalOpens(index) || contents_->HasOpens(inode)) {
     return;
   }
+  // Removed through another mount before who made it has heard of it, and will forget it.
+  if (mounts_->size() > 1 && mounts_->AnyAnswering(inode)) return;
   if (!inodes_->RemoveUnlessHeld(inode)) return;
   contents_->Destroy(inode);
   xattrs_.Drop(inode);
@@ -205,6 +213,7 @@ void Tree::ReclaimOrphan(uint64_t inode) {
 
 Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name, bool directory) {
   uint64_t inode = 0;
+  AnnouncedChange change(inodes_, mounts_, origin.mount, {{parent, name}});
   for (bool asked = false;;) {
     auto found = co_await Lookup(parent, name);
     if (!found) co_return found.error();
@@ -212,24 +221,24 @@ Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name
     if (!record) co_return Error{ESTALE, name};
     if (directory && !IsDirectory(record->mode)) co_return Error{ENOTDIR, name};
     if (!directory && IsDirectory(record->mode)) co_return Error{EISDIR, name};
-    if (!directory) {
+    if (directory) {
+      AIRSTORE_TRY_CO(co_await RequireEmpty(*found));
+    } else if (!asked && record->nlink <= 1 && record->xattr_count != 0 &&
+               xattrs_.Find(*found) == nullptr &&
+               (contents_->HasOpens(*found) || mounts_->AnyLocalOpens(inodes_->IndexOf(*found)))) {
       // What is open keeps its attributes, and the gateway is about to forget them.
-      if (!asked && record->nlink <= 1 && record->xattr_count != 0 &&
-          xattrs_.Find(*found) == nullptr &&
-          (contents_->HasOpens(*found) || mounts_->AnyLocalOpens(inodes_->IndexOf(*found)))) {
-        asked = true;
-        (void)co_await LoadXattrs(*found);
-        continue;
-      }
-      inode = *found;
-      break;
+      asked = true;
+      (void)co_await LoadXattrs(*found);
+      continue;
     }
-    AIRSTORE_TRY_CO(co_await RequireEmpty(*found));
     const uint32_t again = inodes_->meta().FindDentry(parent, name);
-    if (again != shm::kNoIndex && inodes_->meta().Dentry(again).inode == *found) {
+    if (again == shm::kNoIndex || inodes_->meta().Dentry(again).inode != *found) continue;
+    const std::vector<uint64_t> subjects(1, *found);
+    if (change.Ready(subjects)) {
       inode = *found;
       break;
     }
+    co_await change.Announce(subjects);
   }
   AIRSTORE_TRY_CO(log_->Admit());
   const int64_t now = RealtimeNs();
@@ -247,8 +256,7 @@ Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name
   Began(origin, inode, ticket);
   ApplyRemove(op, now, false);
   Applied(logged);
-  NotifyAttr(origin.mount, inode);
-  co_await NotifyName(origin.mount, parent, name);
+  co_await change.Finish();
   ReclaimOrphan(inode);
   co_return co_await Committed(ticket, inode);
 }
@@ -268,21 +276,30 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
   const bool gives_away = (change.valid & (shm::kSetUid | shm::kSetGid)) != 0;
   const bool kills_setid = gives_away || (change.valid & shm::kKillSetId) != 0 || change.valid == 0;
   const bool kills_capabilities = gives_away || resize || change.valid == 0;
+  const bool needs_xattrs = kills_capabilities || (change.valid & shm::kSetMode) != 0;
+  const std::vector<uint64_t> subjects(1, inode);
+  AnnouncedChange announced(inodes_, mounts_, origin.mount, {});
   std::optional<shm::InodeRecord> before;
   for (;;) {
     AIRSTORE_TRY_CO(co_await Ensure(inode));
     before = inodes_->Get(inode);
     if (!before) co_return Error{ESTALE, "setattr"};
-    if (before->xattr_count == 0 || xattrs_.Find(inode) != nullptr) break;
-    if (!kills_capabilities && (change.valid & shm::kSetMode) == 0) break;
-    auto loaded = co_await LoadXattrs(inode);
-    if (!loaded) co_return loaded.error();
+    if (needs_xattrs && before->xattr_count != 0 && xattrs_.Find(inode) == nullptr) {
+      auto loaded = co_await LoadXattrs(inode);
+      if (!loaded) co_return loaded.error();
+      continue;
+    }
+    if (announced.Ready(subjects)) break;
+    co_await announced.Announce(subjects);
   }
   AIRSTORE_TRY_CO(log_->Admit());
   if (resize) {
     if (IsDirectory(before->mode)) co_return Error{EISDIR, "truncate"};
     if (!IsRegular(before->mode)) co_return Error{EINVAL, "truncate"};
     AIRSTORE_TRY_CO(co_await contents_->Truncate(inode, change.size));
+  }
+  if ((change.valid & (shm::kSetMode | shm::kSetUid | shm::kSetGid)) != 0) {
+    NotifyOwner(origin.mount, inode);
   }
   const int64_t now = RealtimeNs();
   const auto record = inodes_->Get(inode);
@@ -333,14 +350,8 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
       }
     }
   }
-  if (resize) {
-    co_await NotifyData(origin.mount, inode, 0, 0);
-  } else {
-    NotifyAttr(origin.mount, inode);
-  }
-  if ((change.valid & (shm::kSetMode | shm::kSetUid | shm::kSetGid)) != 0) {
-    NotifyOwner(origin.mount, inode);
-  }
+  announced.End();
+  if (resize) co_await NotifyData(origin.mount, inode, 0, 0);
   co_return co_await Committed(ticket, inode);
 }
 

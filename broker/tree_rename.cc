@@ -4,6 +4,7 @@
 #include <linux/fs.h>
 #include <sys/stat.h>
 
+#include "broker/announced_change.h"
 #include "broker/clock.h"
 #include "broker/names.h"
 #include "broker/tree.h"
@@ -35,8 +36,7 @@ Task<Result<Tree::RenamePlan>> Tree::PlanRename(uint64_t parent, std::string nam
   for (;;) {
     auto target = co_await Lookup(new_parent, new_name);
     if (!target && target.error().code != ENOENT) co_return target.error();
-    if (target && (flags & RENAME_NOREPLACE) != 0) co_return Error{EEXIST, new_name};
-    if (target && (flags & RENAME_EXCHANGE) == 0) {
+    if (target && (flags & (RENAME_EXCHANGE | RENAME_NOREPLACE)) == 0) {
       const auto record = inodes_->Get(*target);
       if (record && IsDirectory(record->mode)) {
         auto empty = co_await RequireEmpty(*target);
@@ -49,6 +49,7 @@ Task<Result<Tree::RenamePlan>> Tree::PlanRename(uint64_t parent, std::string nam
     plan.target = index == shm::kNoIndex ? 0 : inodes_->meta().Dentry(index).inode;
     plan.inode = *source;
     if (plan.target != (target ? *target : 0)) continue;
+    if (target && (flags & RENAME_NOREPLACE) != 0) co_return Error{EEXIST, new_name};
     // For the new name, and for what is left at the old one.
     if (evictor_->HasRoom(2)) break;
     if (!co_await evictor_->MakeRoom(2)) co_return Error{ENOSPC, "all known files are in use"};
@@ -71,10 +72,11 @@ Result<void> Tree::CheckRename(const RenamePlan& plan, uint64_t parent, uint64_t
   if (!directory || (directory->flags & shm::kOrphan) != 0) return Error{ENOENT, new_name};
   if (plan.is_directory() && IsBelow(new_parent, plan.inode)) return Error{EINVAL, new_name};
   const bool target_is_directory = plan.target != 0 && IsDirectory(plan.old.mode);
-  if ((flags & RENAME_EXCHANGE) != 0) {
-    if (target_is_directory && IsBelow(parent, plan.target)) return Error{EINVAL, new_name};
-    return {};
+  const bool exchange = (flags & RENAME_EXCHANGE) != 0;
+  if (target_is_directory && IsBelow(parent, plan.target)) {
+    return Error{exchange ? EINVAL : ENOTEMPTY, new_name};
   }
+  if (exchange) return {};
   if (plan.target != 0) {
     if (plan.is_directory() && !target_is_directory) return Error{ENOTDIR, new_name};
     if (!plan.is_directory() && target_is_directory) return Error{EISDIR, new_name};
@@ -175,11 +177,19 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
     if (!number) co_return number.error();
     whiteout_inode = *number;
   }
-  auto planned = co_await PlanRename(parent, name, new_parent, new_name, flags);
-  if (!planned) co_return planned.error();
-  const RenamePlan plan = *planned;
-  if (plan.target == plan.inode) co_return Result<void>{};
-  AIRSTORE_TRY_CO(CheckRename(plan, parent, new_parent, new_name, flags));
+  AnnouncedChange change(inodes_, mounts_, origin.mount, {{parent, name}, {new_parent, new_name}});
+  RenamePlan plan;
+  for (;;) {
+    auto planned = co_await PlanRename(parent, name, new_parent, new_name, flags);
+    if (!planned) co_return planned.error();
+    plan = *planned;
+    if (plan.target == plan.inode) co_return Result<void>{};
+    AIRSTORE_TRY_CO(CheckRename(plan, parent, new_parent, new_name, flags));
+    std::vector<uint64_t> changed(1, plan.inode);
+    if (plan.target != 0) changed.push_back(plan.target);
+    if (change.Ready(changed)) break;
+    co_await change.Announce(std::move(changed));
+  }
   AIRSTORE_TRY_CO(log_->Admit());
   // A replace that arrives before its content would show an empty file elsewhere.
   contents_->Flush(plan.inode);
@@ -215,10 +225,7 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
   if (leaves_whiteout) (void)AddWhiteout(whiteout_inode, whiteout, parent, name, now);
   Applied(ticket);
   evictor_->Watch();
-  NotifyAttr(origin.mount, plan.inode);
-  if (plan.target != 0) NotifyAttr(origin.mount, plan.target);
-  co_await NotifyName(origin.mount, parent, name);
-  co_await NotifyName(origin.mount, new_parent, new_name);
+  co_await change.Finish();
   if (orphan != 0) ReclaimOrphan(orphan);
   co_return co_await Committed(ticket, plan.inode);
 }

@@ -33,15 +33,17 @@ enum Counter : uint32_t {
   kRepeatedRequests,  // sent again after the death of a frontend
   kLeftCalls,         // of those, answered by a call that the dead one had made
   kWriteStalls,       // writes that waited for room in the spool
+  kChangingListed,    // listings of a directory that was kChanging
   kCounterCount,
 };
 
 inline constexpr const char* kCounterNames[] = {
-    "lookup_hits",    "lookup_misses", "getattr_hits",      "getattr_misses",   "readdir_hits",
-    "readdir_misses", "open_local",    "open_broker",       "open_passthrough", "read_slab",
-    "read_file",      "read_broker",   "read_bytes",        "writes",           "write_bytes",
-    "broker_calls",   "broker_wakes",  "queue_full_waits",  "hazard_retries",   "interrupted",
-    "requests",       "fsyncs",        "repeated_requests", "left_calls",       "write_stalls",
+    "lookup_hits",     "lookup_misses", "getattr_hits",      "getattr_misses",   "readdir_hits",
+    "readdir_misses",  "open_local",    "open_broker",       "open_passthrough", "read_slab",
+    "read_file",       "read_broker",   "read_bytes",        "writes",           "write_bytes",
+    "broker_calls",    "broker_wakes",  "queue_full_waits",  "hazard_retries",   "interrupted",
+    "requests",        "fsyncs",        "repeated_requests", "left_calls",       "write_stalls",
+    "changing_listed",
 };
 static_assert(sizeof(kCounterNames) / sizeof(kCounterNames[0]) == kCounterCount);
 

@@ -154,6 +154,8 @@ class LaneConsumer {
   uint32_t Opens(uint32_t inode_index) const;
   // Looked up since this was last asked.
   bool TakeUsed(uint32_t inode_index);
+  // A call that has made the inode is under way, or its client does not have the answer yet.
+  bool Answering(uint64_t inode) const;
   void SetMounts(uint32_t mounts);
   // The session has no write lease: a close that returns must have sent what was written.
   void SetSynchronous(bool synchronous);

@@ -203,6 +203,27 @@ uint32_t LaneConsumer::Opens(uint32_t inode_index) const {
   return Uses(*lane_)[inode_index].opens.load(std::memory_order_acquire);
 }
 
+bool LaneConsumer::Answering(uint64_t inode) const {
+  for (const RequestSlot& slot : layout()->slots) {
+    if (slot.state.load(std::memory_order_acquire) == static_cast<uint32_t>(SlotState::kFree)) {
+      continue;
+    }
+    switch (static_cast<Op>(LoadOnce(slot.args.op))) {
+      case Op::kMknod:
+      case Op::kMkdir:
+      case Op::kSymlink:
+        // First as a note that it has had its effect, then in the answer.
+        if (LoadOnce(slot.reply.statfs[0]) == inode || LoadOnce(slot.reply.attr.inode) == inode) {
+          return true;
+        }
+        break;
+      default:
+        break;
+    }
+  }
+  return false;
+}
+
 bool LaneConsumer::TakeUsed(uint32_t inode_index) {
   if (inode_index >= inode_uses_) return false;
   std::atomic<uint32_t>& used = Uses(*lane_)[inode_index].used;

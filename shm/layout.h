@@ -110,6 +110,9 @@ enum InodeFlags : uint32_t {
   kNameless = 1u << 5,           // an orphan that never had a name: it may still get one
   kHasLocks = 1u << 6,           // somebody holds a lock: the broker is told of closes
   kHadLocks = 1u << 7,           // or did since the inode is in the table: closes come as requests
+  // Its attributes, or names in it, are about to change: what is told of them meanwhile must not be
+  // kept, because who keeps it is not told of the change any more.
+  kChanging = 1u << 8,
 };
 
 // One file. Writer: the broker.

@@ -17,7 +17,7 @@ void Lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
   volume::Node node;
   const int error = request.volume().Lookup(request, parent, name, &node);
   if (error == ENOENT) {
-    ReplyAbsent(req);
+    ReplyAbsent(req, node.entry_seconds);
   } else {
     ReplyNode(req, request.volume(), error, node);
   }

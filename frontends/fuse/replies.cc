@@ -48,7 +48,7 @@ fuse_entry_param EntryOf(const volume::Node& node) {
   entry.generation = node.record.generation;
   entry.attr = StatOf(node.record);
   entry.attr_timeout = node.attr_seconds;
-  entry.entry_timeout = volume::kTrustSeconds;
+  entry.entry_timeout = node.entry_seconds;
   return entry;
 }
 
@@ -57,7 +57,7 @@ abi::EntryOut RawEntryOf(const volume::Node& node) {
   abi::EntryOut out{};
   out.nodeid = node.record.inode;
   out.generation = node.record.generation;
-  out.entry_valid = volume::kTrustSeconds;
+  out.entry_valid = node.entry_seconds;
   out.attr_valid = node.attr_seconds;
   abi::Attr& attr = out.attr;
   attr.ino = st.st_ino;
@@ -169,9 +169,9 @@ void ReplyCreate(fuse_req_t req, FuseRequest& request, int error, const volume::
   }
 }
 
-void ReplyAbsent(fuse_req_t req) {
+void ReplyAbsent(fuse_req_t req, uint32_t seconds) {
   fuse_entry_param entry{};  // ino 0: nothing there
-  entry.entry_timeout = volume::kTrustSeconds;
+  entry.entry_timeout = seconds;
   fuse_reply_entry(req, &entry);
 }
 

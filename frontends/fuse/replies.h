@@ -29,7 +29,7 @@ void ReplyOpen(fuse_req_t req, FuseRequest& request, uint64_t inode, int error,
                const volume::Opened& opened);
 void ReplyCreate(fuse_req_t req, FuseRequest& request, int error, const volume::Node& node,
                  const volume::Opened& opened);
-// Remembered by the kernel: the name does not exist.
-void ReplyAbsent(fuse_req_t req);
+// The name does not exist, and the kernel may remember that so long.
+void ReplyAbsent(fuse_req_t req, uint32_t seconds);
 
 }  // namespace airstore::fuse

@@ -118,12 +118,23 @@ void Volume::DropLookups(uint32_t index, uint64_t count) {
   }
 }
 
-Node Volume::Present(const shm::InodeRecord& record) const {
-  Node node{record, kTrustSeconds};
+// The broker marks the directory, has our client forget, and then makes the change. So a request
+// that comes when the client has forgotten finds the mark; what an earlier one was told the client
+// does not keep, for it forgets in order (broker/announced_change.h).
+uint32_t Volume::TrustInNames(uint64_t directory) const {
+  if (!lane_->shared_session()) return kTrustSeconds;
+  shm::InodeRef found;
+  const bool trusted =
+      reader_.FindInode(directory, &found) && (found.record.flags & shm::kChanging) == 0;
+  return trusted ? kTrustSeconds : 0;
+}
+
+Node Volume::Present(const shm::InodeRecord& record, uint32_t entry_seconds) const {
+  Node node{record, kTrustSeconds, entry_seconds};
   node.record.uid = options_.show_uid.value_or(record.uid);
   node.record.gid = options_.show_gid.value_or(record.gid);
   // Writes of a sibling mount go past every daemon: only asking again shows them.
-  if ((record.flags & shm::kPassthroughWriter) != 0 && lane_->shared_session()) {
+  if ((record.flags & (shm::kPassthroughWriter | shm::kChanging)) != 0 && lane_->shared_session()) {
     node.attr_seconds = 0;
   }
   return node;

@@ -48,7 +48,8 @@ struct VolumeOptions {
 // One inode as handed to the client.
 struct Node {
   shm::InodeRecord record{};
-  uint32_t attr_seconds = 0;  // how long the attributes hold
+  uint32_t attr_seconds = 0;   // how long the attributes hold
+  uint32_t entry_seconds = 0;  // how long the name does
 };
 
 struct SetattrArgs {
@@ -119,7 +120,7 @@ class Volume {
                                                 UniqueFd lane, UniqueFd arena, UniqueFd wake);
 
   // ---- names (volume_lookup.cc, volume_mutate.cc). Those that fill a node count one lookup.
-  // ENOENT may be remembered for kTrustSeconds.
+  // ENOENT may be remembered for `out->entry_seconds`.
   int Lookup(Request& request, uint64_t parent, std::string_view name, Node* out);
   void Forget(uint64_t inode, uint64_t count);
   int Getattr(Request& request, uint64_t inode, Node* out);
@@ -248,9 +249,11 @@ class Volume {
   bool Acquire(uint32_t index, uint64_t inode, shm::InodeRecord* out);
   void DropLookups(uint32_t index, uint64_t count);
   void DropOpen(uint32_t index);
-  Node Present(const shm::InodeRecord& record) const;
+  Node Present(const shm::InodeRecord& record, uint32_t entry_seconds) const;
+  // How long to believe what this request will be told of names in the directory: asked first.
+  uint32_t TrustInNames(uint64_t directory) const;
   int LookupAtBroker(Request& request, uint64_t parent, std::string_view name, Wait wait,
-                     Node* out);
+                     uint32_t trust, Node* out);
   // Runs a call that makes a name and yields its inode.
   int CallForNode(Request& request, const shm::RequestArgs& args, std::string_view name,
                   std::string_view name2, Node* out);

@@ -35,6 +35,7 @@ bool StillThere(const shm::MetaView& view, uint32_t index, uint64_t cookie) {
 struct Volume::Walk {
   uint64_t directory;
   Listing listing;
+  uint32_t trust;         // in the names
   DirHint at;             // cookie: of the last entry handed out, 0: none yet
   bool asked = false;     // the broker was called
   bool full = false;      // the sink has no room left
@@ -49,7 +50,7 @@ bool Volume::AcquireChild(Request& request, Walk* walk, uint64_t inode, Node* ou
       // Size and times of a file that the kernel writes are not in the table: only its name.
       if ((child.record.flags & shm::kPassthroughWriter) != 0) return false;
       if (Acquire(child.index, inode, &child.record)) {
-        *out = Present(child.record);
+        *out = Present(child.record, walk->trust);
         return true;
       }
     }
@@ -139,7 +140,9 @@ int Volume::Readdir(Request& request, uint64_t directory, uint64_t handle, uint6
     sink.Add(dot);
     any = true;
   }
-  Walk walk{directory, listing, dir_hints_.Get(handle)};
+  const uint32_t trust = TrustInNames(directory);
+  if (trust == 0) lane_->Count(shm::kChangingListed);
+  Walk walk{directory, listing, trust, dir_hints_.Get(handle)};
   const uint64_t after = offset > kDots ? offset - kDots : 0;
   if (walk.at.cookie != after) {  // the client went elsewhere than on
     walk.at.cookie = after;

@@ -18,6 +18,8 @@ constexpr int kFindTries = 100;
 int Volume::Lookup(Request& request, uint64_t parent, std::string_view name, Node* out) {
   const Stopwatch watch(*lane_, shm::kLatencyLookup);
   if (name.size() > shm::kMaxName) return ENAMETOOLONG;
+  const uint32_t trust = TrustInNames(parent);
+  out->entry_seconds = trust;
   shm::DentryRef dentry;
   if (reader_.FindDentry(parent, name, &dentry)) {
     const uint64_t inode = dentry.record.inode;
@@ -33,22 +35,22 @@ int Volume::Lookup(Request& request, uint64_t parent, std::string_view name, Nod
         (found.record.flags & shm::kPassthroughWriter) == 0 &&
         Acquire(found.index, inode, &found.record)) {
       lane_->Count(shm::kLookupHits);
-      *out = Present(found.record);
+      *out = Present(found.record, trust);
       return 0;
     }
   }
   lane_->Count(shm::kLookupMisses);
-  return LookupAtBroker(request, parent, name, Wait::kToTheEnd, out);
+  return LookupAtBroker(request, parent, name, Wait::kToTheEnd, trust, out);
 }
 
 int Volume::LookupAtBroker(Request& request, uint64_t parent, std::string_view name, Wait wait,
-                           Node* out) {
+                           uint32_t trust, Node* out) {
   for (int tries = 0; tries < kClaimTries; ++tries) {
     const auto reply = Call(request, Args(shm::Op::kLookup, parent), wait, name);
     if (reply.error != 0) return reply.error;
     shm::InodeRecord record;
     if (Acquire(reply.inode_index, reply.attr.inode, &record)) {
-      *out = Present(record);
+      *out = Present(record, trust);
       return 0;
     }
   }
@@ -76,12 +78,12 @@ int Volume::Getattr(Request& request, uint64_t inode, Node* out) {
   if (reader_.FindInode(inode, &found) && KnownHere(found.record) &&
       (found.record.flags & shm::kPassthroughWriter) == 0) {
     lane_->Count(shm::kGetattrHits);
-    *out = Present(found.record);
+    *out = Present(found.record, 0);
     return 0;
   }
   lane_->Count(shm::kGetattrMisses);
   const auto reply = Call(request, Args(shm::Op::kGetattr, inode), Wait::kToTheEnd);
-  if (reply.error == 0) *out = Present(reply.attr);
+  if (reply.error == 0) *out = Present(reply.attr, 0);
   return reply.error;
 }
 
@@ -97,7 +99,7 @@ int Volume::Setattr(Request& request, uint64_t inode, const SetattrArgs& values,
   args.atime_ns = values.atime_ns;
   args.mtime_ns = values.mtime_ns;
   const auto reply = Call(request, args, Wait::kToTheEnd);
-  if (reply.error == 0) *out = Present(reply.attr);
+  if (reply.error == 0) *out = Present(reply.attr, 0);
   return reply.error;
 }
 

@@ -17,15 +17,17 @@ int Volume::CallForNode(Request& request, const shm::RequestArgs& args, std::str
   const Stopwatch watch(*lane_, shm::kLatencyMutation);
   if (options_.read_only) return EROFS;
   if (TooLong(name)) return ENAMETOOLONG;
+  const bool link = args.op == static_cast<uint32_t>(shm::Op::kLink);
+  const uint64_t parent = link ? args.inode2 : args.inode;
+  const uint32_t trust = TrustInNames(parent);
   const auto reply = Call(request, args, Wait::kToTheEnd, name, name2);
   if (reply.error != 0) return reply.error;
   shm::InodeRecord record;
   if (Acquire(reply.inode_index, reply.attr.inode, &record)) {
-    *out = Present(record);
+    *out = Present(record, trust);
     return 0;
   }
-  const bool link = args.op == static_cast<uint32_t>(shm::Op::kLink);
-  return LookupAtBroker(request, link ? args.inode2 : args.inode, name, Wait::kToTheEnd, out);
+  return LookupAtBroker(request, parent, name, Wait::kToTheEnd, trust, out);
 }
 
 int Volume::CallForNothing(Request& request, const shm::RequestArgs& args, std::string_view name,

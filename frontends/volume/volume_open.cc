@@ -107,15 +107,16 @@ int Volume::Create(Request& request, uint64_t parent, std::string_view name, uin
   shm::RequestArgs args = Args(shm::Op::kCreate, parent);
   args.mode = mode;
   args.flags = flags;
+  const uint32_t trust = TrustInNames(parent);
   const auto reply = Call(request, args, Wait::kToTheEnd, name);
   if (reply.error != 0) return reply.error;
   FillOpened(request, reply, flags, out);
   shm::InodeRecord record;
   if (Acquire(reply.inode_index, reply.attr.inode, &record)) {
-    *node = Present(record);
+    *node = Present(record, trust);
     return 0;
   }
-  int error = LookupAtBroker(request, parent, name, Wait::kToTheEnd, node);
+  int error = LookupAtBroker(request, parent, name, Wait::kToTheEnd, trust, node);
   if (error == 0 && node->record.inode != reply.attr.inode) {
     Forget(node->record.inode, 1);
     error = EIO;  // somebody else has put another file there meanwhile
@@ -140,7 +141,7 @@ int Volume::Tmpfile(Request& request, uint64_t parent, uint32_t mode, uint32_t f
     Release(request, reply.attr.inode, out->handle);
     return EIO;
   }
-  *node = Present(record);
+  *node = Present(record, 0);
   return 0;
 }
 

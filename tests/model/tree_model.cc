@@ -18,7 +18,7 @@ constexpr mode_t kSticky = 01000;
 
 std::string LastOf(const std::string& path) { return path.substr(path.find('/') + 1); }
 
-enum class Action : uint8_t { kParent, kParent2, kLookup, kOpen, kCheck, kAct };
+enum class Action : uint8_t { kParent, kParent2, kLookup, kFind, kOpen, kCheck, kAct };
 
 // As the kernel goes about it.
 const std::vector<Action>& ActionsOf(Verb verb) {
@@ -26,7 +26,7 @@ const std::vector<Action>& ActionsOf(Verb verb) {
   static const std::vector<Action> name{kParent, kCheck, kAct};
   static const std::vector<Action> file{kParent, kLookup, kCheck, kAct};
   static const std::vector<Action> open{kParent, kLookup, kOpen, kAct};
-  static const std::vector<Action> rename{kParent, kParent2, kCheck, kAct};
+  static const std::vector<Action> rename{kParent, kParent2, kFind, kCheck, kAct};
   static const std::vector<Action> link{kParent, kLookup, kParent2, kCheck, kAct};
   switch (verb) {
     case Verb::kCreate:
@@ -51,6 +51,10 @@ const std::vector<Action>& ActionsOf(Verb verb) {
       break;
   }
   return open;
+}
+
+bool IsRename(Verb verb) {
+  return verb == Verb::kRename || verb == Verb::kRenameNoReplace || verb == Verb::kRenameExchange;
 }
 
 }  // namespace
@@ -256,15 +260,9 @@ int TreeModel::Remove(const Call& call, int directory, bool as_directory) {
   return 0;
 }
 
-int TreeModel::Rename(const Call& call, int directory, int directory2) {
-  const std::string name = LastOf(call.path);
-  const std::string name2 = LastOf(call.path2);
+int TreeModel::CheckRename(const Call& call, int directory, int node, int directory2,
+                           int node2) const {
   const bool exchange = call.verb == Verb::kRenameExchange;
-  int node = -1;
-  int node2 = -1;
-  if (const int error = Find(directory, name, &node); error != 0) return error;
-  if (node < 0) return ENOENT;
-  if (const int error = Find(directory2, name2, &node2); error != 0) return error;
   if (node2 >= 0 && call.verb == Verb::kRenameNoReplace) return EEXIST;
   if (node2 < 0 && exchange) return ENOENT;
   if (IsWithin(directory2, node)) return EINVAL;
@@ -289,6 +287,22 @@ int TreeModel::Rename(const Call& call, int directory, int directory2) {
   if (!exchange && is_directory2 && !nodes_[static_cast<size_t>(node2)].names.empty()) {
     return ENOTEMPTY;
   }
+  return 0;
+}
+
+int TreeModel::Rename(const Call& call, int directory, int directory2) {
+  const std::string name = LastOf(call.path);
+  const std::string name2 = LastOf(call.path2);
+  const bool exchange = call.verb == Verb::kRenameExchange;
+  int node = -1;
+  int node2 = -1;
+  if (const int error = Find(directory, name, &node); error != 0) return error;
+  if (node < 0) return ENOENT;
+  if (const int error = Find(directory2, name2, &node2); error != 0) return error;
+  const int refused = CheckRename(call, directory, node, directory2, node2);
+  if (refused != 0 || node == node2) return refused;
+  const bool is_directory = nodes_[static_cast<size_t>(node)].type == 'd';
+  const bool is_directory2 = node2 >= 0 && nodes_[static_cast<size_t>(node2)].type == 'd';
   Node& from = nodes_[static_cast<size_t>(directory)];
   Node& to = nodes_[static_cast<size_t>(directory2)];
   from.names.erase(name);
@@ -360,8 +374,22 @@ Answer TreeModel::Step(const Call& call, const Answer& real, Progress* progress)
       nodes_[static_cast<size_t>(progress->node)].content.clear();
     }
   }
+  if (action == Action::kFind && rules_.checks_apart) {
+    error = Find(progress->directory, LastOf(call.path), &progress->node);
+    if (error == 0 && progress->node < 0) error = ENOENT;
+  }
   if (action == Action::kCheck && rules_.checks_apart) {
-    error = TreeModel(*this).Act(call, real, *progress).error;
+    if (IsRename(call.verb)) {
+      int node2 = -1;
+      error = Find(progress->directory2, LastOf(call.path2), &node2);
+      if (error == 0) {
+        error = CheckRename(call, progress->directory, progress->node, progress->directory2, node2);
+      }
+      progress->done = progress->node == node2;
+      if (error == 0 && progress->done) return {};
+    } else {
+      error = TreeModel(*this).Act(call, real, *progress).error;
+    }
   }
   progress->done = error != 0 || action == Action::kAct;
   if (!progress->done) return {};

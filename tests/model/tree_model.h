@@ -63,7 +63,8 @@ class TreeModel {
     bool protected_hardlinks = false;
     bool protected_symlinks = false;
     // Whether a call may be made is a step before it is made: a mount's kernel looks at owners and
-    // modes, and another mount may change them before the broker makes the call.
+    // modes, and another mount may change them before the broker makes the call. Nor does a rename
+    // find both of its names in one step.
     bool checks_apart = false;
   };
   // An empty root of uid 0 with this mode.
@@ -111,6 +112,8 @@ class TreeModel {
   int Open(const Call& call, int node) const;
   Answer Make(const Call& call, const Answer& real, int directory);
   int Remove(const Call& call, int directory, bool as_directory);
+  // What its kernel says of a rename that it has found these for; `node2` < 0: nothing.
+  int CheckRename(const Call& call, int directory, int node, int directory2, int node2) const;
   int Rename(const Call& call, int directory, int directory2);
   int Link(const Call& call, int node, int directory);
   int Chown(const Call& call, int node);

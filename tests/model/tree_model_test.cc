@@ -194,5 +194,7 @@ TEST_F(TreeModelTest, AtOnceOnTheLocalFileSystem) { AtOnce(Local(), rounds_); }
 
 TEST_F(TreeModelTest, AtOnceOnOneMount) { AtOnce({mount()}, rounds_); }
 
+TEST_F(TreeModelTest, AtOnceOnThreeMounts) { AtOnce(Mounts(), rounds_); }
+
 }  // namespace
 }  // namespace airstore::model

@@ -26,6 +26,8 @@ class FakeMount : public MountPort {
   uint32_t LocalOpens(uint32_t) const override { return 0; }
   bool TakeUsed(uint32_t) override { return false; }
   void AddHazards(std::vector<uint64_t>*) const override {}
+  bool Answering(uint64_t) const override { return false; }
+  uint64_t ListedWhileChanging() const override { return 0; }
   Result<int32_t> BackingOpen(int) override { return Error{ENOSYS, ""}; }
   void BackingClose(int32_t) override {}
   Task<void> InvalidateName(uint64_t, std::string) override { co_return; }
@@ -33,6 +35,7 @@ class FakeMount : public MountPort {
   void Executed(uint32_t, uint64_t, const shm::Executed&) override {}
   bool InWork(uint32_t, uint64_t) const override { return false; }
   void InvalidateAttr(uint64_t) override {}
+  Task<void> ForgetAttributes(uint64_t) override { co_return; }
   void InvalidateOwner(uint64_t) override {}
   Task<void> InvalidateAll(RemoteChanges) override { co_return; }
   void AnswerRequest(uint64_t unique, int error) override { answers.emplace_back(unique, error); }
