@@ -13,6 +13,8 @@
 
 #include "broker/broker.h"
 #include "broker/clock.h"
+#include "broker/fuse_device.h"
+#include "broker/mount_ledger.h"
 #include "broker/orphans.h"
 #include "broker/service_manager.h"
 
@@ -58,6 +60,20 @@ std::vector<std::unique_ptr<shm::Segment>> SlabsOf(std::vector<LeftMount>* mount
   return slabs;
 }
 
+// A registration keeps the dead broker's descriptor open, and that a lease on the content file if
+// it died while it asked who has the file open (HeldElsewhere): opening the file would wait for
+// long.
+void CloseIdleBackings(const std::string& session_spool, const LeftMount& mount,
+                       uint32_t inode_capacity) {
+  auto ledger = MountLedger::Adopt(
+      session_spool + "/" + MountLedger::FileName(mount.manifest.index), inode_capacity);
+  if (!ledger) return;  // said when the mount is taken over
+  for (const int32_t id : (*ledger)->IdleBackings()) {
+    FuseDevice::BackingClose(mount.link.device.get(), id);
+    (*ledger)->RemoveBacking(id);
+  }
+}
+
 }  // namespace
 
 void Broker::TakeUpSpool() {
@@ -94,6 +110,11 @@ bool Broker::AdoptSession(const std::string& path, const SessionManifest& manife
   if (!gateway.value) {
     spdlog::error("workspace {}: {}", manifest.workspace, gateway.failure.message);
     return false;
+  }
+  if (const auto view = shm::MetaView::Over(**meta)) {
+    for (const LeftMount& mount : mounts) {
+      CloseIdleBackings(path, mount, view->geometry().inode_capacity);
+    }
   }
   LeftTables tables;
   tables.meta = std::move(*meta);

@@ -13,6 +13,7 @@
 
 #include "broker/clock.h"
 #include "broker/content_seal.h"
+#include "shm/base/fault.h"
 
 namespace airstore::broker {
 namespace {
@@ -45,6 +46,7 @@ bool Empty(const ContentSlot& slot) {
 // question about that which the kernel answers.
 bool HeldElsewhere(int fd) {
   if (fcntl(fd, F_SETLEASE, F_WRLCK) != 0) return true;
+  Reach(FaultPoint::kContentLeased);
   fcntl(fd, F_SETLEASE, F_UNLCK);
   return false;
 }

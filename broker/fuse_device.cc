@@ -141,10 +141,10 @@ Result<int32_t> FuseDevice::BackingOpen(int file) {
   return static_cast<int32_t>(id);
 }
 
-void FuseDevice::BackingClose(int32_t backing_id) {
+void FuseDevice::BackingClose(int device, int32_t backing_id) {
   const auto id = static_cast<uint32_t>(backing_id);
   // Fails only when the connection is gone, and the registration with it.
-  (void)ioctl(fd(), kBackingClose, &id);
+  (void)ioctl(device, kBackingClose, &id);
 }
 
 std::string FuseDevice::InvalEntryMessage(uint64_t parent, std::string_view name) {

@@ -54,7 +54,8 @@ class FuseDevice {
 
   // Registers an open regular file; the id is valid for this connection until closed.
   Result<int32_t> BackingOpen(int file);
-  void BackingClose(int32_t backing_id);
+  void BackingClose(int32_t backing_id) { BackingClose(fd(), backing_id); }
+  static void BackingClose(int device, int32_t backing_id);
 
   // Messages that make the kernel forget, for who writes them to the device (notifier.h).
   static std::string InvalEntryMessage(uint64_t parent, std::string_view name);

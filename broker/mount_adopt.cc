@@ -89,21 +89,16 @@ std::optional<shm::Executed> Mount::ExecutedBefore(const shm::Call& call) const 
 
 void Mount::TakeOverOpens() {
   if (lane_->Unanswered(ledger_->last_opened())) ledger_->TakeBackLastOpened();
-  std::set<int32_t> used;
   for (const auto& [index, opens] : ledger_->AllOpens()) {
     const shm::InodeRecord record = session_->inodes().meta().Inode(index);
     if (record.inode == 0) continue;
     session_->contents().AdoptOpens(index_, record.inode, opens);
-    if (opens.passthrough != 0) used.insert(opens.backing_id);
   }
   for (const auto& append : lane_->Appends()) {
     session_->contents().AdoptAppend({index_, append.slot, append.position}, append.inode,
                                      append.end);
   }
-  // The others would keep an earlier broker's descriptors open.
-  for (const int32_t id : ledger_->Backings()) {
-    if (!used.contains(id)) BackingClose(id);
-  }
+  for (const int32_t id : ledger_->IdleBackings()) BackingClose(id);
 }
 
 }  // namespace airstore::broker

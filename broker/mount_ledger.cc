@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <unordered_set>
 
 #include "shm/layout.h"
 
@@ -301,6 +302,18 @@ std::vector<int32_t> MountLedger::Backings() const {
   std::vector<int32_t> ids;
   for (const auto& [id, place] : backing_places_) ids.push_back(id);
   return ids;
+}
+
+std::vector<int32_t> MountLedger::IdleBackings() const {
+  std::unordered_set<int32_t> used;
+  for (const auto& [index, opens] : AllOpens()) {
+    if (opens.passthrough != 0) used.insert(opens.backing_id);
+  }
+  std::vector<int32_t> idle;
+  for (const auto& [id, place] : backing_places_) {
+    if (!used.contains(id)) idle.push_back(id);
+  }
+  return idle;
 }
 
 }  // namespace airstore::broker

@@ -67,6 +67,8 @@ class MountLedger {
   void AddBacking(int32_t id);
   void RemoveBacking(int32_t id);
   std::vector<int32_t> Backings() const;
+  // Those of them that no open uses.
+  std::vector<int32_t> IdleBackings() const;
 
  private:
   struct Header;

@@ -44,6 +44,7 @@ namespace airstore {
   X(kContentAfterTruncate, "content.after_truncate")          \
   X(kContentBeforeWrite, "content.before_write")              \
   X(kContentAfterWrite, "content.after_write")                \
+  X(kContentLeased, "content.leased")                         \
   /* Calls of frontends. */                                   \
   X(kCallTaken, "call.taken")                                 \
   X(kCallBeforeAnswer, "call.before_answer")                  \

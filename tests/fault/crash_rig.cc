@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <random>
 #include <thread>
 
@@ -26,6 +28,21 @@ constexpr int kGarbageSeconds = 10;
 constexpr int64_t kAlways = 1ll << 40;
 
 void Sleep(uint64_t ms) { std::this_thread::sleep_for(milliseconds(ms)); }
+
+std::vector<pid_t> FrontendsOf(const std::string& mountpoint) {
+  std::vector<pid_t> pids;
+  for (const std::string& name : e2e::NamesIn("/proc")) {
+    const pid_t pid = atoi(name.c_str());
+    if (pid <= 0) continue;
+    std::ifstream file("/proc/" + name + "/cmdline");
+    std::string program;
+    std::string argument;
+    std::getline(file, program, '\0');
+    std::getline(file, argument, '\0');
+    if (program.ends_with("/airstore-fuse") && argument == mountpoint) pids.push_back(pid);
+  }
+  return pids;
+}
 
 }  // namespace
 
@@ -148,9 +165,9 @@ void CrashRig::KillRest(Scene& scene) {
     Sleep(gap);
   }
   if (category.broker) {
-    // A frontend that was replaced just before.
+    // Also one that has just been started in place of another: nobody is left to start more.
     if (category.frontends) {
-      for (const pid_t pid : scene.frontends) kill(pid, SIGKILL);
+      for (const pid_t pid : FrontendsOf(scene.mount)) kill(pid, SIGKILL);
     } else {
       Sleep(scene.Below(150));
     }

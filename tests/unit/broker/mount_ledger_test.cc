@@ -49,6 +49,7 @@ TEST_F(Ledger, OutlivesItsBroker) {
   EXPECT_EQ(all[0].second.backing_id, 77);
   EXPECT_EQ(all[1].first, kInodes - 1);
   EXPECT_EQ(all[1].second.daemon, 1u);
+  EXPECT_EQ(ledger->IdleBackings(), std::vector<int32_t>{79});
   auto backings = ledger->Backings();
   std::sort(backings.begin(), backings.end());
   EXPECT_EQ(backings, (std::vector<int32_t>{77, 79}));
