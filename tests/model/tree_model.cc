@@ -385,6 +385,9 @@ Answer TreeModel::Step(const Call& call, const Answer& real, Progress* progress)
       if (error == 0) {
         error = CheckRename(call, progress->directory, progress->node, progress->directory2, node2);
       }
+      const bool moved = nodes_[static_cast<size_t>(progress->node)].type == 'd' ||
+                         (node2 >= 0 && nodes_[static_cast<size_t>(node2)].type == 'd');
+      if (real.error == ESTALE && moved) error = ESTALE;
       progress->done = progress->node == node2;
       if (error == 0 && progress->done) return {};
     } else {

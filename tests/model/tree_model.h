@@ -64,7 +64,8 @@ class TreeModel {
     bool protected_symlinks = false;
     // Whether a call may be made is a step before it is made: a mount's kernel looks at owners and
     // modes, and another mount may change them before the broker makes the call. Nor does a rename
-    // find both of its names in one step.
+    // find both of its names in one step; a directory that it finds where its kernel does not
+    // expect it makes it ESTALE.
     bool checks_apart = false;
   };
   // An empty root of uid 0 with this mode.

@@ -41,6 +41,35 @@ TEST(VolumeNames, NegativeEntryAnswersWithoutTheBroker) {
   EXPECT_EQ(popped + 1, broker.Popped());
 }
 
+TEST(VolumeNames, WhatIsChangingIsToldAndNotKept) {
+  FakeBroker broker;
+  broker.AddDirectory(20, shm::kRootInode, "d");
+  broker.AddFile(10, 20, "a");
+  broker.Do([&] {
+    ASSERT_TRUE(broker.meta().AddDentry(20, "none", 0, 0));
+    broker.lane().SetMounts(2);
+  });
+  const auto mark = [](shm::InodeRecord* record) { record->flags |= shm::kChanging; };
+  const auto unmark = [](shm::InodeRecord* record) { record->flags &= ~uint32_t{shm::kChanging}; };
+  PlainRequest request;
+  Node node;
+  const auto look = [&](const char* name, int error, uint32_t entry, uint32_t attributes) {
+    EXPECT_EQ(error, broker.volume().Lookup(request, 20, name, &node));
+    EXPECT_EQ(entry, node.entry_seconds) << name;
+    if (error == 0) EXPECT_EQ(attributes, node.attr_seconds) << name;
+  };
+  look("a", 0, volume::kTrustSeconds, volume::kTrustSeconds);
+  look("none", ENOENT, volume::kTrustSeconds, 0);
+  broker.Change(20, mark);
+  look("a", 0, 0, volume::kTrustSeconds);
+  look("none", ENOENT, 0, 0);
+  broker.Change(20, unmark);
+  broker.Change(10, mark);
+  look("a", 0, volume::kTrustSeconds, 0);
+  broker.Change(10, unmark);
+  look("a", 0, volume::kTrustSeconds, volume::kTrustSeconds);
+}
+
 TEST(VolumeNames, InodeNotKnownHereIsAskedFor) {
   FakeBroker broker;
   const uint32_t index = broker.AddFile(10, shm::kRootInode, "a");
