@@ -169,7 +169,7 @@ Error HelperError(const HelperRun& run, const char* doing) {
 }
 
 Result<UniqueFd> MountByHelperOnce(const FuseMountOptions& options, bool allow_other) {
-  std::string text = "default_permissions,nosuid,nodev,subtype=airstore,fsname=";
+  std::string text = "default_permissions,nosuid,nodev,noatime,subtype=airstore,fsname=";
   text += EscapeOption(options.source);
   if (options.read_only) text += ",ro";
   if (allow_other) text += ",allow_other";
@@ -200,7 +200,7 @@ Result<UniqueFd> MountDirectly(const FuseMountOptions& options) {
                      ",rootmode=40000,user_id=" + std::to_string(options.owner_uid) +
                      ",group_id=" + std::to_string(options.owner_gid) + ",default_permissions";
   if (options.allow_other) data += ",allow_other";
-  unsigned long flags = MS_NOSUID | MS_NODEV;
+  unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOATIME;  // as it is: reading changes no atime
   if (options.read_only) flags |= MS_RDONLY;
   if (mount(options.source.c_str(), options.mountpoint.c_str(), kFuseType, flags, data.c_str()) !=
       0) {

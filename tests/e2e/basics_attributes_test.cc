@@ -48,6 +48,26 @@ TEST_F(Basics, KeepsOwners) {
   check();
 }
 
+TEST_F(Basics, ReadingChangesNoTimeAndTheMountSaysSo) {
+  const timespec times[2] = {{1'000'000'000, 1}, {1'700'000'000, 2}};
+  for (const char* name : {"small", "large"}) {
+    WriteFile(At(name), std::string(name[0] == 's' ? 100 : 1 << 20, 'x'));
+    ASSERT_EQ(utimensat(AT_FDCWD, At(name).c_str(), times, 0), 0);
+  }
+  for (int round = 0; round < 2; ++round) {
+    for (const char* name : {"small", "large"}) {
+      ReadFile(At(name));
+      const struct stat found = Stat(At(name));
+      EXPECT_EQ(found.st_atim.tv_sec, times[0].tv_sec) << name;
+      EXPECT_EQ(found.st_mtim.tv_sec, times[1].tv_sec) << name;
+    }
+    RemountFresh();
+  }
+  struct statvfs system {};
+  ASSERT_EQ(statvfs(mount().c_str(), &system), 0);
+  EXPECT_NE(system.f_flag & ST_NOATIME, 0u);
+}
+
 TEST_F(Basics, KeepsTimesToTheNanosecond) {
   const timespec times[2] = {{1'000'000'000, 123'456'789}, {1'700'000'000, 999'999'999}};
   WriteFile(At("f"), "x");
