@@ -9,9 +9,10 @@ namespace {
 #define AIRSTORE_WORKSPACE_SELECT                                                                \
   "SELECT key, id, name, created_ns, next_inode, used_bytes, inodes, quota_bytes, quota_inodes " \
   "FROM workspaces "
-#define AIRSTORE_TOKEN_SELECT                                                                \
-  "SELECT t.id, t.hash, t.ws, w.name, t.principal, t.read_only, t.created_ns, t.revoked_ns " \
-  "FROM tokens t JOIN workspaces w ON w.key=t.ws "
+// `join`: also of workspaces that are gone, or not.
+#define AIRSTORE_TOKEN_SELECT(join)                                                               \
+  "SELECT t.id, t.hash, t.ws, w.name, t.principal, t.read_only, t.created_ns, t.revoked_ns FROM " \
+  "tokens t " join " workspaces w ON w.key=t.ws "
 
 Workspace WorkspaceFrom(const Query& q) {
   return {q.Int(0),  q.String(1), q.String(2), q.Int(3), q.Uint(4),
@@ -85,7 +86,7 @@ void SqliteTransaction::DeleteWorkspace(WorkspaceKey ws) {
   Query(db_, "DELETE FROM sessions WHERE ws=?1", ws).Run();
   Query(db_, "DELETE FROM orphans WHERE ws=?1", ws).Run();
   Query(db_, "DELETE FROM leases WHERE ws=?1", ws).Run();
-  Query(db_, "DELETE FROM tokens WHERE ws=?1", ws).Run();
+  // Tokens stay: who has one is told that its workspace is gone. Keys are never used again.
   Query(db_, "DELETE FROM workspaces WHERE key=?1", ws).Run();
 }
 
@@ -168,14 +169,14 @@ void SqliteTransaction::DeleteLease(uint64_t id) {
 }
 
 std::optional<TokenRecord> SqliteTransaction::FindToken(std::string_view hash) {
-  Query q(db_, AIRSTORE_TOKEN_SELECT "WHERE t.hash=?1", hash);
+  Query q(db_, AIRSTORE_TOKEN_SELECT("LEFT JOIN") "WHERE t.hash=?1", hash);
   if (!q.Step()) return std::nullopt;
   return TokenFrom(q);
 }
 
 std::vector<TokenRecord> SqliteTransaction::ListTokens(std::optional<WorkspaceKey> ws) {
   std::vector<TokenRecord> tokens;
-  Query q(db_, AIRSTORE_TOKEN_SELECT "WHERE ?1=0 OR t.ws=?1 ORDER BY t.created_ns, t.id",
+  Query q(db_, AIRSTORE_TOKEN_SELECT("JOIN") "WHERE ?1=0 OR t.ws=?1 ORDER BY t.created_ns, t.id",
           ws.value_or(0));
   while (q.Step()) tokens.push_back(TokenFrom(q));
   return tokens;

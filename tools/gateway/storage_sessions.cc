@@ -51,6 +51,9 @@ grpc::Status StorageService::FindWorkspace(const Caller& caller, const std::stri
                                                       : (*reader)->FindWorkspace(name_or_id);
   if (auto status = (*reader)->status(); !status)
     return StoreStatus("open session", status.error());
+  if (!caller.admin && !(*reader)->GetWorkspace(caller.workspace)) {
+    return {grpc::StatusCode::NOT_FOUND, "the workspace does not exist any more"};
+  }
   // A token learns nothing about other workspaces, not even whether they exist.
   if (!caller.admin && (!found || found->key != caller.workspace)) {
     return {grpc::StatusCode::PERMISSION_DENIED, "the token is not for this workspace"};

@@ -489,14 +489,17 @@ TEST_F(Service, LocksConflictBetweenSessionsAndGoWithThem) {
   EXPECT_EQ(response.error(), 0);
 }
 
-TEST_F(Service, DeletingAWorkspaceEndsItsSessionsAndTokens) {
+TEST_F(Service, DeletingAWorkspaceEndsItsSessionsAndItsTokensSayThatItIsGone) {
   Client c = NewClient('1');
   ASSERT_TRUE(c.Open().ok());
   wire::DeleteWorkspaceRequest request;
   wire::DeleteWorkspaceResponse response;
   request.set_name(workspace_id_);
   ASSERT_TRUE(Admin().Call(&AdminStub::DeleteWorkspace, request, &response).ok());
-  EXPECT_EQ(CodeOf(c.Open()), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(CodeOf(c.Open()), grpc::StatusCode::NOT_FOUND);
+  wire::ListTokensResponse tokens;
+  ASSERT_TRUE(Admin().Call(&AdminStub::ListTokens, wire::ListTokensRequest(), &tokens).ok());
+  for (const auto& token : tokens.tokens()) EXPECT_FALSE(token.workspace().empty());
   EXPECT_EQ(CodeOf(Admin().Call(&AdminStub::DeleteWorkspace, request, &response)),
             grpc::StatusCode::NOT_FOUND);
 }
