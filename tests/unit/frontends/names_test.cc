@@ -56,7 +56,9 @@ TEST(VolumeNames, WhatIsChangingIsToldAndNotKept) {
   const auto look = [&](const char* name, int error, uint32_t entry, uint32_t attributes) {
     EXPECT_EQ(error, broker.volume().Lookup(request, 20, name, &node));
     EXPECT_EQ(entry, node.entry_seconds) << name;
-    if (error == 0) EXPECT_EQ(attributes, node.attr_seconds) << name;
+    if (error == 0) {
+      EXPECT_EQ(attributes, node.attr_seconds) << name;
+    }
   };
   look("a", 0, volume::kTrustSeconds, volume::kTrustSeconds);
   look("none", ENOENT, volume::kTrustSeconds, 0);
