@@ -16,6 +16,9 @@ namespace airstore::broker {
 namespace {
 
 constexpr auto kUnmountPatience = std::chrono::seconds(30);
+// Of a mount with a gateway that is not reached, and how often it is tried meanwhile.
+constexpr auto kGatewayPatience = std::chrono::seconds(4);
+constexpr auto kGatewayPause = std::chrono::milliseconds(200);
 constexpr uint64_t kLeastSpool = 256u << 20;
 
 template <typename T>
@@ -148,8 +151,22 @@ SessionOptions Broker::OptionsFor(const std::string& gateway, const std::string&
   return options;
 }
 
+Task<Result<OpenedSession>> Broker::OpenSoon(Gateway* gateway, const MountSpec& spec,
+                                             const shm::SessionId& id, const ProgressFn& progress) {
+  const int64_t until = MonotonicNs() + std::chrono::nanoseconds(kGatewayPatience).count();
+  for (;;) {
+    gateway->Reconnect();
+    auto opened = co_await gateway->Open(spec.workspace, id, false);
+    if (opened || opened.error().code != EAGAIN || MonotonicNs() >= until) co_return opened;
+    progress("waiting for the gateway at " + spec.gateway, 0, 0);
+    boost::asio::steady_timer timer(executor_, kGatewayPause);
+    co_await timer.async_wait(boost::asio::use_awaitable);
+  }
+}
+
 Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
-                                                         RecoveryPtr* in_the_way) {
+                                                         RecoveryPtr* in_the_way,
+                                                         const ProgressFn& progress) {
   for (const SlotPtr& slot : sessions_) {
     if (!slot->closing && slot->session->gateway_address() == spec.gateway &&
         slot->token == spec.token &&
@@ -161,7 +178,7 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
   if (!made.value) co_return Outcome<SlotPtr>{std::nullopt, made.failure};
   const std::shared_ptr<Gateway> gateway = *made.value;
   const shm::SessionId id = RandomSessionId();
-  auto opened = co_await gateway->Open(spec.workspace, id, false);
+  auto opened = co_await OpenSoon(gateway.get(), spec, id, progress);
   if (!opened) {
     co_return Outcome<SlotPtr>{std::nullopt,
                                explain_open_(opened.error(), spec.gateway, spec.workspace)};
@@ -342,7 +359,7 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
     while (opening_) co_await opened_.Wait();
     opening_ = true;
     RecoveryPtr in_the_way;
-    found = co_await FindOrOpenSession(spec, &in_the_way);
+    found = co_await FindOrOpenSession(spec, &in_the_way, progress);
     if (found.value) ++(*found.value)->users;
     opening_ = false;
     opened_.NotifyAll();

@@ -75,7 +75,11 @@ class Broker : public BrokerApi {
   using RecoveryPtr = std::shared_ptr<Recovery>;
 
   // `in_the_way`: set when the workspace has an earlier session that is not at its end.
-  Task<Outcome<SlotPtr>> FindOrOpenSession(const MountSpec& spec, RecoveryPtr* in_the_way);
+  Task<Outcome<SlotPtr>> FindOrOpenSession(const MountSpec& spec, RecoveryPtr* in_the_way,
+                                           const ProgressFn& progress);
+  // Waits a little for a gateway that is not there: it may be on its way.
+  Task<Result<OpenedSession>> OpenSoon(Gateway* gateway, const MountSpec& spec,
+                                       const shm::SessionId& id, const ProgressFn& progress);
   Task<void> AwaitRecovery(RecoveryPtr recovery, const ProgressFn& progress);
   RecoveryPtr FindRecovery(const std::string& gateway, const std::string& workspace_id) const;
   Result<std::string> MakeSpool(const shm::SessionId& id);

@@ -318,6 +318,8 @@ class Gateway {
   virtual Task<Result<AssertedLocks>> AssertLocks(std::vector<LockCall> held) = 0;
   virtual Task<Result<StatFs>> Statfs() = 0;
 
+  // A connection that is down is tried again at once, not after a pause.
+  virtual void Reconnect() {}
   // Another token of the same principal, for calls from now on.
   virtual void SetToken(std::string token) = 0;
   virtual const GatewayCounters& counters() const = 0;

@@ -33,6 +33,9 @@ class GatewayChannel {
   // Cancels every call and waits until all have left.
   void Shutdown();
 
+  // Tries to connect now, if the next try is still to come.
+  void Reconnect() const { grpc::experimental::ChannelResetConnectionBackoff(channel_.get()); }
+
   // "connected", "connecting", "unreachable".
   std::string State() const;
 

@@ -60,6 +60,7 @@ class GrpcGateway final : public Gateway {
   Task<Result<AssertedLocks>> AssertLocks(std::vector<LockCall> held) override;
   Task<Result<StatFs>> Statfs() override;
 
+  void Reconnect() override { via_.channel->Reconnect(); }
   const GatewayCounters& counters() const override { return counters_; }
   void SetToken(std::string token) override {
     via_.token = std::move(token);

@@ -60,6 +60,7 @@ CLI::App* Add(CLI::App* parent, const char* name, const char* help, Invocation& 
 
 void AddMount(CLI::App* app, Invocation& out) {
   CLI::App* mount = Add(app, "mount", "Mount a workspace on a directory", out, Command::kMount);
+  mount->footer("A gateway that is not reached is waited for a few seconds.");
   mount
       ->add_option_function<std::vector<std::string>>(
           "where",
