@@ -228,7 +228,8 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
                              .principal = opened->principal,
                              .session = id,
                              .read_only = opened->read_only,
-                             .store_dir = options_.store_dir};
+                             .store_dir = options_.store_dir,
+                             .boot_id = BootId()};
     auto write = [](std::string to, SessionManifest what) -> Task<Result<void>> {
       co_return WriteManifest(to, what);
     };
@@ -376,6 +377,14 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
     co_return Fail<MountStatus>(FailureKind::kBusy,
                                 "workspace " + session.workspace() + ": " + arrived.error().message,
                                 "look at 'airctl status' on the host that holds the write lease");
+  }
+  if (spec.fsync_local) {
+    if (auto kept = co_await session.BeginKeepingThroughPowerLoss(); !kept) {
+      --slot->users;
+      co_await DropSessionIfUnused(slot);
+      co_return Fail<MountStatus>(FailureKind::kHost, "--fsync local: " + kept.error().ToString(),
+                                  "see to the disk of " + session.spool());
+    }
   }
   uint32_t index = 0;
   while (index < shm::kMaxMounts &&

@@ -160,6 +160,7 @@ bool Broker::AdoptMount(const SlotPtr& slot, const MountManifest& manifest, Fron
     EndOrphan(slot->session->spool(), manifest, mount.error().ToString());
     return false;
   }
+  if (manifest.spec.fsync_local) slot->session->KeepThroughPowerLoss();
   mounts_.push_back(*mount);
   return true;
 }

@@ -48,7 +48,8 @@ struct MountSpec {
   std::optional<uint32_t> gid;
   bool read_only = false;
   bool passthrough = true;
-  std::string backend;  // "", "fuse", "nfs"
+  bool fsync_local = false;  // fsync waits for the disk of this host, not for the gateway
+  std::string backend;       // "", "fuse", "nfs"
   bool verbose = false;
 };
 
@@ -59,6 +60,7 @@ struct MountStatus {
   std::string backend;
   bool read_only = false;
   bool passthrough = false;
+  bool fsync_local = false;
   uint32_t frontend_pid = 0;
   uint32_t owner_uid = 0;
   std::string state;

@@ -17,7 +17,8 @@ Task<Result<void>> Broker::GiveToken(SlotPtr slot, std::string token) {
                            .principal = session.principal(),
                            .session = session.id(),
                            .read_only = session.read_only(),
-                           .store_dir = session.store_dir()};
+                           .store_dir = session.store_dir(),
+                           .boot_id = BootId()};
   auto write = [](std::string to, SessionManifest what) -> Task<Result<void>> {
     co_return WriteManifest(to, what);
   };

@@ -383,6 +383,9 @@ class Answer {
   Task<Result<void>> Fsync() {
     session_->contents().Refresh(args_.inode);
     co_await session_->contents().Retry(args_.inode);
+    if (mount_->spec().fsync_local && session_->tree().lease() && !session_->journal_failed()) {
+      co_return co_await FsyncHere();
+    }
     // More than once when a truncation moved the content behind itself in the log.
     int rounds = 0;
     for (Ticket ticket = session_->contents().Flush(args_.inode); ticket != 0;
@@ -391,6 +394,14 @@ class Answer {
       if (refused != 0) co_return Error{refused, "fsync"};
       if (++rounds == 3) break;
     }
+    co_return TakeWriteError();
+  }
+
+  // Onto this host's disk; the gateway follows, as after a close.
+  Task<Result<void>> FsyncHere() {
+    (void)session_->contents().Flush(args_.inode);
+    AIRSTORE_TRY_CO(co_await session_->contents().Sync(args_.inode, args_.flags != 0));
+    AIRSTORE_TRY_CO(co_await session_->SyncJournal());
     co_return TakeWriteError();
   }
 

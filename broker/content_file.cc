@@ -183,8 +183,9 @@ Result<ContentSlot*> ContentPool::MakeSlot() {
 void ContentPool::Return(const ContentFile& used) {
   ContentSlot* slot = used.slot;
   if (used.sealed) UnsealContentFile(slot->path);
+  const bool held = !used.needed && hold_ && hold_(used);
   // Who still maps it keeps what is in it: such a file is not used again.
-  if (!used.needed && !used.given_away && ready_.size() < kSpareFiles && slot->fd &&
+  if (!used.needed && !held && !used.given_away && ready_.size() < kSpareFiles && slot->fd &&
       !broker::HeldElsewhere(slot->fd.get()) && Empty(*slot)) {
     ready_.push_back(slot);
     return;
@@ -192,7 +193,7 @@ void ContentPool::Return(const ContentFile& used) {
   Park(slot);
   if (!used.needed) {
     removing_(used);
-    unlink(slot->path.c_str());
+    if (!held) unlink(slot->path.c_str());
   }
   slots_.erase(slot->number);
 }

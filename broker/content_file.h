@@ -80,6 +80,8 @@ struct ContentFile {
   // What it took on disk when the gateway had all of it: what it takes beyond that is unsent.
   uint64_t settled_bytes = 0;
   bool sealed = false;  // see ContentPool::Seal
+  // The record that it is not needed any more is before this one in the journal.
+  uint64_t released_lsn = 0;
 
   // Opens the file again if it was parked; -1 with errno when that fails.
   int fd() const;
@@ -108,6 +110,9 @@ class ContentPool {
   // A file that an earlier pool has given out, with its number and id. Its descriptor is opened
   // when it is asked for.
   std::shared_ptr<ContentFile> Adopt(uint64_t inode, uint64_t number, uint64_t id);
+  // Asked of a file that nobody needs any more: true: it stays as it is, and whoever was asked
+  // removes it later.
+  void SetHold(std::function<bool(const ContentFile& file)> hold) { hold_ = std::move(hold); }
   // Removes what lies in the directory and was not adopted. Before any Take or Refill.
   void RemoveOthers();
   // More descriptors are open than there should be: park files that nobody has open.
@@ -137,6 +142,7 @@ class ContentPool {
   std::string directory_;
   CloseBacking close_backing_;
   Removing removing_;
+  std::function<bool(const ContentFile& file)> hold_;
   std::unordered_map<uint64_t, std::unique_ptr<ContentSlot>> slots_;  // by number
   std::vector<ContentSlot*> ready_;
   size_t open_count_ = 0;

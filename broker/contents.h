@@ -19,6 +19,7 @@
 #pragma once
 
 #include <boost/asio/thread_pool.hpp>
+#include <deque>
 #include <functional>
 #include <list>
 #include <memory>
@@ -155,6 +156,15 @@ class Contents : public ContentSource {
   // Ends what runs by itself. REQUIRES: no mounts.
   void Stop();
 
+  // contents_sync.cc
+  // The bytes of its content file are on stable storage when it returns; of its name and whose it
+  // is only the journal's next sync says so. Fails: errno of fsync.
+  Task<Result<void>> Sync(uint64_t inode, bool data_only);
+  // From now on files stay until the journal has on stable storage that they are not needed: then
+  // RemoveSynced is to be called. `soon`: there is something that waits for a sync.
+  void KeepUntilSynced(std::function<void()> soon);
+  void RemoveSynced();
+
   // Takes clean files that nobody has open from the disk; the bytes gained.
   uint64_t EvictBytes(uint64_t bytes);
 
@@ -288,6 +298,9 @@ class Contents : public ContentSource {
   void DropRefused(const NodePtr& node);
   Task<void> NotMoving(uint64_t inode);
 
+  // contents_sync.cc
+  void Released(ContentFile* file);
+
   // contents_space.cc
   uint64_t Charge(const NodePtr& node);  // returns what the file takes on disk
   void LoseFile(const NodePtr& node);    // resets node->file
@@ -326,6 +339,12 @@ class Contents : public ContentSource {
   std::unordered_map<uint64_t, NodePtr> nodes_;
   // Inodes whose file may be dirty: those that are `needed`. Others may be among them.
   std::unordered_set<uint64_t> maybe_dirty_;
+  struct Held {
+    uint64_t lsn = 0;  // of the journal, when it may go
+    std::string path;
+  };
+  std::deque<Held> held_;
+  std::function<void()> sync_soon_;  // set: files are held
   SpoolBudget::Share unsent_;
   std::unordered_set<uint64_t> sealed_;
   int64_t debounce_at_ns_ = 0;

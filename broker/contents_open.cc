@@ -181,6 +181,7 @@ void Contents::NoteClean(const NodePtr& node) {
   journal_->Append(CleanRecord{node->inode});
   Reach(FaultPoint::kContentAfterClean);
   node->file->needed = false;
+  Released(node->file.get());
   maybe_dirty_.erase(node->inode);
 }
 
@@ -651,7 +652,10 @@ void Contents::Destroy(uint64_t inode) {
   if (!node) return;
   LeaveLru(node);
   watched_.erase(inode);
-  if (node->file) node->file->needed = false;  // that its last name is gone is on record
+  if (node->file) {
+    node->file->needed = false;  // that its last name is gone is on record
+    Released(node->file.get());
+  }
   maybe_dirty_.erase(inode);
   LoseFile(node);
   node->progress->NotifyAll();

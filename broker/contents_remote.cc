@@ -77,6 +77,8 @@ void Contents::ContentApplied(uint64_t inode, uint64_t content_version) {
   if (node && node->file) {
     node->file->base_version = content_version;
     if (node->file->needed) journal_->Append(VersionRecord{inode, content_version});
+    // A version that is forgotten would make our next one look like another host's.
+    if (sync_soon_) sync_soon_();
   }
   inodes_->Update(inode,
                   [&](shm::InodeRecord& record) { record.content_version = content_version; });

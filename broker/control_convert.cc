@@ -52,6 +52,7 @@ MountSpec FromWire(const wire::MountRequest& from) {
   if (from.has_gid()) spec.gid = from.gid();
   spec.read_only = from.read_only();
   spec.passthrough = from.passthrough() != wire::PASSTHROUGH_OFF;
+  spec.fsync_local = from.fsync() == wire::FSYNC_LOCAL;
   if (from.backend() == wire::BACKEND_FUSE) spec.backend = "fuse";
   if (from.backend() == wire::BACKEND_NFS) spec.backend = "nfs";
   spec.verbose = from.verbose();
@@ -71,6 +72,7 @@ void ToWire(const MountStatus& from, wire::MountInfo* to) {
   to->set_backend(from.backend);
   to->set_read_only(from.read_only);
   to->set_passthrough(from.passthrough);
+  to->set_fsync(from.fsync_local ? "local" : "gateway");
   to->set_frontend_pid(from.frontend_pid);
   to->set_owner_uid(from.owner_uid);
   to->set_state(from.state);

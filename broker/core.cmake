@@ -41,6 +41,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/contents_remote.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_space.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_sparse.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents_sync.cc
   ${CMAKE_CURRENT_LIST_DIR}/durable_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/evictor.cc
   ${CMAKE_CURRENT_LIST_DIR}/frontend.cc

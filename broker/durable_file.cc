@@ -23,8 +23,12 @@ Result<void> WriteDurably(const std::string& directory, const std::string& name,
   }
   if (fsync(file.get()) != 0) return SysError("write " + draft);
   if (rename(draft.c_str(), path.c_str()) != 0) return SysError("name " + path);
-  const UniqueFd parent(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!parent || fsync(parent.get()) != 0) return SysError("write " + directory);
+  return SyncDirectory(directory);
+}
+
+Result<void> SyncDirectory(const std::string& path) {
+  const UniqueFd directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory || fsync(directory.get()) != 0) return SysError("write " + path);
   return {};
 }
 

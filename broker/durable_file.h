@@ -13,5 +13,7 @@ namespace airstore::broker {
 // Replaces `directory`/`name`, mode 0600; on stable storage when it returns.
 Result<void> WriteDurably(const std::string& directory, const std::string& name,
                           const std::string& text);
+// The names in it are on stable storage when it returns.
+Result<void> SyncDirectory(const std::string& path);
 
 }  // namespace airstore::broker

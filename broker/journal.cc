@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include "shm/base/fault.h"
 
@@ -172,7 +173,12 @@ Result<void> Journal::Rewrite(const std::function<Result<void>()>& append_live) 
     return done;
   }
   Reach(FaultPoint::kJournalRewritten);
-  Release(first);
+  if (options_.keep_until_synced) {
+    given_up_ = first;
+    given_up_lsn_ = next_lsn_;
+  } else {
+    Release(first);
+  }
   return {};
 }
 
@@ -181,7 +187,9 @@ void Journal::Release(size_t count) {
   for (; count > 0; --count) {
     Numbered& oldest = segments_.front();
     const std::string path = PathOf(oldest.number);
-    if (!spare_ && oldest.segment->bytes() == options_.segment_bytes &&
+    // The disk may see what a spare is overwritten with before it sees the new name.
+    if (!spare_ && !options_.keep_until_synced &&
+        oldest.segment->bytes() == options_.segment_bytes &&
         rename(path.c_str(), SparePath().c_str()) == 0) {
       spare_ = std::move(oldest.segment);
     } else {
@@ -193,7 +201,7 @@ void Journal::Release(size_t count) {
 
 uint64_t Journal::OldBytes() const {
   uint64_t bytes = 0;
-  for (size_t i = 0; i + 1 < segments_.size(); ++i) bytes += segments_[i].segment->bytes();
+  for (size_t i = given_up_; i + 1 < segments_.size(); ++i) bytes += segments_[i].segment->bytes();
   return bytes;
 }
 
@@ -212,6 +220,9 @@ std::vector<UniqueFd> Journal::Unsynced() const {
   return files;
 }
 
-void Journal::Synced(uint64_t lsn) { synced_lsn_ = std::max(synced_lsn_, lsn); }
+void Journal::Synced(uint64_t lsn) {
+  synced_lsn_ = std::max(synced_lsn_, lsn);
+  if (given_up_ != 0 && synced_lsn_ >= given_up_lsn_) Release(std::exchange(given_up_, 0));
+}
 
 }  // namespace airstore::broker

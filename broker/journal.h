@@ -28,6 +28,8 @@ namespace airstore::broker {
 struct JournalOptions {
   shm::SessionId session{};
   uint64_t segment_bytes = 4ull << 20;
+  // Segments that a rewrite gives up stay until Synced says that the rewrite is on stable storage.
+  bool keep_until_synced = false;
 };
 
 class Journal {
@@ -68,6 +70,10 @@ class Journal {
   std::vector<UniqueFd> Unsynced() const;
   // What was Unsynced when next_lsn() was `lsn` is on stable storage.
   void Synced(uint64_t lsn);
+  // Records before it are on stable storage.
+  uint64_t synced_lsn() const { return synced_lsn_; }
+  // Segments were given up that only Synced removes.
+  bool keeps() const { return given_up_ != 0; }
 
  private:
   struct Numbered {
@@ -93,6 +99,8 @@ class Journal {
   uint64_t next_number_ = 1;
   uint64_t next_lsn_ = 1;
   uint64_t synced_lsn_ = 1;  // records before it are on stable storage
+  size_t given_up_ = 0;      // the first segments, not needed once given_up_lsn_ is synced
+  uint64_t given_up_lsn_ = 0;
 };
 
 }  // namespace airstore::broker

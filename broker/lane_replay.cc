@@ -88,6 +88,12 @@ std::optional<LaneFiles> OpenLane(const std::string& spool, uint32_t mount) {
   return std::nullopt;
 }
 
+void RemoveLane(const std::string& spool, uint32_t mount) {
+  for (const char* file : {"lane", "arena", "ledger"}) {
+    (void)unlink((spool + "/" + file + "-" + std::to_string(mount)).c_str());
+  }
+}
+
 Result<void> Replay(LaneFiles files, uint32_t mount, const std::string& directory,
                     const shm::SessionId& session, const ContentTable& contents) {
   auto lane = Adopt(std::move(files.lane), std::move(files.arena), session, mount);
@@ -130,11 +136,13 @@ Result<void> ReplayOtherLanes(const std::string& spool, const std::string& conte
       std::this_thread::sleep_for(kFrontendPoll);
     }
     AIRSTORE_TRY(Replay(std::move(*files), mount, content_directory, session, contents));
-    for (const char* file : {"lane", "arena", "ledger"}) {
-      (void)unlink((spool + "/" + file + "-" + std::to_string(mount)).c_str());
-    }
+    RemoveLane(spool, mount);
   }
   return {};
+}
+
+void DropLanes(const std::string& spool) {
+  for (uint32_t mount = 0; mount < shm::kMaxMounts; ++mount) RemoveLane(spool, mount);
 }
 
 }  // namespace airstore::broker

@@ -28,4 +28,8 @@ Result<void> ReplayOtherLanes(const std::string& spool, const std::string& conte
                               const shm::SessionId& session, const ContentTable& contents,
                               const std::set<uint32_t>& living);
 
+// Removes them: after a loss of power the pages of lanes, arenas and ledgers are of no common time,
+// and what was synced had left them before.
+void DropLanes(const std::string& spool);
+
 }  // namespace airstore::broker

@@ -600,6 +600,7 @@ MountStatus Mount::Status() const {
   status.backend = "fuse";
   status.read_only = options_.spec.read_only;
   status.passthrough = options_.passthrough;
+  status.fsync_local = options_.spec.fsync_local;
   status.frontend_pid = static_cast<uint32_t>(frontend_.pid());
   status.frontend_restarts = frontend_restarts_;
   status.problem = problem_;

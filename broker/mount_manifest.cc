@@ -40,6 +40,7 @@ Result<void> WriteMountManifest(const std::string& directory, const MountManifes
   PutUser(&tree, "show_gid", manifest.spec.gid);
   tree.put("read_only", manifest.spec.read_only);
   tree.put("want_passthrough", manifest.spec.passthrough);
+  tree.put("fsync_local", manifest.spec.fsync_local);
   tree.put("backend", manifest.spec.backend);
   tree.put("owner_uid", manifest.owner.uid);
   tree.put("owner_gid", manifest.owner.gid);
@@ -75,6 +76,7 @@ Result<MountManifest> ReadMountManifest(const std::string& path) {
     manifest.spec.gid = GetUser(tree, "show_gid");
     manifest.spec.read_only = tree.get<bool>("read_only");
     manifest.spec.passthrough = tree.get<bool>("want_passthrough");
+    manifest.spec.fsync_local = tree.get<bool>("fsync_local", false);
     manifest.spec.backend = tree.get<std::string>("backend");
     manifest.owner.uid = tree.get<uint32_t>("owner_uid");
     manifest.owner.gid = tree.get<uint32_t>("owner_gid");

@@ -75,6 +75,10 @@ void MutationLog::Start() {
   tasks_->Spawn(Send());
 }
 
+Task<void> MutationLog::MakeDurable() {
+  if (make_durable_) co_await make_durable_();
+}
+
 Task<void> MutationLog::Stop() {
   stopping_ = true;
   Hurry();
@@ -394,6 +398,7 @@ Task<void> MutationLog::SendBatch() {
 }
 
 Task<void> MutationLog::SendRestored() {
+  co_await MakeDurable();
   const std::vector<Item> items = std::move(restored_);
   Part part;
   for (size_t i = 0; i < items.size(); ++i) {
@@ -420,6 +425,7 @@ Task<void> MutationLog::SendPart(const std::vector<Item>& items, Part part, uint
     co_await backoff.Wait(executor_);
   }
   Reach(FaultPoint::kLogAfterNumber);
+  co_await MakeDurable();
   const auto results = co_await ApplyUntilAnswered(part.mutations, lease_id);
   Settle(items, part, results);
 }

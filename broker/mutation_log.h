@@ -71,6 +71,13 @@ class MutationLog {
   void OnLeaseLost(std::function<void()> on_lease_lost) {
     on_lease_lost_ = std::move(on_lease_lost);
   }
+  // Called before numbers that were just given are sent: after a loss of power the journal must not
+  // know less than the gateway.
+  void SetMakeDurable(std::function<Task<void>()> make_durable) {
+    make_durable_ = std::move(make_durable);
+  }
+  // What was appended is on stable storage, where that is wanted.
+  Task<void> MakeDurable();
   // Starts the sender. Call once.
   void Start();
 
@@ -179,6 +186,7 @@ class MutationLog {
   OnRefused on_refused_;
   Reopen reopen_;
   std::function<void()> on_lease_lost_;
+  std::function<Task<void>()> make_durable_;
   uint64_t lease_id_ = 0;
   SessionLimits limits_;
 

@@ -34,7 +34,8 @@ Recovery::Recovery(boost::asio::any_io_executor executor, boost::asio::thread_po
       lost_(std::filesystem::path(spool_).parent_path().string(),
             HexOf(manifest_.session) + "." + std::to_string(RealtimeNs() / 1'000'000'000),
             manifest_.workspace, manifest_.gateway),
-      space_(budget) {}
+      space_(budget),
+      power_lost_(!manifest_.boot_id.empty() && manifest_.boot_id != BootId()) {}
 
 Recovery::~Recovery() {
   if (!done_) UnsealContentFiles(ContentPath());
@@ -64,16 +65,18 @@ Task<void> Recovery::Run() {
     co_await Send();
   }
   Reach(FaultPoint::kRecoverySent);
+  co_await SyncJournal();  // it must not ask for files that are gone
   Finish();
 }
 
 Task<void> Recovery::ReadJournal() {
-  const JournalOptions options{.session = manifest_.session};
+  const JournalOptions options{.session = manifest_.session, .keep_until_synced = true};
   Backoff backoff;
   for (;;) {
     auto opened = SessionJournal::Open(JournalDirectory(spool_), options, &state_);
     if (opened) {
       journal_ = std::move(*opened);
+      journal_sync_ = std::make_unique<JournalSync>(executor_, workers_, &journal_->journal());
       error_.clear();
       co_return;
     }
@@ -83,7 +86,19 @@ Task<void> Recovery::ReadJournal() {
   }
 }
 
+Task<void> Recovery::SyncJournal() {
+  if (auto synced = co_await journal_sync_->Sync(); !synced) {
+    spdlog::error("{}: {}", spool_, synced.error().ToString());
+  }
+}
+
 Task<void> Recovery::ApplyLanes() {
+  if (power_lost_) {
+    spdlog::info("workspace {}: the machine has booted since; what was on its disk counts",
+                 manifest_.workspace);
+    DropLanes(spool_);
+    co_return;
+  }
   Backoff backoff;
   for (;;) {
     auto replayed =
@@ -137,7 +152,8 @@ Task<void> Recovery::Send() {
                       .size = file.size,
                       .file = ""},
              file.path);
-      });
+      },
+      power_lost_);
   log_ = std::make_unique<MutationLog>(
       executor_, &tasks_, gateway_.get(), journal_.get(), contents_.get(),
       [this](const Mutation& mutation, int error) { Refused(mutation, error); },
@@ -150,6 +166,7 @@ Task<void> Recovery::Send() {
   // What was acknowledged under a lease comes first, while that lasts.
   log_->SetLease(state_.watch.lease_id);
   log_->OnLeaseLost([] {});
+  log_->SetMakeDurable([this] { return SyncJournal(); });
   Backoff backoff;
   log_->Restore(state_);
   for (;;) {
@@ -178,6 +195,7 @@ void Recovery::SealContents() {
 }
 
 void Recovery::Finish() {
+  journal_sync_.reset();
   journal_.reset();
   UnsealContentFiles(ContentPath());
   if (state_.incomplete && !KeepRest()) return;
@@ -253,9 +271,10 @@ void Recovery::Lose(LostItem item, const std::string& content) {
   const LostFound earlier(std::filesystem::path(spool_).parent_path().string(),
                           HexOf(manifest_.session), manifest_.workspace, manifest_.gateway);
   if (!content.empty() && !earlier.FindKept(item.inode, content).empty()) return;
-  spdlog::error("workspace {}: the gateway refused {} of inode {} ({}): {}; see {}",
-                manifest_.workspace, item.what, item.inode, item.path, strerror(item.error),
-                lost_.directory());
+  const bool torn = power_lost_ && item.error == kCutByPowerLoss;
+  spdlog::error("workspace {}: {} {} of inode {} ({}): {}; see {}", manifest_.workspace,
+                torn ? "a loss of power has cut" : "the gateway refused", item.what, item.inode,
+                item.path, strerror(item.error), lost_.directory());
   if (!content.empty()) UnsealContentFile(content);  // it is moved
   if (auto kept = lost_.Keep(std::move(item), content); !kept) {
     spdlog::error("{}", kept.error().ToString());

@@ -5,8 +5,9 @@
 // It reads the journal, puts writes that lanes still hold into their files, resumes the session,
 // sends again what was numbered (the gateway applies each number once), then the other changes in
 // their order, then every dirty content file as it is now; then the session is closed and its spool
-// removed. It may itself be killed at any time: the next one goes on from the journal. While the
-// gateway is away it tries again for ever.
+// removed. After a boot of the machine lanes say nothing, and content that is shorter than the
+// gateway's is not sent over it. It may itself be killed at any time: the next one goes on from the
+// journal. While the gateway is away it tries again for ever.
 //
 // Threads: the event loop.
 // Owns: the spool of the session, until done().
@@ -20,6 +21,7 @@
 
 #include "broker/broker_api.h"
 #include "broker/gateway.h"
+#include "broker/journal_sync.h"
 #include "broker/lost_found.h"
 #include "broker/replay_contents.h"
 #include "broker/session_manifest.h"
@@ -61,6 +63,7 @@ class Recovery {
   Task<void> Run();
   Task<void> ReadJournal();
   Task<void> ApplyLanes();
+  Task<void> SyncJournal();
   void SealContents();
   // False: there is nothing to resume.
   Task<bool> Resume();
@@ -84,6 +87,7 @@ class Recovery {
   JournalState state_;
   std::shared_ptr<Gateway> gateway_;
   std::unique_ptr<SessionJournal> journal_;
+  std::unique_ptr<JournalSync> journal_sync_;
   std::unique_ptr<ReplayContents> contents_;
   std::unique_ptr<MutationLog> log_;
   SessionLimits limits_;
@@ -91,6 +95,7 @@ class Recovery {
   std::string error_;
   bool stuck_ = false;
   bool done_ = false;
+  bool power_lost_ = false;  // the machine has booted since
 };
 
 }  // namespace airstore::broker

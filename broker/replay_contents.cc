@@ -7,14 +7,19 @@
 
 #include <algorithm>
 
+#include "broker/backoff.h"
 #include "broker/clock.h"
 
 namespace airstore::broker {
 
 ReplayContents::ReplayContents(Uploader with, const SessionLimits& limits, std::string directory,
                                const JournalState& state, SessionJournal* journal,
-                               OnRefused on_refused)
-    : with_(with), limits_(limits), journal_(journal), on_refused_(std::move(on_refused)) {
+                               OnRefused on_refused, bool power_lost)
+    : with_(with),
+      limits_(limits),
+      journal_(journal),
+      on_refused_(std::move(on_refused)),
+      power_lost_(power_lost) {
   for (const auto& [inode, attached] : state.contents.entries()) {
     if (!attached.dirty || attached.orphan) continue;
     Entry entry;
@@ -29,7 +34,10 @@ ReplayContents::ReplayContents(Uploader with, const SessionLimits& limits, std::
     for (const uint64_t inode : record.subjects) {
       const auto found = entries_.find(inode);
       if (found == entries_.end()) continue;
-      found->second.changed_ns = std::max(found->second.changed_ns, record.mutation.time_ns);
+      Entry& entry = found->second;
+      entry.changed_ns = std::max(entry.changed_ns, record.mutation.time_ns);
+      const auto* change = std::get_if<SetattrOp>(&record.mutation.op);
+      if (change != nullptr && change->size) entry.cut_to = std::min(entry.cut_to, *change->size);
     }
   }
 }
@@ -53,7 +61,8 @@ Task<Mutation> ReplayContents::BuildWrite(uint64_t inode) {
   op.inode = inode;
   if (const auto found = entries_.find(inode); found != entries_.end()) {
     Entry& entry = found->second;
-    entry.error = co_await Read(&entry, &op, &mutation.time_ns);
+    if (power_lost_) entry.error = co_await Vet(inode, entry.file, entry.cut_to);
+    if (entry.error == 0) entry.error = co_await Read(&entry, &op, &mutation.time_ns);
     if (entry.error != 0) {
       op.extents.clear();
       op.size.reset();
@@ -61,6 +70,26 @@ Task<Mutation> ReplayContents::BuildWrite(uint64_t inode) {
   }
   mutation.op = std::move(op);
   co_return mutation;
+}
+
+// A file that nobody had waited for has as much as the disk had got: often nothing. Every change
+// of size is a mutation, so what is shorter without one was cut by nobody.
+Task<int> ReplayContents::Vet(uint64_t inode, const File& file, uint64_t cut_to) {
+  Backoff backoff;
+  for (;;) {
+    std::vector<ResolveItem> items;
+    items.push_back(GetattrItem{inode});
+    auto answer = co_await with_.gateway->Resolve(std::move(items));
+    if (answer && answer->size() == 1) {
+      const ResolveResult& there = answer->front();
+      if (there.error != 0) co_return 0;  // not there yet, or no more
+      co_return file.size < std::min(there.entry.attr.size, cut_to) ? kCutByPowerLoss : 0;
+    }
+    if (!answer && (answer.error().code == ENOENT || answer.error().code == ESTALE)) {
+      co_return answer.error().code;
+    }
+    co_await backoff.Wait(with_.executor);
+  }
 }
 
 Task<int> ReplayContents::Read(Entry* entry, WriteOp* op, int64_t* time_ns) {

@@ -4,9 +4,11 @@
 // because of what was sent before nothing is known for sure.
 //
 // Threads: the event loop; bulk reading runs on workers.
-// Fails: a file that cannot be read counts as refused with its errno.
+// Fails: a file that cannot be read counts as refused with its errno; after a loss of power so does
+// one that nobody had waited for and whose end is not there, with kCutByPowerLoss.
 #pragma once
 
+#include <cerrno>
 #include <functional>
 #include <string>
 #include <unordered_map>
@@ -16,6 +18,9 @@
 #include "broker/session_journal.h"
 
 namespace airstore::broker {
+
+// What a loss of power has left is shorter than what the gateway has.
+inline constexpr int kCutByPowerLoss = ENODATA;
 
 class ReplayContents : public ContentSource {
  public:
@@ -29,7 +34,8 @@ class ReplayContents : public ContentSource {
   // Those of the journal's table that are dirty and have a name. The journal is told when one is
   // settled. All is borrowed.
   ReplayContents(Uploader with, const SessionLimits& limits, std::string directory,
-                 const JournalState& state, SessionJournal* journal, OnRefused on_refused);
+                 const JournalState& state, SessionJournal* journal, OnRefused on_refused,
+                 bool power_lost);
 
   std::vector<uint64_t> inodes() const;
   uint64_t dirty_bytes() const;
@@ -42,15 +48,19 @@ class ReplayContents : public ContentSource {
  private:
   struct Entry {
     File file;
-    int64_t changed_ns = 0;  // the latest change of attributes that is on record
+    int64_t changed_ns = 0;        // the latest change of attributes that is on record
+    uint64_t cut_to = UINT64_MAX;  // the smallest size that a change still to be sent gives it
     int error = 0;
   };
+  // Whether the file may replace what the gateway has.
+  Task<int> Vet(uint64_t inode, const File& file, uint64_t cut_to);
   Task<int> Read(Entry* entry, WriteOp* op, int64_t* time_ns);
 
   Uploader with_;
   SessionLimits limits_;
   SessionJournal* journal_;
   OnRefused on_refused_;
+  bool power_lost_;
   std::unordered_map<uint64_t, Entry> entries_;  // by inode
 };
 

@@ -11,6 +11,7 @@
 #include "broker/clock.h"
 #include "broker/content_seal.h"
 #include "broker/deadline.h"
+#include "broker/durable_file.h"
 #include "broker/lane_replay.h"
 #include "broker/mount.h"
 #include "broker/mutation_names.h"
@@ -23,6 +24,7 @@ namespace {
 constexpr int64_t kStatfsFreshNs = 1'000'000'000;
 constexpr int64_t kStatfsPatienceNs = 500'000'000;  // df is to answer, also without a gateway
 constexpr int64_t kArrivalPatienceNs = 30'000'000'000;
+constexpr auto kSyncLinger = std::chrono::seconds(1);
 
 // Names stay longer than what they lead to; most of those known not to exist are in no listing.
 shm::MetaWriter::Capacity CapacityFor(uint32_t inode_limit) {
@@ -49,7 +51,8 @@ Session::Session(boost::asio::any_io_executor executor, boost::asio::thread_pool
       lost_(std::filesystem::path(options.spool).parent_path().string(), HexOf(id),
             opened.workspace_name, options.gateway_address),
       lost_written_(executor),
-      keep_alive_timer_(executor) {}
+      keep_alive_timer_(executor),
+      sync_timer_(executor) {}
 
 Session::~Session() = default;
 
@@ -63,7 +66,8 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
   if (!meta) return meta.error();
   std::unique_ptr<Session> session(
       new Session(executor, workers, std::move(gateway), id, opened, options));
-  auto journal = SessionJournal::Create(JournalDirectory(options.spool), {.session = id});
+  auto journal = SessionJournal::Create(JournalDirectory(options.spool),
+                                        {.session = id, .keep_until_synced = true});
   if (!journal) return journal.error();
   session->journal_ = std::move(*journal);
   AIRSTORE_TRY(session->Assemble(workers, std::move(*meta), JournalState()));
@@ -103,7 +107,8 @@ Result<std::unique_ptr<Session>> Session::Adopt(boost::asio::any_io_executor exe
   }
   JournalState left;
   auto journal =
-      SessionJournal::Open(JournalDirectory(options.spool), {.session = manifest.session}, &left);
+      SessionJournal::Open(JournalDirectory(options.spool),
+                           {.session = manifest.session, .keep_until_synced = true}, &left);
   if (!journal) return journal.error();
   session->journal_ = std::move(*journal);
   if (left.incomplete) return Error{EPROTO, "parts of the journal cannot be read"};
@@ -171,6 +176,8 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
       [this] { return Reopen(); });
   log_->SetLimits(opened_.limits);
   contents_->SetLog(log_.get());
+  journal_sync_ =
+      std::make_unique<JournalSync>(executor_, workers, &journal_->journal(), contents.directory);
   evictor_ = std::make_unique<Evictor>(executor_, &tasks_, inodes_.get(), contents_.get(),
                                        log_.get(), &mounts_);
   tree_ = std::make_unique<Tree>(executor_, &tasks_, inodes_.get(), gateway_.get(), contents_.get(),
@@ -289,12 +296,15 @@ Task<void> Session::Drain() {
 Task<void> Session::Close() {
   closed_ = true;
   keep_alive_timer_.cancel();
+  sync_timer_.cancel();
   contents_->Stop();
   evictor_->Stop();
   tree_->Stop();
   co_await log_->Stop();
   watcher_->Stop();
   locks_->Stop();
+  // A journal that is left while the files go must not ask for them.
+  if (durable_) (void)co_await SyncJournal();
   if (auto closed = co_await gateway_->Close(); !closed) {
     spdlog::info("closing the session at the gateway: {}", closed.error().ToString());
   }
@@ -304,6 +314,53 @@ Task<void> Session::Close() {
   for (const auto& slab : inodes_->slabs().segments()) {
     if (slab) ForgetDescriptor(NameOfSlab(id, slab->header().index));
   }
+}
+
+void Session::NoteJournal() {
+  journal_space_.Set(journal_->journal().bytes());
+  if (journal_->journal().keeps()) SyncSoon();
+}
+
+void Session::KeepThroughPowerLoss() {
+  if (std::exchange(durable_, true)) return;
+  contents_->KeepUntilSynced([this] { SyncSoon(); });
+  log_->SetMakeDurable([this]() -> Task<void> {
+    if (auto synced = co_await SyncJournal(); !synced) {
+      spdlog::error("workspace {}: {}", workspace(), synced.error().ToString());
+    }
+  });
+}
+
+Task<Result<void>> Session::BeginKeepingThroughPowerLoss() {
+  KeepThroughPowerLoss();
+  auto names = [](std::vector<std::string> directories) -> Task<Result<void>> {
+    for (const std::string& directory : directories) AIRSTORE_TRY_CO(SyncDirectory(directory));
+    co_return Result<void>{};
+  };
+  const auto above = [](const std::string& path) {
+    return std::filesystem::path(path).parent_path().string();
+  };
+  Task<Result<void>> naming =
+      names({above(content_directory()), spool(), above(spool()), above(above(spool()))});
+  AIRSTORE_TRY_CO(co_await boost::asio::co_spawn(workers_->get_executor(), std::move(naming),
+                                                 boost::asio::use_awaitable));
+  co_return co_await SyncJournal();
+}
+
+void Session::SyncSoon() {
+  if (closed_ || std::exchange(syncing_soon_, true)) return;
+  tasks_.Spawn(SyncLater());
+}
+
+Task<void> Session::SyncLater() {
+  sync_timer_.expires_after(kSyncLinger);
+  boost::system::error_code ignored;
+  co_await sync_timer_.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
+  syncing_soon_ = false;
+  if (auto synced = co_await SyncJournal(); !synced) {
+    spdlog::error("workspace {}: {}", workspace(), synced.error().ToString());
+  }
+  contents_->RemoveSynced();
 }
 
 Task<void> Session::KeepAlive() {

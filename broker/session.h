@@ -19,6 +19,7 @@
 #include "broker/evictor.h"
 #include "broker/gateway.h"
 #include "broker/inode_cache.h"
+#include "broker/journal_sync.h"
 #include "broker/locks.h"
 #include "broker/lost_found.h"
 #include "broker/mount_port.h"
@@ -107,7 +108,16 @@ class Session {
   bool gone() const { return gateway_->state() == "gone"; }
   void SetToken(const std::string& token);
   // What the journal takes on disk may have changed.
-  void NoteJournal() { journal_space_.Set(journal_->journal().bytes()); }
+  void NoteJournal();
+
+  // From now on SyncJournal holds what it says, for as long as the session lives; the coroutine
+  // returns when it does.
+  void KeepThroughPowerLoss();
+  Task<Result<void>> BeginKeepingThroughPowerLoss();
+  // Every change that was made before outlives a loss of power, content excepted, which has its
+  // Contents::Sync. After a failure it fails for good: only the gateway is to be relied upon.
+  Task<Result<void>> SyncJournal() { return journal_sync_->Sync(); }
+  bool journal_failed() const { return journal_sync_->failed(); }
 
   Task<Result<StatFs>> Statfs();
   // Whether the workspace's quotas leave room for one more inode, or for so many more bytes:
@@ -131,6 +141,8 @@ class Session {
   Result<void> Assemble(boost::asio::thread_pool* workers, std::unique_ptr<shm::MetaWriter> meta,
                         const JournalState& left);
   void Start();
+  void SyncSoon();
+  Task<void> SyncLater();
   // Until the gateway knows the session again.
   Task<void> Resume();
   Task<void> KeepAlive();
@@ -160,6 +172,7 @@ class Session {
   MountSet mounts_;
   std::unique_ptr<InodeCache> inodes_;
   std::unique_ptr<SessionJournal> journal_;
+  std::unique_ptr<JournalSync> journal_sync_;
   std::unique_ptr<Contents> contents_;
   std::unique_ptr<MutationLog> log_;
   std::unique_ptr<Evictor> evictor_;
@@ -181,6 +194,9 @@ class Session {
   std::unordered_map<uint64_t, std::string> refused_names_;  // of creations: nobody else has them
   bool closed_ = false;
   boost::asio::steady_timer keep_alive_timer_;
+  bool durable_ = false;
+  bool syncing_soon_ = false;
+  boost::asio::steady_timer sync_timer_;
 };
 
 }  // namespace airstore::broker

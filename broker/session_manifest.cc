@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "broker/durable_file.h"
@@ -40,6 +41,13 @@ std::string HexOf(const shm::SessionId& id) {
   return text;
 }
 
+std::string BootId() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string id;
+  std::getline(file, id);
+  return id;
+}
+
 std::string JournalDirectory(const std::string& spool) { return spool + "/journal"; }
 
 std::string ContentDirectory(const std::string& spool, const std::string& store_dir,
@@ -58,6 +66,7 @@ Result<void> WriteManifest(const std::string& spool, const SessionManifest& mani
       {"session_id", HexOf(manifest.session)},
       {"read_only", manifest.read_only},
       {"store_dir", manifest.store_dir},
+      {"boot_id", manifest.boot_id},
   };
   return WriteDurably(spool, kSessionManifestFile,
                       json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
@@ -90,6 +99,7 @@ Result<SessionManifest> ReadManifest(const std::string& spool) {
     manifest.principal = json.at("principal");
     manifest.read_only = json.at("read_only");
     manifest.store_dir = json.at("store_dir");
+    manifest.boot_id = json.value("boot_id", "");
   } catch (const nlohmann::json::exception&) {
     return senseless;
   }

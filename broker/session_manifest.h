@@ -22,11 +22,15 @@ struct SessionManifest {
   shm::SessionId session{};
   bool read_only = false;
   std::string store_dir;  // as configured then; empty: content lies in the spool
+  // BootId() then. Under another one only what was synced can be relied upon. Empty: not known.
+  std::string boot_id;
 };
 
 inline constexpr char kSessionManifestFile[] = "session.json";
 
 std::string HexOf(const shm::SessionId& id);
+// Of the running kernel: another one after each boot. Empty: it cannot be told.
+std::string BootId();
 
 // Where the parts of a session lie. `spool`: the session's own directory.
 std::string JournalDirectory(const std::string& spool);

@@ -148,6 +148,8 @@ Task<void> Watcher::GiveBack(uint64_t lease_id) {
     contents_->FlushAll();
     co_await log_->Drain();
     co_await locks_->Share();
+    // Were it forgotten that these are clean, they would be sent over what others make of them.
+    co_await log_->MakeDurable();
     giving_back_ = false;
     if (lease_id_ == lease_id) LoseLease();
   } else if (lease_id_ > lease_id) {

@@ -89,6 +89,12 @@ void AddMount(CLI::App* app, Invocation& out) {
                    "auto: the kernel reads and writes cached files itself where it can; off")
       ->option_text("WHEN")
       ->check(CLI::IsMember({"auto", "off"}));
+  mount
+      ->add_option("--fsync", out.fsync,
+                   "What fsync waits for: gateway: that it has the file (default); local: this\n"
+                   "host's disk, while no other host uses the workspace")
+      ->option_text("WHERE")
+      ->check(CLI::IsMember({"gateway", "local"}));
   mount->add_flag("--allow-non-empty", out.allow_non_empty,
                   "Mount over a directory that has files in it");
   mount->add_flag("-v,--verbose", out.verbose, "Say what is being done");

@@ -65,6 +65,7 @@ struct Invocation {
   std::string directory;
   std::string backend;
   std::string passthrough = "auto";
+  std::string fsync = "gateway";
 };
 
 using GetEnv = std::function<const char*(const char*)>;
