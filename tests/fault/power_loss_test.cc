@@ -55,6 +55,7 @@ class PowerLoss : public e2e::HostTest, public testing::WithParamInterface<bool>
   void CutPower() {
     host().broker().Signal(SIGSTOP);
     e2e::RunOk({"cp", "--sparse=always", host().Path("disk"), host().Path("disk-after")});
+    host().broker().Signal(SIGCONT);  // it is asked for its frontends
     host().KillBrokerAndMounts();
     ASSERT_FALSE(e2e::Exists(host().Path("state/spool")));
     const auto mounted = UseDisk("disk-after");
