@@ -383,7 +383,7 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
       --slot->users;
       co_await DropSessionIfUnused(slot);
       co_return Fail<MountStatus>(FailureKind::kHost, "--fsync local: " + kept.error().ToString(),
-                                  "see to the disk of " + session.spool());
+                                  "see to the disk of " + options_.state_dir);
     }
   }
   uint32_t index = 0;
