@@ -53,7 +53,17 @@ bool HeldElsewhere(int fd) {
 
 int ContentFile::fd() const {
   if (!slot->fd) {
-    slot->fd = UniqueFd(open(slot->path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    constexpr int kFlags = O_RDWR | O_CLOEXEC | O_NOFOLLOW;
+    slot->fd = UniqueFd(open(slot->path.c_str(), kFlags | O_NONBLOCK));
+    if (!slot->fd && (errno == EWOULDBLOCK || (errno == EPERM && !sealed))) {
+      // A broker has died while it asked who has the file open, and the kernel keeps its descriptor
+      // with the lease. That was given because nobody had: the registration is in nobody's way.
+      slot->pool->DropAdoptedBackings(slot);
+      UnsealContentFile(slot->path);
+      slot->fd = UniqueFd(open(slot->path.c_str(), kFlags));
+    } else if (slot->fd) {
+      fcntl(slot->fd.get(), F_SETFL, O_RDWR);
+    }
     if (slot->fd) ++*slot->open_count;
   }
   return slot->fd.get();
@@ -160,6 +170,7 @@ ContentSlot* ContentPool::AddSlot(uint64_t number) {
   auto slot = std::make_unique<ContentSlot>();
   slot->number = number;
   slot->path = directory_ + "/" + std::to_string(number);
+  slot->pool = this;
   slot->open_count = &open_count_;
   ContentSlot* added = slot.get();
   slots_.emplace(added->number, std::move(slot));
@@ -173,6 +184,7 @@ Result<ContentSlot*> ContentPool::MakeSlot() {
   slot->fd = UniqueFd(open(slot->path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
                            S_IRUSR | S_IWUSR));
   if (!slot->fd) return SysError("create content file " + slot->path);
+  slot->pool = this;
   slot->open_count = &open_count_;
   ++open_count_;
   ContentSlot* made = slot.get();

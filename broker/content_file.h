@@ -31,12 +31,15 @@ inline uint64_t BlocksOf(uint64_t bytes) { return (bytes + kContentBlock - 1) / 
 // Somebody else has the file of this descriptor open or mapped.
 bool HeldElsewhere(int fd);
 
+class ContentPool;
+
 // One file of the pool and its registrations; survives its uses. Its descriptor may be closed while
 // nobody has the file open (descriptors are fewer than files) and comes back when it is asked for.
 struct ContentSlot {
   uint64_t number = 0;  // the file's name
   UniqueFd fd;
   std::string path;
+  ContentPool* pool = nullptr;
   size_t* open_count = nullptr;                           // the pool's
   std::vector<std::pair<uint32_t, int32_t>> backing_ids;  // (mount, id)
   // Registrations that keep an earlier broker's descriptor open.

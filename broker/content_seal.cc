@@ -14,8 +14,8 @@
 namespace airstore::broker {
 namespace {
 
-bool SetImmutable(const std::string& path, bool immutable) {
-  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+bool SetImmutable(const std::string& path, bool immutable, int open_flags = 0) {
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | open_flags));
   int flags = 0;
   if (!file || ioctl(file.get(), FS_IOC_GETFLAGS, &flags) != 0) return false;
   const int wanted = immutable ? flags | FS_IMMUTABLE_FL : flags & ~FS_IMMUTABLE_FL;
@@ -32,7 +32,8 @@ void UnsealContentFiles(const std::string& directory) {
   std::error_code failed;
   for (std::filesystem::directory_iterator at(directory, failed), end; !failed && at != end;
        at.increment(failed)) {
-    if (at->is_regular_file(failed)) UnsealContentFile(at->path().string());
+    // One with a lease that a dead broker has left is for who opens it (ContentFile::fd).
+    if (at->is_regular_file(failed)) SetImmutable(at->path().string(), false, O_NONBLOCK);
   }
 }
 
