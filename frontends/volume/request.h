@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Request: who asks for an operation, and how to notice that a signal has come for it. That ends the
-// wait for room in the spool and no other.
+// Request: who asks for an operation, and how to notice that a signal has come for it. That ends
+// the wait for room in the spool and no other.
 //
 // An interface, so that each protocol brings its own way of being interrupted and pays for it only
 // when an operation really waits.
