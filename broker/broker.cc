@@ -370,12 +370,13 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   if (!found.value) co_return Outcome<MountStatus>{std::nullopt, found.failure};
   const SlotPtr slot = *found.value;
   Session& session = *slot->session;
+  const std::string workspace = session.workspace();  // also when it is dropped
   progress("waiting for other hosts to send their changes", 0, 0);
   if (auto arrived = co_await session.Arrive(); !arrived) {
     --slot->users;
     co_await DropSessionIfUnused(slot);
     co_return Fail<MountStatus>(FailureKind::kBusy,
-                                "workspace " + session.workspace() + ": " + arrived.error().message,
+                                "workspace " + workspace + ": " + arrived.error().message,
                                 "look at 'airctl status' on the host that holds the write lease");
   }
   if (spec.fsync_local) {
@@ -397,7 +398,7 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   if (index == shm::kMaxMounts) {
     --slot->users;
     co_return Fail<MountStatus>(FailureKind::kBusy,
-                                "workspace " + session.workspace() + " has " +
+                                "workspace " + workspace + " has " +
                                     std::to_string(shm::kMaxMounts) + " mounts, which is the most",
                                 "unmount one of them");
   }
