@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "broker/control_convert.h"
-#include "shm/layout.h"
+#include "shm/abi.h"
 
 namespace airstore::broker {
 namespace {
@@ -93,7 +93,7 @@ Task<wire::Response> ControlRequests::Answer(Caller caller, wire::Request reques
     case wire::Request::kVersion: {
       wire::Response response;
       response.mutable_version()->set_version(AIRSTORE_VERSION);
-      response.mutable_version()->set_shm_abi(shm::kAbiMajor);
+      response.mutable_version()->set_shm_abi(shm::AbiMajor());
       co_return response;
     }
     case wire::Request::WHAT_NOT_SET:

@@ -57,7 +57,9 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/mount_recovery.cc
   ${CMAKE_CURRENT_LIST_DIR}/mutation_log.cc
   ${CMAKE_CURRENT_LIST_DIR}/recovery.cc
+  ${CMAKE_CURRENT_LIST_DIR}/remap.cc
   ${CMAKE_CURRENT_LIST_DIR}/replay_contents.cc
+  ${CMAKE_CURRENT_LIST_DIR}/stopped_process.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_adopt.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_ledger.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_manifest.cc

@@ -6,6 +6,8 @@
 
 #include <cstring>
 
+#include "shm/abi.h"
+
 namespace airstore::broker {
 namespace {
 
@@ -14,7 +16,7 @@ constexpr auto kReadyPatience = std::chrono::seconds(10);
 shm::ChannelMessage MessageOf(shm::ChannelKind kind, uint64_t id) {
   shm::ChannelMessage message{};
   message.kind = static_cast<uint32_t>(kind);
-  message.abi_major = shm::kAbiMajor;
+  message.abi_major = shm::AbiMajor();
   message.abi_minor = shm::kAbiMinor;
   message.id = id;
   return message;
@@ -33,7 +35,7 @@ Result<void> Frontend::Start(const LaunchOptions& options, shm::ChannelMessage a
   end_.assign(dup(process_.pidfd.get()));
   running_ = true;
   attach.kind = static_cast<uint32_t>(shm::ChannelKind::kAttach);
-  attach.abi_major = shm::kAbiMajor;
+  attach.abi_major = shm::AbiMajor();
   attach.abi_minor = shm::kAbiMinor;
   auto sent = shm::SendMessage(process_.channel.get(), attach, fds);
   if (!sent) {

@@ -8,6 +8,7 @@
 #include <sys/time.h>
 #include <sys/un.h>
 
+#include "shm/abi.h"
 #include "shm/channel.h"
 #include "shm/slab.h"
 
@@ -68,8 +69,6 @@ Result<void> TakeSegments(shm::Received hello, FrontendLink* link) {
   }
   memcpy(link->session.data(), hello.message.session, link->session.size());
   link->mount_index = hello.message.mount_index;
-  link->meta = std::move(hello.fds[1]);
-  AIRSTORE_TRY(CheckOwner(link->meta.get()));
   for (uint64_t i = 0; i < hello.message.id; ++i) {
     auto slab = shm::ReceiveMessage(link->channel.get());
     if (!slab) return NoAnswer(slab.error());
@@ -136,7 +135,9 @@ Result<FrontendLink> ConnectFrontend(const std::string& directory, const std::st
   link.pidfd = std::move(*pidfd);
   link.abi_major = hello->message.abi_major;
   link.device = std::move(hello->fds[0]);
-  if (link.abi_major == shm::kAbiMajor) {
+  if (hello->fds.size() > 1) link.meta = std::move(hello->fds[1]);
+  if (link.meta) AIRSTORE_TRY(CheckOwner(link.meta.get()));
+  if (link.abi_major == shm::AbiMajor()) {
     link.abi_minor = hello->message.abi_minor;
     AIRSTORE_TRY(TakeSegments(std::move(*hello), &link));
   }
@@ -144,13 +145,12 @@ Result<FrontendLink> ConnectFrontend(const std::string& directory, const std::st
 }
 
 std::string VersionProblem(const FrontendLink& link) {
-  if (link.abi_major == shm::kAbiMajor && link.abi_minor == shm::kAbiMinor) return {};
+  if (link.abi_major == shm::AbiMajor() && link.abi_minor == shm::kAbiMinor) return {};
   const std::string theirs =
       std::to_string(link.abi_major) +
-      (link.abi_major == shm::kAbiMajor ? "." + std::to_string(link.abi_minor) : "");
+      (link.abi_major == shm::AbiMajor() ? "." + std::to_string(link.abi_minor) : "");
   return "the frontend speaks shared-memory ABI " + theirs + ", this broker (airstore " +
-         AIRSTORE_VERSION + ") " + std::to_string(shm::kAbiMajor) + "." +
-         std::to_string(shm::kAbiMinor);
+         AIRSTORE_VERSION + ") " + shm::OwnAbi();
 }
 
 Result<void> Reattach(const FrontendLink& link, int meta_read_only, int wake_eventfd) {

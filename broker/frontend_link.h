@@ -29,6 +29,7 @@ Result<UniqueFd> BindFrontendSocket(const std::string& directory, const std::str
 struct FrontendLink {
   UniqueFd channel;
   UniqueFd device;  // whatever the version
+  UniqueFd meta;    // ditto
   // Of a process that is not our child: to watch and to signal.
   pid_t pid = -1;
   UniqueFd pidfd;
@@ -37,7 +38,6 @@ struct FrontendLink {
   // Only of our own version.
   shm::SessionId session{};
   uint32_t mount_index = 0;
-  UniqueFd meta;
   std::vector<std::pair<uint32_t, UniqueFd>> slabs;  // by index
 };
 

@@ -9,6 +9,8 @@
 #include <thread>
 
 #include "broker/content_file.h"
+#include "broker/remap.h"
+#include "shm/abi.h"
 #include "shm/lane.h"
 
 namespace airstore::broker {
@@ -94,11 +96,27 @@ void RemoveLane(const std::string& spool, uint32_t mount) {
   }
 }
 
-Result<void> Replay(LaneFiles files, uint32_t mount, const std::string& directory,
-                    const shm::SessionId& session, const ContentTable& contents) {
+bool OfOtherAbi(const std::string& spool, uint32_t mount) {
+  const LaneAbi abi = AbiOfLane(spool, mount);
+  return abi.major != 0 && abi.major != shm::AbiMajor();
+}
+
+// Out of the way of the next mount.
+void KeepLane(const std::string& spool, uint32_t mount) {
+  for (const char* file : {"lane", "arena"}) {
+    const std::string path = spool + "/" + file + "-" + std::to_string(mount);
+    (void)rename(path.c_str(), (path + ".unread").c_str());
+  }
+}
+
+// `unread`: set when it is not one that we can read.
+Result<void> Replay(LaneFiles files, const std::string& spool, uint32_t mount,
+                    const std::string& directory, const shm::SessionId& session,
+                    const ContentTable& contents, bool* unread) {
   auto lane = Adopt(std::move(files.lane), std::move(files.arena), session, mount);
   if (!lane) {
     spdlog::error("{}: {}", files.name, lane.error().ToString());
+    if (OfOtherAbi(spool, mount)) *unread = true;
     return {};
   }
   return ReplayQueue(lane->get(), mount, directory, contents, files.name);
@@ -108,7 +126,7 @@ Result<void> Replay(LaneFiles files, uint32_t mount, const std::string& director
 
 Task<Result<void>> ReplayLanes(boost::asio::any_io_executor executor, std::string spool,
                                std::string content_directory, shm::SessionId session,
-                               const ContentTable& contents) {
+                               const ContentTable& contents, bool* unread) {
   for (uint32_t mount = 0; mount < shm::kMaxMounts; ++mount) {
     auto files = OpenLane(spool, mount);
     if (!files) continue;
@@ -119,7 +137,8 @@ Task<Result<void>> ReplayLanes(boost::asio::any_io_executor executor, std::strin
       boost::asio::steady_timer timer(executor, kFrontendPoll);
       co_await timer.async_wait(boost::asio::use_awaitable);
     }
-    AIRSTORE_TRY_CO(Replay(std::move(*files), mount, content_directory, session, contents));
+    AIRSTORE_TRY_CO(
+        Replay(std::move(*files), spool, mount, content_directory, session, contents, unread));
   }
   co_return Result<void>{};
 }
@@ -135,8 +154,14 @@ Result<void> ReplayOtherLanes(const std::string& spool, const std::string& conte
       if (tries == kMostPolls) return Error{EBUSY, files->name + " is still in use"};
       std::this_thread::sleep_for(kFrontendPoll);
     }
-    AIRSTORE_TRY(Replay(std::move(*files), mount, content_directory, session, contents));
-    RemoveLane(spool, mount);
+    bool unread = false;
+    AIRSTORE_TRY(
+        Replay(std::move(*files), spool, mount, content_directory, session, contents, &unread));
+    if (unread) {
+      KeepLane(spool, mount);
+    } else {
+      RemoveLane(spool, mount);
+    }
   }
   return {};
 }

@@ -17,12 +17,14 @@ namespace airstore::broker {
 
 // Waits until no frontend has a lane of the spool open any more, then writes what the queues hold
 // into the files in `content_directory`. Errors of the disk are answered, and everything may be
-// done again; a lane that makes no sense is logged and left.
+// done again; a lane that makes no sense is logged and left. `unread` is set for one of another
+// ABI: its frontends are dead, and nobody else can read it.
 Task<Result<void>> ReplayLanes(boost::asio::any_io_executor executor, std::string spool,
                                std::string content_directory, shm::SessionId session,
-                               const ContentTable& contents);
+                               const ContentTable& contents, bool* unread);
 
-// The same for the mounts of a session that goes on with `living` ones; the lanes are removed.
+// The same for the mounts of a session that goes on with `living` ones; the lanes are removed,
+// or kept under other names if they are of another ABI.
 // Blocks until frontends that have just been killed are gone. EBUSY: one is not.
 Result<void> ReplayOtherLanes(const std::string& spool, const std::string& content_directory,
                               const shm::SessionId& session, const ContentTable& contents,

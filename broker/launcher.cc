@@ -24,6 +24,7 @@ namespace airstore::broker {
 namespace {
 
 constexpr int kChannelFd = 3;
+constexpr int kProgramFd = 4;
 
 // What went wrong in the child, over a pipe that a successful exec closes.
 struct Report {
@@ -52,6 +53,7 @@ struct ChildPlan {
   int null_fd = -1;
   int channel = -1;
   int report = -1;
+  int program_fd = -1;
   bool change_user = false;
   uint32_t uid = 0;
   uint32_t gid = 0;
@@ -70,6 +72,7 @@ struct ChildPlan {
   // Above every number that is set up below.
   const int report = fcntl(plan.report, F_DUPFD_CLOEXEC, 10);
   const int channel = fcntl(plan.channel, F_DUPFD_CLOEXEC, 10);
+  const int program = plan.program_fd < 0 ? -1 : fcntl(plan.program_fd, F_DUPFD_CLOEXEC, 10);
   if (report < 0 || channel < 0) Fail(plan.report, kChannel);
   if (dup2(plan.null_fd, STDIN_FILENO) < 0) Fail(report, kStdio);
   for (const int out : {STDOUT_FILENO, STDERR_FILENO}) {
@@ -77,9 +80,9 @@ struct ChildPlan {
   }
   if (dup2(channel, kChannelFd) < 0) Fail(report, kChannel);
   // All that is ours is close-on-exec; this is for what libraries opened without.
-  if (report > kChannelFd + 1) {
-    syscall(SYS_close_range, kChannelFd + 1, report - 1, 0);
-  }
+  const int first_other = program < 0 ? kChannelFd + 1 : kProgramFd + 1;
+  if (program >= 0 && dup3(program, kProgramFd, O_CLOEXEC) < 0) Fail(report, kExec);
+  if (report > first_other) syscall(SYS_close_range, first_other, report - 1, 0);
   syscall(SYS_close_range, report + 1, ~0u, 0);
   (void)!chdir("/");
 
@@ -98,7 +101,11 @@ struct ChildPlan {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
-  execve(plan.program, plan.argv, plan.envp);
+  if (program >= 0) {
+    syscall(SYS_execveat, kProgramFd, "", plan.argv, plan.envp, AT_EMPTY_PATH);
+  } else {
+    execve(plan.program, plan.argv, plan.envp);
+  }
   Fail(report, kExec);
 }
 
@@ -152,6 +159,7 @@ Result<FrontendProcess> Launch(const LaunchOptions& options) {
   plan.null_fd = null_fd.get();
   plan.channel = theirs.get();
   plan.report = report_end.get();
+  plan.program_fd = options.program_fd;
   plan.change_user = geteuid() == 0 && options.uid != 0;
   plan.uid = options.uid;
   plan.gid = options.gid;

@@ -21,6 +21,7 @@ namespace airstore::broker {
 
 struct LaunchOptions {
   std::string program;  // path of airstore-fuse
+  int program_fd = -1;  // the same, opened; then the path is only a name
   std::vector<std::string> arguments;
   uint32_t uid = 0;  // to run as, when the broker is root
   uint32_t gid = 0;

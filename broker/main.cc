@@ -21,6 +21,7 @@
 #include "broker/grpc_gateway.h"
 #include "broker/handover.h"
 #include "broker/options.h"
+#include "broker/remap.h"
 #include "broker/service_manager.h"
 #include "broker/state_dir.h"
 
@@ -82,6 +83,12 @@ int Run(const Options& options, const std::vector<std::string>& arguments) {
     }
   }
 
+  Remap remap(state_dir->spool());
+  if (auto remapped = remap.Run(); !remapped) {
+    spdlog::error("{}", remapped.error().ToString());
+    if (inherits) return EXIT_FAILURE;  // the old broker goes on
+  }
+
   boost::asio::io_context loop(1);
   GatewayChannelPool channels(GatewayTls{.ca_file = options.gateway_ca_file,
                                          .cert_file = options.gateway_cert_file,
@@ -126,6 +133,7 @@ int Run(const Options& options, const std::vector<std::string>& arguments) {
   }
 
   successor.Done();
+  remap.Finish();
 
   bool clean = true;
   bool leaves = false;

@@ -160,6 +160,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
 
   // mount_recovery.cc
   Result<void> StartFrontend();
+  // Which program it is, in the manifest.
+  void NoteProgram();
   Task<void> WatchFrontend();
   // False: there is no other frontend, or none is wanted any more.
   Task<bool> Replace(ProcessEnd end);
@@ -205,6 +207,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   bool serving_ = false;
   Event changed_;        // state, or one of the two above
   std::string problem_;  // why it is recovering or dead
+  uint64_t program_device_ = 0;  // of the frontend
+  uint64_t program_inode_ = 0;
   int64_t frontend_since_ns_ = 0;
   uint64_t frontend_restarts_ = 0;
   uint32_t notifying_ = 0;  // writes applied here that siblings are still told of

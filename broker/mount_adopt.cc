@@ -9,6 +9,7 @@
 #include "broker/calls.h"
 #include "broker/mount.h"
 #include "broker/session.h"
+#include "shm/portable.h"
 
 namespace airstore::broker {
 namespace {
@@ -29,6 +30,9 @@ MountManifest Mount::Manifest() const {
   manifest.owner = options_.caller;
   manifest.passthrough = options_.passthrough;
   manifest.device_minor = device_->minor();
+  manifest.program_device = program_device_;
+  manifest.program_inode = program_inode_;
+  if (program_inode_ != 0) manifest.portable = shm::kPortableVersion;
   return manifest;
 }
 
@@ -69,6 +73,8 @@ Result<void> Mount::TakeOver(const MountManifest& manifest, FrontendLink* link) 
   lane_ = std::move(*consumer);
   ledger_ = std::move(*ledger);
   SetPatience();
+  program_device_ = manifest.program_device;
+  program_inode_ = manifest.program_inode;
   device_ =
       FuseDevice::Adopt(std::move(link->device), options_.spec.mountpoint, manifest.device_minor);
   if (!link->channel) return {};

@@ -46,6 +46,9 @@ Result<void> WriteMountManifest(const std::string& directory, const MountManifes
   tree.put("owner_gid", manifest.owner.gid);
   tree.put("passthrough", manifest.passthrough);
   tree.put("device_minor", manifest.device_minor);
+  tree.put("program_device", manifest.program_device);
+  tree.put("program_inode", manifest.program_inode);
+  tree.put("portable", manifest.portable);
   std::ostringstream text;
   boost::property_tree::write_json(text, tree);
 
@@ -82,6 +85,9 @@ Result<MountManifest> ReadMountManifest(const std::string& path) {
     manifest.owner.gid = tree.get<uint32_t>("owner_gid");
     manifest.passthrough = tree.get<bool>("passthrough");
     manifest.device_minor = tree.get<uint32_t>("device_minor");
+    manifest.program_device = tree.get<uint64_t>("program_device", 0);
+    manifest.program_inode = tree.get<uint64_t>("program_inode", 0);
+    manifest.portable = tree.get<uint32_t>("portable", 0);
     return manifest;
   } catch (const boost::property_tree::ptree_error& error) {
     return Error{EPROTO, path + ": " + error.what()};

@@ -7,6 +7,7 @@
 // before the successor reads: what it reads anew must not be sent twice.
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 
 #include <cstring>
 
@@ -53,11 +54,23 @@ Result<void> Mount::StartFrontend() {
   AIRSTORE_TRY(frontend_.Start(launch, message,
                                {device_->fd(), meta_fd->get(), lane_->lane().fd(),
                                 lane_->arena().fd(), wake_.native_handle(), listener->get()}));
+  NoteProgram();
   for (const auto& segment : session_->inodes().slabs().segments()) {
     if (segment) SendSlab(*segment);
   }
   slabs_sent_ = session_->inodes().slabs().segments().size();
   return {};
+}
+
+void Mount::NoteProgram() {
+  struct stat program {};
+  if (stat(("/proc/" + std::to_string(frontend_.pid()) + "/exe").c_str(), &program) != 0) return;
+  if (program.st_dev == program_device_ && program.st_ino == program_inode_) return;
+  program_device_ = program.st_dev;
+  program_inode_ = program.st_ino;
+  if (auto written = WriteMountManifest(options_.spool, Manifest()); !written) {
+    spdlog::warn("{}: {}", options_.spec.mountpoint, written.error().ToString());
+  }
 }
 
 Task<void> Mount::WatchFrontend() {

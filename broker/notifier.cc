@@ -10,6 +10,7 @@
 #include <deque>
 
 #include "broker/backoff.h"
+#include "shm/abi.h"
 #include "shm/channel.h"
 
 namespace airstore::broker {
@@ -71,7 +72,7 @@ Result<void> Notifier::Start(const std::shared_ptr<State>& state) {
   state->process = std::move(*process);
   shm::ChannelMessage message{};
   message.kind = static_cast<uint32_t>(shm::ChannelKind::kNotify);
-  message.abi_major = shm::kAbiMajor;
+  message.abi_major = shm::AbiMajor();
   message.abi_minor = shm::kAbiMinor;
   AIRSTORE_TRY(shm::SendMessage(state->process.channel.get(), message, {state->device}));
   state->channel.assign(dup(state->process.channel.get()));

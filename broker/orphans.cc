@@ -13,6 +13,7 @@
 #include "broker/fuse_device.h"
 #include "broker/service_manager.h"
 #include "broker/session_manifest.h"
+#include "shm/abi.h"
 
 namespace airstore::broker {
 namespace {
@@ -67,7 +68,7 @@ std::vector<LeftMount> FindLeftMounts(const std::string& session_spool,
       continue;
     }
     if (const std::string problem = VersionProblem(*link); !problem.empty()) {
-      if (link->abi_major != shm::kAbiMajor) {
+      if (link->abi_major != shm::AbiMajor()) {
         EndOrphan(session_spool, manifest, problem);
         continue;
       }

@@ -101,8 +101,10 @@ Task<void> Recovery::ApplyLanes() {
   }
   Backoff backoff;
   for (;;) {
-    auto replayed =
-        co_await ReplayLanes(executor_, spool_, ContentPath(), manifest_.session, state_.contents);
+    bool unread = false;
+    auto replayed = co_await ReplayLanes(executor_, spool_, ContentPath(), manifest_.session,
+                                         state_.contents, &unread);
+    if (unread) state_.incomplete = true;
     error_ = replayed ? "" : replayed.error().ToString();
     if (replayed) co_return;
     spdlog::warn("{}: {}", spool_, error_);
@@ -209,8 +211,8 @@ void Recovery::Finish() {
   done_ = true;
 }
 
-// Parts of the journal could not be read: what they were about is in no other place. False: it
-// could not be moved, and is looked at again by the next broker.
+// Parts of the journal, or lanes, could not be read: what they were about is in no other place.
+// False: it could not be moved, and is looked at again by the next broker.
 bool Recovery::KeepRest() {
   const std::filesystem::path spool = spool_;
   const std::filesystem::path kept =
@@ -229,7 +231,7 @@ bool Recovery::KeepRest() {
   }
   std::error_code ignored;
   std::filesystem::remove(kept / kSessionManifestFile, ignored);  // for its token
-  spdlog::error("workspace {}: parts of the journal cannot be read; all that is left is kept as {}",
+  spdlog::error("workspace {}: parts of what is left cannot be read; all of it is kept as {}",
                 manifest_.workspace, kept.string());
   return true;
 }

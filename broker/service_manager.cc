@@ -119,6 +119,8 @@ std::vector<std::string> NamesOfKept(std::string_view prefix) {
   return names;
 }
 
+void AddKept(const std::string& name, UniqueFd fd) { TheManager().kept[name] = std::move(fd); }
+
 void DropKeptDescriptors() { TheManager().kept.clear(); }
 
 std::string NameOfDevice(const std::string& session, uint32_t mount_index) {

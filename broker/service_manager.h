@@ -29,6 +29,8 @@ void ForgetDescriptor(const std::string& name);
 // Kept by an earlier broker: a new descriptor. Without a value: there is none.
 UniqueFd KeptDescriptor(const std::string& name);
 std::vector<std::string> NamesOfKept(std::string_view prefix);
+// As if it had been kept by an earlier broker, in place of what was.
+void AddKept(const std::string& name, UniqueFd fd);
 // What was kept and not asked for is of no use.
 void DropKeptDescriptors();
 

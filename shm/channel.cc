@@ -7,7 +7,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "shm/layout.h"
+#include "shm/abi.h"
 
 namespace airstore::shm {
 namespace {
@@ -35,16 +35,8 @@ std::vector<UniqueFd> TakeFds(msghdr* header) {
   return fds;
 }
 
-}  // namespace
-
-Result<void> SendMessage(int socket, const ChannelMessage& message, const std::vector<int>& fds) {
-  if (fds.size() > kMaxFds || message.text_bytes > kChannelText) {
-    return Error{EINVAL, "channel message too large"};
-  }
-  ChannelMessage out = message;
-  out.abi_major = kAbiMajor;
-  out.abi_minor = kAbiMinor;
-  iovec part{&out, sizeof(out)};
+Result<void> Send(int socket, const void* bytes, size_t count, const std::vector<int>& fds) {
+  iovec part{const_cast<void*>(bytes), count};
   Control control{};
   msghdr header{};
   header.msg_iov = &part;
@@ -62,11 +54,23 @@ Result<void> SendMessage(int socket, const ChannelMessage& message, const std::v
   do {
     sent = sendmsg(socket, &header, MSG_NOSIGNAL);
   } while (sent < 0 && errno == EINTR);
-  if (sent == static_cast<ssize_t>(sizeof(out))) return {};
+  if (sent == static_cast<ssize_t>(count)) return {};
   if (sent >= 0) return Error{EPROTO, "channel message cut"};
   if (errno == EAGAIN || errno == EWOULDBLOCK) return Error{ENOBUFS, "channel full"};
   if (errno == ECONNRESET || errno == ENOTCONN) return Error{EPIPE, "channel"};
   return SysError("send to channel");
+}
+
+}  // namespace
+
+Result<void> SendMessage(int socket, const ChannelMessage& message, const std::vector<int>& fds) {
+  if (fds.size() > kMaxFds || message.text_bytes > kChannelText) {
+    return Error{EINVAL, "channel message too large"};
+  }
+  ChannelMessage out = message;
+  out.abi_major = AbiMajor();
+  out.abi_minor = kAbiMinor;
+  return Send(socket, &out, sizeof(out), fds);
 }
 
 namespace {
@@ -105,7 +109,7 @@ Result<Received> ReceiveHello(int socket) {
       message.kind != static_cast<uint32_t>(ChannelKind::kHello) || received->fds.empty()) {
     return Error{EPROTO, "not a frontend's greeting"};
   }
-  if (message.abi_major == kAbiMajor && bytes != sizeof(ChannelMessage)) {
+  if (message.abi_major == AbiMajor() && bytes != sizeof(ChannelMessage)) {
     return Error{EPROTO, "channel message of a wrong size"};
   }
   return received;
@@ -119,12 +123,25 @@ Result<Received> ReceiveMessage(int socket) {
   if (bytes != sizeof(received.message)) {
     return Error{EPROTO, "channel message of a wrong size"};
   }
-  if (received.message.abi_major != kAbiMajor) {
+  if (received.message.abi_major != AbiMajor()) {
     return Error{EPROTO, "channel message of ABI " + std::to_string(received.message.abi_major) +
-                             ", ours is " + std::to_string(kAbiMajor)};
+                             ", ours is " + std::to_string(AbiMajor())};
   }
   if (received.message.text_bytes > kChannelText) return Error{EPROTO, "channel text too long"};
   return got;
+}
+
+Result<void> SendDescriptors(int socket, const std::vector<int>& fds) {
+  const char none = 0;
+  return Send(socket, &none, 1, fds);
+}
+
+Result<std::vector<UniqueFd>> ReceiveDescriptors(int socket) {
+  size_t bytes = 0;
+  auto got = Receive(socket, &bytes);
+  if (!got) return got.error();
+  if (bytes != 1) return Error{EPROTO, "more came than descriptors"};
+  return std::move(got->fds);
 }
 
 }  // namespace airstore::shm

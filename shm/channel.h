@@ -26,7 +26,8 @@ enum class ChannelKind : uint32_t {
   kReady = 4,    // frontend -> broker: serving
   kFailed = 5,   // frontend -> broker: cannot serve, text says why
   // frontend -> who connects, first: fds {protocol device, meta ro}; id = how many kSlab follow.
-  // The device is first in every version of this message, so that any broker can end the mount.
+  // These two are first in every version of this message: any broker can end the mount, or have
+  // what there is brought into its own layout (portable.h).
   kHello = 6,
   kReattach = 7,  // new broker -> frontend: fds {meta ro, wake eventfd}; kReady or kFailed follows
   // broker -> process that writes its invalidations, first and only one: fds {protocol device}.
@@ -70,5 +71,9 @@ Result<Received> ReceiveMessage(int socket);
 // The same for a kHello, which may be of another version: kind, version and descriptors are right,
 // the rest only if the version is ours.
 Result<Received> ReceiveHello(int socket);
+
+// Descriptors alone, in a packet of one byte that is 0: between programs of any two ABIs.
+Result<void> SendDescriptors(int socket, const std::vector<int>& fds);
+Result<std::vector<UniqueFd>> ReceiveDescriptors(int socket);
 
 }  // namespace airstore::shm

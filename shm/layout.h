@@ -38,7 +38,8 @@ inline constexpr uint32_t kNoIndex = 0;  // entry index 0 is never used
 
 enum class SegmentKind : uint32_t { kMeta = 1, kSlab = 2, kLane = 3, kArena = 4 };
 
-// Writer: the creator (broker), before it stores `ready`.
+// Writer: the creator (broker), before it stores `ready`. Up to creator_start_ticks every ABI has
+// the same.
 struct SegmentHeader {
   uint64_t magic;
   uint32_t abi_major;

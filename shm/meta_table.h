@@ -151,7 +151,8 @@ class MetaWriter {
   uint32_t dentry_count() const { return dentry_count_; }
 
  private:
-  friend class MetaRebuild;  // meta_adopt.cc
+  friend class MetaRebuild;   // meta_adopt.cc
+  friend class TablesImport;  // portable_tables.cc
 
   MetaWriter(std::unique_ptr<Segment> segment, MetaView view);
   static MetaGeometry LayoutOf(const Capacity& capacity, uint64_t* total_bytes);

@@ -9,6 +9,8 @@
 #include <cstdio>
 #include <new>
 
+#include "shm/abi.h"
+
 namespace airstore::shm {
 namespace {
 
@@ -97,9 +99,8 @@ Result<uint64_t> FileBytes(int fd) {
 Error Mismatch(AttachState state, const Segment::Identity& expected, const SegmentHeader* header) {
   std::string text = Describe("attach", expected) + ": " + AttachStateName(state);
   if (state == AttachState::kWrongVersion && header != nullptr) {
-    text += " (theirs " + std::to_string(header->abi_major) + "." +
-            std::to_string(header->abi_minor) + ", ours " + std::to_string(kAbiMajor) + "." +
-            std::to_string(kAbiMinor) + ")";
+    text +=
+        " (theirs " + AbiText(header->abi_major, header->abi_minor) + ", ours " + OwnAbi() + ")";
   }
   return Error{EPROTO, std::move(text)};
 }
@@ -139,7 +140,7 @@ AttachState CheckHeader(const SegmentHeader& header, const Segment::Identity& ex
                                                        : AttachState::kNotReady;
   }
   if (header.magic != kMagic) return AttachState::kWrongMagic;
-  if (header.abi_major != kAbiMajor || header.header_bytes != sizeof(SegmentHeader)) {
+  if (header.abi_major != AbiMajor() || header.header_bytes != sizeof(SegmentHeader)) {
     return AttachState::kWrongVersion;
   }
   if (header.kind != static_cast<uint32_t>(expected.kind)) return AttachState::kWrongKind;
@@ -167,7 +168,7 @@ Result<std::unique_ptr<Segment>> Segment::Format(UniqueFd fd, const Identity& id
   std::unique_ptr<Segment> segment(new Segment(std::move(fd), *std::move(region)));
   auto* header = new (segment->base()) SegmentHeader{};
   header->magic = kMagic;
-  header->abi_major = kAbiMajor;
+  header->abi_major = AbiMajor();
   header->abi_minor = kAbiMinor;
   header->kind = static_cast<uint32_t>(identity.kind);
   header->header_bytes = sizeof(SegmentHeader);

@@ -15,6 +15,8 @@
 #include "frontends/fuse/session.h"
 #include "frontends/volume/attach.h"
 #include "frontends/volume/channel_thread.h"
+#include "frontends/volume/exporter.h"
+#include "shm/abi.h"
 
 namespace {
 
@@ -67,6 +69,11 @@ int Serve() {
   _exit(error == 0 ? volume::kExitUnmounted : volume::kExitFailed);
 }
 
+int Export() {
+  if (!fuse::DropPrivileges()) return volume::kExitFailed;
+  return volume::RunExporter(volume::kChannelFd);
+}
+
 int Notify() {
   if (!fuse::DropPrivileges() || !fuse::RestrictSystemCalls()) return volume::kExitFailed;
   return fuse::RunNotifier(volume::kChannelFd);
@@ -78,8 +85,8 @@ int main(int argc, char** argv) {
   KeepMemorySmall();
   signal(SIGPIPE, SIG_IGN);  // who reads our messages may be gone before us
   if (argc == 2 && strcmp(argv[1], "--version") == 0) {
-    printf("airstore-fuse %s (shared-memory ABI %u.%u)\n", AIRSTORE_VERSION,
-           airstore::shm::kAbiMajor, airstore::shm::kAbiMinor);
+    printf("airstore-fuse %s (shared-memory ABI %s)\n", AIRSTORE_VERSION,
+           airstore::shm::OwnAbi().c_str());
     return 0;
   }
   // Other arguments are for those who read the process list.
@@ -88,5 +95,6 @@ int main(int argc, char** argv) {
     return volume::kExitUsage;
   }
   if (argc > 1 && strcmp(argv[1], "--notify") == 0) return Notify();
+  if (argc > 1 && strcmp(argv[1], "--export") == 0) return Export();
   return Serve();
 }

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "shm/abi.h"
+
 namespace airstore::volume {
 namespace {
 
@@ -18,7 +20,7 @@ std::string Version(uint32_t abi_major, uint32_t abi_minor) {
 shm::ChannelMessage MessageOf(shm::ChannelKind kind) {
   shm::ChannelMessage message{};
   message.kind = static_cast<uint32_t>(kind);
-  message.abi_major = shm::kAbiMajor;
+  message.abi_major = shm::AbiMajor();
   message.abi_minor = shm::kAbiMinor;
   return message;
 }
@@ -26,10 +28,10 @@ shm::ChannelMessage MessageOf(shm::ChannelKind kind) {
 }  // namespace
 
 std::string VersionProblem(uint32_t abi_major, uint32_t abi_minor) {
-  if (abi_major == shm::kAbiMajor && abi_minor == shm::kAbiMinor) return {};
+  if (abi_major == shm::AbiMajor() && abi_minor == shm::kAbiMinor) return {};
   return "the broker speaks shared-memory ABI " + Version(abi_major, abi_minor) +
          ", this frontend (airstore " AIRSTORE_VERSION ") speaks " +
-         Version(shm::kAbiMajor, shm::kAbiMinor) + ": install matching versions of both";
+         Version(shm::AbiMajor(), shm::kAbiMinor) + ": install matching versions of both";
 }
 
 Result<Attachment> Attach(int channel) {

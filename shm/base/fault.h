@@ -56,6 +56,9 @@ namespace airstore {
   X(kRecoveryResumed, "recovery.resumed")                     \
   X(kRecoverySent, "recovery.sent")                           \
   X(kRecoveryContentRemoved, "recovery.content_removed")      \
+  /* Mounts of another ABI: read, and in place of the old. */ \
+  X(kRemapRead, "remap.read")                                 \
+  X(kRemapInPlace, "remap.in_place")                          \
   /* The frontend's side of a request. */                     \
   X(kFrontendRequestRead, "frontend.request_read")            \
   X(kFrontendSlotFilled, "frontend.slot_filled")              \
