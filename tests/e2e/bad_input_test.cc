@@ -17,6 +17,8 @@ using testing::AssertionSuccess;
 
 class BadInput : public HostTest {
  protected:
+  // A broker that dies with the write lease is waited for so long.
+  HostOptions Options() const override { return {.gateway_arguments = {"--session-seconds", "5"}}; }
   void SetUp() override {
     HostTest::SetUp();
     if (IsSkipped()) return;

@@ -251,7 +251,7 @@ TEST_F(TwoMounts, AgreeAfterEachOfManyRandomChanges) {
   const uint64_t seed = EnvOr("AIRSTORE_SEED", std::random_device()());
   std::cout << "AIRSTORE_SEED=" << seed << std::endl;
   Rounds rounds({mount(0), mount(1)}, seed);
-  const uint64_t count = EnvOr("AIRSTORE_E2E_ROUNDS", 10'000);
+  const uint64_t count = EnvOr("AIRSTORE_E2E_ROUNDS", 5000);
   for (uint64_t i = 0; i < count; ++i) {
     try {
       rounds.Step();

@@ -20,6 +20,10 @@ using std::chrono::seconds;
 
 class Recovery : public e2e::HostTest {
  protected:
+  // A broker that dies with the write lease is waited for so long.
+  e2e::HostOptions Options() const override {
+    return {.gateway_arguments = {"--session-seconds", "5"}};
+  }
   void SetUp() override {
     HostTest::SetUp();
     if (IsSkipped()) return;

@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -37,8 +38,10 @@ struct Case {
   std::string name;
   std::function<void()> prepare;  // as root
   Caller caller;
-  std::function<Outcome()> act;  // as the caller
-  bool atimes = false;           // access times must agree, too
+  std::function<Outcome()> act;         // as the caller
+  bool atimes = false;                  // access times must agree, too
+  std::optional<int> expected = {};     // what the local file system must say
+  std::function<void()> clean_up = {};  // as root, after `act`
 };
 
 class Lockstep : public e2e::MountTest {
@@ -48,17 +51,23 @@ class Lockstep : public e2e::MountTest {
   // Runs what was added. `errors`: what must have come up among the local outcomes, so that the
   // table cannot lose a row unnoticed; 0 is success.
   void Run(const std::set<int>& errors);
+  // From here on cases act in other views of what they were prepared in.
+  void ActIn(const std::string& view_of_mount, const std::string& local_view);
+  const std::string& local() const { return local_; }
 
  private:
   struct Observed {
     Outcome outcome{0};
     std::map<std::string, std::string> files;
   };
-  std::vector<Observed> RunOn(const std::string& root) const;
+  // Prepares in `root` and acts in `view`.
+  std::vector<Observed> RunOn(const std::string& root, const std::string& view) const;
   static std::string Compare(const Observed& expected, const Observed& found);
 
   std::vector<Case> cases_;
   std::string local_;
+  std::string view_;
+  std::string local_view_;
 };
 
 // "EPERM"; "success".

@@ -44,6 +44,12 @@ constexpr Budget kDistance[] = {
     {"create_cycle", 0.8, "-near"},
 };
 
+// Of large trees in memory.
+constexpr Budget kLarge[] = {
+    {"readdir_100k", 0.5, "ext4"},
+    {"find_50k", 0.5, "ext4"},
+};
+
 std::string Format(const char* format, double value) {
   char text[64];
   snprintf(text, sizeof(text), format, value);
@@ -103,8 +109,9 @@ Result<std::vector<Assertion>> ProfileAssertions(std::string_view profile,
   if (profile == "foundation") return ForProduct(kFoundation, product);
   if (profile == "final") return ForProduct(kFinal, product);
   if (profile == "distance") return ForProduct(kDistance, product);
+  if (profile == "large") return ForProduct(kLarge, product);
   return Error{EINVAL, "profile '" + std::string(profile) +
-                           "' is unknown (known: foundation, final, distance)"};
+                           "' is unknown (known: foundation, final, distance, large)"};
 }
 
 Verdict Judge(const Assertion& assertion, const SummaryTable& results) {

@@ -54,8 +54,9 @@ void Declare(CLI::App* app, Options* options) {
                   "start airstore-loopback-fuse over a directory in here as target loopback");
   app->add_flag("--baseline", options->baseline,
                 "add tmpfs, ext4 (in --ext4 or /var/tmp) and null");
-  app->add_option("--workloads", options->workloads,
-                  "comma-separated; default: all, but git, tar and those of distance")
+  app->add_option(
+         "--workloads", options->workloads,
+         "comma-separated; default: all, but git, tar, those of distance and of large trees")
       ->delimiter(',');
   app->add_option("--repo", options->workload.repository,
                   "git repository; turns git_clone, git_checkout and tar on");
@@ -66,7 +67,8 @@ void Declare(CLI::App* app, Options* options) {
   app->add_option("--json", options->json, "write the results to this file");
   app->add_option("--assert", options->asserts,
                   "WORKLOAD:TARGET>=RATIO*OTHER on the medians, may be repeated");
-  app->add_option("--profile", options->profile, "built-in budgets: foundation, final, distance");
+  app->add_option("--profile", options->profile,
+                  "built-in budgets: foundation, final, distance, large");
   app->add_flag("--quiet", options->quiet, "no progress lines");
 }
 
@@ -75,7 +77,7 @@ Error Usage(std::string message) { return Error{EINVAL, std::move(message)}; }
 // The workloads asked for, in their own order.
 Result<std::vector<std::unique_ptr<Workload>>> ChooseWorkloads(const Options& options) {
   const std::set<std::string> for_repository{"git_clone", "git_checkout", "tar"};
-  const std::set<std::string> for_distance{"unpack_10k", "clone_50m"};
+  const std::set<std::string> by_name_only{"unpack_10k", "clone_50m", "readdir_100k", "find_50k"};
   std::set<std::string> wanted(options.workloads.begin(), options.workloads.end());
   std::vector<std::unique_ptr<Workload>> chosen;
   std::string known;
@@ -83,7 +85,7 @@ Result<std::vector<std::unique_ptr<Workload>>> ChooseWorkloads(const Options& op
     const std::string name = workload->name();
     known += " " + name;
     const bool by_default =
-        options.workloads.empty() && !for_distance.contains(name) &&
+        options.workloads.empty() && !by_name_only.contains(name) &&
         (!for_repository.contains(name) || !options.workload.repository.empty());
     if (wanted.erase(name) > 0 || by_default) chosen.push_back(std::move(workload));
   }

@@ -46,6 +46,7 @@ std::vector<std::unique_ptr<Workload>> MakeWorkloads(const WorkloadOptions& opti
 // Parts of it, by subject.
 void AddFileWorkloads(const WorkloadOptions& options, std::vector<std::unique_ptr<Workload>>* out);
 void AddTreeWorkloads(std::vector<std::unique_ptr<Workload>>* out);
+void AddFindWorkloads(const WorkloadOptions& options, std::vector<std::unique_ptr<Workload>>* out);
 void AddRepositoryWorkloads(const WorkloadOptions& options,
                             std::vector<std::unique_ptr<Workload>>* out);
 void AddDistanceWorkloads(const WorkloadOptions& options,

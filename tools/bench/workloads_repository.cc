@@ -139,6 +139,7 @@ std::vector<std::unique_ptr<Workload>> MakeWorkloads(const WorkloadOptions& opti
   std::vector<std::unique_ptr<Workload>> workloads;
   AddFileWorkloads(options, &workloads);
   AddTreeWorkloads(&workloads);
+  AddFindWorkloads(options, &workloads);
   AddRepositoryWorkloads(options, &workloads);
   AddDistanceWorkloads(options, &workloads);
   return workloads;

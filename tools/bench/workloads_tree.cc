@@ -21,7 +21,6 @@ namespace airstore::bench {
 namespace {
 
 constexpr double kLoopSeconds = 1.0;
-constexpr unsigned kNames = 10'000;
 
 Error WrongData(const std::string& path) { return Error{EIO, "wrong data in " + path}; }
 
@@ -177,22 +176,23 @@ class CreateCycle final : public Workload {
 // One directory of many empty files, shared by the workloads about names.
 class NameDirectory {
  public:
+  NameDirectory(std::string path, unsigned count) : path_(std::move(path)) {
+    for (unsigned i = 0; i < count; ++i) {
+      names_.push_back(Numbered(path_ + "/some-source-file-", i));
+    }
+  }
   Result<void> Prepare(const Target& target) {
     if (!prepared_.insert(target.name).second) return {};
-    AIRSTORE_TRY(MakeDirectory(kDirectory));
-    for (const std::string& path : Paths()) AIRSTORE_TRY(WriteNewFile(path, nullptr, 0));
+    AIRSTORE_TRY(MakeDirectory(path_));
+    for (const std::string& name : names_) AIRSTORE_TRY(WriteNewFile(name, nullptr, 0));
     return {};
   }
-  static constexpr const char* kDirectory = "names";
-  static std::vector<std::string> Paths() {
-    std::vector<std::string> paths;
-    for (unsigned i = 0; i < kNames; ++i) {
-      paths.push_back(Numbered(std::string(kDirectory) + "/some-source-file-", i));
-    }
-    return paths;
-  }
+  const std::string& path() const { return path_; }
+  const std::vector<std::string>& names() const { return names_; }  // paths
 
  private:
+  const std::string path_;
+  std::vector<std::string> names_;
   std::set<std::string> prepared_;
 };
 
@@ -217,6 +217,7 @@ class NameWorkload : public Workload {
 
  protected:
   virtual Result<double> Pass() = 0;
+  const NameDirectory& directory() const { return *names_; }
 
  private:
   const std::shared_ptr<NameDirectory> names_;
@@ -230,47 +231,50 @@ class StatCached final : public NameWorkload {
 
  private:
   Result<double> Pass() override {
-    for (const std::string& path : paths_) {
+    for (const std::string& path : directory().names()) {
       struct stat attributes;
       if (stat(path.c_str(), &attributes) != 0) return SysError("stat " + path);
       if (!S_ISREG(attributes.st_mode) || attributes.st_size != 0) return WrongData(path);
     }
-    return static_cast<double>(paths_.size());
+    return static_cast<double>(directory().names().size());
   }
-
-  const std::vector<std::string> paths_ = NameDirectory::Paths();
 };
 
 class ReadDirectory final : public NameWorkload {
  public:
-  using NameWorkload::NameWorkload;
-  const char* name() const override { return "readdir_10k"; }
+  ReadDirectory(const char* name, std::shared_ptr<NameDirectory> names)
+      : NameWorkload(std::move(names)), name_(name) {}
+  const char* name() const override { return name_; }
   const char* unit() const override { return "list/s"; }
 
  private:
   Result<double> Pass() override {
-    const std::string path = NameDirectory::kDirectory;
-    const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(path.c_str()), closedir);
-    if (!directory) return SysError("opendir " + path);
+    const std::string& path = directory().path();
+    const std::unique_ptr<DIR, int (*)(DIR*)> entries(opendir(path.c_str()), closedir);
+    if (!entries) return SysError("opendir " + path);
     unsigned count = 0;
     errno = 0;
-    while (readdir(directory.get()) != nullptr) ++count;
+    while (readdir(entries.get()) != nullptr) ++count;
     if (errno != 0) return SysError("readdir " + path);
-    if (count != kNames + 2) {
+    if (count != directory().names().size() + 2) {
       return Error{EIO, path + " lists " + std::to_string(count) + " entries"};
     }
     return 1.0;
   }
+
+  const char* const name_;
 };
 
 }  // namespace
 
 void AddTreeWorkloads(std::vector<std::unique_ptr<Workload>>* out) {
-  const auto names = std::make_shared<NameDirectory>();
+  const auto names = std::make_shared<NameDirectory>("names", 10'000);
+  const auto many_names = std::make_shared<NameDirectory>("many-names", 100'000);
   out->push_back(std::make_unique<SmallFiles>());
   out->push_back(std::make_unique<CreateCycle>());
   out->push_back(std::make_unique<StatCached>(names));
-  out->push_back(std::make_unique<ReadDirectory>(names));
+  out->push_back(std::make_unique<ReadDirectory>("readdir_10k", names));
+  out->push_back(std::make_unique<ReadDirectory>("readdir_100k", many_names));
 }
 
 }  // namespace airstore::bench
