@@ -81,7 +81,11 @@ class OneByte : public ContentSource {
     mutation.op = std::move(op);
     co_return mutation;
   }
-  void ContentSettled(uint64_t inode, int) override { settled.push_back(inode); }
+  bool BuildsOnPending(uint64_t) const override { return false; }
+  Settled ContentSettled(uint64_t inode, int error) override {
+    settled.push_back(inode);
+    return error == EIO ? Settled::kSendAgain : Settled::kForGood;
+  }
   uint64_t ContentVersion(uint64_t) const override { return 0; }
   void ContentApplied(uint64_t, uint64_t) override {}
   std::vector<uint64_t> settled;
