@@ -167,12 +167,10 @@ Task<int> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, Writ
   };
   Uploader with{executor_, tasks_, workers_, gateway_};
   OnRead on_read = keep_hashes;
-  file->shares = false;
-  if (!node->copied_from.empty()) {
-    ranges = co_await ShareCopied(node, std::move(ranges), on_read, op);
-  }
+  const bool copied = !node->copied_from.empty();
+  if (copied) ranges = co_await ShareCopied(node, std::move(ranges), on_read, op);
   const int error = co_await SendRanges(with, file->fd(), ranges, on_read, op);
-  if (file->shares) {
+  if (copied) {
     std::sort(op->extents.begin(), op->extents.end(),
               [](const WriteExtent& a, const WriteExtent& b) { return a.offset < b.offset; });
   }
@@ -183,9 +181,11 @@ Task<int> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, Writ
 Settled Contents::ContentSettled(uint64_t inode, int error) {
   const NodePtr node = Find(inode);
   if (!node || !node->file) return Settled::kForGood;
-  if (error == EIO && std::exchange(node->file->shares, false)) {
-    // Blocks that it refers to were collected meanwhile: it is sent with all its bytes.
+  // Blocks that it refers to were collected meanwhile. Once: it may be another reason.
+  node->file->sent_again = error == EIO && !node->file->sent_again;
+  if (node->file->sent_again) {
     node->file->resend = true;
+    std::fill(node->file->sent_hash.begin(), node->file->sent_hash.end(), 0);
     return Settled::kSendAgain;
   }
   if (error != 0) {

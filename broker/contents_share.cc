@@ -189,8 +189,6 @@ Task<std::vector<ByteRange>> Contents::ShareCopied(NodePtr node, std::vector<Byt
       }
     }
   }
-  if (taken.empty()) co_return dirty;
-  file->shares = true;
   co_return Without(dirty, taken);
 }
 
