@@ -31,6 +31,7 @@ bool Mutates(const shm::RequestArgs& args) {
     case Op::kSetxattr:
     case Op::kRemovexattr:
     case Op::kFallocate:
+    case Op::kCopyRange:
       return true;
     case Op::kOpen:
       return (args.flags & O_ACCMODE) != O_RDONLY || (args.flags & O_TRUNC) != 0;
@@ -88,6 +89,7 @@ class Answer {
       case Op::kCreate:
       case Op::kTmpfile:
       case Op::kSetxattr:
+      case Op::kCopyRange:
         return true;
       default:
         return false;
@@ -171,6 +173,8 @@ class Answer {
         co_return co_await Fallocate();
       case Op::kSeek:
         co_return co_await Seek();
+      case Op::kCopyRange:
+        co_return co_await CopyRange();
       case Op::kTmpfile:
         co_return co_await Tmpfile();
       case Op::kSetLock:
@@ -368,6 +372,22 @@ class Answer {
     AIRSTORE_TRY_CO(co_await session_->tree().Fallocate(origin_, args_.inode, args_.offset,
                                                         args_.size, static_cast<int>(args_.flags)));
     co_return Fill(args_.inode);
+  }
+
+  Task<Result<void>> CopyRange() {
+    const uint64_t length = std::min(args_.size, kMostCopied);
+    const auto target = session_->inodes().Get(args_.inode2);
+    if (target && args_.rdev < UINT64_MAX - length && args_.rdev + length > target->size) {
+      AIRSTORE_TRY_CO(co_await session_->AdmitBytes(args_.rdev + length - target->size));
+    }
+    auto copied = co_await session_->tree().CopyRange(origin_, {.source = args_.inode,
+                                                                .source_offset = args_.offset,
+                                                                .target = args_.inode2,
+                                                                .target_offset = args_.rdev,
+                                                                .length = length});
+    if (!copied) co_return copied.error();
+    reply_.value = *copied;
+    co_return Result<void>{};
   }
 
   Task<Result<void>> Seek() {

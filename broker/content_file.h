@@ -80,6 +80,8 @@ struct ContentFile {
   bool refused = false;
   std::string kept_as = {};  // id of the item in lost+found
   bool given_away = false;   // the file has another name there: it is not to be emptied
+  // The last write referred to blocks that the gateway had collected before it came.
+  bool sent_again = false;
   // What it took on disk when the gateway had all of it: what it takes beyond that is unsent.
   uint64_t settled_bytes = 0;
   bool sealed = false;  // see ContentPool::Seal

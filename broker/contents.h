@@ -28,7 +28,9 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "broker/content_copy.h"
 #include "broker/content_file.h"
+#include "broker/content_upload.h"
 #include "broker/gateway.h"
 #include "broker/inode_cache.h"
 #include "broker/mount_ledger.h"
@@ -74,6 +76,16 @@ struct AppendCall {
 
   bool operator==(const AppendCall&) const = default;
 };
+
+// As of copy_file_range(2).
+struct CopyRange {
+  uint64_t source = 0;
+  uint64_t source_offset = 0;
+  uint64_t target = 0;
+  uint64_t target_offset = 0;
+  uint64_t length = 0;
+};
+inline constexpr uint64_t kMostCopied = 16u << 20;  // by one call
 
 class Contents : public ContentSource {
  public:
@@ -139,6 +151,12 @@ class Contents : public ContentSource {
   // lseek(2) with SEEK_DATA or SEEK_HOLE. REQUIRES: a regular file in the table.
   Task<Result<uint64_t>> Seek(uint64_t inode, uint64_t offset, int whence);
 
+  // contents_copy.cc
+  // copy_file_range(2) into a file that is open for writing; how much was copied, which may be
+  // less: 0 behind the end of the source. EBADF, EINVAL, EFBIG, ENOSPC; ETIMEDOUT when the gateway
+  // has the source and does not answer. `call`: where it comes from.
+  Task<Result<uint64_t>> Copy(CopyRange range, CallPlace call);
+
   // Takes size and times of a file with writers from its content file into the record.
   void Refresh(uint64_t inode);
   // Queues what is dirty; the ticket to wait for, 0 when nothing is pending.
@@ -195,11 +213,19 @@ class Contents : public ContentSource {
   Task<Result<void>> Replace(Attr attr);
 
   Task<Mutation> BuildWrite(uint64_t inode) override;
-  void ContentSettled(uint64_t inode, int error) override;
+  bool BuildsOnPending(uint64_t inode) const override;
+  Settled ContentSettled(uint64_t inode, int error) override;
   uint64_t ContentVersion(uint64_t inode) const override;
   void ContentApplied(uint64_t inode, uint64_t content_version) override;
 
  private:
+  // Where a range of a file came from. A hint: both may have changed since.
+  struct CopiedFrom {
+    uint64_t offset = 0;
+    uint64_t length = 0;
+    uint64_t source = 0;
+    uint64_t source_offset = 0;
+  };
   // Of an inode whose content is in a file, being fetched, or open.
   struct Node {
     uint64_t inode = 0;
@@ -224,8 +250,9 @@ class Contents : public ContentSource {
     std::shared_ptr<boost::asio::steady_timer> appending;
     AppendCall append_call;
     uint64_t append_end = 0;
-    bool passthrough_used = false;  // since it was last idle: maps may outlive the opens
-    bool dirty_hint = false;        // daemon writes since the last commit was built
+    bool passthrough_used = false;        // since it was last idle: maps may outlive the opens
+    bool dirty_hint = false;              // daemon writes since the last commit was built
+    std::vector<CopiedFrom> copied_from;  // ... and copies
     int64_t dirty_since_ns = 0;
     int64_t last_change_ns = 0;
     FileStamp seen;               // at the last look of the debounce timer
@@ -291,7 +318,23 @@ class Contents : public ContentSource {
   // contents_sparse.cc
   // Blocks that are zeros at the gateway need not be fetched. Asks for files with holes only.
   Task<void> MarkHoles(NodePtr node);
-  Task<Result<Layout>> AskLayout(uint64_t inode, uint64_t offset);
+  Task<Result<Layout>> AskLayout(LayoutItem item);
+
+  // contents_copy.cc
+  Task<Result<uint64_t>> CopyInto(NodePtr target, CopyRange range, CallPlace call);
+  Task<CopiedBytes> CopyFrom(NodePtr source, std::shared_ptr<ContentFile> to, CopyRange range);
+  void Copied(const NodePtr& target, const std::shared_ptr<ContentFile>& to, const CopyRange& range,
+              uint64_t count);
+  void Remember(const CopyRange& range, uint64_t count);
+
+  // contents_share.cc
+  // Adds to the write what the gateway has as part of the files that it was copied from; returns
+  // the dirty ranges that are left to be sent.
+  Task<std::vector<ByteRange>> ShareCopied(NodePtr node, std::vector<ByteRange> dirty,
+                                           OnRead on_read, WriteOp* op);
+  // Where that version's bytes lie; EAGAIN: the gateway has another one. EOPNOTSUPP: it does not
+  // tell.
+  Task<Result<Layout>> AskBlocks(uint64_t inode, uint64_t version, uint64_t from, uint64_t to);
 
   // contents_refused.cc
   Task<void> Refused(NodePtr node, int error);

@@ -151,7 +151,7 @@ Task<int> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, Writ
                  uint64_t longest) -> Task<std::vector<ByteRange>> {
     co_return FindDirty(fd, size, never_sent, sent, longest);
   };
-  const std::vector<ByteRange> ranges = co_await boost::asio::co_spawn(
+  std::vector<ByteRange> ranges = co_await boost::asio::co_spawn(
       workers_->get_executor(),
       find(file->fd(), stamp.size, all, file->sent_hash, limits_.block_bytes),
       boost::asio::use_awaitable);
@@ -167,14 +167,27 @@ Task<int> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, Writ
   };
   Uploader with{executor_, tasks_, workers_, gateway_};
   OnRead on_read = keep_hashes;
+  const bool copied = !node->copied_from.empty();
+  if (copied) ranges = co_await ShareCopied(node, std::move(ranges), on_read, op);
   const int error = co_await SendRanges(with, file->fd(), ranges, on_read, op);
+  if (copied) {
+    std::sort(op->extents.begin(), op->extents.end(),
+              [](const WriteExtent& a, const WriteExtent& b) { return a.offset < b.offset; });
+  }
   if (all) AddHoles(op, stamp.size);
   co_return error;
 }
 
-void Contents::ContentSettled(uint64_t inode, int error) {
+Settled Contents::ContentSettled(uint64_t inode, int error) {
   const NodePtr node = Find(inode);
-  if (!node || !node->file) return;
+  if (!node || !node->file) return Settled::kForGood;
+  // Blocks that it refers to were collected meanwhile. Once: it may be another reason.
+  node->file->sent_again = error == EIO && !node->file->sent_again;
+  if (node->file->sent_again) {
+    node->file->resend = true;
+    std::fill(node->file->sent_hash.begin(), node->file->sent_hash.end(), 0);
+    return Settled::kSendAgain;
+  }
   if (error != 0) {
     // Keep everything as unsent: the next change, close or fsync tries again with all of it.
     node->file->never_sent = true;
@@ -183,7 +196,7 @@ void Contents::ContentSettled(uint64_t inode, int error) {
       record.write_error = static_cast<uint32_t>(error);
     });
     if (!std::exchange(node->keeping, true)) tasks_->Spawn(Refused(node, error));
-    return;
+    return Settled::kForGood;
   }
   if (!node->file->never_sent) node->file->settled_bytes = node->file->sent.allocated_bytes;
   Charge(node);
@@ -191,6 +204,7 @@ void Contents::ContentSettled(uint64_t inode, int error) {
     // The log still counts this item as pending: look again once it does not.
     tasks_->Spawn(AfterSettled(inode));
   }
+  return Settled::kForGood;
 }
 
 Task<void> Contents::AfterSettled(uint64_t inode) {

@@ -16,9 +16,7 @@
 namespace airstore::broker {
 namespace {
 
-std::vector<ResolveItem> OneLayout(uint64_t inode, uint64_t offset) {
-  return std::vector<ResolveItem>(1, LayoutItem{inode, offset});
-}
+std::vector<ResolveItem> Only(LayoutItem item) { return std::vector<ResolveItem>(1, item); }
 
 // Not every file system can make zeros of a range; a hole is as good.
 int ZeroRange(int fd, uint64_t size, uint64_t offset, uint64_t length, bool keep_size) {
@@ -78,9 +76,9 @@ Result<void> Contents::Fallocate(uint64_t inode, uint64_t offset, uint64_t lengt
   return {};
 }
 
-Task<Result<Layout>> Contents::AskLayout(uint64_t inode, uint64_t offset) {
+Task<Result<Layout>> Contents::AskLayout(LayoutItem item) {
   auto results = co_await Before(MonotonicNs() + options_.patience_ns, tasks_, executor_,
-                                 gateway_->Resolve(OneLayout(inode, offset)));
+                                 gateway_->Resolve(Only(item)));
   if (!results) co_return results.error();
   if (results->front().error != 0) co_return Error{results->front().error, "layout"};
   co_return std::move(results->front().layout);
@@ -105,7 +103,7 @@ Task<Result<uint64_t>> Contents::Seek(uint64_t inode, uint64_t offset, int whenc
       record->allocated_bytes >= size) {
     co_return plain;
   }
-  auto layout = co_await AskLayout(inode, offset);
+  auto layout = co_await AskLayout({.inode = inode, .offset = offset});
   const auto now = inodes_->Get(inode);
   if (!layout || !now || layout->content_version != now->content_version ||
       layout->size != now->size) {
@@ -137,7 +135,7 @@ Task<void> Contents::MarkHoles(NodePtr node) {
     }
   };
   for (bool end = false; !end;) {
-    auto layout = co_await AskLayout(node->inode, hole);
+    auto layout = co_await AskLayout({.inode = node->inode, .offset = hole});
     // Without it every block is fetched, holes or not.
     if (!layout || node->file != file || file->complete ||
         layout->content_version != file->base_version || layout->size != size) {

@@ -29,17 +29,20 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/broker_token.cc
   ${CMAKE_CURRENT_LIST_DIR}/call_watch.cc
   ${CMAKE_CURRENT_LIST_DIR}/calls.cc
+  ${CMAKE_CURRENT_LIST_DIR}/content_copy.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_seal.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_upload.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_adopt.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_append.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_commit.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents_copy.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_fetch.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_open.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_refused.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_remote.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_space.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents_share.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_sparse.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_sync.cc
   ${CMAKE_CURRENT_LIST_DIR}/durable_file.cc

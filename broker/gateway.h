@@ -54,6 +54,14 @@ struct DirEntry {
   std::string content;
 };
 
+struct BlockId {
+  std::array<uint8_t, 16> bytes{};
+
+  bool operator==(const BlockId&) const = default;
+};
+// Where bytes lie in a stored block.
+using BlockPlace = std::pair<BlockId, uint64_t>;
+
 struct LookupItem {
   uint64_t parent = 0;
   std::string name;
@@ -75,6 +83,7 @@ struct XattrsItem {  // all of them
 struct LayoutItem {
   uint64_t inode = 0;
   uint64_t offset = 0;
+  bool blocks = false;  // in which they are, too
 };
 using ResolveItem = std::variant<LookupItem, GetattrItem, ListItem, XattrsItem, LayoutItem>;
 
@@ -84,8 +93,10 @@ struct Layout {
     uint64_t offset = 0;
     uint64_t length = 0;
   };
-  std::vector<Run> runs;  // ascending, apart from each other
-  bool end = false;       // there is nothing behind them
+  std::vector<Run> runs;  // ascending
+  // Of each run, when asked for; none: this gateway does not tell.
+  std::vector<BlockPlace> blocks;
+  bool end = false;  // there is nothing behind them
   uint64_t content_version = 0;
   uint64_t size = 0;
 };
@@ -110,15 +121,11 @@ struct Fetched {
   uint64_t content_version = 0;  // of all of them
 };
 
-struct BlockId {
-  std::array<uint8_t, 16> bytes{};
-};
-
 struct WriteExtent {
   uint64_t offset = 0;
   uint64_t length = 0;
   // Inline bytes, a stored block (with the offset in it), or a hole.
-  std::variant<std::string, std::pair<BlockId, uint64_t>, std::monostate> source;
+  std::variant<std::string, BlockPlace, std::monostate> source;
 };
 
 struct CreateOp {

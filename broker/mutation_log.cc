@@ -374,11 +374,16 @@ Task<void> MutationLog::SendBatch() {
         content_in_flight_.erase(content_inode);
         continue;
       }
+      if (!part.mutations->empty() && contents_->BuildsOnPending(content_inode)) {
+        Part earlier = std::exchange(part, Part());
+        co_await SendPart(items, std::move(earlier), lease_id);
+        inline_bytes = 0;
+      }
       mutation = co_await contents_->BuildWrite(content_inode);
       const WriteOp& write = std::get<WriteOp>(mutation.op);
       if (write.extents.empty() && !write.size) {
         content_in_flight_.erase(content_inode);
-        contents_->ContentSettled(content_inode, 0);
+        (void)contents_->ContentSettled(content_inode, 0);
         continue;
       }
       inline_bytes += InlineBytes(write);
@@ -519,7 +524,11 @@ void MutationLog::Settle(const std::vector<Item>& items, const Part& part,
     const int error = results[i].error;
     if (item.content_inode != 0) {
       content_in_flight_.erase(item.content_inode);
-      contents_->ContentSettled(item.content_inode, error);
+      if (contents_->ContentSettled(item.content_inode, error) == Settled::kSendAgain) {
+        subjects_[item.content_inode].taken = true;  // who waits for it waits for that
+        AppendContent(item.content_inode);
+        continue;
+      }
     }
     // A directory that is not there has no times either.
     if (error == 0 || std::holds_alternative<TouchOp>(mutation.op)) continue;

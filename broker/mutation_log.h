@@ -31,6 +31,8 @@
 
 namespace airstore::broker {
 
+enum class Settled { kForGood, kSendAgain };
+
 // Turns the dirty content of an inode into a write, when its turn has come.
 class ContentSource {
  public:
@@ -38,8 +40,10 @@ class ContentSource {
   // Stores blocks as needed and returns a mutation that holds a WriteOp; an op without extents and
   // size: nothing to send. Does not fail for the gateway's absence: it retries inside.
   virtual Task<Mutation> BuildWrite(uint64_t inode) = 0;
-  // The write was applied (error 0) or refused.
-  virtual void ContentSettled(uint64_t inode, int error) = 0;
+  // What is sent of it may refer to what is in flight: it is built when that is settled.
+  virtual bool BuildsOnPending(uint64_t inode) const = 0;
+  // The write was applied (error 0) or refused. kSendAgain: it is to be built once more, otherwise.
+  virtual Settled ContentSettled(uint64_t inode, int error) = 0;
   // The gateway's version that the content here is made of; 0: not known.
   virtual uint64_t ContentVersion(uint64_t inode) const = 0;
   // A creation, write or truncation was applied, which made this version.
@@ -103,6 +107,8 @@ class MutationLog {
 
   // Its content is queued or on its way.
   bool ContentPending(uint64_t inode) const;
+  // It is in the batch that is being built or sent, and not settled.
+  bool ContentInFlight(uint64_t inode) const { return content_in_flight_.contains(inode); }
   // Greatest unsettled ticket of the inode, 0 if nothing of it is pending.
   Ticket PendingOf(uint64_t inode) const;
   // Monotonic time at which the oldest pending item of the inode was appended; 0: none.

@@ -127,14 +127,15 @@ void ReplayContents::ContentApplied(uint64_t inode, uint64_t content_version) {
   journal_->Append(VersionRecord{inode, content_version});
 }
 
-void ReplayContents::ContentSettled(uint64_t inode, int error) {
+Settled ReplayContents::ContentSettled(uint64_t inode, int error) {
   const auto found = entries_.find(inode);
-  if (found == entries_.end()) return;
+  if (found == entries_.end()) return Settled::kForGood;
   const Entry entry = found->second;
   entries_.erase(found);
   const int failed = entry.error != 0 ? entry.error : error;
   if (failed != 0) on_refused_(inode, entry.file, failed);
   journal_->Append(CleanRecord{inode});
+  return Settled::kForGood;
 }
 
 }  // namespace airstore::broker

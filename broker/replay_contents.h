@@ -41,7 +41,9 @@ class ReplayContents : public ContentSource {
   uint64_t dirty_bytes() const;
 
   Task<Mutation> BuildWrite(uint64_t inode) override;
-  void ContentSettled(uint64_t inode, int error) override;
+  // Everything is sent with its bytes.
+  bool BuildsOnPending(uint64_t /*inode*/) const override { return false; }
+  Settled ContentSettled(uint64_t inode, int error) override;
   uint64_t ContentVersion(uint64_t inode) const override;
   void ContentApplied(uint64_t inode, uint64_t content_version) override;
 

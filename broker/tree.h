@@ -115,6 +115,8 @@ class Tree {
   // `mode`: of fallocate(2). The file is open for writing.
   Task<Result<void>> Fallocate(Origin origin, uint64_t inode, uint64_t offset, uint64_t length,
                                int mode);
+  // How much of it was copied. The target is open for writing.
+  Task<Result<uint64_t>> CopyRange(Origin origin, broker::CopyRange range);
 
   // Extended attributes (tree_xattrs.cc). ENODATA, EEXIST, E2BIG, ENOSPC, EOPNOTSUPP as xattr(7)
   // has them.

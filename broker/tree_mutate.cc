@@ -374,6 +374,16 @@ Task<Result<void>> Tree::Fallocate(Origin origin, uint64_t inode, uint64_t offse
   co_return Result<void>{};
 }
 
+Task<Result<uint64_t>> Tree::CopyRange(Origin origin, broker::CopyRange range) {
+  AIRSTORE_TRY_CO(co_await Ensure(range.source));
+  AIRSTORE_TRY_CO(co_await Ensure(range.target));
+  auto copied = co_await contents_->Copy(range, origin.place());
+  if (copied && *copied != 0) {
+    co_await NotifyData(origin.mount, range.target, range.target_offset, *copied);
+  }
+  co_return copied;
+}
+
 Task<void> Tree::NotifyName(MountPort* origin, uint64_t parent, std::string name) {
   if (mounts_->size() < 2) co_return;
   const uint64_t known_by = inodes_->KnownBy(parent);

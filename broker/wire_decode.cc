@@ -140,6 +140,18 @@ Result<ResolveResult> DecodeLayout(const wire::LayoutItem& asked, const wire::Re
     at = run.offset() + run.length();
     result.layout.runs.push_back({run.offset(), run.length()});
   }
+  if (layout.blocks_size() != 0 &&
+      (!asked.blocks() || layout.blocks_size() != layout.runs_size())) {
+    return Nonsense("a layout with other blocks");
+  }
+  for (const wire::BlockRef& block : layout.blocks()) {
+    BlockId id;
+    if (block.block_id().size() != id.bytes.size() || block.offset() > kGreatestSize) {
+      return Nonsense("an impossible block");
+    }
+    std::copy(block.block_id().begin(), block.block_id().end(), id.bytes.begin());
+    result.layout.blocks.emplace_back(id, block.offset());
+  }
   result.layout.end = layout.end();
   if (!layout.end() && layout.runs().empty()) return Nonsense("a layout that does not go on");
   result.layout.content_version = layout.content_version();

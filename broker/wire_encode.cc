@@ -125,6 +125,7 @@ void EncodeItem(ResolveItem&& from, wire::ResolveItem* to) {
                         [to](LayoutItem& item) {
                           to->mutable_layout()->set_inode(item.inode);
                           to->mutable_layout()->set_offset(item.offset);
+                          to->mutable_layout()->set_blocks(item.blocks);
                         }},
              from);
 }

@@ -9,7 +9,7 @@
 // lock (seqlock.h). Beside each field or struct: who writes it.
 //
 // Bump kAbiMajor when a size, an offset or a meaning changes; kAbiMinor when a reserved word gets
-// one.
+// one, or there is an operation more.
 //
 //   meta   memfd, broker writes, frontends map it read-only
 //          | SegmentHeader | MetaGeometry | MetaState | inode buckets | dentry buckets |
@@ -30,7 +30,7 @@
 namespace airstore::shm {
 
 inline constexpr uint32_t kAbiMajor = 5;
-inline constexpr uint32_t kAbiMinor = 1;
+inline constexpr uint32_t kAbiMinor = 2;
 inline constexpr uint64_t kMagic = 0x65726f7473726961;  // "airstore" in memory order
 inline constexpr size_t kLine = 128;                    // two cache lines: prefetchers pair them
 inline constexpr uint64_t kRootInode = 1;
@@ -284,6 +284,9 @@ enum class Op : uint32_t {
   kReleaseLocks = 23,  // inode, rdev: the open file is; all that was locked through it goes
   // inode, size: bytes that a kWrite will bring; the reply says where they go
   kAppend = 48,
+  // inode, offset: source; inode2, rdev: target and offset there; size. What was copied, which may
+  // be less, in the reply's value
+  kCopyRange = 49,
 };
 
 enum LockFlags : uint32_t {
@@ -347,7 +350,7 @@ struct RequestReply {
   uint32_t open_mode;
   int32_t backing_id;
   uint32_t inode_index;  // of `attr` in InodeEntry[]; kNoIndex: it is not in the table
-  uint64_t value;        // kContentFd: the content file's id; kSeek: the offset
+  uint64_t value;        // kContentFd: the content file's id; kSeek: the offset; kCopyRange: bytes
   union {
     uint64_t statfs[6];  // total, free bytes; total, free inodes; block size; 0
     uint64_t lock[6];    // kGetLock: LockFlags, 0: nothing; first, last byte; pid; 0; 0

@@ -55,6 +55,7 @@ Texts TextsOf(Op op) {
     case Op::kFlushLocks:
     case Op::kReleaseLocks:
     case Op::kAppend:
+    case Op::kCopyRange:
       return {Text::kNone, Text::kNone, true};
   }
   return {Text::kNone, Text::kNone, false};
@@ -100,6 +101,7 @@ bool HasEffect(Op op) {
     case Op::kFsync:  // these two report an error once
     case Op::kFlush:
     case Op::kAppend:
+    case Op::kCopyRange:  // source and target may be others by the second time
       return true;
     case Op::kNone:
     case Op::kLookup:

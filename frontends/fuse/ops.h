@@ -2,7 +2,7 @@
 //
 // The operations of the file system as libfuse calls them: each translates its arguments, asks the
 // volume, and answers. What is not here is answered by libfuse with ENOSYS, which the kernel
-// remembers: locks stay in the kernel, copy_file_range turns into reads and writes.
+// remembers.
 #pragma once
 
 #include <fuse_lowlevel.h>

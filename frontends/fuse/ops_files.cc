@@ -114,6 +114,30 @@ void Lseek(fuse_req_t req, fuse_ino_t inode, off_t offset, int whence, fuse_file
   }
 }
 
+// The kernel does not say whether set-id bits are to go: they do, unless it is root who copies.
+void CopyFileRange(fuse_req_t req, fuse_ino_t source, off_t source_offset,
+                   fuse_file_info* /*source_file*/, fuse_ino_t target, off_t target_offset,
+                   fuse_file_info* /*target_file*/, size_t length, int /*flags*/) {
+  FuseRequest request(req);
+  volume::Volume& volume = request.volume();
+  uint64_t copied = 0;
+  int error = fuse_req_ctx(req)->uid == 0 ? 0 : volume.KillSetId(request, target);
+  if (error == 0) {
+    error = volume.CopyRange(request,
+                             {.source = source,
+                              .source_offset = static_cast<uint64_t>(source_offset),
+                              .target = target,
+                              .target_offset = static_cast<uint64_t>(target_offset),
+                              .length = length},
+                             &copied);
+  }
+  if (error != 0) {
+    fuse_reply_err(req, error);
+  } else {
+    fuse_reply_write(req, copied);
+  }
+}
+
 }  // namespace
 
 void AddFileOps(fuse_lowlevel_ops* ops) {
@@ -126,6 +150,7 @@ void AddFileOps(fuse_lowlevel_ops* ops) {
   ops->fsync = Fsync;
   ops->fallocate = Fallocate;
   ops->lseek = Lseek;
+  ops->copy_file_range = CopyFileRange;
 }
 
 }  // namespace airstore::fuse

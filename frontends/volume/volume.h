@@ -167,6 +167,15 @@ class Volume {
   int Fallocate(Request& request, uint64_t inode, uint64_t offset, uint64_t length, int mode);
   // `whence`: SEEK_DATA or SEEK_HOLE.
   int Seek(Request& request, uint64_t inode, uint64_t offset, int whence, uint64_t* found);
+  // copy_file_range(2) within the volume. May copy less; nothing: behind the source's end.
+  struct CopyArgs {
+    uint64_t source = 0;
+    uint64_t source_offset = 0;
+    uint64_t target = 0;
+    uint64_t target_offset = 0;
+    uint64_t length = 0;
+  };
+  int CopyRange(Request& request, const CopyArgs& copy, uint64_t* copied);
   // At the file's end. `offset`: where the kernel takes that to be.
   int Append(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset,
              std::span<const uint8_t> data);

@@ -241,6 +241,20 @@ int Volume::Seek(Request& request, uint64_t inode, uint64_t offset, int whence, 
   return reply.error;
 }
 
+int Volume::CopyRange(Request& request, const CopyArgs& copy, uint64_t* copied) {
+  const Stopwatch watch(*lane_, shm::kLatencyWrite);
+  if (options_.read_only) return EROFS;
+  if (copy.target_offset >= kGreatestSize) return EFBIG;
+  shm::RequestArgs args = Args(shm::Op::kCopyRange, copy.source);
+  args.offset = copy.source_offset;
+  args.inode2 = copy.target;
+  args.rdev = copy.target_offset;
+  args.size = std::min(copy.length, kGreatestSize - copy.target_offset);
+  const auto reply = Call(request, args, Wait::kToTheEnd);
+  *copied = reply.value;
+  return reply.error;
+}
+
 // A writer who shares the file with other mounts keeps no pages, and its kernel does not hear of
 // what they append. The answer to the call is kept until the request is answered: one that is made
 // again after a crash goes to the same place.

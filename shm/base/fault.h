@@ -45,6 +45,7 @@ namespace airstore {
   X(kContentBeforeWrite, "content.before_write")              \
   X(kContentAfterWrite, "content.after_write")                \
   X(kContentLeased, "content.leased")                         \
+  X(kContentCopying, "content.copying")                       \
   /* Calls of frontends. */                                   \
   X(kCallTaken, "call.taken")                                 \
   X(kCallBeforeAnswer, "call.before_answer")                  \

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Random writes of whole blocks into one file, by write or by stores to a shared map. Each block
-// says which version of it this is.
-// Log: s BLOCK VERSION before, w BLOCK VERSION after; f: all of it is synced.
+// Random writes of whole blocks into one file, by write and copy_file_range or by stores to a map.
+// Each block says which version of it this is. Log: s BLOCK VERSION before, w BLOCK VERSION after;
+// f: all of it is synced.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -65,8 +65,14 @@ class Writer {
       if (!order_.passthrough && msync(map_, Bytes(), MS_SYNC) != 0) return log_.Fail("msync");
     } else {
       errno = ENOSPC;  // of a short write
-      if (pwrite(file_.get(), bytes.data(), kBlock, offset) != static_cast<ssize_t>(kBlock)) {
-        return log_.Fail("write");
+      const bool copied = random_() % 4 == 0;
+      const int fd = copied ? source_.get() : file_.get();
+      off64_t from = copied ? 0 : offset;
+      off64_t to = offset;
+      constexpr auto kWhole = static_cast<ssize_t>(kBlock);
+      if (pwrite(fd, bytes.data(), kBlock, from) != kWhole) return log_.Fail("write");
+      if (copied && copy_file_range(fd, &from, file_.get(), &to, kBlock, 0) != kWhole) {
+        return log_.Fail("copy");
       }
     }
     versions_[block] = version;
@@ -85,7 +91,10 @@ class Writer {
     if (file_ && close(file_.release()) != 0) return log_.Fail("close");
     file_ = UniqueFd(open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
     if (!file_) return log_.Fail("open");
-    if (!maps_) return true;
+    if (!maps_) {
+      source_ = UniqueFd(open((path_ + ".source").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+      return source_ ? true : log_.Fail("open");
+    }
     if (ftruncate(file_.get(), static_cast<off_t>(Bytes())) != 0) return log_.Fail("ftruncate");
     void* memory = mmap(nullptr, Bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, file_.get(), 0);
     if (memory == MAP_FAILED) return log_.Fail("mmap");
@@ -122,6 +131,7 @@ class Writer {
   bool maps_;
   std::string path_;
   UniqueFd file_;
+  UniqueFd source_;  // of copies
   char* map_ = nullptr;
   std::vector<uint64_t> versions_;
   std::mt19937_64 random_;

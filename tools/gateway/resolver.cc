@@ -102,33 +102,38 @@ int Resolver::ListXattrs(InodeNo ino, std::vector<std::string>* names) {
   return 0;
 }
 
-int Resolver::Layout(InodeNo ino, uint64_t offset, uint32_t max_runs, FileLayout* layout) {
-  const auto inode = reader_.GetInode(ws_, ino);
+int Resolver::Layout(const LayoutRequest& request, FileLayout* layout) {
+  const uint64_t offset = request.offset;
+  const auto inode = reader_.GetInode(ws_, request.ino);
   if (!inode) return ENOENT;
   if (!S_ISREG(inode->mode)) return S_ISDIR(inode->mode) ? EISDIR : EINVAL;
   layout->content_version = inode->content_version;
   layout->size = inode->size;
   layout->end = true;
-  const size_t most = max_runs == 0 ? kPageEntries : std::min<size_t>(max_runs, kPageEntries);
+  size_t most = kPageEntries;
+  if (request.max_runs > 0) most = std::min<size_t>(most, request.max_runs);
   std::vector<Extent> extents;
   if (inode->allocated > 0 && offset < inode->size) {
-    extents = reader_.ListExtents(ws_, ino, offset, inode->size);
+    extents = reader_.ListExtents(ws_, request.ino, offset, inode->size);
   }
   for (const Extent& e : extents) {
     const uint64_t start = std::max(e.offset, offset);
     const uint64_t end = std::min(e.end(), inode->size);
     if (start >= end) continue;
     auto& runs = layout->runs;
-    if (!runs.empty() && runs.back().first + runs.back().second == start) {
+    if (!request.blocks && !runs.empty() && runs.back().first + runs.back().second == start) {
       runs.back().second += end - start;
     } else if (runs.size() == most) {
       layout->end = false;
       break;
     } else {
       runs.emplace_back(start, end - start);
+      if (request.blocks) {
+        layout->blocks.push_back({e.block, e.block_offset + (start - e.offset)});
+      }
     }
   }
-  used_bytes_ += layout->runs.size() * 20;
+  used_bytes_ += layout->runs.size() * 20 + layout->blocks.size() * 30;
   return 0;
 }
 

@@ -36,9 +36,17 @@ struct Listed {
   bool end = false;
 };
 
-// Runs of content; extents that touch each other are one.
+struct LayoutRequest {
+  InodeNo ino = 0;
+  uint64_t offset = 0;
+  uint32_t max_runs = 0;  // 0: our choice
+  bool blocks = false;
+};
+
+// Runs of content. Extents that touch each other are one, unless blocks were asked for.
 struct FileLayout {
   std::vector<std::pair<uint64_t, uint64_t>> runs;  // offset, length
+  std::vector<BlockSource> blocks;                  // of each run, when asked for
   bool end = false;
   uint64_t content_version = 0;
   uint64_t size = 0;
@@ -59,7 +67,7 @@ class Resolver {
   int List(const ListRequest& request, Listed* listed);
   int GetXattr(InodeNo ino, std::string_view name, std::string* value);
   int ListXattrs(InodeNo ino, std::vector<std::string>* names);
-  int Layout(InodeNo ino, uint64_t offset, uint32_t max_runs, FileLayout* layout);
+  int Layout(const LayoutRequest& request, FileLayout* layout);
 
   // The answer has become too large: only a caller who batches without measure gets here.
   bool overflown() const { return used_bytes_ > kAnswerBytes * 3 / 2; }

@@ -58,14 +58,20 @@ void ResolveOne(Resolver& resolver, const wire::ResolveItem& item, wire::Resolve
     }
     case wire::ResolveItem::kLayout: {
       FileLayout layout;
-      error = resolver.Layout(item.layout().inode(), item.layout().offset(),
-                              item.layout().max_runs(), &layout);
+      error = resolver.Layout({item.layout().inode(), item.layout().offset(),
+                               item.layout().max_runs(), item.layout().blocks()},
+                              &layout);
       if (error != 0) break;
       wire::Layout* out = result->mutable_layout();
       for (const auto& [offset, length] : layout.runs) {
         wire::Range* run = out->add_runs();
         run->set_offset(offset);
         run->set_length(length);
+      }
+      for (const BlockSource& block : layout.blocks) {
+        wire::BlockRef* ref = out->add_blocks();
+        ref->set_block_id(block.id.bytes.data(), block.id.bytes.size());
+        ref->set_offset(block.offset);
       }
       out->set_end(layout.end);
       out->set_content_version(layout.content_version);

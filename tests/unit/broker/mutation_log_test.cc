@@ -29,7 +29,9 @@ class OnceGateway : public Gateway {
     if (silent) co_return Error{EAGAIN, "silent"};
     std::vector<MutationResult> results;
     for (const Mutation& mutation : *batch) {
-      results.push_back(MutationResult{.sequence = mutation.sequence, .error = 0});
+      const int error =
+          std::holds_alternative<WriteOp>(mutation.op) ? std::exchange(write_error, 0) : 0;
+      results.push_back(MutationResult{.sequence = mutation.sequence, .error = error});
     }
     co_return results;
   }
@@ -63,6 +65,7 @@ class OnceGateway : public Gateway {
 
   bool silent = false;
   bool applies_when_silent = false;
+  int write_error = 0;  // of the next write
   int calls = 0;
   std::map<uint64_t, Mutation> applied;  // by sequence
 
@@ -81,7 +84,11 @@ class OneByte : public ContentSource {
     mutation.op = std::move(op);
     co_return mutation;
   }
-  void ContentSettled(uint64_t inode, int) override { settled.push_back(inode); }
+  bool BuildsOnPending(uint64_t) const override { return false; }
+  Settled ContentSettled(uint64_t inode, int error) override {
+    settled.push_back(inode);
+    return error == EIO ? Settled::kSendAgain : Settled::kForGood;
+  }
   uint64_t ContentVersion(uint64_t) const override { return 0; }
   void ContentApplied(uint64_t, uint64_t) override {}
   std::vector<uint64_t> settled;
@@ -227,6 +234,22 @@ TEST_F(MutationLogTest, AGatewayThatForgotTheSessionGetsNewNumbers) {
   life.DrainAndStop();
   ASSERT_EQ(fresh.applied.size(), 1u);
   EXPECT_EQ(std::get<CreateOp>(fresh.applied[1].op).inode, 11u);
+}
+
+TEST_F(MutationLogTest, WhoWaitsForContentWaitsUntilItWasSentAgain) {
+  gateway_.write_error = EIO;  // OneByte wants it sent again then
+  Life life(&gateway_, NewJournal());
+  life.log->Start();
+  const Ticket ticket = life.log->AppendContent(10);
+  auto wait = [](MutationLog* log, Ticket until) -> Task<int> {
+    const int refused = co_await log->WaitSettled(until, 10);
+    EXPECT_EQ(log->PendingOf(10), 0u);
+    co_return refused;
+  };
+  EXPECT_EQ(RunTask(life.loop, wait(life.log.get(), ticket)), 0);
+  EXPECT_EQ(gateway_.applied.size(), 2u);
+  EXPECT_EQ(life.contents.settled, (std::vector<uint64_t>{10, 10}));
+  life.DrainAndStop();
 }
 
 TEST_F(MutationLogTest, AFileMadeAndRemovedIsNotReplayed) {

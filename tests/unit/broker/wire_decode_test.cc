@@ -115,6 +115,33 @@ TEST_F(ResolveTest, CountMustMatch) {
   EXPECT_EQ(DecodeResolve(asked_, answer_).error().code, EPROTO);
 }
 
+TEST_F(ResolveTest, LayoutsTellOneBlockForEachRun) {
+  wire::LayoutItem* item = asked_.add_items()->mutable_layout();
+  wire::Layout* layout = answer_.add_results()->mutable_layout();
+  layout->set_end(true);
+  for (uint64_t offset : {0, 10}) {
+    layout->add_runs()->set_offset(offset);
+    layout->mutable_runs(layout->runs_size() - 1)->set_length(10);
+  }
+  EXPECT_EQ(ErrorOf(0), 0) << "an older gateway does not tell";
+  layout->add_blocks()->set_block_id(std::string(16, 'a'));
+  layout->add_blocks()->set_block_id(std::string(16, 'b'));
+  layout->mutable_blocks(1)->set_offset(5);
+  EXPECT_EQ(ErrorOf(0), EPROTO) << "nobody has asked";
+  item->set_blocks(true);
+  wire::ResolveResponse taken = answer_;
+  const auto results = DecodeResolve(asked_, taken);
+  ASSERT_TRUE(results);
+  const Layout& found = results->at(0).layout;
+  ASSERT_EQ(found.blocks.size(), 2u);
+  EXPECT_EQ(found.blocks[1].first.bytes[15], 'b');
+  EXPECT_EQ(found.blocks[1].second, 5u);
+  layout->mutable_blocks(1)->set_block_id("short");
+  EXPECT_EQ(ErrorOf(0), EPROTO);
+  layout->mutable_blocks()->RemoveLast();
+  EXPECT_EQ(ErrorOf(0), EPROTO);
+}
+
 TEST_F(ResolveTest, HostileNamesSpoilTheirListingOnly) {
   for (const std::string name : {"..", ".", "", "x/y", "../../etc/passwd"}) {
     asked_.Clear();

@@ -124,6 +124,60 @@ TEST_F(Service, ASessionOpensWritesResolvesAndResumes) {
   EXPECT_EQ(c.opened.last_applied_sequence(), 2u);
 }
 
+// What a layout names may be part of another file, which keeps it when the first one goes.
+TEST_F(Service, FilesShareBlocks) {
+  Client c = NewClient('1');
+  ASSERT_TRUE(c.Open().ok());
+  const uint64_t ino = c.opened.inodes().first();
+  wire::ApplyRequest made;
+  wire::ApplyResponse response;
+  c.AddFile(&made, "f", ino, "hello ");
+  c.AddFile(&made, "g", ino + 1, "");
+  wire::Write* more = c.Add(&made)->mutable_write();
+  more->set_inode(ino);
+  wire::Extent* extent = more->add_extents();
+  extent->set_offset(6);
+  extent->set_length(5);
+  extent->set_data("world");
+  ASSERT_TRUE(c.Apply(made, &response).ok());
+
+  const auto layout = [&](uint64_t offset, bool blocks) {
+    wire::ResolveRequest request;
+    wire::ResolveResponse answer;
+    request.set_session_id(c.session_id);
+    wire::LayoutItem* item = request.add_items()->mutable_layout();
+    item->set_inode(ino);
+    item->set_offset(offset);
+    item->set_blocks(blocks);
+    EXPECT_TRUE(c.Call(&Stub::Resolve, request, &answer).ok());
+    return answer.results(0).layout();
+  };
+  EXPECT_EQ(layout(0, false).runs_size(), 1);
+  EXPECT_EQ(layout(0, false).blocks_size(), 0);
+  EXPECT_EQ(layout(0, true).runs_size(), 2);
+  const wire::Layout found = layout(2, true);
+  ASSERT_EQ(found.runs_size(), 2);
+  ASSERT_EQ(found.blocks_size(), 2);
+  EXPECT_EQ(found.runs(0).offset(), 2u);
+  EXPECT_EQ(found.runs(0).length(), 4u);
+
+  wire::ApplyRequest copy;
+  wire::Write* write = c.Add(&copy)->mutable_write();
+  write->set_inode(ino + 1);
+  for (int i = 0; i < 2; ++i) {
+    wire::Extent* part = write->add_extents();
+    part->set_offset(found.runs(i).offset() - 2);
+    part->set_length(found.runs(i).length());
+    *part->mutable_block() = found.blocks(i);
+  }
+  wire::SetAttr* cut = c.Add(&copy)->mutable_setattr();
+  cut->set_inode(ino);
+  cut->set_size(0);
+  ASSERT_TRUE(c.Apply(copy, &response).ok());
+  EXPECT_EQ(response.results(0).error(), 0);
+  EXPECT_EQ(c.Lookup("g", 100).entry().content(), "llo world");
+}
+
 // A broker that comes back after days sends again what it does not know the answer of.
 TEST_F(Service, AnExpiredSessionIsResumedWithItsNumbers) {
   Client c = NewClient('1');
