@@ -5,9 +5,9 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "broker/posix_acl.h"
+#include "shm/posix_acl.h"
 
-using airstore::broker::PosixAcl;
+using airstore::shm::PosixAcl;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   auto acl = PosixAcl::Parse({reinterpret_cast<const char*>(data), size});
