@@ -68,7 +68,7 @@ TEST_F(PermissionsAcl, OfListsAreTheKernels) {
     const std::string name(shm::kAccessAcl);
     const std::string list = RandomList();
     const int set = setxattr(path.c_str(), name.c_str(), list.data(), list.size(), 0);
-    if (set != 0 && errno == EOPNOTSUPP) GTEST_SKIP() << "/tmp keeps no lists";
+    if (set != 0 && errno == EOPNOTSUPP) GTEST_SKIP() << "this file system keeps no lists";
     ASSERT_EQ(set, 0) << errno;
     // A list that says no more than the mode is not kept.
     char kept[512];

@@ -276,7 +276,8 @@ TEST_F(Permissions, OfExtendedAttributesAreTheKernels) {
       for (const char* const name : {"user.a", "trusted.a", "security.a"}) {
         for (const Caller& caller : Callers()) {
           const As who(caller);
-          (void)setxattr(path.c_str(), name, "v", 1, 0);
+          const int possible = setxattr(path.c_str(), name, "v", 1, 0) == 0 ? 0 : errno;
+          if (possible == EOPNOTSUPP) continue;
           const bool there = getxattr(path.c_str(), name, nullptr, 0) == 1;
           char value[8];
           int got = 0;
