@@ -34,7 +34,7 @@ enum class ChannelKind : uint32_t {
   kNotify = 8,
 };
 
-inline constexpr uint32_t kChannelText = 512;
+inline constexpr uint32_t kChannelText = 504;
 
 // POD as sent; both ends are of one build, `abi_major` says so.
 struct ChannelMessage {
@@ -48,6 +48,8 @@ struct ChannelMessage {
   uint32_t show_gid;
   uint32_t abi_minor;
   uint32_t text_bytes;
+  uint32_t anonymous_uid;  // kSquashRoot, kSquashAll: whom those who are squashed act as
+  uint32_t anonymous_gid;
   char text[kChannelText];
 };
 
@@ -56,6 +58,8 @@ enum AttachFlags : uint32_t {
   kAttachPassthrough = 1u << 1,  // negotiate it with the kernel
   kShowUid = 1u << 2,
   kShowGid = 1u << 3,
+  kSquashRoot = 1u << 4,  // uid 0 is nobody special; permissions are checked by the frontend
+  kSquashAll = 1u << 5,   // nor is anybody else
 };
 
 struct Received {

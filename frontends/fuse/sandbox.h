@@ -13,7 +13,10 @@ namespace airstore::fuse {
 
 // First thing in main: no new privileges, no core files (they would hold users' file contents).
 Result<void> DropPrivileges();
+// What a frontend may open by name.
+enum class Opens { kNothing, kProc };  // kProc: to read what /proc says of callers
+
 // Once everything is mapped: only the system calls that serving needs.
-Result<void> RestrictSystemCalls();
+Result<void> RestrictSystemCalls(Opens opens = Opens::kNothing);
 
 }  // namespace airstore::fuse
