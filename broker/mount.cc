@@ -158,7 +158,7 @@ Result<void> Mount::Prepare() {
   mount_options.mountpoint = options_.spec.mountpoint;
   mount_options.source = "airstore:" + session_->workspace();
   mount_options.read_only = options_.spec.read_only;
-  mount_options.kernel_checks = options_.spec.squash == SquashWho::kNobody;
+  mount_options.kernel_checks = options_.spec.squash != SquashWho::kAll;
   mount_options.owner_uid = options_.caller.uid;
   mount_options.owner_gid = options_.caller.gid;
   auto device = FuseDevice::Mount(mount_options);

@@ -58,8 +58,8 @@ enum AttachFlags : uint32_t {
   kAttachPassthrough = 1u << 1,  // negotiate it with the kernel
   kShowUid = 1u << 2,
   kShowGid = 1u << 3,
-  kSquashRoot = 1u << 4,  // uid 0 is nobody special; permissions are checked by the frontend
-  kSquashAll = 1u << 5,   // nor is anybody else
+  kSquashRoot = 1u << 4,  // uid 0 acts as the anonymous user: the frontend checks
+  kSquashAll = 1u << 5,   // everybody does
 };
 
 struct Received {

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "frontends/fuse/fuse_request.h"
 
-#include <algorithm>
-
 #include "frontends/fuse/session.h"
 
 namespace airstore::fuse {
@@ -10,8 +8,6 @@ namespace {
 
 thread_local uint64_t unique_of_thread = 0;
 thread_local bool resent_of_thread = false;
-
-constexpr size_t kFirstGroups = 64;
 
 void WakeWaiters(fuse_req_t /*req*/, void* data) {
   static_cast<volume::Volume*>(data)->Interrupt();
@@ -47,21 +43,6 @@ volume::Caller FuseRequest::caller() const {
 bool FuseRequest::squashed() const {
   const auto& squash = volume_.options().squash;
   return squash && (squash->all || fuse_req_ctx(req_)->uid == 0);
-}
-
-// A process that /proc does not show, of another pid namespace or gone, is in no group.
-bool FuseRequest::CallersGroups::Contain(uint32_t gid) const {
-  if (!known_ && req_ != nullptr) {
-    gids_.resize(kFirstGroups);
-    int count = fuse_req_getgroups(req_, static_cast<int>(gids_.size()), gids_.data());
-    if (count > static_cast<int>(gids_.size())) {
-      gids_.resize(static_cast<size_t>(count));
-      count = std::min(fuse_req_getgroups(req_, count, gids_.data()), count);
-    }
-    gids_.resize(count > 0 ? static_cast<size_t>(count) : 0);
-  }
-  known_ = true;
-  return std::find(gids_.begin(), gids_.end(), gid) != gids_.end();
 }
 
 void FuseRequest::StartWait() { fuse_req_interrupt_func(req_, WakeWaiters, &volume_); }

@@ -11,8 +11,6 @@
 
 #include <fuse_lowlevel.h>
 
-#include <vector>
-
 #include "frontends/volume/guard.h"
 #include "frontends/volume/volume.h"
 
@@ -31,14 +29,13 @@ class FuseRequest final : public volume::Request {
 
   // Acts as somebody else than its process.
   bool squashed() const;
-  // What `check` says, where the kernel does not check permissions by itself; else 0. It is given
-  // the mount's volume::Guard, for the caller.
+  // What `check` says of who is squashed: whatever the kernel has checked, it was somebody else. It
+  // is given the mount's volume::Guard, for the caller. Of others 0.
   template <typename Check>
   int Allowed(Check check) {
-    if (!volume_.options().squash) return 0;
-    const CallersGroups groups(squashed() ? nullptr : req_);
+    if (!squashed()) return 0;
     const volume::Caller who = caller();
-    volume::Guard guard(&volume_, this, {who.uid, who.gid, &groups});
+    volume::Guard guard(&volume_, this, {who.uid, who.gid});
     return check(guard);
   }
 
@@ -52,18 +49,6 @@ class FuseRequest final : public volume::Request {
   static bool Resent();
 
  private:
-  // The supplementary groups of the calling thread, read when they are first asked for.
-  class CallersGroups final : public volume::Groups {
-   public:
-    explicit CallersGroups(fuse_req_t req) : req_(req) {}  // nullptr: none
-    bool Contain(uint32_t gid) const override;
-
-   private:
-    const fuse_req_t req_;
-    mutable bool known_ = false;
-    mutable std::vector<gid_t> gids_;
-  };
-
   fuse_req_t req_;
   Session& session_;
   volume::Volume& volume_;

@@ -46,9 +46,7 @@ int Serve() {
   auto attached = volume::Attach(volume::kChannelFd);
   if (!attached) return Fail(attached.error().message);
   volume::Volume* const served = attached->volume.get();
-  // Whose caller's permissions we check, whose groups we must know.
-  const auto opens = served->options().squash ? fuse::Opens::kProc : fuse::Opens::kNothing;
-  if (auto restricted = fuse::RestrictSystemCalls(opens); !restricted) {
+  if (auto restricted = fuse::RestrictSystemCalls(); !restricted) {
     return Fail(restricted.error().ToString());
   }
   fuse::Session::Options options;

@@ -92,7 +92,7 @@ void Setattr(fuse_req_t req, fuse_ino_t inode, struct stat* attr, int to_set,
   ReplyAttr(req, error, node);
 }
 
-// Asked where the kernel does not check by itself: for access(2), and to enter a directory.
+// Asked where the kernel checks nothing: for access(2), and to enter a directory.
 void Access(fuse_req_t req, fuse_ino_t inode, int wanted) {
   FuseRequest request(req);
   fuse_reply_err(req, request.Allowed([&](volume::Guard& guard) {

@@ -1,18 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "frontends/fuse/sandbox.h"
 
-#include <fcntl.h>
-#include <linux/landlock.h>
 #include <seccomp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <memory>
-
-#include "shm/base/fd.h"
 
 namespace airstore::fuse {
 namespace {
@@ -85,32 +79,6 @@ struct Release {
   void operator()(void* filter) const { seccomp_release(filter); }
 };
 
-// A filter of calls cannot look at names. Where the kernel has no Landlock (before Linux 5.13, or
-// not configured), whatever our user may read can be opened for reading.
-Result<void> OpenOnlyBelowProc() {
-  landlock_ruleset_attr all{};
-  all.handled_access_fs =
-      (LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1;  // the first version's: all it has
-  const UniqueFd rules(
-      static_cast<int>(syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0)));
-  if (!rules) {
-    if (errno == ENOSYS || errno == EOPNOTSUPP) return {};
-    return SysError("landlock_create_ruleset");
-  }
-  const UniqueFd proc(open("/proc", O_PATH | O_CLOEXEC));
-  if (!proc) return SysError("open /proc");
-  landlock_path_beneath_attr below{};
-  below.allowed_access = LANDLOCK_ACCESS_FS_READ_FILE;
-  below.parent_fd = proc.get();
-  if (syscall(SYS_landlock_add_rule, rules.get(), LANDLOCK_RULE_PATH_BENEATH, &below, 0) != 0) {
-    return SysError("landlock_add_rule");
-  }
-  if (syscall(SYS_landlock_restrict_self, rules.get(), 0) != 0) {
-    return SysError("landlock_restrict_self");
-  }
-  return {};
-}
-
 }  // namespace
 
 Result<void> DropPrivileges() {
@@ -123,9 +91,8 @@ Result<void> DropPrivileges() {
 // Any other call fails with ENOSYS and does not kill: it is just as harmless, and a C library that
 // is newer than this list tries a call it likes and falls back, instead of taking a mount down and
 // its replacement after it. ENOSYS and not EPERM, because that is the answer it falls back on.
-Result<void> RestrictSystemCalls(Opens opens) {
+Result<void> RestrictSystemCalls() {
   if (kSanitized) return {};
-  if (opens == Opens::kProc) AIRSTORE_TRY(OpenOnlyBelowProc());
   const std::unique_ptr<void, Release> filter(seccomp_init(SCMP_ACT_ERRNO(ENOSYS)));
   if (filter == nullptr) return Error{ENOMEM, "seccomp_init"};
   int failed = 0;
@@ -139,11 +106,6 @@ Result<void> RestrictSystemCalls(Opens opens) {
   if (failed == 0) {
     failed = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
                               SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
-  }
-  if (failed == 0 && opens == Opens::kProc) {
-    failed = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
-                              SCMP_A2(SCMP_CMP_MASKED_EQ, ~static_cast<uint64_t>(O_CLOEXEC),
-                                      static_cast<uint64_t>(O_RDONLY)));
   }
   // Who has connected.
   if (failed == 0) {

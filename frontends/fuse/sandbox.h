@@ -13,10 +13,7 @@ namespace airstore::fuse {
 
 // First thing in main: no new privileges, no core files (they would hold users' file contents).
 Result<void> DropPrivileges();
-// What a frontend may open by name.
-enum class Opens { kNothing, kProc };  // kProc: to read what /proc says of callers
-
 // Once everything is mapped: only the system calls that serving needs.
-Result<void> RestrictSystemCalls(Opens opens = Opens::kNothing);
+Result<void> RestrictSystemCalls();
 
 }  // namespace airstore::fuse

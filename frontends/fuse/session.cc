@@ -74,8 +74,8 @@ void Session::OnInit(void* userdata, fuse_conn_info* connection) {
   Refuse(connection, FUSE_CAP_WRITEBACK_CACHE);
   Refuse(connection, FUSE_CAP_HANDLE_KILLPRIV);  // the second version of it, see InitPatch
   // The kernel checks access control lists; what they do to modes and umask is the broker's. With
-  // them it checks all permissions, of root with root's capabilities.
-  if (session.volume_.options().squash) {
+  // them it checks all permissions, which is of no use when nobody is who the kernel thinks.
+  if (const auto& squash = session.volume_.options().squash; squash && squash->all) {
     Refuse(connection, FUSE_CAP_POSIX_ACL);
   } else {
     Want(connection, FUSE_CAP_POSIX_ACL);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Guard: whether one caller may do what they ask for, where the client does not check by itself. It
-// gathers the attributes and access lists that permissions.h decides by.
+// Guard: whether one caller may do what they ask for, where the client does not check, or checks
+// somebody else. It gathers the attributes and access lists that permissions.h decides by.
 //
 // A check and the operation after it are two steps, as they are for a kernel that checks: another
 // mount may change a mode in between. What is not there passes: the operation says so, or finds

@@ -37,7 +37,7 @@ namespace airstore::volume {
 // How long a client may believe what it was told. Long: the broker invalidates what changes.
 inline constexpr uint32_t kTrustSeconds = 3600;
 
-// Who acts as somebody else. A mount with it leaves nothing to its client's checks.
+// Who acts as somebody else, which makes what its client has checked worthless.
 struct Squash {
   bool all = false;  // else uid 0
   uint32_t uid = 0;  // as whom
@@ -50,7 +50,7 @@ struct VolumeOptions {
   bool read_only = false;
   std::optional<uint32_t> show_uid;  // present every file as owned by ...
   std::optional<uint32_t> show_gid;
-  std::optional<Squash> squash;  // with it names have no time to live: each use is asked for
+  std::optional<Squash> squash;  // with it names have no time to live: each use asks us
 };
 
 // One inode as handed to the client.

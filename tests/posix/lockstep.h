@@ -54,11 +54,13 @@ class Lockstep : public e2e::MountTest {
     Outcome outcome{0};
     std::map<std::string, std::string> files;
   };
-  std::vector<Observed> RunOn(const std::string& root) const;
+  // Cases are prepared below `root`, and act on the same files below `acting`.
+  std::vector<Observed> RunOn(const std::string& root, const std::string& acting) const;
   static std::string Compare(const Observed& expected, const Observed& found);
 
   std::vector<Case> cases_;
   std::string local_;
+  std::string acting_;
 };
 
 // "EPERM"; "success".
