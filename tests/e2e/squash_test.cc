@@ -206,6 +206,28 @@ TEST_F(Squash, NoPathLeadsThroughAClosedDirectory) {
   EXPECT_EQ(ErrnoOf(fstatat(directory.get(), "file", &st, 0)), EACCES);
 }
 
+// What the kernel makes of a refusal: it drops the name, until somebody looks it up again.
+TEST_F(Squash, ARefusalDropsTheName) {
+  MakeDirectory("home", 0700);
+  MakeDirectory("home/sub", 0755);
+  {
+    const ActingAs owner(posix::Owner());
+    ASSERT_EQ(chdir(At("home/sub").c_str()), 0);
+    EXPECT_EQ(std::filesystem::current_path(), At("home/sub"));
+  }
+  EXPECT_EQ(StatError(At("home/sub")), EACCES);
+  {
+    const ActingAs owner(posix::Owner());
+    char path[4096];
+    EXPECT_EQ(getcwd(path, sizeof(path)), nullptr);
+    EXPECT_EQ(errno, ENOENT);
+    WriteFile("made", "x");
+    EXPECT_EQ(StatError(At("home/sub/made")), 0);
+    EXPECT_EQ(std::filesystem::current_path(), At("home/sub"));
+  }
+  ASSERT_EQ(chdir("/"), 0);
+}
+
 TEST_F(Squash, UsersAreThemselves) {
   MakeDirectory("home", 0700);
   MakeFile("home/secret", 0600);
