@@ -311,6 +311,9 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   if (spec.mountpoint.empty() || spec.mountpoint.front() != '/') {
     co_return Fail<MountStatus>(FailureKind::kUsage, "the mount point must be an absolute path");
   }
+  if (spec.squash != SquashWho::kNobody && spec.anonymous_uid == 0) {
+    co_return Fail<MountStatus>(FailureKind::kUsage, "root cannot be the anonymous user");
+  }
   if (spec.token.empty()) {
     co_return Fail<MountStatus>(FailureKind::kUsage, "no token is given",
                                 "use --token-file FILE or AIRSTORE_TOKEN");

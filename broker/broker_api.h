@@ -39,6 +39,10 @@ struct Caller {
   uint32_t pid = 0;
 };
 
+// Who acts as the anonymous user, whatever rights they have on this host.
+enum class SquashWho { kNobody, kRoot, kAll };
+inline constexpr uint32_t kAnonymous = 65534;
+
 struct MountSpec {
   std::string gateway;  // empty: the configured default
   std::string token;
@@ -46,6 +50,9 @@ struct MountSpec {
   std::string mountpoint;
   std::optional<uint32_t> uid;
   std::optional<uint32_t> gid;
+  SquashWho squash = SquashWho::kNobody;
+  uint32_t anonymous_uid = kAnonymous;
+  uint32_t anonymous_gid = kAnonymous;
   bool read_only = false;
   bool passthrough = true;
   bool fsync_local = false;  // fsync waits for the disk of this host, not for the gateway
@@ -61,6 +68,7 @@ struct MountStatus {
   bool read_only = false;
   bool passthrough = false;
   bool fsync_local = false;
+  SquashWho squash = SquashWho::kNobody;
   uint32_t frontend_pid = 0;
   uint32_t owner_uid = 0;
   std::string state;

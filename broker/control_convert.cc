@@ -50,6 +50,10 @@ MountSpec FromWire(const wire::MountRequest& from) {
   spec.mountpoint = from.mountpoint();
   if (from.has_uid()) spec.uid = from.uid();
   if (from.has_gid()) spec.gid = from.gid();
+  if (from.squash() == wire::SQUASH_ROOT) spec.squash = SquashWho::kRoot;
+  if (from.squash() == wire::SQUASH_ALL) spec.squash = SquashWho::kAll;
+  if (from.has_anonymous_uid()) spec.anonymous_uid = from.anonymous_uid();
+  if (from.has_anonymous_gid()) spec.anonymous_gid = from.anonymous_gid();
   spec.read_only = from.read_only();
   spec.passthrough = from.passthrough() != wire::PASSTHROUGH_OFF;
   spec.fsync_local = from.fsync() == wire::FSYNC_LOCAL;
@@ -72,6 +76,8 @@ void ToWire(const MountStatus& from, wire::MountInfo* to) {
   to->set_backend(from.backend);
   to->set_read_only(from.read_only);
   to->set_passthrough(from.passthrough);
+  if (from.squash == SquashWho::kRoot) to->set_squash("root");
+  if (from.squash == SquashWho::kAll) to->set_squash("all");
   to->set_fsync(from.fsync_local ? "local" : "gateway");
   to->set_frontend_pid(from.frontend_pid);
   to->set_owner_uid(from.owner_uid);

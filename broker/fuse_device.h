@@ -26,7 +26,8 @@ struct FuseMountOptions {
   std::string mountpoint;  // absolute, canonical
   std::string source;      // shown in /proc/mounts, e.g. "airstore:WORKSPACE"
   bool read_only = false;
-  bool allow_other = true;  // refused by fusermount3 unless user_allow_other is set
+  bool kernel_checks = true;  // default_permissions
+  bool allow_other = true;    // refused by fusermount3 unless user_allow_other is set
   uint32_t owner_uid = 0;
   uint32_t owner_gid = 0;
 };

@@ -169,7 +169,8 @@ Error HelperError(const HelperRun& run, const char* doing) {
 }
 
 Result<UniqueFd> MountByHelperOnce(const FuseMountOptions& options, bool allow_other) {
-  std::string text = "default_permissions,nosuid,nodev,noatime,subtype=airstore,fsname=";
+  std::string text = options.kernel_checks ? "default_permissions," : "";
+  text += "nosuid,nodev,noatime,subtype=airstore,fsname=";
   text += EscapeOption(options.source);
   if (options.read_only) text += ",ro";
   if (allow_other) text += ",allow_other";
@@ -198,7 +199,8 @@ Result<UniqueFd> MountDirectly(const FuseMountOptions& options) {
   if (!device) return DeviceError(errno);
   std::string data = "fd=" + std::to_string(device.get()) +
                      ",rootmode=40000,user_id=" + std::to_string(options.owner_uid) +
-                     ",group_id=" + std::to_string(options.owner_gid) + ",default_permissions";
+                     ",group_id=" + std::to_string(options.owner_gid);
+  if (options.kernel_checks) data += ",default_permissions";
   if (options.allow_other) data += ",allow_other";
   unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOATIME;  // as it is: reading changes no atime
   if (options.read_only) flags |= MS_RDONLY;

@@ -158,6 +158,7 @@ Result<void> Mount::Prepare() {
   mount_options.mountpoint = options_.spec.mountpoint;
   mount_options.source = "airstore:" + session_->workspace();
   mount_options.read_only = options_.spec.read_only;
+  mount_options.kernel_checks = options_.spec.squash != SquashWho::kAll;
   mount_options.owner_uid = options_.caller.uid;
   mount_options.owner_gid = options_.caller.gid;
   auto device = FuseDevice::Mount(mount_options);
@@ -600,6 +601,7 @@ MountStatus Mount::Status() const {
   status.backend = "fuse";
   status.read_only = options_.spec.read_only;
   status.passthrough = options_.passthrough;
+  status.squash = options_.spec.squash;
   status.fsync_local = options_.spec.fsync_local;
   status.frontend_pid = static_cast<uint32_t>(frontend_.pid());
   status.frontend_restarts = frontend_restarts_;

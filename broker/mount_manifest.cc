@@ -38,6 +38,9 @@ Result<void> WriteMountManifest(const std::string& directory, const MountManifes
   tree.put("mountpoint", manifest.spec.mountpoint);
   PutUser(&tree, "show_uid", manifest.spec.uid);
   PutUser(&tree, "show_gid", manifest.spec.gid);
+  tree.put("squash", static_cast<uint32_t>(manifest.spec.squash));
+  tree.put("anonymous_uid", manifest.spec.anonymous_uid);
+  tree.put("anonymous_gid", manifest.spec.anonymous_gid);
   tree.put("read_only", manifest.spec.read_only);
   tree.put("want_passthrough", manifest.spec.passthrough);
   tree.put("fsync_local", manifest.spec.fsync_local);
@@ -77,6 +80,14 @@ Result<MountManifest> ReadMountManifest(const std::string& path) {
     manifest.spec.mountpoint = tree.get<std::string>("mountpoint");
     manifest.spec.uid = GetUser(tree, "show_uid");
     manifest.spec.gid = GetUser(tree, "show_gid");
+    // An older broker had none; a number that means nothing here must not open the mount to root.
+    const auto squash = tree.get<uint32_t>("squash", 0);
+    if (squash > static_cast<uint32_t>(SquashWho::kAll)) {
+      return Error{EPROTO, path + ": squash " + std::to_string(squash)};
+    }
+    manifest.spec.squash = static_cast<SquashWho>(squash);
+    manifest.spec.anonymous_uid = tree.get<uint32_t>("anonymous_uid", kAnonymous);
+    manifest.spec.anonymous_gid = tree.get<uint32_t>("anonymous_gid", kAnonymous);
     manifest.spec.read_only = tree.get<bool>("read_only");
     manifest.spec.passthrough = tree.get<bool>("want_passthrough");
     manifest.spec.fsync_local = tree.get<bool>("fsync_local", false);

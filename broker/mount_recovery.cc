@@ -49,6 +49,12 @@ Result<void> Mount::StartFrontend() {
     message.flags |= shm::kShowGid;
     message.show_gid = *options_.spec.gid;
   }
+  if (options_.spec.squash != SquashWho::kNobody) {
+    const bool all = options_.spec.squash == SquashWho::kAll;
+    message.flags |= all ? shm::kSquashAll : shm::kSquashRoot;
+    message.anonymous_uid = options_.spec.anonymous_uid;
+    message.anonymous_gid = options_.spec.anonymous_gid;
+  }
   auto listener = BindFrontendSocket(options_.spool, FrontendSocketName(index_));
   if (!listener) return listener.error();
   AIRSTORE_TRY(frontend_.Start(launch, message,

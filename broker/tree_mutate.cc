@@ -8,10 +8,16 @@
 #include "broker/announced_change.h"
 #include "broker/clock.h"
 #include "broker/names.h"
-#include "broker/posix_acl.h"
 #include "broker/tree.h"
+#include "shm/posix_acl.h"
+#include "shm/xattr_names.h"
 
 namespace airstore::broker {
+
+using shm::kAccessAcl;
+using shm::kDefaultAcl;
+using shm::PosixAcl;
+
 namespace {
 
 const std::string kCapabilities = "security.capability";

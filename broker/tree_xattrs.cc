@@ -6,11 +6,16 @@
 #include <sys/xattr.h>
 
 #include "broker/clock.h"
-#include "broker/posix_acl.h"
 #include "broker/tree.h"
+#include "shm/posix_acl.h"
 #include "shm/xattr_names.h"
 
 namespace airstore::broker {
+
+using shm::kAccessAcl;
+using shm::kDefaultAcl;
+using shm::PosixAcl;
+
 namespace {
 
 std::vector<ResolveItem> OneXattrs(uint64_t inode) {

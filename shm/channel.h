@@ -35,7 +35,7 @@ enum class ChannelKind : uint32_t {
   kNotify = 8,
 };
 
-inline constexpr uint32_t kChannelText = 512;
+inline constexpr uint32_t kChannelText = 504;
 
 // POD as sent; both ends are of one build, `abi_major` says so.
 struct ChannelMessage {
@@ -49,6 +49,8 @@ struct ChannelMessage {
   uint32_t show_gid;
   uint32_t abi_minor;
   uint32_t text_bytes;
+  uint32_t anonymous_uid;  // kSquashRoot, kSquashAll: whom those who are squashed act as
+  uint32_t anonymous_gid;
   char text[kChannelText];
 };
 
@@ -57,6 +59,8 @@ enum AttachFlags : uint32_t {
   kAttachPassthrough = 1u << 1,  // negotiate it with the kernel
   kShowUid = 1u << 2,
   kShowGid = 1u << 3,
+  kSquashRoot = 1u << 4,  // uid 0 acts as the anonymous user: the frontend checks
+  kSquashAll = 1u << 5,   // everybody does
 };
 
 struct Received {

@@ -31,8 +31,18 @@ FuseRequest::FuseRequest(fuse_req_t req)
 
 volume::Caller FuseRequest::caller() const {
   const fuse_ctx* context = fuse_req_ctx(req_);
-  return {unique_of_thread, context->uid, context->gid, static_cast<uint32_t>(context->pid),
-          static_cast<uint32_t>(context->umask)};
+  volume::Caller caller{unique_of_thread, context->uid, context->gid,
+                        static_cast<uint32_t>(context->pid), static_cast<uint32_t>(context->umask)};
+  if (squashed()) {
+    caller.uid = volume_.options().squash->uid;
+    caller.gid = volume_.options().squash->gid;
+  }
+  return caller;
+}
+
+bool FuseRequest::squashed() const {
+  const auto& squash = volume_.options().squash;
+  return squash && (squash->all || fuse_req_ctx(req_)->uid == 0);
 }
 
 void FuseRequest::StartWait() { fuse_req_interrupt_func(req_, WakeWaiters, &volume_); }

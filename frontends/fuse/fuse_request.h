@@ -11,6 +11,7 @@
 
 #include <fuse_lowlevel.h>
 
+#include "frontends/volume/guard.h"
 #include "frontends/volume/volume.h"
 
 namespace airstore::fuse {
@@ -25,6 +26,18 @@ class FuseRequest final : public volume::Request {
   bool Interrupted() override { return fuse_req_interrupted(req_) != 0; }
   void StartWait() override;
   void EndWait() override;
+
+  // Acts as somebody else than its process.
+  bool squashed() const;
+  // What `check` says of who is squashed: whatever the kernel has checked, it was somebody else. It
+  // is given the mount's volume::Guard, for the caller. Of others 0.
+  template <typename Check>
+  int Allowed(Check check) {
+    if (!squashed()) return 0;
+    const volume::Caller who = caller();
+    volume::Guard guard(&volume_, this, {who.uid, who.gid});
+    return check(guard);
+  }
 
   volume::Volume& volume() const { return volume_; }
   Session& session() const { return session_; }

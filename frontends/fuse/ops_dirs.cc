@@ -85,8 +85,16 @@ void List(fuse_req_t req, fuse_ino_t inode, size_t size, off_t offset, const fus
   buffer.Send(error);
 }
 
-void Opendir(fuse_req_t req, fuse_ino_t /*inode*/, fuse_file_info* file) {
-  file->fh = FuseRequest(req).volume().Opendir();
+void Opendir(fuse_req_t req, fuse_ino_t inode, fuse_file_info* file) {
+  FuseRequest request(req);
+  const auto flags = static_cast<uint32_t>(file->flags);
+  if (const int error =
+          request.Allowed([&](volume::Guard& guard) { return guard.Open(inode, flags); });
+      error != 0) {
+    fuse_reply_err(req, error);
+    return;
+  }
+  file->fh = request.volume().Opendir();
   file->cache_readdir = 1;
   file->keep_cache = 1;  // the broker invalidates a directory that changed elsewhere
   fuse_reply_open(req, file);

@@ -30,8 +30,13 @@ class ReplySink final : public volume::ReadSink {
 void Open(fuse_req_t req, fuse_ino_t inode, fuse_file_info* file) {
   FuseRequest request(req);
   volume::Opened opened;
-  const int error = request.volume().Open(request, inode, static_cast<uint32_t>(file->flags),
-                                          &opened, Hints().kill_set_id ? shm::kKillSetId : 0u);
+  const auto flags = static_cast<uint32_t>(file->flags);
+  const bool kill_set_id = Hints().kill_set_id || request.squashed();
+  int error = request.Allowed([&](volume::Guard& guard) { return guard.Open(inode, flags); });
+  if (error == 0) {
+    error =
+        request.volume().Open(request, inode, flags, &opened, kill_set_id ? shm::kKillSetId : 0u);
+  }
   ReplyOpen(req, request, inode, error, opened);
 }
 
@@ -41,9 +46,14 @@ void Create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
   volume::Node node;
   volume::Opened opened;
   const auto flags = static_cast<uint32_t>(file->flags);
-  const int error =
-      Hints().tmpfile ? request.volume().Tmpfile(request, parent, mode, flags, &node, &opened)
-                      : request.volume().Create(request, parent, name, mode, flags, &node, &opened);
+  const bool nameless = Hints().tmpfile;
+  int error = request.Allowed([&](volume::Guard& guard) {
+    return guard.Create(parent, nameless ? "" : name, flags, &mode);
+  });
+  if (error == 0) {
+    error = nameless ? request.volume().Tmpfile(request, parent, mode, flags, &node, &opened)
+                     : request.volume().Create(request, parent, name, mode, flags, &node, &opened);
+  }
   ReplyCreate(req, request, error, node, opened);
 }
 
@@ -72,7 +82,8 @@ void Write(fuse_req_t req, fuse_ino_t inode, const char* data, size_t size, off_
   const bool append = (file->flags & O_APPEND) != 0 && !file->writepage;
   // Where an append goes is the broker's to say: it is never in place.
   int error = volume.AwaitRoom(request, inode, append ? UINT64_MAX : at, size);
-  if (error == 0 && Hints().kill_set_id) error = volume.KillSetId(request, inode);
+  if (error == 0 && (Hints().kill_set_id || request.squashed()))
+    error = volume.KillSetId(request, inode);
   if (error == 0) {
     error = append ? volume.Append(request, inode, OpenHandle::Decode(file->fh), at, bytes)
                    : volume.Write(inode, at, bytes);

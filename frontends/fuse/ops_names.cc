@@ -15,7 +15,9 @@ namespace {
 void Lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
   FuseRequest request(req);
   volume::Node node;
-  const int error = request.volume().Lookup(request, parent, name, &node);
+  int error = request.Allowed(
+      [&](volume::Guard& guard) { return guard.Access(parent, volume::kMayExecute); });
+  if (error == 0) error = request.volume().Lookup(request, parent, name, &node);
   if (error == ENOENT) {
     ReplyAbsent(req, node.entry_seconds);
   } else {
@@ -75,15 +77,27 @@ volume::SetattrArgs SetattrArgsOf(const struct stat& attr, int to_set) {
 }
 
 void Setattr(fuse_req_t req, fuse_ino_t inode, struct stat* attr, int to_set,
-             fuse_file_info* /*file*/) {
+             fuse_file_info* file) {
+  constexpr int kBothNow = FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW;
   FuseRequest request(req);
   volume::Node node;
   volume::SetattrArgs values = SetattrArgsOf(*attr, to_set);
   // The kernel's way to say that a write, or a change of owner that changes none, takes set-id bits
   // away: it sets nothing.
   if (Hints().kill_set_id || values.valid == 0) values.valid |= shm::kKillSetId;
-  const int error = request.volume().Setattr(request, inode, values, &node);
+  int error = request.Allowed([&](volume::Guard& guard) {
+    return guard.Setattr(inode, &values, (to_set & kBothNow) == kBothNow, file != nullptr);
+  });
+  if (error == 0) error = request.volume().Setattr(request, inode, values, &node);
   ReplyAttr(req, error, node);
+}
+
+// Asked where the kernel checks nothing: for access(2), and to enter a directory.
+void Access(fuse_req_t req, fuse_ino_t inode, int wanted) {
+  FuseRequest request(req);
+  fuse_reply_err(req, request.Allowed([&](volume::Guard& guard) {
+    return guard.Access(inode, static_cast<uint32_t>(wanted));
+  }));
 }
 
 void Readlink(fuse_req_t req, fuse_ino_t inode) {
@@ -99,45 +113,60 @@ void Readlink(fuse_req_t req, fuse_ino_t inode) {
 void Mknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev) {
   FuseRequest request(req);
   volume::Node node;
-  const int error = request.volume().Mknod(request, parent, name, mode, rdev, &node);
+  int error =
+      request.Allowed([&](volume::Guard& guard) { return guard.Make(parent, rdev, &mode); });
+  if (error == 0) error = request.volume().Mknod(request, parent, name, mode, rdev, &node);
   ReplyNode(req, request.volume(), error, node);
 }
 
 void Mkdir(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode) {
   FuseRequest request(req);
   volume::Node node;
-  const int error = request.volume().Mkdir(request, parent, name, mode, &node);
+  int error = request.Allowed([&](volume::Guard& guard) { return guard.MakeName(parent); });
+  if (error == 0) error = request.volume().Mkdir(request, parent, name, mode, &node);
   ReplyNode(req, request.volume(), error, node);
 }
 
 void Symlink(fuse_req_t req, const char* target, fuse_ino_t parent, const char* name) {
   FuseRequest request(req);
   volume::Node node;
-  const int error = request.volume().Symlink(request, parent, name, target, &node);
+  int error = request.Allowed([&](volume::Guard& guard) { return guard.MakeName(parent); });
+  if (error == 0) error = request.volume().Symlink(request, parent, name, target, &node);
   ReplyNode(req, request.volume(), error, node);
 }
 
 void Link(fuse_req_t req, fuse_ino_t inode, fuse_ino_t parent, const char* name) {
   FuseRequest request(req);
   volume::Node node;
-  const int error = request.volume().Link(request, inode, parent, name, &node);
+  int error = request.Allowed([&](volume::Guard& guard) { return guard.MakeName(parent); });
+  if (error == 0) error = request.volume().Link(request, inode, parent, name, &node);
   ReplyNode(req, request.volume(), error, node);
 }
 
 void Unlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
   FuseRequest request(req);
-  fuse_reply_err(req, request.volume().Unlink(request, parent, name));
+  int error = request.Allowed([&](volume::Guard& guard) { return guard.Remove(parent, name); });
+  if (error == 0) error = request.volume().Unlink(request, parent, name);
+  fuse_reply_err(req, error);
 }
 
 void Rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) {
   FuseRequest request(req);
-  fuse_reply_err(req, request.volume().Rmdir(request, parent, name));
+  int error = request.Allowed([&](volume::Guard& guard) { return guard.Remove(parent, name); });
+  if (error == 0) error = request.volume().Rmdir(request, parent, name);
+  fuse_reply_err(req, error);
 }
 
 void Rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
             const char* new_name, unsigned flags) {
   FuseRequest request(req);
-  fuse_reply_err(req, request.volume().Rename(request, parent, name, new_parent, new_name, flags));
+  int error = request.Allowed([&](volume::Guard& guard) {
+    return guard.Rename(parent, name, new_parent, new_name, flags);
+  });
+  if (error == 0) {
+    error = request.volume().Rename(request, parent, name, new_parent, new_name, flags);
+  }
+  fuse_reply_err(req, error);
 }
 
 void Statfs(fuse_req_t req, fuse_ino_t /*inode*/) {
@@ -169,6 +198,7 @@ void AddNameOps(fuse_lowlevel_ops* ops) {
   ops->forget_multi = ForgetMulti;
   ops->getattr = Getattr;
   ops->setattr = Setattr;
+  ops->access = Access;
   ops->readlink = Readlink;
   ops->mknod = Mknod;
   ops->mkdir = Mkdir;

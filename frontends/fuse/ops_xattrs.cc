@@ -26,7 +26,8 @@ void ReplyValue(fuse_req_t req, int error, const std::string& value, size_t room
 void Getxattr(fuse_req_t req, fuse_ino_t inode, const char* name, size_t size) {
   FuseRequest request(req);
   std::string value;
-  const int error = request.volume().GetXattr(request, inode, name, &value);
+  int error = request.Allowed([&](volume::Guard& guard) { return guard.GetXattr(inode, name); });
+  if (error == 0) error = request.volume().GetXattr(request, inode, name, &value);
   ReplyValue(req, error, value, size);
 }
 
@@ -40,14 +41,23 @@ void Listxattr(fuse_req_t req, fuse_ino_t inode, size_t size) {
 void Setxattr(fuse_req_t req, fuse_ino_t inode, const char* name, const char* value, size_t size,
               int flags) {
   FuseRequest request(req);
-  const uint32_t valid = Hints().kill_sgid ? shm::kKillSgid : 0u;
-  fuse_reply_err(req, request.volume().SetXattr(request, inode, name, {value, size},
-                                                static_cast<uint32_t>(flags), valid));
+  uint32_t valid = Hints().kill_sgid ? shm::kKillSgid : 0u;
+  int error =
+      request.Allowed([&](volume::Guard& guard) { return guard.SetXattr(inode, name, &valid); });
+  if (error == 0) {
+    error = request.volume().SetXattr(request, inode, name, {value, size},
+                                      static_cast<uint32_t>(flags), valid);
+  }
+  fuse_reply_err(req, error);
 }
 
 void Removexattr(fuse_req_t req, fuse_ino_t inode, const char* name) {
   FuseRequest request(req);
-  fuse_reply_err(req, request.volume().RemoveXattr(request, inode, name));
+  uint32_t none = 0;
+  int error =
+      request.Allowed([&](volume::Guard& guard) { return guard.SetXattr(inode, name, &none); });
+  if (error == 0) error = request.volume().RemoveXattr(request, inode, name);
+  fuse_reply_err(req, error);
 }
 
 }  // namespace

@@ -59,7 +59,8 @@ void Refuse(fuse_conn_info* connection, unsigned capability) { connection->want 
 
 }  // namespace
 
-void Session::OnInit(void* /*userdata*/, fuse_conn_info* connection) {
+void Session::OnInit(void* userdata, fuse_conn_info* connection) {
+  const auto& session = *static_cast<const Session*>(userdata);
   Want(connection, FUSE_CAP_ASYNC_READ);
   Want(connection, FUSE_CAP_ATOMIC_O_TRUNC);
   Want(connection, FUSE_CAP_READDIRPLUS);
@@ -72,8 +73,13 @@ void Session::OnInit(void* /*userdata*/, fuse_conn_info* connection) {
   // The kernel refuses passthrough on mounts with a write-back cache.
   Refuse(connection, FUSE_CAP_WRITEBACK_CACHE);
   Refuse(connection, FUSE_CAP_HANDLE_KILLPRIV);  // the second version of it, see InitPatch
-  // The kernel checks access control lists; what they do to modes and umask is the broker's.
-  Want(connection, FUSE_CAP_POSIX_ACL);
+  // The kernel checks access control lists; what they do to modes and umask is the broker's. With
+  // them it checks all permissions, which is of no use when nobody is who the kernel thinks.
+  if (const auto& squash = session.volume_.options().squash; squash && squash->all) {
+    Refuse(connection, FUSE_CAP_POSIX_ACL);
+  } else {
+    Want(connection, FUSE_CAP_POSIX_ACL);
+  }
   Want(connection, FUSE_CAP_DONT_MASK);
   // Payload lies in mapped memory: a pipe in between gains nothing.
   Refuse(connection, FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);

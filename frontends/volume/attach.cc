@@ -53,6 +53,10 @@ Result<Attachment> Attach(int channel) {
   options.read_only = (message.flags & shm::kAttachReadOnly) != 0;
   if ((message.flags & shm::kShowUid) != 0) options.show_uid = message.show_uid;
   if ((message.flags & shm::kShowGid) != 0) options.show_gid = message.show_gid;
+  if ((message.flags & (shm::kSquashRoot | shm::kSquashAll)) != 0) {
+    options.squash = Squash{(message.flags & shm::kSquashAll) != 0, message.anonymous_uid,
+                            message.anonymous_gid};
+  }
   auto volume = Volume::Create(options, std::move(fds[kMeta]), std::move(fds[kLane]),
                                std::move(fds[kArena]), std::move(fds[kWake]));
   if (!volume) return Error(volume.error());

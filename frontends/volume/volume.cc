@@ -122,6 +122,7 @@ void Volume::DropLookups(uint32_t index, uint64_t count) {
 // that comes when the client has forgotten finds the mark; what an earlier one was told the client
 // does not keep, for it forgets in order (broker/announced_change.h).
 uint32_t Volume::TrustInNames(uint64_t directory) const {
+  if (options_.squash) return 0;
   if (!lane_->shared_session()) return kTrustSeconds;
   shm::InodeRef found;
   const bool trusted =

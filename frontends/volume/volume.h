@@ -37,12 +37,20 @@ namespace airstore::volume {
 // How long a client may believe what it was told. Long: the broker invalidates what changes.
 inline constexpr uint32_t kTrustSeconds = 3600;
 
+// Who acts as somebody else, which makes what its client has checked worthless.
+struct Squash {
+  bool all = false;  // else uid 0
+  uint32_t uid = 0;  // as whom
+  uint32_t gid = 0;
+};
+
 struct VolumeOptions {
   shm::SessionId session{};
   uint32_t mount_index = 0;
   bool read_only = false;
   std::optional<uint32_t> show_uid;  // present every file as owned by ...
   std::optional<uint32_t> show_gid;
+  std::optional<Squash> squash;  // with it names have no time to live: each use asks us
 };
 
 // One inode as handed to the client.
@@ -122,6 +130,8 @@ class Volume {
   // ---- names (volume_lookup.cc, volume_mutate.cc). Those that fill a node count one lookup.
   // ENOENT may be remembered for `out->entry_seconds`.
   int Lookup(Request& request, uint64_t parent, std::string_view name, Node* out);
+  // As Lookup, without counting one.
+  int Peek(Request& request, uint64_t parent, std::string_view name, Node* out);
   void Forget(uint64_t inode, uint64_t count);
   int Getattr(Request& request, uint64_t inode, Node* out);
   int Setattr(Request& request, uint64_t inode, const SetattrArgs& values, Node* out);

@@ -141,7 +141,7 @@ int Volume::Readdir(Request& request, uint64_t directory, uint64_t handle, uint6
     any = true;
   }
   const uint32_t trust = TrustInNames(directory);
-  if (trust == 0) lane_->Count(shm::kChangingListed);
+  if (trust == 0 && !options_.squash) lane_->Count(shm::kChangingListed);
   Walk walk{directory, listing, trust, dir_hints_.Get(handle)};
   const uint64_t after = offset > kDots ? offset - kDots : 0;
   if (walk.at.cookie != after) {  // the client went elsewhere than on

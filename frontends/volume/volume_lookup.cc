@@ -57,6 +57,22 @@ int Volume::LookupAtBroker(Request& request, uint64_t parent, std::string_view n
   return EIO;
 }
 
+int Volume::Peek(Request& request, uint64_t parent, std::string_view name, Node* out) {
+  if (name.size() > shm::kMaxName) return ENAMETOOLONG;
+  shm::DentryRef dentry;
+  if (reader_.FindDentry(parent, name, &dentry)) {
+    if (dentry.record.inode == 0) return ENOENT;
+    shm::InodeRef found;
+    if (reader_.FindInode(dentry.record.inode, &found) && KnownHere(found.record)) {
+      *out = Present(found.record, 0);
+      return 0;
+    }
+  }
+  const auto reply = Call(request, Args(shm::Op::kLookup, parent), Wait::kToTheEnd, name);
+  if (reply.error == 0) *out = Present(reply.attr, 0);
+  return reply.error;
+}
+
 void Volume::Forget(uint64_t inode, uint64_t count) {
   if (inode == shm::kRootInode) return;  // never looked up, never dropped
   // An entry we count on is in the table; it can only seem missing while its bucket's chain

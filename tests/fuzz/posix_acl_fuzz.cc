@@ -5,9 +5,9 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "broker/posix_acl.h"
+#include "shm/posix_acl.h"
 
-using airstore::broker::PosixAcl;
+using airstore::shm::PosixAcl;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   auto acl = PosixAcl::Parse({reinterpret_cast<const char*>(data), size});
@@ -16,6 +16,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   acl->ToMode(&mode);
   acl->SetMode(mode ^ (size % 8));
   acl->Inherit(&mode);
+  (void)acl->Grants(
+      1, true, [](uint32_t gid) { return gid % 2 == 0; }, 4);
   if (!PosixAcl::Parse(acl->Encode())) {
     fprintf(stderr, "broken: a valid list is none any more\n");
     abort();

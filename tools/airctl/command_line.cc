@@ -80,6 +80,26 @@ void AddMount(CLI::App* app, Invocation& out) {
       ->option_text("N");
   mount->add_option_function<uint32_t>("--gid", id(out.gid), "Show every file as this group's")
       ->option_text("N");
+  CLI::Option* root = mount->add_flag("--root-squash", out.root_squash,
+                                      "Root of this host is the anonymous user in the mount");
+  mount->add_flag("--all-squash", out.all_squash, "Everybody is")->excludes(root);
+  mount
+      ->add_option_function<uint32_t>("--anon-uid", id(out.anon_uid),
+                                      "The anonymous user (default: 65534)")
+      ->option_text("N");
+  mount
+      ->add_option_function<uint32_t>("--anon-gid", id(out.anon_gid),
+                                      "The anonymous user's group (default: 65534)")
+      ->option_text("N");
+  mount->callback([&out] {
+    out.command = Command::kMount;
+    if ((out.anon_uid || out.anon_gid) && !out.root_squash && !out.all_squash) {
+      throw CLI::ValidationError("--anon-uid, --anon-gid", "go with --root-squash or --all-squash");
+    }
+    if (out.anon_uid == 0u) {
+      throw CLI::ValidationError("--anon-uid", "0 is root, who is not anonymous");
+    }
+  });
   mount->add_flag("--read-only", out.read_only, "Refuse changes");
   mount->add_option("--backend", out.backend, "fuse or nfs (default: fuse)")
       ->option_text("KIND")

@@ -53,6 +53,10 @@ struct Invocation {
   std::optional<uint64_t> quota_inodes;
   std::optional<uint32_t> uid;
   std::optional<uint32_t> gid;
+  bool root_squash = false;
+  bool all_squash = false;
+  std::optional<uint32_t> anon_uid;
+  std::optional<uint32_t> anon_gid;
   bool read_only = false;
   bool allow_non_empty = false;
   bool force = false;

@@ -74,6 +74,10 @@ Trouble Mount(const Invocation& asked, const Surroundings& around) {
   mount->set_mountpoint(*mountpoint.value);
   if (asked.uid) mount->set_uid(*asked.uid);
   if (asked.gid) mount->set_gid(*asked.gid);
+  if (asked.root_squash) mount->set_squash(wire::SQUASH_ROOT);
+  if (asked.all_squash) mount->set_squash(wire::SQUASH_ALL);
+  if (asked.anon_uid) mount->set_anonymous_uid(*asked.anon_uid);
+  if (asked.anon_gid) mount->set_anonymous_gid(*asked.anon_gid);
   mount->set_read_only(asked.read_only);
   if (asked.backend == "fuse") mount->set_backend(wire::BACKEND_FUSE);
   if (asked.backend == "nfs") mount->set_backend(wire::BACKEND_NFS);
@@ -82,6 +86,14 @@ Trouble Mount(const Invocation& asked, const Surroundings& around) {
   mount->set_verbose(asked.verbose);
   const auto answer = Ask(asked, request, "mounting " + Printable(*mountpoint.value));
   if (!answer.value) return answer.failure;
+  if (mount->squash() != wire::SQUASH_NOBODY && answer.value->mount().mount().squash().empty()) {
+    // One that does not know of it has left it out.
+    wire::Request undo;
+    undo.mutable_unmount()->set_mountpoint(*mountpoint.value);
+    (void)Ask(asked, undo, "unmounting " + Printable(*mountpoint.value));
+    return Failure{wire::FAILURE_KIND_HOST, "this airstored squashes nobody: it is too old",
+                   "airctl upgrade"};
+  }
   if (asked.json) {
     around.out << ToJson(answer.value->mount()) << "\n";
   } else {

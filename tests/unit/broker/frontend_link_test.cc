@@ -173,6 +173,8 @@ MountManifest Example() {
   manifest.spec.workspace = "a \"quoted\" one";
   manifest.spec.mountpoint = "/mnt/with space";
   manifest.spec.uid = 0;
+  manifest.spec.squash = SquashWho::kRoot;
+  manifest.spec.anonymous_uid = 99;
   manifest.spec.read_only = true;
   manifest.owner.uid = 1000;
   manifest.owner.gid = 1001;
@@ -198,6 +200,9 @@ TEST(MountManifest, IsReadAsItWasWritten) {
   EXPECT_EQ(all[0].spec.mountpoint, "/mnt/with space");
   EXPECT_EQ(all[0].spec.uid, 0u);
   EXPECT_EQ(all[0].spec.gid, std::nullopt);
+  EXPECT_EQ(all[0].spec.squash, SquashWho::kRoot);
+  EXPECT_EQ(all[0].spec.anonymous_uid, 99u);
+  EXPECT_EQ(all[0].spec.anonymous_gid, kAnonymous);
   EXPECT_TRUE(all[0].spec.read_only);
   EXPECT_EQ(all[0].owner.uid, 1000u);
   EXPECT_EQ(all[0].owner.gid, 1001u);

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// POSIX access control lists as Linux keeps them in extended attributes, and their part in the
-// permission bits of a mode. The kernel checks access by them; what they do to modes is ours.
+// POSIX access control lists as Linux keeps them in extended attributes: their part in the
+// permission bits of a mode, and what they grant, where the kernel does not check that itself.
 //
 // Threads: any; plain values.
 // Fails: EINVAL when the bytes are no valid list.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,10 +17,7 @@
 #include "shm/base/result.h"
 #include "shm/xattr_names.h"
 
-namespace airstore::broker {
-
-using shm::kAccessAcl;
-using shm::kDefaultAcl;
+namespace airstore::shm {
 
 class PosixAcl {
  public:
@@ -35,6 +33,11 @@ class PosixAcl {
   // Becomes the list of a new file that is made with this mode, which is reduced by the list.
   // True: the mode alone says as much.
   bool Inherit(uint32_t* mode);
+  // Whether it grants all of `wanted` (4: read, 2: write, 1: execute) to somebody who is not the
+  // file's owner. `owning_group`: they are in the file's group; `in_group`: whether they are in
+  // that one, asked in the list's order.
+  bool Grants(uint32_t uid, bool owning_group, const std::function<bool(uint32_t)>& in_group,
+              uint32_t wanted) const;
 
  private:
   struct Entry {
@@ -43,8 +46,9 @@ class PosixAcl {
     uint32_t id = 0;
   };
   Entry* Find(uint16_t tag);
+  const Entry* Find(uint16_t tag) const;
 
   std::vector<Entry> entries_;
 };
 
-}  // namespace airstore::broker
+}  // namespace airstore::shm

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "broker/posix_acl.h"
+#include "shm/posix_acl.h"
 
 #include <gtest/gtest.h>
 #include <linux/posix_acl.h>
@@ -8,7 +8,7 @@
 #include <cstring>
 #include <random>
 
-namespace airstore::broker {
+namespace airstore::shm {
 namespace {
 
 struct Entry {
@@ -115,4 +115,4 @@ TEST(PosixAcl, SurvivesAnyBytes) {
 }
 
 }  // namespace
-}  // namespace airstore::broker
+}  // namespace airstore::shm

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "broker/posix_acl.h"
+#include "shm/posix_acl.h"
 
 #include <linux/posix_acl.h>
 #include <linux/posix_acl_xattr.h>
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
-namespace airstore::broker {
+namespace airstore::shm {
 namespace {
 
 constexpr uint32_t kPermissionBits = 0777;
@@ -73,11 +74,15 @@ std::string PosixAcl::Encode() const {
   return out;
 }
 
-PosixAcl::Entry* PosixAcl::Find(uint16_t tag) {
-  for (Entry& entry : entries_) {
+const PosixAcl::Entry* PosixAcl::Find(uint16_t tag) const {
+  for (const Entry& entry : entries_) {
     if (entry.tag == tag) return &entry;
   }
   return nullptr;
+}
+
+PosixAcl::Entry* PosixAcl::Find(uint16_t tag) {
+  return const_cast<Entry*>(std::as_const(*this).Find(tag));
 }
 
 bool PosixAcl::ToMode(uint32_t* mode) const {
@@ -129,4 +134,32 @@ bool PosixAcl::Inherit(uint32_t* mode) {
   return entries_.size() == 3;
 }
 
-}  // namespace airstore::broker
+// The first entry of the user counts, or any one of the groups they are in that grants all of it;
+// who is in none is other. The mask limits all but other.
+bool PosixAcl::Grants(uint32_t uid, bool owning_group,
+                      const std::function<bool(uint32_t)>& in_group, uint32_t wanted) const {
+  const Entry* const mask = Find(ACL_MASK);
+  const uint32_t limit = mask != nullptr ? mask->permissions : 7u;
+  bool listed = false;
+  for (const Entry& entry : entries_) {
+    const bool all = (entry.permissions & wanted) == wanted;
+    switch (entry.tag) {
+      case ACL_USER:
+        if (entry.id == uid) return (entry.permissions & limit & wanted) == wanted;
+        break;
+      case ACL_GROUP_OBJ:
+      case ACL_GROUP:
+        if (!(entry.tag == ACL_GROUP_OBJ ? owning_group : in_group(entry.id))) break;
+        listed = true;
+        if (all) return (limit & wanted) == wanted;
+        break;
+      case ACL_OTHER:
+        return !listed && all;
+      default:
+        break;
+    }
+  }
+  return false;
+}
+
+}  // namespace airstore::shm
