@@ -21,10 +21,10 @@ namespace airstore::broker {
 
 struct LaunchOptions {
   std::string program;  // path of airstore-fuse
-  int program_fd = -1;  // the same, opened; then the path is only a name
   std::vector<std::string> arguments;
   uint32_t uid = 0;  // to run as, when the broker is root
   uint32_t gid = 0;
+  int program_fd = -1;  // the program, opened; then `program` is only its name
 };
 
 struct FrontendProcess {
