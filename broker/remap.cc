@@ -107,33 +107,39 @@ Result<UniqueFd> Export(const std::string& session_spool, const MountManifest& m
   return out;
 }
 
-bool IsNote(const std::filesystem::path& path) {
-  return path.filename().string().starts_with(kNotePrefix);
-}
-
 bool IsNew(const std::filesystem::path& path) {
   const std::string stem = path.stem();
   return path.extension() == kNew && (stem.starts_with("lane-") || stem.starts_with("arena-"));
 }
 
-// What of a session was brought over and not finished is as before.
-void Restore(const std::string& session_spool) {
+void Remove(const std::string& session_spool, bool (*which)(const std::filesystem::path&)) {
   std::error_code failed;
-  std::vector<std::filesystem::path> olds;
-  std::vector<std::filesystem::path> notes;
+  std::vector<std::filesystem::path> files;
   for (const auto& entry : std::filesystem::directory_iterator(session_spool, failed)) {
-    if (entry.path().extension() == kOld) olds.push_back(entry.path());
-    if (IsNote(entry.path())) notes.push_back(entry.path());
-    if (IsNew(entry.path())) (void)unlink(entry.path().c_str());
+    if (which(entry.path())) files.push_back(entry.path());
   }
-  for (const auto& old : olds) {
-    std::filesystem::path place = old;
-    std::filesystem::rename(old, place.replace_extension(), failed);
-  }
-  for (const auto& note : notes) {
-    spdlog::warn("{}: a frontend of another ABI goes on as before", session_spool);
+  for (const auto& file : files) (void)unlink(file.c_str());
+}
+
+void RemoveOld(const std::string& session_spool) {
+  Remove(session_spool, [](const auto& path) { return path.extension() == kOld; });
+}
+
+// What of a session was brought over and not finished is as before: there is a note of its
+// frontend. Where there is none any more, it was finished but for the old files.
+void Restore(const std::string& session_spool) {
+  for (uint32_t index = 0; index < shm::kMaxMounts; ++index) {
+    const std::string note = session_spool + "/" + kNotePrefix + std::to_string(index);
+    if (access(note.c_str(), F_OK) != 0) continue;
+    for (const std::string& file : FilesOf(session_spool, index)) {
+      (void)rename((file + kOld).c_str(), file.c_str());
+    }
+    spdlog::warn("{}: the frontend of another ABI of mount {} goes on as before", session_spool,
+                 index);
     StoppedProcess::Continue(note);
   }
+  RemoveOld(session_spool);
+  Remove(session_spool, IsNew);
 }
 
 }  // namespace
@@ -240,15 +246,12 @@ void Remap::TakeBack() {
   sessions_.clear();
 }
 
+// Nobody has used ours yet: until the last note is gone it does not matter which files stay.
 void Remap::Finish() {
   for (StoppedProcess& old : stopped_) old.End();
+  for (StoppedProcess& old : stopped_) old.Forget();
   stopped_.clear();
-  for (const std::string& session : sessions_) {
-    std::error_code failed;
-    for (const auto& entry : std::filesystem::directory_iterator(session, failed)) {
-      if (entry.path().extension() == kOld) (void)unlink(entry.path().c_str());
-    }
-  }
+  for (const std::string& session : sessions_) RemoveOld(session);
   sessions_.clear();
 }
 

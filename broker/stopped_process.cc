@@ -131,7 +131,8 @@ void StoppedProcess::End() {
   Signal(pidfd_.get(), SIGKILL);
   pollfd ended{pidfd_.get(), POLLIN, 0};
   (void)poll(&ended, 1, kEndMs);
-  (void)unlink(note_.c_str());
 }
+
+void StoppedProcess::Forget() { (void)unlink(note_.c_str()); }
 
 }  // namespace airstore::broker

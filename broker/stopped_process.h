@@ -28,8 +28,10 @@ class StoppedProcess {
   StoppedProcess(StoppedProcess&&) = default;
   StoppedProcess& operator=(StoppedProcess&&) = default;
 
-  // Ends it; returns when it is gone, or after a moment.
+  // Ends it; returns when it is gone, or after a moment. The note stays.
   void End();
+  // It need not go on any more, whatever happens.
+  void Forget();
 
  private:
   StoppedProcess(UniqueFd pidfd, UniqueFd guarded, std::string note)
