@@ -243,7 +243,8 @@ bool MutationLog::ContentPending(uint64_t inode) const {
 
 Ticket MutationLog::PendingOf(uint64_t inode) const {
   const auto found = subjects_.find(inode);
-  return found == subjects_.end() ? 0 : found->second.last;
+  // Who has waited for it may not have come to know yet, and keeps it in the table.
+  return found == subjects_.end() || found->second.last <= settled_ ? 0 : found->second.last;
 }
 
 int64_t MutationLog::PendingSince(uint64_t inode) const {

@@ -252,6 +252,29 @@ TEST_F(MutationLogTest, WhoWaitsForContentWaitsUntilItWasSentAgain) {
   life.DrainAndStop();
 }
 
+// Both are told at once: the first to run must not take what the second still has to do for
+// something that is pending.
+TEST_F(MutationLogTest, WhatIsSettledIsNotPendingForWhoComesFirst) {
+  Life life(&gateway_, NewJournal());
+  life.log->Start();
+  const Ticket ticket = life.log->AppendContent(10);
+  auto wait_idle = [](MutationLog* log) -> Task<bool> {
+    co_await log->WaitIdle(10);
+    co_return log->PendingOf(10) == 0;
+  };
+  auto wait_settled = [](MutationLog* log, Ticket until) -> Task<int> {
+    co_return co_await log->WaitSettled(until, 10);
+  };
+  std::optional<bool> idle;
+  std::optional<int> settled;
+  Spawn(life.loop.get_executor(), Store(wait_idle(life.log.get()), &idle));
+  Spawn(life.loop.get_executor(), Store(wait_settled(life.log.get(), ticket), &settled));
+  while (!idle || !settled) life.loop.run_one();
+  EXPECT_TRUE(*idle);
+  EXPECT_EQ(*settled, 0);
+  life.DrainAndStop();
+}
+
 TEST_F(MutationLogTest, AFileMadeAndRemovedIsNotReplayed) {
   {
     Life life(&gateway_, NewJournal());
