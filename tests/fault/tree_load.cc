@@ -186,8 +186,10 @@ bool TreeLoad::Append(const std::string& path, const NodePtr& node) {
   const UniqueFd fd(open(At(path).c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
   if (!fd) return Done(false);
   const std::string data = RandomBytes(random_(), 1 + Random(9000));
-  const bool ok = write(fd.get(), data.data(), data.size()) == static_cast<ssize_t>(data.size());
+  const ssize_t written = write(fd.get(), data.data(), data.size());
+  const bool ok = written == static_cast<ssize_t>(data.size());
   if (ok) node->content += data;
+  if (!ok && written >= 0) errno = EIO;  // the end came in the middle, and without an error
   return Done(ok);
 }
 
