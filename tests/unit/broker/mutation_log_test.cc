@@ -246,7 +246,10 @@ TEST_F(MutationLogTest, WhoWaitsForContentWaitsUntilItWasSentAgain) {
     EXPECT_EQ(log->PendingOf(10), 0u);
     co_return refused;
   };
-  EXPECT_EQ(RunTask(life.loop, wait(life.log.get(), ticket)), 0);
+  std::optional<int> refused;
+  Spawn(life.loop.get_executor(), Store(wait(life.log.get(), ticket), &refused));
+  while (!refused) life.loop.run_one();
+  EXPECT_EQ(*refused, 0);
   EXPECT_EQ(gateway_.applied.size(), 2u);
   EXPECT_EQ(life.contents.settled, (std::vector<uint64_t>{10, 10}));
   life.DrainAndStop();
