@@ -15,7 +15,7 @@ namespace {
 
 TEST(Layout, VersionIsPinned) {
   EXPECT_EQ(kAbiMajor, 5u);
-  EXPECT_EQ(kAbiMinor, 1u);
+  EXPECT_EQ(kAbiMinor, 2u);
 }
 
 TEST(Layout, MagicReadsAirstoreInMemory) {
