@@ -55,6 +55,7 @@ struct MountSpec {
   uint32_t anonymous_gid = kAnonymous;
   bool read_only = false;
   bool passthrough = true;
+  bool relatime = false;     // reading moves times of access, as needed
   bool fsync_local = false;  // fsync waits for the disk of this host, not for the gateway
   std::string backend;       // "", "fuse", "nfs"
   bool verbose = false;
@@ -68,6 +69,7 @@ struct MountStatus {
   bool read_only = false;
   bool passthrough = false;
   bool fsync_local = false;
+  bool relatime = false;
   SquashWho squash = SquashWho::kNobody;
   uint32_t frontend_pid = 0;
   uint32_t owner_uid = 0;

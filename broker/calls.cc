@@ -105,6 +105,7 @@ class Answer {
       }
       case Op::kGetattr:
         AIRSTORE_TRY_CO(co_await session_->tree().Ensure(args_.inode));
+        co_await TakeReads(args_.inode);
         co_return Fill(args_.inode);
       case Op::kSetattr:
         co_return co_await Setattr();
@@ -243,6 +244,12 @@ class Answer {
     co_return Fill(args_.inode);
   }
 
+  Task<void> TakeReads(uint64_t inode) {
+    if (!mount_->spec().relatime) co_return;
+    const int64_t read_ns = session_->tree().UnseenRead(*mount_, inode);
+    if (read_ns != 0) co_await session_->tree().Touch(origin_.mount, inode, read_ns);
+  }
+
   // The kernel asks in the same words for who writes and for who changes an owner to what it is.
   // The latter is the owner's to do, and only here can be told who that is.
   Task<Result<void>> MayKillSetId() {
@@ -289,8 +296,10 @@ class Answer {
       empty.valid = shm::kSetSize | (args_.valid & shm::kKillSetId);
       AIRSTORE_TRY_CO(co_await session_->tree().Setattr(origin_, inode, empty));
     }
+    co_await TakeReads(inode);
     auto opened = co_await session_->contents().Open(mount_, inode, flags);
     if (!opened) co_return opened.error();
+    if (mount_->spec().relatime && opened->backing_id != 0) session_->tree().ExpectRead(inode);
     co_return Opened(inode, *opened);
   }
 

@@ -53,7 +53,8 @@ bool HeldElsewhere(int fd) {
 
 int ContentFile::fd() const {
   if (!slot->fd) {
-    constexpr int kFlags = O_RDWR | O_CLOEXEC | O_NOFOLLOW;
+    // What we read is no use of the file: passthrough opens have flags of their own.
+    constexpr int kFlags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOATIME;
     slot->fd = UniqueFd(open(slot->path.c_str(), kFlags | O_NONBLOCK));
     if (!slot->fd && (errno == EWOULDBLOCK || (errno == EPERM && !sealed))) {
       // A broker has died while it asked who has the file open, and the kernel keeps its descriptor
@@ -62,7 +63,7 @@ int ContentFile::fd() const {
       UnsealContentFile(slot->path);
       slot->fd = UniqueFd(open(slot->path.c_str(), kFlags));
     } else if (slot->fd) {
-      fcntl(slot->fd.get(), F_SETFL, O_RDWR);
+      fcntl(slot->fd.get(), F_SETFL, O_RDWR | O_NOATIME);
     }
     if (slot->fd) ++*slot->open_count;
   }
@@ -181,7 +182,8 @@ Result<ContentSlot*> ContentPool::MakeSlot() {
   auto slot = std::make_unique<ContentSlot>();
   slot->number = next_path_++;
   slot->path = directory_ + "/" + std::to_string(slot->number);
-  slot->fd = UniqueFd(open(slot->path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+  slot->fd = UniqueFd(open(slot->path.c_str(),
+                           O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NOATIME,
                            S_IRUSR | S_IWUSR));
   if (!slot->fd) return SysError("create content file " + slot->path);
   slot->pool = this;

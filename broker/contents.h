@@ -142,6 +142,12 @@ class Contents : public ContentSource {
   // Changes the size here; the caller logs the mutation.
   Task<Result<void>> Truncate(uint64_t inode, uint64_t size);
   void SetTimes(uint64_t inode, int64_t atime_ns, int64_t mtime_ns);
+  // Gives the content file that time of access, and one of change after it: so the kernel moves it
+  // at the next read.
+  void ShowUnread(uint64_t inode, int64_t atime_ns);
+  // Of the content file, which the kernel moves when it reads by passthrough. 0: the mount does not
+  // have it open in that way.
+  int64_t AccessTime(uint64_t inode, uint32_t mount);
 
   // contents_sparse.cc
   // fallocate(2) of a file that is open for writing; `call`: where it comes from. EOPNOTSUPP for
@@ -291,6 +297,7 @@ class Contents : public ContentSource {
   void SetFlags(uint64_t inode, uint32_t set, uint32_t clear);
   void WriterGone(const NodePtr& node);
   void Closed(const NodePtr& node);
+  void SetFileTimes(uint64_t inode, timespec atime, timespec mtime);
   void Watch(const NodePtr& node);
   bool IsDirty(const Node& node) const;
   void Touch(const NodePtr& node);

@@ -540,14 +540,30 @@ Task<Result<void>> Contents::Truncate(uint64_t inode, uint64_t size) {
 }
 
 void Contents::SetTimes(uint64_t inode, int64_t atime_ns, int64_t mtime_ns) {
+  SetFileTimes(inode, ToTimespec(atime_ns), ToTimespec(mtime_ns));
+}
+
+void Contents::ShowUnread(uint64_t inode, int64_t atime_ns) {
+  SetFileTimes(inode, ToTimespec(atime_ns), {0, UTIME_OMIT});
+}
+
+void Contents::SetFileTimes(uint64_t inode, timespec atime, timespec mtime) {
   const NodePtr node = Find(inode);
   if (!node || !node->file) return;
   const bool dirty = IsDirty(*node);
-  const timespec times[2] = {ToTimespec(atime_ns), ToTimespec(mtime_ns)};
+  const timespec times[2] = {atime, mtime};
   Unseal(node);
   futimens(node->file->fd(), times);
   if (dirty) return;
   if (auto stamp = node->file->Stamp()) node->file->sent = *stamp;
+}
+
+int64_t Contents::AccessTime(uint64_t inode, uint32_t mount) {
+  const NodePtr node = Find(inode);
+  if (!node || !node->file || !node->passthrough_opens.contains(mount)) return 0;
+  struct stat st {};
+  if (fstat(node->file->fd(), &st) != 0) return 0;
+  return int64_t{st.st_atim.tv_sec} * 1'000'000'000 + st.st_atim.tv_nsec;
 }
 
 void Contents::Refresh(uint64_t inode) {

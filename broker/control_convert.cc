@@ -50,6 +50,7 @@ MountSpec FromWire(const wire::MountRequest& from) {
   spec.mountpoint = from.mountpoint();
   if (from.has_uid()) spec.uid = from.uid();
   if (from.has_gid()) spec.gid = from.gid();
+  spec.relatime = from.atime() == wire::ATIME_RELATIME;
   if (from.squash() == wire::SQUASH_ROOT) spec.squash = SquashWho::kRoot;
   if (from.squash() == wire::SQUASH_ALL) spec.squash = SquashWho::kAll;
   if (from.has_anonymous_uid()) spec.anonymous_uid = from.anonymous_uid();
@@ -76,6 +77,7 @@ void ToWire(const MountStatus& from, wire::MountInfo* to) {
   to->set_backend(from.backend);
   to->set_read_only(from.read_only);
   to->set_passthrough(from.passthrough);
+  to->set_atime(from.relatime ? "relatime" : "noatime");
   if (from.squash == SquashWho::kRoot) to->set_squash("root");
   if (from.squash == SquashWho::kAll) to->set_squash("all");
   to->set_fsync(from.fsync_local ? "local" : "gateway");

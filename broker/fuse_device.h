@@ -27,6 +27,7 @@ struct FuseMountOptions {
   std::string source;      // shown in /proc/mounts, e.g. "airstore:WORKSPACE"
   bool read_only = false;
   bool kernel_checks = true;  // default_permissions
+  bool relatime = false;      // else noatime is shown, for what holds
   bool allow_other = true;    // refused by fusermount3 unless user_allow_other is set
   uint32_t owner_uid = 0;
   uint32_t owner_gid = 0;

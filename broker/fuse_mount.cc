@@ -170,7 +170,8 @@ Error HelperError(const HelperRun& run, const char* doing) {
 
 Result<UniqueFd> MountByHelperOnce(const FuseMountOptions& options, bool allow_other) {
   std::string text = options.kernel_checks ? "default_permissions," : "";
-  text += "nosuid,nodev,noatime,subtype=airstore,fsname=";
+  text += "nosuid,nodev,subtype=airstore,";
+  text += options.relatime ? "fsname=" : "noatime,fsname=";
   text += EscapeOption(options.source);
   if (options.read_only) text += ",ro";
   if (allow_other) text += ",allow_other";
@@ -202,7 +203,8 @@ Result<UniqueFd> MountDirectly(const FuseMountOptions& options) {
                      ",group_id=" + std::to_string(options.owner_gid);
   if (options.kernel_checks) data += ",default_permissions";
   if (options.allow_other) data += ",allow_other";
-  unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOATIME;  // as it is: reading changes no atime
+  unsigned long flags = MS_NOSUID | MS_NODEV;
+  flags |= options.relatime ? MS_RELATIME : MS_NOATIME;
   if (options.read_only) flags |= MS_RDONLY;
   if (mount(options.source.c_str(), options.mountpoint.c_str(), kFuseType, flags, data.c_str()) !=
       0) {

@@ -159,6 +159,7 @@ Result<void> Mount::Prepare() {
   mount_options.source = "airstore:" + session_->workspace();
   mount_options.read_only = options_.spec.read_only;
   mount_options.kernel_checks = options_.spec.squash != SquashWho::kAll;
+  mount_options.relatime = options_.spec.relatime;
   mount_options.owner_uid = options_.caller.uid;
   mount_options.owner_gid = options_.caller.gid;
   auto device = FuseDevice::Mount(mount_options);
@@ -230,6 +231,10 @@ Task<bool> Mount::DrainLane() {
       case shm::QueueOp::kRelease:
         HandleRelease(item);
         break;
+      case shm::QueueOp::kTouch:
+        ++notifying_;
+        session_->tasks().Spawn(HandleTouch(item.inode, item.time_ns));
+        break;
       case shm::QueueOp::kForget:
         session_->tree().ReclaimOrphan(item.inode);
         break;
@@ -278,7 +283,21 @@ Task<void> Mount::ApplyWrite(const shm::LaneConsumer::Item& item) {
   if (!written) spdlog::warn("write to inode {}: {}", item.inode, written.error().ToString());
 }
 
+// As a write, applied when no other mount's kernel shows what was before.
+Task<void> Mount::HandleTouch(uint64_t inode, int64_t time_ns) {
+  const auto self = shared_from_this();
+  co_await session_->tree().Touch(this, inode, time_ns);
+  if (--notifying_ == 0) lane_->MarkApplied();
+}
+
 void Mount::HandleRelease(const shm::LaneConsumer::Item& item) {
+  // Before the content file may go.
+  if (const int64_t read_ns =
+          options_.spec.relatime ? session_->tree().UnseenRead(*this, item.inode) : 0;
+      read_ns != 0) {
+    ++notifying_;
+    session_->tasks().Spawn(HandleTouch(item.inode, read_ns));
+  }
   if (lane_->popped() > ledger_->handled()) {
     const uint32_t index = session_->inodes().IndexOf(item.inode);
     session_->contents().Release(item.inode, index_, item.flags);
@@ -602,6 +621,7 @@ MountStatus Mount::Status() const {
   status.read_only = options_.spec.read_only;
   status.passthrough = options_.passthrough;
   status.squash = options_.spec.squash;
+  status.relatime = options_.spec.relatime;
   status.fsync_local = options_.spec.fsync_local;
   status.frontend_pid = static_cast<uint32_t>(frontend_.pid());
   status.frontend_restarts = frontend_restarts_;

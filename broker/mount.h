@@ -138,6 +138,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
     return options_.spool + "/" + name + "-" + std::to_string(index_);
   }
   Task<void> HandleWrite(const shm::LaneConsumer::Item& item);
+  Task<void> HandleTouch(uint64_t inode, int64_t time_ns);
   void HandleRelease(const shm::LaneConsumer::Item& item);
   // Applies what is queued; false when the frontend broke the protocol.
   Task<bool> DrainLane();

@@ -38,6 +38,7 @@ Result<void> WriteMountManifest(const std::string& directory, const MountManifes
   tree.put("mountpoint", manifest.spec.mountpoint);
   PutUser(&tree, "show_uid", manifest.spec.uid);
   PutUser(&tree, "show_gid", manifest.spec.gid);
+  tree.put("relatime", manifest.spec.relatime);
   tree.put("squash", static_cast<uint32_t>(manifest.spec.squash));
   tree.put("anonymous_uid", manifest.spec.anonymous_uid);
   tree.put("anonymous_gid", manifest.spec.anonymous_gid);
@@ -80,6 +81,7 @@ Result<MountManifest> ReadMountManifest(const std::string& path) {
     manifest.spec.mountpoint = tree.get<std::string>("mountpoint");
     manifest.spec.uid = GetUser(tree, "show_uid");
     manifest.spec.gid = GetUser(tree, "show_gid");
+    manifest.spec.relatime = tree.get<bool>("relatime", false);
     // An older broker had none; a number that means nothing here must not open the mount to root.
     const auto squash = tree.get<uint32_t>("squash", 0);
     if (squash > static_cast<uint32_t>(SquashWho::kAll)) {

@@ -40,6 +40,8 @@ Result<void> Mount::StartFrontend() {
   std::memcpy(message.session, session_->id().data(), sizeof(message.session));
   message.mount_index = index_;
   if (options_.spec.read_only) message.flags |= shm::kAttachReadOnly;
+  const bool read_only = options_.spec.read_only || session_->read_only();
+  if (options_.spec.relatime && !read_only) message.flags |= shm::kRelatime;
   if (options_.passthrough) message.flags |= shm::kAttachPassthrough;
   if (options_.spec.uid) {
     message.flags |= shm::kShowUid;

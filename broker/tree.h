@@ -111,6 +111,15 @@ class Tree {
   Task<Result<void>> Rename(Origin origin, uint64_t parent, std::string name, uint64_t new_parent,
                             std::string new_name, uint32_t flags, NewNode whiteout);
   Task<Result<void>> Link(Origin origin, uint64_t inode, uint64_t parent, std::string name);
+  // The file was read at that time. Moves its time of access, if that is due still; nobody waits
+  // for the gateway. `mount`: through which.
+  Task<void> Touch(MountPort* mount, uint64_t inode, int64_t time_ns);
+  // When the mount's kernel has read it by passthrough, if its time of access is due; 0: it has
+  // not, or the mount does not have it open.
+  int64_t UnseenRead(const MountPort& mount, uint64_t inode);
+  // The kernel is about to read it by passthrough: if its time of access is due, the content file
+  // shall show that.
+  void ExpectRead(uint64_t inode);
   Task<Result<void>> Setattr(Origin origin, uint64_t inode, AttrChange change);
   // `mode`: of fallocate(2). The file is open for writing.
   Task<Result<void>> Fallocate(Origin origin, uint64_t inode, uint64_t offset, uint64_t length,

@@ -5,10 +5,13 @@
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "broker/announced_change.h"
 #include "broker/clock.h"
 #include "broker/names.h"
 #include "broker/tree.h"
+#include "shm/access_time.h"
 #include "shm/posix_acl.h"
 #include "shm/xattr_names.h"
 
@@ -356,6 +359,48 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
   announced.End();
   if (resize) co_await NotifyData(origin.mount, inode, 0, 0);
   co_return co_await Committed(ticket, inode);
+}
+
+Task<void> Tree::Touch(MountPort* mount, uint64_t inode, int64_t time_ns) {
+  const std::vector<uint64_t> subjects(1, inode);
+  AnnouncedChange announced(inodes_, mounts_, mount, {});
+  std::optional<shm::InodeRecord> record;
+  for (;;) {
+    record = inodes_->Get(inode);
+    if (!record || time_ns <= record->atime_ns) co_return;
+    // By our own clock: that of files goes by ticks, and a read may seem older than what it saw.
+    if (!shm::AccessTimeIsDue(*record, std::max(time_ns, RealtimeNs()))) co_return;
+    if (announced.Ready(subjects)) break;
+    co_await announced.Announce(subjects);
+  }
+  if (!log_->Admit()) co_return;  // without room for it: nobody was promised anything
+  SetattrOp op;
+  op.inode = inode;
+  op.atime_ns = time_ns;
+  op.ctime_ns = record->ctime_ns;  // reading is no change
+  Ticket ticket = 0;
+  if ((record->flags & shm::kOrphan) == 0) {
+    ticket = log_->Append(Mutation{.time_ns = RealtimeNs(), .op = op}, {inode}, {}, {});
+  }
+  ApplySetattr(op);
+  if (ticket != 0) Applied(ticket);
+  announced.End();
+}
+
+int64_t Tree::UnseenRead(const MountPort& mount, uint64_t inode) {
+  contents_->Refresh(inode);
+  const auto record = inodes_->Get(inode);
+  if (!record || (record->flags & shm::kPassthroughOpen) == 0) return 0;
+  if (!shm::AccessTimeIsDue(*record, RealtimeNs())) return 0;
+  const int64_t read_ns = contents_->AccessTime(inode, mount.index());
+  return read_ns > record->atime_ns ? read_ns : 0;
+}
+
+void Tree::ExpectRead(uint64_t inode) {
+  const auto record = inodes_->Get(inode);
+  if (record && shm::AccessTimeIsDue(*record, RealtimeNs())) {
+    contents_->ShowUnread(inode, record->atime_ns);
+  }
 }
 
 void Tree::ApplySetattr(const SetattrOp& op) {

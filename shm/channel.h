@@ -61,6 +61,7 @@ enum AttachFlags : uint32_t {
   kShowGid = 1u << 3,
   kSquashRoot = 1u << 4,  // uid 0 acts as the anonymous user: the frontend checks
   kSquashAll = 1u << 5,   // everybody does
+  kRelatime = 1u << 6,    // reading moves times of access, see access_time.h
 };
 
 struct Received {

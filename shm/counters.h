@@ -34,6 +34,7 @@ enum Counter : uint32_t {
   kLeftCalls,         // of those, answered by a call that the dead one had made
   kWriteStalls,       // writes that waited for room in the spool
   kChangingListed,    // listings of a directory that was kChanging
+  kTouches,           // reads that moved a time of access
   kCounterCount,
 };
 
@@ -43,7 +44,7 @@ inline constexpr const char* kCounterNames[] = {
     "read_file",       "read_broker",   "read_bytes",        "writes",           "write_bytes",
     "broker_calls",    "broker_wakes",  "queue_full_waits",  "hazard_retries",   "interrupted",
     "requests",        "fsyncs",        "repeated_requests", "left_calls",       "write_stalls",
-    "changing_listed",
+    "changing_listed", "touches",
 };
 static_assert(sizeof(kCounterNames) / sizeof(kCounterNames[0]) == kCounterCount);
 

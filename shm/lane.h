@@ -76,7 +76,7 @@ class LaneConsumer {
   struct Item {
     QueueOp op = QueueOp::kNone;
     Call call;            // kCall
-    uint64_t inode = 0;   // kWrite, kRelease, kForget
+    uint64_t inode = 0;   // kWrite, kRelease, kForget, kTouch
     uint64_t offset = 0;  // kWrite
     uint32_t flags = 0;   // kRelease
     uint64_t unique = 0;  // kInterrupt
@@ -260,6 +260,10 @@ class LaneProducer {
   // Does nothing when it was done for this very request before.
   void QueueRelease(uint64_t inode, uint32_t flags);
   void QueueForget(uint64_t inode);
+  // A file was read: its time of access is due. Left out when the queue is full: nobody waits.
+  void QueueTouch(uint64_t inode, int64_t time_ns);
+  // Until what was queued by that has been acted upon. False as of WaitWrites.
+  bool WaitTouches(uint64_t inode);
   // The client does not wait any longer for the request with that number. Returns a place for
   // WaitTaken.
   uint64_t QueueInterrupt(uint64_t unique);
@@ -354,6 +358,7 @@ class LaneProducer {
   void WakeBroker();
   void BumpProgress();
   std::atomic<uint64_t>& LastWrite(uint64_t inode);
+  std::atomic<uint64_t>& LastTouch(uint64_t inode);
 
   std::unique_ptr<Segment> lane_;
   std::unique_ptr<Segment> arena_;
@@ -380,6 +385,7 @@ class LaneProducer {
   std::atomic<bool> ending_{false};  // written under later_mutex_
   // By inode hash: place behind the last queued write. Stored under mutex_, read without.
   std::atomic<uint64_t> last_write_[256] = {};
+  std::atomic<uint64_t> last_touch_[256] = {};  // apart, so that reads wait for writes only
 };
 
 }  // namespace airstore::shm

@@ -134,6 +134,22 @@ void LaneProducer::QueueForget(uint64_t inode) {
   QueueInAnyCase(message);
 }
 
+void LaneProducer::QueueTouch(uint64_t inode, int64_t time_ns) {
+  Message message{};
+  message.op = QueueOp::kTouch;
+  message.inode = inode;
+  message.time_ns = time_ns;
+  Place place;
+  if (!Reserve(message, 0, &place)) return;
+  Count(kTouches);
+  Publish(message, {}, place);
+}
+
+bool LaneProducer::WaitTouches(uint64_t inode) {
+  const uint64_t behind = LastTouch(inode).load(std::memory_order_acquire);
+  return behind == 0 || WaitApplied(behind - 1, kForever);
+}
+
 uint64_t LaneProducer::QueueInterrupt(uint64_t unique) {
   Message message{};
   message.op = QueueOp::kInterrupt;
@@ -206,6 +222,9 @@ bool LaneProducer::Reserve(const Message& message, uint64_t bytes, Place* place)
     // Under the mutex, so that places only grow.
     LastWrite(message.inode).store(tail_, std::memory_order_release);
   }
+  if (message.op == QueueOp::kTouch) {
+    LastTouch(message.inode).store(tail_, std::memory_order_release);
+  }
   return true;
 }
 
@@ -233,6 +252,10 @@ void LaneProducer::BumpProgress() {
 
 std::atomic<uint64_t>& LaneProducer::LastWrite(uint64_t inode) {
   return last_write_[(inode * 0x9e3779b97f4a7c15ull) >> 56];
+}
+
+std::atomic<uint64_t>& LaneProducer::LastTouch(uint64_t inode) {
+  return last_touch_[(inode * 0x9e3779b97f4a7c15ull) >> 56];
 }
 
 bool LaneProducer::WaitApplied(uint64_t place, int64_t until_ns) {

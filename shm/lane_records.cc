@@ -33,6 +33,8 @@ std::string LaneConsumer::Take(const QueueRecord& record, QueueOp op, Item* item
         return "release with flags " + std::to_string(item->flags);
       }
       return {};
+    case QueueOp::kTouch:
+      return item->inode == 0 ? "touch of inode 0" : std::string();
     case QueueOp::kForget:
       return item->inode == 0 ? "forget of inode 0" : std::string();
     case QueueOp::kInterrupt:

@@ -230,6 +230,7 @@ enum class QueueOp : uint32_t {
   kRelease = 3,    // inode, flags (OpenMode): a passthrough or daemon-mode writer was closed
   kForget = 4,     // inode: an orphan's lookup count fell to 0
   kInterrupt = 5,  // unique: the client does not want to wait for that request any more
+  kTouch = 6,  // inode, time_ns: it was read then, and its time of access is due (access_time.h)
 };
 
 // Writer: the frontend. In use while `position` is its place in the endless queue + 1, which is

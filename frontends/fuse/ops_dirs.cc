@@ -80,6 +80,7 @@ void List(fuse_req_t req, fuse_ino_t inode, size_t size, off_t offset, const fus
           Listing listing) {
   FuseRequest request(req);
   ReplyBuffer buffer(req, size, listing);
+  request.volume().NoteRead(inode, shm::kNoIndex, static_cast<uint32_t>(file->flags));
   const int error = request.volume().Readdir(request, inode, file->fh,
                                              static_cast<uint64_t>(offset), listing, buffer);
   buffer.Send(error);
@@ -96,7 +97,8 @@ void Opendir(fuse_req_t req, fuse_ino_t inode, fuse_file_info* file) {
   }
   file->fh = request.volume().Opendir();
   file->cache_readdir = 1;
-  file->keep_cache = 1;  // the broker invalidates a directory that changed elsewhere
+  // The broker invalidates a directory that changed elsewhere.
+  file->keep_cache = request.volume().KeepsListing(inode, flags) ? 1 : 0;
   fuse_reply_open(req, file);
 }
 

@@ -66,6 +66,8 @@ void Release(fuse_req_t req, fuse_ino_t inode, fuse_file_info* file) {
 void Read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t offset, fuse_file_info* file) {
   FuseRequest request(req);
   ReplySink sink(req);
+  request.volume().NoteRead(inode, OpenHandle::Decode(file->fh).index,
+                            static_cast<uint32_t>(file->flags));
   const int error =
       request.volume().Read(request, inode, OpenHandle::Decode(file->fh),
                             static_cast<uint64_t>(offset), static_cast<uint32_t>(size), sink);

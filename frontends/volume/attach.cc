@@ -51,6 +51,7 @@ Result<Attachment> Attach(int channel) {
   std::copy(std::begin(message.session), std::end(message.session), options.session.begin());
   options.mount_index = message.mount_index;
   options.read_only = (message.flags & shm::kAttachReadOnly) != 0;
+  options.relatime = (message.flags & shm::kRelatime) != 0;
   if ((message.flags & shm::kShowUid) != 0) options.show_uid = message.show_uid;
   if ((message.flags & shm::kShowGid) != 0) options.show_gid = message.show_gid;
   if ((message.flags & (shm::kSquashRoot | shm::kSquashAll)) != 0) {

@@ -48,6 +48,7 @@ struct VolumeOptions {
   shm::SessionId session{};
   uint32_t mount_index = 0;
   bool read_only = false;
+  bool relatime = false;             // reading moves times of access
   std::optional<uint32_t> show_uid;  // present every file as owned by ...
   std::optional<uint32_t> show_gid;
   std::optional<Squash> squash;  // with it names have no time to live: each use asks us
@@ -159,6 +160,8 @@ class Volume {
   // ---- open files (volume_open.cc, volume_read.cc)
   // `valid`: kKillSetId or 0: whether a truncating open takes set-id bits away.
   int Open(Request& request, uint64_t inode, uint32_t flags, Opened* out, uint32_t valid = 0);
+  // Before a read or a listing; `flags` of the open. Moves the time of access when that is due.
+  void NoteRead(uint64_t inode, uint32_t index, uint32_t flags);
   int Create(Request& request, uint64_t parent, std::string_view name, uint32_t mode,
              uint32_t flags, Node* node, Opened* out);
   // A file without a name in the directory's file system.
@@ -211,6 +214,8 @@ class Volume {
 
   // ---- directories (volume_dir.cc)
   uint64_t Opendir() { return dir_hints_.NewHandle(); }
+  // Whether who opens it may be shown what the client has of the listing. `flags`: of the open.
+  bool KeepsListing(uint64_t directory, uint32_t flags) const;
   int Readdir(Request& request, uint64_t directory, uint64_t handle, uint64_t offset,
               Listing listing, DirSink& sink);
 
@@ -281,7 +286,11 @@ class Volume {
   // Fills `out` from the answer to an open; the index is of the opened inode.
   void FillOpened(Request& request, const shm::RequestReply& reply, uint32_t flags, Opened* out);
   bool KeepCache(uint32_t index, uint32_t content_generation);
-  bool OpenLocally(Request& request, uint64_t inode, Opened* out);
+  // Its time of access is due, and this mount keeps those: the client must let us see the read.
+  bool WantsToSeeRead(const shm::InodeRecord& record, uint32_t flags) const;
+  // What a call to the broker knows better than the table.
+  bool NotInTable(const shm::InodeRecord& record) const;
+  bool OpenLocally(Request& request, uint64_t inode, uint32_t flags, Opened* out);
   bool HasLocks(uint64_t inode, OpenHandle handle) const;
   bool IsInPlace(uint64_t inode, uint64_t offset, uint64_t bytes) const;
 

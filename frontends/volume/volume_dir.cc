@@ -47,8 +47,8 @@ bool Volume::AcquireChild(Request& request, Walk* walk, uint64_t inode, Node* ou
   for (;;) {
     shm::InodeRef child;
     if (reader_.FindInode(inode, &child) && KnownHere(child.record)) {
-      // Size and times of a file that the kernel writes are not in the table: only its name.
-      if ((child.record.flags & shm::kPassthroughWriter) != 0) return false;
+      // Size or times are not in the table: only its name.
+      if (NotInTable(child.record)) return false;
       if (Acquire(child.index, inode, &child.record)) {
         *out = Present(child.record, walk->trust);
         return true;
@@ -126,6 +126,12 @@ int Volume::WalkListing(Request& request, Walk* walk, DirSink& sink) {
     if (reply.error != 0) return reply.error;
   }
   return EIO;
+}
+
+bool Volume::KeepsListing(uint64_t directory, uint32_t flags) const {
+  if (!options_.relatime) return true;
+  shm::InodeRef found;
+  return reader_.FindInode(directory, &found) && !WantsToSeeRead(found.record, flags);
 }
 
 int Volume::Readdir(Request& request, uint64_t directory, uint64_t handle, uint64_t offset,

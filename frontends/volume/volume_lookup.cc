@@ -15,6 +15,13 @@ constexpr int kFindTries = 100;
 
 }  // namespace
 
+// The kernel writes passthrough files behind our back; also when it reads one, only the content
+// file tells.
+bool Volume::NotInTable(const shm::InodeRecord& record) const {
+  if ((record.flags & shm::kPassthroughWriter) != 0) return true;
+  return (record.flags & shm::kPassthroughOpen) != 0 && WantsToSeeRead(record, 0);
+}
+
 int Volume::Lookup(Request& request, uint64_t parent, std::string_view name, Node* out) {
   const Stopwatch watch(*lane_, shm::kLatencyLookup);
   if (name.size() > shm::kMaxName) return ENAMETOOLONG;
@@ -28,11 +35,10 @@ int Volume::Lookup(Request& request, uint64_t parent, std::string_view name, Nod
       return ENOENT;
     }
     // The kernel takes the size from here: it must count what it has written before.
-    if (!lane_->WaitWrites(inode)) return ETIMEDOUT;
+    if (!lane_->WaitWrites(inode) || !lane_->WaitTouches(inode)) return ETIMEDOUT;
     shm::InodeRef found;
     // The kernel writes passthrough files behind our back: the broker knows how they are now.
-    if (reader_.FindInode(inode, &found) && KnownHere(found.record) &&
-        (found.record.flags & shm::kPassthroughWriter) == 0 &&
+    if (reader_.FindInode(inode, &found) && KnownHere(found.record) && !NotInTable(found.record) &&
         Acquire(found.index, inode, &found.record)) {
       lane_->Count(shm::kLookupHits);
       *out = Present(found.record, trust);
@@ -89,10 +95,9 @@ void Volume::Forget(uint64_t inode, uint64_t count) {
 
 int Volume::Getattr(Request& request, uint64_t inode, Node* out) {
   const Stopwatch watch(*lane_, shm::kLatencyGetattr);
-  if (!lane_->WaitWrites(inode)) return ETIMEDOUT;
+  if (!lane_->WaitWrites(inode) || !lane_->WaitTouches(inode)) return ETIMEDOUT;
   shm::InodeRef found;
-  if (reader_.FindInode(inode, &found) && KnownHere(found.record) &&
-      (found.record.flags & shm::kPassthroughWriter) == 0) {
+  if (reader_.FindInode(inode, &found) && KnownHere(found.record) && !NotInTable(found.record)) {
     lane_->Count(shm::kGetattrHits);
     *out = Present(found.record, 0);
     return 0;

@@ -9,6 +9,7 @@
 
 #include "frontends/volume/stopwatch.h"
 #include "frontends/volume/volume.h"
+#include "shm/access_time.h"
 
 namespace airstore::volume {
 namespace {
@@ -41,9 +42,21 @@ bool Volume::KeepCache(uint32_t index, uint32_t content_generation) {
   return before == content_generation && !lane_->RequestRepeated();
 }
 
+bool Volume::WantsToSeeRead(const shm::InodeRecord& record, uint32_t flags) const {
+  if (!options_.relatime || (flags & O_NOATIME) != 0) return false;
+  return shm::AccessTimeIsDue(record, static_cast<int64_t>(ClockNs(CLOCK_REALTIME)));
+}
+
+void Volume::NoteRead(uint64_t inode, uint32_t index, uint32_t flags) {
+  shm::InodeRef found;
+  if (!options_.relatime || !Find(inode, index, &found)) return;
+  if (!WantsToSeeRead(found.record, flags)) return;
+  lane_->QueueTouch(inode, static_cast<int64_t>(ClockNs(CLOCK_REALTIME)));
+}
+
 // As with lookups: we count the open and then look at the record; the broker marks the record
 // kPassthroughOpen and then looks at the count. The kernel would refuse the mixture with EIO.
-bool Volume::OpenLocally(Request& request, uint64_t inode, Opened* out) {
+bool Volume::OpenLocally(Request& request, uint64_t inode, uint32_t flags, Opened* out) {
   shm::InodeRef found;
   if (!reader_.FindInode(inode, &found) || !MayOpenLocally(found.record)) return false;
   if (found.index > OpenHandle::kMostIndex) return false;  // we shall need it
@@ -57,7 +70,8 @@ bool Volume::OpenLocally(Request& request, uint64_t inode, Opened* out) {
   lane_->NoteEffect(shm::LocalEffect::kOpen, found.index);
   out->handle = {shm::kOpenCached, found.index, true, SerialOf(request)};
   out->tell_close = (found.record.flags & shm::kHadLocks) != 0;
-  out->keep_cache = KeepCache(found.index, found.record.content_generation);
+  out->keep_cache = KeepCache(found.index, found.record.content_generation) &&
+                    !WantsToSeeRead(found.record, flags);
   return true;
 }
 
@@ -73,7 +87,8 @@ void Volume::FillOpened(Request& request, const shm::RequestReply& reply, uint32
       break;
     case shm::kOpenCached:
       out->keep_cache = reply.inode_index != shm::kNoIndex &&
-                        KeepCache(reply.inode_index, reply.attr.content_generation);
+                        KeepCache(reply.inode_index, reply.attr.content_generation) &&
+                        !WantsToSeeRead(reply.attr, flags);
       break;
     default:
       break;
@@ -85,7 +100,7 @@ int Volume::Open(Request& request, uint64_t inode, uint32_t flags, Opened* out, 
   const Stopwatch watch(*lane_, shm::kLatencyOpen);
   if (ForWrite(flags) || (flags & O_TRUNC) != 0) {
     if (options_.read_only) return EROFS;
-  } else if (OpenLocally(request, inode, out)) {
+  } else if (OpenLocally(request, inode, flags, out)) {
     lane_->Count(shm::kOpenLocal);
     return 0;
   }

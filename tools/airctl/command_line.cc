@@ -115,6 +115,12 @@ void AddMount(CLI::App* app, Invocation& out) {
                    "host's disk, while no other host uses the workspace")
       ->option_text("WHERE")
       ->check(CLI::IsMember({"gateway", "local"}));
+  mount
+      ->add_option("--atime", out.atime,
+                   "noatime: reading moves no time of access (default); relatime: it does after a\n"
+                   "change, and once a day")
+      ->option_text("WHEN")
+      ->check(CLI::IsMember({"noatime", "relatime"}));
   mount->add_flag("--allow-non-empty", out.allow_non_empty,
                   "Mount over a directory that has files in it");
   mount->add_flag("-v,--verbose", out.verbose, "Say what is being done");

@@ -70,6 +70,7 @@ struct Invocation {
   std::string backend;
   std::string passthrough = "auto";
   std::string fsync = "gateway";
+  std::string atime = "noatime";
 };
 
 using GetEnv = std::function<const char*(const char*)>;

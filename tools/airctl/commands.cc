@@ -82,6 +82,7 @@ Trouble Mount(const Invocation& asked, const Surroundings& around) {
   if (asked.backend == "fuse") mount->set_backend(wire::BACKEND_FUSE);
   if (asked.backend == "nfs") mount->set_backend(wire::BACKEND_NFS);
   if (asked.passthrough == "off") mount->set_passthrough(wire::PASSTHROUGH_OFF);
+  if (asked.atime == "relatime") mount->set_atime(wire::ATIME_RELATIME);
   if (asked.fsync == "local") mount->set_fsync(wire::FSYNC_LOCAL);
   mount->set_verbose(asked.verbose);
   const auto answer = Ask(asked, request, "mounting " + Printable(*mountpoint.value));

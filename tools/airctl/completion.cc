@@ -92,6 +92,7 @@ std::string Bash() {
       "  case $prev in\n"
       "    --backend) COMPREPLY=($(compgen -W 'fuse nfs' -- \"$cur\")); return ;;\n"
       "    --passthrough) COMPREPLY=($(compgen -W 'auto off' -- \"$cur\")); return ;;\n"
+      "    --atime) COMPREPLY=($(compgen -W 'noatime relatime' -- \"$cur\")); return ;;\n"
       "    --fsync) COMPREPLY=($(compgen -W 'gateway local' -- \"$cur\")); return ;;\n"
       "    --socket|--token-file|--binary) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
       "  esac\n"

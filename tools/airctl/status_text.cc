@@ -27,6 +27,7 @@ Cell Dirty(uint64_t bytes) {
 std::string Flags(const wire::MountInfo& mount) {
   std::string text = mount.backend();
   if (mount.passthrough()) text += ", passthrough";
+  if (mount.atime() == "relatime") text += ", relatime";
   if (!mount.squash().empty()) text += ", " + Printable(mount.squash()) + " squashed";
   if (mount.fsync() == "local") text += ", fsync local";
   if (mount.read_only()) text += ", read-only";

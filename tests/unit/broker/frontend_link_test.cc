@@ -173,6 +173,7 @@ MountManifest Example() {
   manifest.spec.workspace = "a \"quoted\" one";
   manifest.spec.mountpoint = "/mnt/with space";
   manifest.spec.uid = 0;
+  manifest.spec.relatime = true;
   manifest.spec.squash = SquashWho::kRoot;
   manifest.spec.anonymous_uid = 99;
   manifest.spec.read_only = true;
@@ -200,6 +201,7 @@ TEST(MountManifest, IsReadAsItWasWritten) {
   EXPECT_EQ(all[0].spec.mountpoint, "/mnt/with space");
   EXPECT_EQ(all[0].spec.uid, 0u);
   EXPECT_EQ(all[0].spec.gid, std::nullopt);
+  EXPECT_TRUE(all[0].spec.relatime);
   EXPECT_EQ(all[0].spec.squash, SquashWho::kRoot);
   EXPECT_EQ(all[0].spec.anonymous_uid, 99u);
   EXPECT_EQ(all[0].spec.anonymous_gid, kAnonymous);
