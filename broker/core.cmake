@@ -54,6 +54,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/lost_found.cc
   ${CMAKE_CURRENT_LIST_DIR}/announced_change.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount.cc
+  ${CMAKE_CURRENT_LIST_DIR}/mount_device.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_recovery.cc
   ${CMAKE_CURRENT_LIST_DIR}/mutation_log.cc
   ${CMAKE_CURRENT_LIST_DIR}/recovery.cc
@@ -61,6 +62,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/mount_adopt.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_ledger.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_manifest.cc
+  ${CMAKE_CURRENT_LIST_DIR}/nfs_export.cc
   ${CMAKE_CURRENT_LIST_DIR}/notifier.cc
   ${CMAKE_CURRENT_LIST_DIR}/orphans.cc
   ${CMAKE_CURRENT_LIST_DIR}/session.cc

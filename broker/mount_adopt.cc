@@ -29,6 +29,7 @@ MountManifest Mount::Manifest() const {
   manifest.owner = options_.caller;
   manifest.passthrough = options_.passthrough;
   manifest.device_minor = device_->minor();
+  manifest.nfs = options_.nfs;
   return manifest;
 }
 
@@ -38,6 +39,7 @@ Result<std::shared_ptr<Mount>> Mount::Adopt(boost::asio::any_io_executor executo
   options.spec = manifest.spec;
   options.caller = manifest.owner;
   options.passthrough = manifest.passthrough;
+  options.nfs = manifest.nfs;
   std::shared_ptr<Mount> mount(new Mount(executor, session, manifest.index, std::move(options)));
   AIRSTORE_TRY(mount->TakeOver(manifest, link));
   mount->Begin();
@@ -69,8 +71,7 @@ Result<void> Mount::TakeOver(const MountManifest& manifest, FrontendLink* link) 
   lane_ = std::move(*consumer);
   ledger_ = std::move(*ledger);
   SetPatience();
-  device_ =
-      FuseDevice::Adopt(std::move(link->device), options_.spec.mountpoint, manifest.device_minor);
+  device_ = AdoptDevice(std::move(link->device), manifest.device_minor);
   if (!link->channel) return {};
   FrontendProcess process;
   process.pid = link->pid;

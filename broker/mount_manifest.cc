@@ -46,6 +46,8 @@ Result<void> WriteMountManifest(const std::string& directory, const MountManifes
   tree.put("owner_gid", manifest.owner.gid);
   tree.put("passthrough", manifest.passthrough);
   tree.put("device_minor", manifest.device_minor);
+  tree.put("nfs_path", manifest.nfs.path);
+  tree.put("nfs_key", manifest.nfs.key);
   std::ostringstream text;
   boost::property_tree::write_json(text, tree);
 
@@ -82,6 +84,8 @@ Result<MountManifest> ReadMountManifest(const std::string& path) {
     manifest.owner.gid = tree.get<uint32_t>("owner_gid");
     manifest.passthrough = tree.get<bool>("passthrough");
     manifest.device_minor = tree.get<uint32_t>("device_minor");
+    manifest.nfs.path = tree.get<std::string>("nfs_path", "");
+    manifest.nfs.key = tree.get<std::string>("nfs_key", "");
     return manifest;
   } catch (const boost::property_tree::ptree_error& error) {
     return Error{EPROTO, path + ": " + error.what()};

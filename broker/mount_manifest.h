@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // MountManifest: what a later broker must know of a mount to serve it on, or to end it. A small
-// JSON file next to the mount's lane, for the broker's user only; it holds no secret.
+// JSON file next to the mount's lane, for the broker's user only; its only secret is the key of an
+// NFS export.
 // Threads: stateless.
 #pragma once
 
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "broker/broker_api.h"
+#include "broker/nfs_export.h"
 #include "shm/base/result.h"
 
 namespace airstore::broker {
@@ -19,6 +21,7 @@ struct MountManifest {
   Caller owner;               // whose mount it is, and who its frontend runs as
   bool passthrough = false;   // as negotiated with the kernel
   uint32_t device_minor = 0;  // of the mounted file system; 0: not known
+  NfsExportNames nfs;         // empty: not served over NFS
 };
 
 // Replaces an older one as a whole.
