@@ -51,6 +51,7 @@ struct MountSpec {
   bool fsync_local = false;  // fsync waits for the disk of this host, not for the gateway
   std::string backend;       // "", "fuse", "nfs"
   bool serve_only = false;   // nfs: who asks mounts it, with what status tells
+  std::string squash;        // nfs: "", "root", "all"
   bool verbose = false;
 };
 

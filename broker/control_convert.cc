@@ -56,6 +56,8 @@ MountSpec FromWire(const wire::MountRequest& from) {
   if (from.backend() == wire::BACKEND_FUSE) spec.backend = "fuse";
   if (from.backend() == wire::BACKEND_NFS) spec.backend = "nfs";
   spec.serve_only = from.serve_only();
+  if (from.squash() == wire::SQUASH_ROOT) spec.squash = "root";
+  if (from.squash() == wire::SQUASH_ALL) spec.squash = "all";
   spec.verbose = from.verbose();
   return spec;
 }

@@ -62,7 +62,6 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/mount_adopt.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_ledger.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_manifest.cc
-  ${CMAKE_CURRENT_LIST_DIR}/nfs_export.cc
   ${CMAKE_CURRENT_LIST_DIR}/notifier.cc
   ${CMAKE_CURRENT_LIST_DIR}/orphans.cc
   ${CMAKE_CURRENT_LIST_DIR}/session.cc

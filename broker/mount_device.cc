@@ -35,9 +35,11 @@ std::unique_ptr<MountDevice> Mount::AdoptDevice(UniqueFd device, uint32_t minor)
 // Lines as frontends/nfs/service.h reads them.
 std::string Mount::ExportText() const {
   if (!is_nfs()) return {};
-  return "path=" + options_.nfs.path + "\nkey=" + options_.nfs.key +
-         "\nuid=" + std::to_string(options_.caller.uid) +
-         "\ngid=" + std::to_string(options_.caller.gid) + "\n";
+  std::string text = "path=" + options_.nfs.path + "\nkey=" + options_.nfs.key +
+                     "\nuid=" + std::to_string(options_.caller.uid) +
+                     "\ngid=" + std::to_string(options_.caller.gid) + "\n";
+  if (!options_.spec.squash.empty()) text += "squash=" + options_.spec.squash + "\n";
+  return text;
 }
 
 // Attributes are believed for a second: then what other mounts have changed is seen.

@@ -46,6 +46,7 @@ Result<void> WriteMountManifest(const std::string& directory, const MountManifes
   tree.put("owner_gid", manifest.owner.gid);
   tree.put("passthrough", manifest.passthrough);
   tree.put("device_minor", manifest.device_minor);
+  tree.put("squash", manifest.spec.squash);
   tree.put("nfs_path", manifest.nfs.path);
   tree.put("nfs_key", manifest.nfs.key);
   std::ostringstream text;
@@ -84,6 +85,7 @@ Result<MountManifest> ReadMountManifest(const std::string& path) {
     manifest.owner.gid = tree.get<uint32_t>("owner_gid");
     manifest.passthrough = tree.get<bool>("passthrough");
     manifest.device_minor = tree.get<uint32_t>("device_minor");
+    manifest.spec.squash = tree.get<std::string>("squash", "");
     manifest.nfs.path = tree.get<std::string>("nfs_path", "");
     manifest.nfs.key = tree.get<std::string>("nfs_key", "");
     return manifest;

@@ -9,6 +9,7 @@
 
 #include "frontends/nfs/worker_memory.h"
 #include "frontends/volume/stopwatch.h"
+#include "shm/base/fault.h"
 
 namespace airstore::nfs {
 namespace {
@@ -32,7 +33,9 @@ class Sender final : public ReplySender {
  public:
   explicit Sender(Connection* connection) : connection_(*connection) {}
   void Send(std::span<const char> head, const iovec* payload, int count) override {
+    Reach(FaultPoint::kFrontendBeforeReply);
     connection_.SendReply(head, payload, count);
+    Reach(FaultPoint::kFrontendAfterReply);
   }
 
  private:

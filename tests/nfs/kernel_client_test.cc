@@ -64,6 +64,18 @@ TEST_F(KernelClient, RunsGitForAnOrdinaryUser) {
   EXPECT_NE(done.out.find("all well"), std::string::npos) << done.All();
 }
 
+// The FUSE mount of this host is seen by the guest, too: what is written in one place is read in
+// the other at the next open.
+TEST_F(KernelClient, AgreesWithAMountOfThisHost) {
+  const std::string mount = host().Mount("work", "mnt");
+  const Finished done =
+      InGuest("cd /mnt; for i in $(seq 200); do echo fuse $i > " + mount +
+              "/a; read -r x < a; test \"$x\" = \"fuse $i\"; echo nfs $i > b; read -r x < " +
+              mount + "/b; test \"$x\" = \"nfs $i\"; done; echo all well");
+  EXPECT_EQ(done.code, 0) << done.All();
+  EXPECT_NE(done.out.find("all well"), std::string::npos) << done.All();
+}
+
 // What the client wrote and synced is there, whoever died meanwhile; and it notices nothing.
 TEST_F(KernelClient, OutlivesFrontendsWhileItWrites) {
   const std::string mark = host().Path("started");

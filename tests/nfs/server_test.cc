@@ -11,7 +11,19 @@ namespace {
 
 using e2e::Finished;
 
-class Server : public ServedTest {};
+class Server : public ServedTest {
+ protected:
+  // Ends the export, and mounts what the gateway has.
+  std::string MountElsewhere() {
+    EXPECT_TRUE(e2e::WaitUntil(std::chrono::seconds(10), [&] {
+      return host().Airctl({"unmount", name()}).code == 0;
+    }));
+    host().StopBroker();
+    host().WipeBrokerState();
+    host().StartBroker();
+    return host().Mount("work", "mnt");
+  }
+};
 
 TEST_F(Server, IsShownAndEnded) {
   const auto status = host().MountStatus(name());
@@ -70,6 +82,25 @@ TEST_F(Server, ServesWhoMay) {
   EXPECT_EQ(second.Getattr(other_root, &attributes), NFS3_OK);
   EXPECT_EQ(second.Getattr(root, &attributes), NFS3ERR_BADHANDLE);
   EXPECT_THROW(second.Mount(path()), std::runtime_error);
+}
+
+TEST_F(Server, TakesUsersForOthers) {
+  const auto owner_of_made = [this](const std::string& whom, uint32_t uid) {
+    const auto served = Serve(host().Path(whom), {"--squash", whom})["nfs"];
+    Client client(served["port"].get<uint16_t>());
+    const Handle root = client.Mount(served["path"]);
+    client.Become({.uid = uid, .gid = uid});
+    Handle file;
+    const nfsstat3 status = client.Make(root, whom + std::to_string(uid), 0644, &file);
+    if (status != NFS3_OK) return std::string("refused");
+    fattr3 attributes{};
+    EXPECT_EQ(client.Getattr(file, &attributes), NFS3_OK);
+    return std::to_string(attributes.uid);
+  };
+  // The root directory is root's, and so are these mounts.
+  EXPECT_EQ(owner_of_made("none", 0), "0");
+  EXPECT_EQ(owner_of_made("root", 0), "refused");
+  EXPECT_EQ(owner_of_made("all", 1000), "0");
 }
 
 TEST_F(Server, SaysWhatIsWrongWithACall) {
@@ -158,14 +189,31 @@ TEST_F(Server, HandlesAndBytesOutliveFrontendAndBroker) {
   ASSERT_EQ(Connect()->Read(file, 0, 100, &data), NFS3_OK);
   EXPECT_EQ(data, "first second third");
   // And the gateway has it.
-  ASSERT_TRUE(e2e::WaitUntil(std::chrono::seconds(10), [&] {
-    return host().Airctl({"unmount", name()}).code == 0;
-  }));
-  host().StopBroker();
-  host().WipeBrokerState();
-  host().StartBroker();
-  const std::string mount = host().Mount("work", "mnt");
+  const std::string mount = MountElsewhere();
   EXPECT_EQ(e2e::ReadFile(mount + "/file"), "first second third");
+}
+
+// Between WRITE and COMMIT, where other servers may forget.
+TEST_F(Server, WhatIsCommittedOutlivesBrokersThatDie) {
+  const Handle root = Connect()->Mount(path());
+  const auto content = [](uint64_t round) { return e2e::RandomBytes(round, 100'000); };
+  constexpr uint64_t kRounds = 8;
+  for (uint64_t round = 0; round < kRounds; ++round) {
+    Handle file;
+    WRITE3resok written{};
+    COMMIT3resok committed{};
+    ASSERT_EQ(Connect()->Make(root, "f" + std::to_string(round), 0644, &file), NFS3_OK);
+    ASSERT_EQ(Connect()->Write(file, 0, content(round), UNSTABLE, &written), NFS3_OK);
+    EXPECT_EQ(written.committed, UNSTABLE);
+    host().KillBroker();
+    host().StartBroker();
+    ASSERT_EQ(Connect()->Commit(file, &committed), NFS3_OK);
+    EXPECT_EQ(std::string(written.verf, 8), std::string(committed.verf, 8));
+  }
+  const std::string mount = MountElsewhere();
+  for (uint64_t round = 0; round < kRounds; ++round) {
+    EXPECT_TRUE(e2e::ReadFile(mount + "/f" + std::to_string(round)) == content(round)) << round;
+  }
 }
 
 }  // namespace

@@ -88,6 +88,13 @@ void AddMount(CLI::App* app, Invocation& out) {
                   "With --backend nfs: serve it to this host, print how to mount it, and mount\n"
                   "nothing; MOUNTPOINT is then the name of it");
   mount
+      ->add_option(
+          "--squash", out.squash,
+          "With --backend nfs: root: root of the clients is nobody; all: everybody is who\n"
+          "mounts; none (default)")
+      ->option_text("WHOM")
+      ->check(CLI::IsMember({"none", "root", "all"}));
+  mount
       ->add_option("--passthrough", out.passthrough,
                    "auto: the kernel reads and writes cached files itself where it can; off")
       ->option_text("WHEN")

@@ -65,6 +65,7 @@ struct Invocation {
   std::string directory;
   std::string backend;
   bool serve_only = false;
+  std::string squash;
   std::string passthrough = "auto";
   std::string fsync = "gateway";
 };

@@ -81,6 +81,8 @@ Trouble Mount(const Invocation& asked, const Surroundings& around) {
   if (asked.backend == "fuse") mount->set_backend(wire::BACKEND_FUSE);
   if (asked.backend == "nfs") mount->set_backend(wire::BACKEND_NFS);
   mount->set_serve_only(asked.serve_only);
+  if (asked.squash == "root") mount->set_squash(wire::SQUASH_ROOT);
+  if (asked.squash == "all") mount->set_squash(wire::SQUASH_ALL);
   if (asked.passthrough == "off") mount->set_passthrough(wire::PASSTHROUGH_OFF);
   if (asked.fsync == "local") mount->set_fsync(wire::FSYNC_LOCAL);
   mount->set_verbose(asked.verbose);

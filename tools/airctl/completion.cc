@@ -91,6 +91,7 @@ std::string Bash() {
       "  done\n"
       "  case $prev in\n"
       "    --backend) COMPREPLY=($(compgen -W 'fuse nfs' -- \"$cur\")); return ;;\n"
+      "    --squash) COMPREPLY=($(compgen -W 'none root all' -- \"$cur\")); return ;;\n"
       "    --passthrough) COMPREPLY=($(compgen -W 'auto off' -- \"$cur\")); return ;;\n"
       "    --fsync) COMPREPLY=($(compgen -W 'gateway local' -- \"$cur\")); return ;;\n"
       "    --socket|--token-file|--binary) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
