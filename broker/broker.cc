@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "broker/clock.h"
+#include "broker/fuse_device.h"
 
 namespace airstore::broker {
 namespace {
@@ -304,9 +305,16 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
                                 "give --gateway HOST:PORT, or set `gateway` in the "
                                 "configuration of airstored");
   }
-  if (spec.backend == "nfs") {
-    co_return Fail<MountStatus>(FailureKind::kUsage, "the nfs backend is not part of this build",
-                                "use --backend fuse");
+  const bool nfs = spec.backend == "nfs";
+  if (nfs && !spec.serve_only) {
+    co_return Fail<MountStatus>(FailureKind::kUsage, "airstored does not mount over NFS itself",
+                                "use --backend nfs --serve-only, and the mount command it tells");
+  }
+  if (spec.serve_only && !nfs) {
+    co_return Fail<MountStatus>(FailureKind::kUsage,
+                                "only the nfs backend can be served without "
+                                "being mounted",
+                                "use --backend nfs --serve-only");
   }
   if (spec.mountpoint.empty() || spec.mountpoint.front() != '/') {
     co_return Fail<MountStatus>(FailureKind::kUsage, "the mount point must be an absolute path");
@@ -330,8 +338,9 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
     }
     (void)co_await Unmount(Caller{}, spec.mountpoint, true, progress);
   }
+  // Over NFS it is a name, under which others find the mount.
   struct stat status {};
-  if (stat(spec.mountpoint.c_str(), &status) != 0) {
+  if (!nfs && stat(spec.mountpoint.c_str(), &status) != 0) {
     Error error = SysError(spec.mountpoint);
     if (error.code == ENOTCONN) error.message = spec.mountpoint + " is a stale mount";
     co_return Outcome<MountStatus>{
@@ -340,10 +349,10 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
                                     "mkdir -p " + spec.mountpoint}
                           : MountFailure(error, spec)};
   }
-  if (!S_ISDIR(status.st_mode)) {
+  if (!nfs && !S_ISDIR(status.st_mode)) {
     co_return Fail<MountStatus>(FailureKind::kUsage, spec.mountpoint + " is not a directory");
   }
-  if (caller.uid != 0 && status.st_uid != caller.uid) {
+  if (!nfs && caller.uid != 0 && status.st_uid != caller.uid) {
     co_return Fail<MountStatus>(FailureKind::kPermission,
                                 spec.mountpoint + " belongs to another user",
                                 "mount on a directory that you own");
@@ -411,7 +420,7 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   options.caller = caller;
   options.frontend_dir = options_.frontend_dir;
   options.spool = session.spool();
-  options.passthrough = passthrough_ && spec.passthrough;
+  options.passthrough = passthrough_ && spec.passthrough && !nfs;
   options.io_timeout = options_.io_timeout;
   options.budget = &budget_;
   progress("mounting " + spec.mountpoint, 0, 0);
@@ -426,7 +435,8 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   TellMountCounts();
   // The first mounts' kernels may hold names for long; from now on they are told of changes. What
   // they hold is still true, so nothing is to be invalidated here.
-  spdlog::info("mounted workspace {} on {}", session.workspace(), spec.mountpoint);
+  spdlog::info("{} workspace {} on {}", nfs ? "serving" : "mounted", session.workspace(),
+               spec.mountpoint);
   co_return Outcome<MountStatus>{(*mount)->Status(), {}};
 }
 
@@ -489,6 +499,10 @@ Task<Outcome<Nothing>> Broker::Unmount(const Caller& caller, const std::string& 
   }
   auto stopped = co_await mount->Stop(force);
   if (!stopped) {
+    if (stopped.error().code == EBUSY && mount->spec().backend == "nfs") {
+      co_return Fail<Nothing>(FailureKind::kBusy, mountpoint + " is in use: a client is connected",
+                              "unmount it there (umount), or give --force to end it now");
+    }
     if (stopped.error().code == EBUSY) {
       co_return Fail<Nothing>(FailureKind::kBusy, mountpoint + " is in use",
                               "close what is open in it (lsof +f -- " + mountpoint +

@@ -67,7 +67,8 @@ void CloseIdleBackings(const std::string& session_spool, const LeftMount& mount,
                        uint32_t inode_capacity) {
   auto ledger = MountLedger::Adopt(
       session_spool + "/" + MountLedger::FileName(mount.manifest.index), inode_capacity);
-  if (!ledger) return;  // said when the mount is taken over
+  if (!ledger) return;                               // said when the mount is taken over
+  if (mount.manifest.spec.backend == "nfs") return;  // it has none
   for (const int32_t id : (*ledger)->IdleBackings()) {
     FuseDevice::BackingClose(mount.link.device.get(), id);
     (*ledger)->RemoveBacking(id);

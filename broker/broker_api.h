@@ -58,6 +58,7 @@ struct MountSpec {
   bool relatime = false;     // reading moves times of access, as needed
   bool fsync_local = false;  // fsync waits for the disk of this host, not for the gateway
   std::string backend;       // "", "fuse", "nfs"
+  bool serve_only = false;   // nfs: who asks mounts it, with what status tells
   bool verbose = false;
 };
 
@@ -78,6 +79,11 @@ struct MountStatus {
   uint64_t ready_us = 0;
   uint64_t frontend_restarts = 0;
   std::string problem;  // why it is recovering or dead
+  // Of backend nfs.
+  std::string nfs_host;
+  uint32_t nfs_port = 0;
+  std::string nfs_path;
+  std::string nfs_command;
   uint64_t dirty_bytes = 0;
   std::map<std::string, uint64_t> counters;
   std::map<std::string, uint64_t> latency_p50_ns;

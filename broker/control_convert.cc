@@ -60,6 +60,7 @@ MountSpec FromWire(const wire::MountRequest& from) {
   spec.fsync_local = from.fsync() == wire::FSYNC_LOCAL;
   if (from.backend() == wire::BACKEND_FUSE) spec.backend = "fuse";
   if (from.backend() == wire::BACKEND_NFS) spec.backend = "nfs";
+  spec.serve_only = from.serve_only();
   spec.verbose = from.verbose();
   return spec;
 }
@@ -88,6 +89,13 @@ void ToWire(const MountStatus& from, wire::MountInfo* to) {
   to->set_ready_us(from.ready_us);
   to->set_frontend_restarts(from.frontend_restarts);
   to->set_problem(from.problem);
+  if (from.nfs_port != 0) {
+    wire::NfsInfo* nfs = to->mutable_nfs();
+    nfs->set_host(from.nfs_host);
+    nfs->set_port(from.nfs_port);
+    nfs->set_path(from.nfs_path);
+    nfs->set_mount_command(from.nfs_command);
+  }
   to->set_dirty_bytes(from.dirty_bytes);
   to->mutable_counters()->insert(from.counters.begin(), from.counters.end());
   to->mutable_latency_p50_ns()->insert(from.latency_p50_ns.begin(), from.latency_p50_ns.end());

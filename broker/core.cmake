@@ -57,6 +57,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/lost_found.cc
   ${CMAKE_CURRENT_LIST_DIR}/announced_change.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount.cc
+  ${CMAKE_CURRENT_LIST_DIR}/mount_device.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_recovery.cc
   ${CMAKE_CURRENT_LIST_DIR}/mutation_log.cc
   ${CMAKE_CURRENT_LIST_DIR}/recovery.cc

@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 
+#include "broker/mount_device.h"
 #include "shm/base/fd.h"
 #include "shm/base/result.h"
 
@@ -33,7 +34,7 @@ struct FuseMountOptions {
   uint32_t owner_gid = 0;
 };
 
-class FuseDevice {
+class FuseDevice final : public MountDevice {
  public:
   // Opens /dev/fuse and mounts. Errors name what is missing and what to do: no /dev/fuse (ENODEV),
   // no permission on it (EACCES), fusermount3 missing (ENOENT with advice), mount point busy
@@ -48,15 +49,16 @@ class FuseDevice {
   // Linux 6.9+).
   static bool PassthroughPossible();
 
-  int fd() const;
+  int fd() const override;
   const std::string& mountpoint() const;
-  uint32_t minor() const;
+  uint32_t minor() const override;
   // It, and nothing else, is what one sees at the mount point.
-  bool Mounted() const;
+  bool Mounted() const override;
+  bool has_kernel() const override { return true; }
 
   // Registers an open regular file; the id is valid for this connection until closed.
-  Result<int32_t> BackingOpen(int file);
-  void BackingClose(int32_t backing_id) { BackingClose(fd(), backing_id); }
+  Result<int32_t> BackingOpen(int file) override;
+  void BackingClose(int32_t backing_id) override { BackingClose(fd(), backing_id); }
   static void BackingClose(int device, int32_t backing_id);
 
   // Messages that make the kernel forget, for who writes them to the device (notifier.h).
@@ -68,11 +70,11 @@ class FuseDevice {
   // Each returns ENOENT when the kernel does not hold the object: nothing to do then.
   Result<void> NotifyInvalEntry(uint64_t parent, std::string_view name);
   // Attributes only.
-  Result<void> NotifyInvalAttr(uint64_t inode);
+  Result<void> NotifyInvalAttr(uint64_t inode) override;
   // Attributes and cached pages of [offset, offset + length); length 0: to the end.
   Result<void> NotifyInvalData(uint64_t inode, uint64_t offset, uint64_t length);
   // Makes the kernel revalidate every cached name of this mount. ENOSYS before Linux 6.16.
-  Result<void> NotifyIncEpoch();
+  Result<void> NotifyIncEpoch() override;
 
   // Makes the kernel forget the inodes that no program uses at this moment. EINVAL before
   // Linux 6.18.
@@ -80,17 +82,17 @@ class FuseDevice {
 
   // Has the kernel send all requests once more that somebody has read and not answered: before the
   // next frontend reads, and when the last one is gone. EINVAL before Linux 6.9.
-  Result<void> Resend();
+  Result<void> Resend() override;
   // Answers a request that a frontend has read: with an errno, or 0 for success without more to
   // say. ENOENT: it is not waiting any more, or waits to be sent again.
-  Result<void> Answer(uint64_t unique, int error);
+  Result<void> Answer(uint64_t unique, int error) override;
 
   // lazy: detach now even when busy. EBUSY otherwise, when something is open in it.
-  Result<void> Unmount(bool lazy);
+  Result<void> Unmount(bool lazy) override;
   // Ends the connection at once: every request gets ECONNABORTED.
-  void Abort();
+  void Abort() override;
 
-  ~FuseDevice();
+  ~FuseDevice() override;
   FuseDevice(const FuseDevice&) = delete;
   FuseDevice& operator=(const FuseDevice&) = delete;
 

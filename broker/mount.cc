@@ -12,6 +12,7 @@
 
 #include "broker/calls.h"
 #include "broker/clock.h"
+#include "broker/fuse_device.h"
 #include "broker/mount_manifest.h"
 #include "broker/service_manager.h"
 #include "broker/session.h"
@@ -154,15 +155,7 @@ Result<void> Mount::Prepare() {
   if (event < 0) return SysError("eventfd");
   wake_.assign(event);
 
-  FuseMountOptions mount_options;
-  mount_options.mountpoint = options_.spec.mountpoint;
-  mount_options.source = "airstore:" + session_->workspace();
-  mount_options.read_only = options_.spec.read_only;
-  mount_options.kernel_checks = options_.spec.squash != SquashWho::kAll;
-  mount_options.relatime = options_.spec.relatime;
-  mount_options.owner_uid = options_.caller.uid;
-  mount_options.owner_gid = options_.caller.gid;
-  auto device = FuseDevice::Mount(mount_options);
+  auto device = MakeDevice();
   if (!device) return device.error();
   device_ = std::move(*device);
 
@@ -192,6 +185,8 @@ Task<void> Mount::Serve() {
       Detach();
       break;
     }
+    ++drains_;
+    if (state_ == State::kRecovering) changed_.NotifyAll();
     if (frontend_gone_) break;
     if (!lane_->PrepareSleep()) continue;
     boost::system::error_code error;
@@ -326,8 +321,10 @@ Task<void> Mount::HandleCall(shm::Call call) {
   const std::vector<uint64_t> locked = LockedDirectories(call);
   Lock(locked);
   const uint64_t watched = call_watch_->Begin(call.slot, call.args.pid, &session_->tasks());
+  ++calls_in_work_;
   std::string text;
   const shm::RequestReply reply = co_await AnswerCall(session_, this, call, &text);
+  --calls_in_work_;
   const bool wanted = call_watch_->End(watched);
   for (const uint64_t directory : locked) {
     locked_directories_.erase(locked_directories_.find(directory));
@@ -434,7 +431,7 @@ Task<Result<void>> Mount::Stop(bool force) {
   state_ = State::kUnmounting;
   restart_timer_.cancel();
   if (!served) frontend_.Kill();
-  auto work = [](FuseDevice* device, bool lazy) -> Task<int> {
+  auto work = [](MountDevice* device, bool lazy) -> Task<int> {
     auto done = device->Unmount(lazy);
     co_return done ? 0 : done.error().code;
   };
@@ -484,6 +481,7 @@ void Mount::BackingClose(int32_t backing_id) {
 
 Task<void> Mount::Tell(std::unique_ptr<Notifier>* notifier, std::vector<std::string> messages) {
   const auto self = shared_from_this();
+  if (!device_->has_kernel()) co_return;
   if (!*notifier) {
     LaunchOptions launch = LaunchOf("--notify");
     launch.arguments.push_back(options_.spec.mountpoint);  // for those who read the process list
@@ -518,6 +516,7 @@ Task<void> Mount::ForgetName(uint64_t parent, std::string name, std::shared_ptr<
 // one that waits long for the gateway.
 Task<void> Mount::InvalidateName(uint64_t parent, std::string name) {
   const auto self = shared_from_this();
+  if (!device_->has_kernel()) co_return;
   const uint64_t before = distrusted_;
   const std::shared_ptr<const bool> done = StartForgetting(parent, std::move(name));
   if (HeldUp()) {
@@ -557,6 +556,7 @@ void Mount::InvalidateAttr(uint64_t inode) { (void)device_->NotifyInvalAttr(inod
 // has just dropped it. What a frontend that has died had counted stays counted, so not for ever.
 Task<void> Mount::ForgetAttributes(uint64_t inode) {
   const auto self = shared_from_this();
+  if (!device_->has_kernel()) co_return;
   boost::asio::steady_timer timer(executor_);
   for (int tries = 0; tries < kLookups; ++tries) {
     const auto told = device_->NotifyInvalAttr(inode);
@@ -617,7 +617,8 @@ MountStatus Mount::Status() const {
   status.mountpoint = options_.spec.mountpoint;
   status.workspace = session_->workspace();
   status.gateway = session_->gateway_address();
-  status.backend = "fuse";
+  status.backend = is_nfs() ? "nfs" : "fuse";
+  DescribeExport(&status);
   status.read_only = options_.spec.read_only;
   status.passthrough = options_.passthrough;
   status.squash = options_.spec.squash;

@@ -28,10 +28,11 @@
 #include "broker/call_watch.h"
 #include "broker/frontend.h"
 #include "broker/frontend_link.h"
-#include "broker/fuse_device.h"
+#include "broker/mount_device.h"
 #include "broker/mount_ledger.h"
 #include "broker/mount_manifest.h"
 #include "broker/mount_port.h"
+#include "broker/nfs_export.h"
 #include "broker/notifier.h"
 #include "broker/restart_policy.h"
 #include "broker/spool_budget.h"
@@ -50,6 +51,7 @@ struct MountOptions {
   bool passthrough = true;
   std::chrono::milliseconds io_timeout{30'000};
   SpoolBudget* budget = nullptr;
+  NfsExportNames nfs;  // of a mount that is served over NFS
 };
 
 class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
@@ -124,7 +126,14 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
  private:
   Mount(boost::asio::any_io_executor executor, Session* session, uint32_t index,
         MountOptions options);
+  bool is_nfs() const { return options_.spec.backend == "nfs"; }
   Result<void> Prepare();
+  // mount_device.cc
+  Result<std::unique_ptr<MountDevice>> MakeDevice();
+  std::unique_ptr<MountDevice> AdoptDevice(UniqueFd device, uint32_t minor) const;
+  // What a frontend that serves NFS must know besides.
+  std::string ExportText() const;
+  void DescribeExport(MountStatus* status) const;
   Result<void> TakeOver(const MountManifest& manifest, FrontendLink* link);
   // What the dead broker had counted.
   void TakeOverOpens();
@@ -167,6 +176,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   // False: there is no other frontend, or none is wanted any more.
   Task<bool> Replace(ProcessEnd end);
   void RefuseBlamed(const ProcessEnd& end);
+  // Those of a frontend that has ended and whose clients know of no opens.
+  Task<void> CloseOpens();
   Task<void> Settled(std::chrono::seconds patience);  // not recovering any more
   Task<void> Tell(std::unique_ptr<Notifier>* notifier, std::vector<std::string> messages);
   // Has the kernel forget a name, under its directory's lock; what it returns becomes true then.
@@ -182,7 +193,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Session* session_;
   uint32_t index_;
   MountOptions options_;
-  std::unique_ptr<FuseDevice> device_;
+  std::unique_ptr<MountDevice> device_;
   std::unique_ptr<shm::LaneConsumer> lane_;
   std::unique_ptr<MountLedger> ledger_;
   SpoolBudget::Share space_;  // of lane and arena
@@ -206,8 +217,10 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   State state_ = State::kStarting;
   bool frontend_gone_ = false;  // for good
   bool serving_ = false;
-  Event changed_;        // state, or one of the two above
-  std::string problem_;  // why it is recovering or dead
+  uint64_t drains_ = 0;  // how often the lane was found empty
+  uint32_t calls_in_work_ = 0;
+  Event changed_;                // state, or one of the two above
+  std::string problem_;          // why it is recovering or dead
   uint64_t program_device_ = 0;  // of the frontend
   uint64_t program_inode_ = 0;
   int64_t frontend_since_ns_ = 0;

@@ -33,6 +33,7 @@ MountManifest Mount::Manifest() const {
   manifest.program_device = program_device_;
   manifest.program_inode = program_inode_;
   if (program_inode_ != 0) manifest.portable = shm::kPortableVersion;
+  manifest.nfs = options_.nfs;
   return manifest;
 }
 
@@ -42,6 +43,7 @@ Result<std::shared_ptr<Mount>> Mount::Adopt(boost::asio::any_io_executor executo
   options.spec = manifest.spec;
   options.caller = manifest.owner;
   options.passthrough = manifest.passthrough;
+  options.nfs = manifest.nfs;
   std::shared_ptr<Mount> mount(new Mount(executor, session, manifest.index, std::move(options)));
   AIRSTORE_TRY(mount->TakeOver(manifest, link));
   mount->Begin();
@@ -75,8 +77,7 @@ Result<void> Mount::TakeOver(const MountManifest& manifest, FrontendLink* link) 
   SetPatience();
   program_device_ = manifest.program_device;
   program_inode_ = manifest.program_inode;
-  device_ =
-      FuseDevice::Adopt(std::move(link->device), options_.spec.mountpoint, manifest.device_minor);
+  device_ = AdoptDevice(std::move(link->device), manifest.device_minor);
   if (!link->channel) return {};
   FrontendProcess process;
   process.pid = link->pid;

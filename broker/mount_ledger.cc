@@ -251,6 +251,10 @@ std::vector<std::pair<uint32_t, MountLedger::Opens>> MountLedger::AllOpens() con
 
 uint64_t MountLedger::last_opened() const { return header().open.position.load(); }
 
+void MountLedger::CloseAll() {
+  for (const auto& [index, unused] : AllOpens()) opens()[index] = Opens{};
+}
+
 void MountLedger::TakeBackLastOpened() {
   Change& open = header().open;
   if (open.position.load() == 0 || open.inode_index >= inode_capacity_) return;

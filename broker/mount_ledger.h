@@ -56,6 +56,8 @@ class MountLedger {
   void Opened(uint64_t position, uint32_t inode_index, uint32_t mode, int32_t backing_id);
   // The record at that place, which ends an open, has had its effect.
   void Released(uint64_t position, uint32_t inode_index, uint32_t mode);
+  // Nothing is open any more.
+  void CloseAll();
   Opens OpensOf(uint32_t inode_index) const;
   // Those with opens, by index.
   std::vector<std::pair<uint32_t, Opens>> AllOpens() const;

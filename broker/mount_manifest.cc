@@ -53,6 +53,8 @@ Result<void> WriteMountManifest(const std::string& directory, const MountManifes
   tree.put("program_device", manifest.program_device);
   tree.put("program_inode", manifest.program_inode);
   tree.put("portable", manifest.portable);
+  tree.put("nfs_path", manifest.nfs.path);
+  tree.put("nfs_key", manifest.nfs.key);
   std::ostringstream text;
   boost::property_tree::write_json(text, tree);
 
@@ -101,6 +103,8 @@ Result<MountManifest> ReadMountManifest(const std::string& path) {
     manifest.program_device = tree.get<uint64_t>("program_device", 0);
     manifest.program_inode = tree.get<uint64_t>("program_inode", 0);
     manifest.portable = tree.get<uint32_t>("portable", 0);
+    manifest.nfs.path = tree.get<std::string>("nfs_path", "");
+    manifest.nfs.key = tree.get<std::string>("nfs_key", "");
     return manifest;
   } catch (const boost::property_tree::ptree_error& error) {
     return Error{EPROTO, path + ": " + error.what()};

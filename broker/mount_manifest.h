@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // MountManifest: what a later broker must know of a mount to serve it on, or to end it. A small
-// JSON file next to the mount's lane, for the broker's user only; it holds no secret.
+// JSON file next to the mount's lane, for the broker's user only; its only secret is the key of an
+// NFS export.
 // Threads: stateless.
 #pragma once
 
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "broker/broker_api.h"
+#include "broker/nfs_export.h"
 #include "shm/base/result.h"
 
 namespace airstore::broker {
@@ -24,6 +26,7 @@ struct MountManifest {
   uint64_t program_device = 0;
   uint64_t program_inode = 0;
   uint32_t portable = 0;  // shm::kPortableVersion of that program
+  NfsExportNames nfs;     // empty: not served over NFS
 };
 
 // Replaces an older one as a whole.

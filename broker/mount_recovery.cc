@@ -19,13 +19,15 @@ namespace airstore::broker {
 namespace {
 
 constexpr int kMostStarts = 10;
+constexpr int kCallTries = 20;
+constexpr auto kCallPause = std::chrono::milliseconds(5);
 constexpr int kExitUnmounted = 0;  // of a frontend: the file system is no longer mounted
 
 }  // namespace
 
 LaunchOptions Mount::LaunchOf(std::string first_argument) const {
   LaunchOptions launch;
-  launch.program = options_.frontend_dir + "/airstore-fuse";
+  launch.program = options_.frontend_dir + (is_nfs() ? "/airstore-nfs" : "/airstore-fuse");
   launch.arguments = {std::move(first_argument)};
   launch.uid = options_.caller.uid;
   launch.gid = options_.caller.gid;
@@ -51,12 +53,14 @@ Result<void> Mount::StartFrontend() {
     message.flags |= shm::kShowGid;
     message.show_gid = *options_.spec.gid;
   }
-  if (options_.spec.squash != SquashWho::kNobody) {
+  if (options_.spec.squash != SquashWho::kNobody && !is_nfs()) {
     const bool all = options_.spec.squash == SquashWho::kAll;
     message.flags |= all ? shm::kSquashAll : shm::kSquashRoot;
     message.anonymous_uid = options_.spec.anonymous_uid;
     message.anonymous_gid = options_.spec.anonymous_gid;
   }
+  const std::string text = ExportText();
+  message.text_bytes = static_cast<uint32_t>(text.copy(message.text, sizeof(message.text)));
   auto listener = BindFrontendSocket(options_.spool, FrontendSocketName(index_));
   if (!listener) return listener.error();
   AIRSTORE_TRY(frontend_.Start(launch, message,
@@ -127,6 +131,7 @@ Task<bool> Mount::Replace(ProcessEnd end) {
           boost::asio::redirect_error(boost::asio::use_awaitable, cancelled));
       if (state_ != State::kRecovering) co_return false;
     }
+    if (!device_->has_kernel()) co_await CloseOpens();
     if (auto resent = device_->Resend(); !resent) {
       problem_ += "; the kernel does not send requests again: " + resent.error().ToString();
       co_return false;
@@ -156,6 +161,21 @@ Task<bool> Mount::Replace(ProcessEnd end) {
                (frontend_since_ns_ - ended_ns) / 1'000'000);
   changed_.NotifyAll();
   co_return true;
+}
+
+// What it had accepted comes first. Calls of its that are under way may open something yet; those
+// that wait for the gateway do not.
+Task<void> Mount::CloseOpens() {
+  const uint64_t before = drains_;
+  while (drains_ == before && serving_ && state_ == State::kRecovering) co_await changed_.Wait();
+  boost::asio::steady_timer timer(executor_);
+  for (int tries = 0; tries < kCallTries && calls_in_work_ != 0; ++tries) {
+    timer.expires_after(kCallPause);
+    co_await timer.async_wait(boost::asio::use_awaitable);
+  }
+  if (state_ != State::kRecovering) co_return;
+  ledger_->CloseAll();
+  session_->contents().ReleaseMount(index_);
 }
 
 // Who sends SIGKILL does not look at what is in work.

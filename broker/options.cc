@@ -115,7 +115,7 @@ const std::vector<OptionKey>& OptionKeys() {
       {"gateway_key_file", &Options::gateway_key_file, "FILE", "Key of the certificate (PEM)"},
       {"gateway_insecure", &Options::gateway_insecure, "",
        "Permit gateways on other hosts without TLS: tokens and data travel in the clear"},
-      {"frontend_dir", &Options::frontend_dir, "DIR", "Where airstore-fuse is"},
+      {"frontend_dir", &Options::frontend_dir, "DIR", "Where airstore-fuse and airstore-nfs are"},
       {"log_level", &Options::log_level, "LEVEL", "trace, debug, info, warn, error or off"},
       {"inode_limit", &Options::inode_limit, "COUNT",
        "Files and directories that are known at once, for each session"},

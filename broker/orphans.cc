@@ -84,6 +84,12 @@ void EndOrphan(const std::string& session_spool, const MountManifest& manifest,
                const std::string& why) {
   const std::string& mountpoint = manifest.spec.mountpoint;
   auto link = Connect(session_spool, manifest);
+  if (manifest.spec.backend == "nfs") {
+    if (link) EndFrontend(&*link);  // nothing else has the socket
+    RemoveMountManifest(session_spool, manifest.index);
+    spdlog::warn("{}: an export of a broker that has died is ended: {}", mountpoint, why);
+    return;
+  }
   auto device = FuseDevice::Adopt(link ? std::move(link->device) : UniqueFd(), mountpoint,
                                   manifest.device_minor);
   if (!device->Mounted() && !link) {

@@ -90,7 +90,7 @@ Result<UniqueFd> Export(const std::string& session_spool, const MountManifest& m
   UniqueFd out(memfd_create("airstore-portable", MFD_CLOEXEC));
   if (!out) return SysError("memfd_create");
   LaunchOptions launch;
-  launch.program = "airstore-fuse";
+  launch.program = manifest.spec.backend == "nfs" ? "airstore-nfs" : "airstore-fuse";
   launch.program_fd = program->get();
   launch.arguments = {"--export", manifest.spec.mountpoint};
   launch.uid = manifest.owner.uid;

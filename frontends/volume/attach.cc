@@ -64,7 +64,8 @@ Result<Attachment> Attach(int channel) {
   // Ours is the process that its credentials will name to who connects.
   if (listen(fds[kListener].get(), 4) != 0) return SysError("listen for brokers");
   return Attachment{std::move(fds[kDevice]), std::move(fds[kListener]), *std::move(volume),
-                    message.flags};
+                    message.flags,
+                    std::string(message.text, std::min(message.text_bytes, shm::kChannelText))};
 }
 
 Result<void> SendHello(int socket, int device, const Volume& volume) {

@@ -27,6 +27,7 @@ struct Attachment {
   UniqueFd listener;  // where the next broker connects when this one has died
   std::unique_ptr<Volume> volume;
   uint32_t flags = 0;  // shm::AttachFlags
+  std::string text;    // for the protocol
 };
 
 // Both ends must be of one ABI, minor number included: empty when they are, else what is wrong.

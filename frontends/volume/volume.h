@@ -134,7 +134,16 @@ class Volume {
   // As Lookup, without counting one.
   int Peek(Request& request, uint64_t parent, std::string_view name, Node* out);
   void Forget(uint64_t inode, uint64_t count);
+  // Counts one lookup of an inode that is in the table and known here. False: it is not.
+  bool Hold(uint64_t inode);
+  // What an earlier frontend has counted, for clients that hold nothing. Before any operation.
+  void ForgetAll();
   int Getattr(Request& request, uint64_t inode, Node* out);
+  // The same, but size and times may be those before writes that are queued: does not wait for
+  // them.
+  int GetattrAsItIs(Request& request, uint64_t inode, Node* out);
+  // No write to the inode is queued.
+  bool Settled(uint64_t inode);
   int Setattr(Request& request, uint64_t inode, const SetattrArgs& values, Node* out);
   int Readlink(Request& request, uint64_t inode, std::string* target);
   int Mknod(Request& request, uint64_t parent, std::string_view name, uint32_t mode, uint64_t rdev,
@@ -238,6 +247,9 @@ class Volume {
   // Makes waiting operations ask whether they are still wanted.
   void Interrupt() { lane_->Interrupt(); }
   void CountRequest() { lane_->Count(shm::kRequests); }
+
+  // Others may change what there is: mounts of this host.
+  bool shared() const { return lane_->shared_session(); }
 
   // ---- for who connects to serve us
   const VolumeOptions& options() const { return options_; }

@@ -64,6 +64,12 @@ int Volume::FetchContentFd(Request& request, const shm::InodeRecord& record, Con
   });
   const uint64_t epoch = content_fds_.epoch();
   const auto reply = Call(request, Args(shm::Op::kContentFd, record.inode), Wait::kToTheEnd);
+  // What nobody has open may have left its content file since the record was read.
+  shm::InodeRef now;
+  if (reply.error == ESTALE && reader_.FindInode(record.inode, &now) &&
+      now.record.content_file != record.content_file) {
+    return 0;
+  }
   if (reply.error != 0) return reply.error;
   *out = content_fds_.Wait(reply.value, record.inode, epoch, kPatience);
   if (*out == nullptr) return content_fds_.epoch() == epoch ? EIO : 0;

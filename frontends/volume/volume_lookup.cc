@@ -93,9 +93,31 @@ void Volume::Forget(uint64_t inode, uint64_t count) {
   }
 }
 
+bool Volume::Hold(uint64_t inode) {
+  shm::InodeRef found;
+  return reader_.FindInode(inode, &found) && Acquire(found.index, inode, &found.record);
+}
+
+void Volume::ForgetAll() {
+  for (uint32_t index = 1; index < reader_.view().geometry().inode_capacity; ++index) {
+    const shm::InodeUse* use = lane_->Use(index);
+    if (use == nullptr) return;
+    if (use->lookups.load(std::memory_order_relaxed) != 0) DropLookups(index, UINT32_MAX);
+  }
+}
+
 int Volume::Getattr(Request& request, uint64_t inode, Node* out) {
-  const Stopwatch watch(*lane_, shm::kLatencyGetattr);
   if (!lane_->WaitWrites(inode) || !lane_->WaitTouches(inode)) return ETIMEDOUT;
+  return GetattrAsItIs(request, inode, out);
+}
+
+bool Volume::Settled(uint64_t inode) {
+  constexpr int64_t kNotAtAll = 1;  // that time is over
+  return lane_->WaitWrites(inode, kNotAtAll);
+}
+
+int Volume::GetattrAsItIs(Request& request, uint64_t inode, Node* out) {
+  const Stopwatch watch(*lane_, shm::kLatencyGetattr);
   shm::InodeRef found;
   if (reader_.FindInode(inode, &found) && KnownHere(found.record) && !NotInTable(found.record)) {
     lane_->Count(shm::kGetattrHits);

@@ -104,6 +104,9 @@ void AddMount(CLI::App* app, Invocation& out) {
   mount->add_option("--backend", out.backend, "fuse or nfs (default: fuse)")
       ->option_text("KIND")
       ->check(CLI::IsMember({"fuse", "nfs"}));
+  mount->add_flag("--serve-only", out.serve_only,
+                  "With --backend nfs: serve it to this host, print how to mount it, and mount\n"
+                  "nothing; MOUNTPOINT is then the name of it");
   mount
       ->add_option("--passthrough", out.passthrough,
                    "auto: the kernel reads and writes cached files itself where it can; off")

@@ -68,6 +68,7 @@ struct Invocation {
   std::vector<std::string> items;  // ids
   std::string directory;
   std::string backend;
+  bool serve_only = false;
   std::string passthrough = "auto";
   std::string fsync = "gateway";
   std::string atime = "noatime";

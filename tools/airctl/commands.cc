@@ -65,7 +65,10 @@ Trouble FillGateway(const Invocation& asked, const Surroundings& around, wire::G
 }
 
 Trouble Mount(const Invocation& asked, const Surroundings& around) {
-  const auto mountpoint = CheckMountPoint(asked.mountpoint, {asked.allow_non_empty});
+  // What is only served hides nothing, and need not be there.
+  const auto mountpoint = asked.serve_only
+                              ? Outcome<std::string>(AbsoluteMountPoint(asked.mountpoint))
+                              : CheckMountPoint(asked.mountpoint, {asked.allow_non_empty});
   if (!mountpoint.value) return mountpoint.failure;
   wire::Request request;
   wire::MountRequest* mount = request.mutable_mount();
@@ -81,6 +84,7 @@ Trouble Mount(const Invocation& asked, const Surroundings& around) {
   mount->set_read_only(asked.read_only);
   if (asked.backend == "fuse") mount->set_backend(wire::BACKEND_FUSE);
   if (asked.backend == "nfs") mount->set_backend(wire::BACKEND_NFS);
+  mount->set_serve_only(asked.serve_only);
   if (asked.passthrough == "off") mount->set_passthrough(wire::PASSTHROUGH_OFF);
   if (asked.atime == "relatime") mount->set_atime(wire::ATIME_RELATIME);
   if (asked.fsync == "local") mount->set_fsync(wire::FSYNC_LOCAL);

@@ -85,6 +85,11 @@ void PrintSessions(std::ostream& out, const wire::StatusResponse& status, bool c
   }
 }
 
+void PrintExport(std::ostream& out, const wire::NfsInfo& nfs) {
+  out << "  NFS version 3 on " << nfs.host() << " port " << nfs.port() << ", path " << nfs.path()
+      << "\n  mount it: " << Printable(nfs.mount_command()) << "\n";
+}
+
 void PrintMounts(std::ostream& out, const wire::StatusResponse& status, bool colours) {
   Table table({"MOUNT POINT", "WORKSPACE", "STATE", "HOW", "UNSENT>", "MEMORY>", "READY IN>",
                "RESTARTS>", "OWNER>"});
@@ -96,6 +101,7 @@ void PrintMounts(std::ostream& out, const wire::StatusResponse& status, bool col
   }
   table.Print(out, colours);
   for (const wire::MountInfo& mount : status.mounts()) {
+    if (mount.has_nfs()) PrintExport(out, mount.nfs());
     if (mount.problem().empty()) continue;
     out << Painted("  " + Printable(mount.mountpoint()) + ": " + Printable(mount.problem()),
                    Colour::kBad, colours)
@@ -145,8 +151,9 @@ void PrintStatus(std::ostream& out, const wire::StatusResponse& status, bool one
 }
 
 void PrintMounted(std::ostream& out, const wire::MountInfo& mount, bool verbose) {
-  out << "mounted " << Printable(mount.workspace()) << " on " << Printable(mount.mountpoint())
-      << "\n";
+  out << (mount.has_nfs() ? "serving " : "mounted ") << Printable(mount.workspace())
+      << (mount.has_nfs() ? " for " : " on ") << Printable(mount.mountpoint()) << "\n";
+  if (mount.has_nfs()) PrintExport(out, mount.nfs());
   if (!verbose) return;
   out << "  gateway " << Printable(mount.gateway()) << ", " << Flags(mount) << ", frontend pid "
       << mount.frontend_pid() << ", ready in " << HumanLatency(mount.ready_us() * 1000) << "\n";

@@ -47,9 +47,26 @@ TEST_F(CommandLineTest, WorkspaceOfAMountMayBeLeftOut) {
 }
 
 TEST_F(CommandLineTest, ReadsEveryFlagOfMount) {
-  const auto parsed = Parse({"mount", "w", "/m", "--token-file", "f", "--gateway", "g:1", "--uid",
-                             "0", "--gid", "7", "--read-only", "--backend", "nfs", "--passthrough",
-                             "off", "--allow-non-empty", "-v"});
+  const auto parsed = Parse({"mount",
+                             "w",
+                             "/m",
+                             "--token-file",
+                             "f",
+                             "--gateway",
+                             "g:1",
+                             "--uid",
+                             "0",
+                             "--gid",
+                             "7",
+                             "--read-only",
+                             "--backend",
+                             "nfs",
+                             "--serve-only",
+                             "--root-squash",
+                             "--passthrough",
+                             "off",
+                             "--allow-non-empty",
+                             "-v"});
   ASSERT_TRUE(parsed.invocation) << parsed.text;
   const Invocation& got = *parsed.invocation;
   EXPECT_EQ(got.token_file, "f");
@@ -58,6 +75,8 @@ TEST_F(CommandLineTest, ReadsEveryFlagOfMount) {
   EXPECT_EQ(got.gid, 7u);
   EXPECT_TRUE(got.read_only);
   EXPECT_EQ(got.backend, "nfs");
+  EXPECT_TRUE(got.serve_only);
+  EXPECT_TRUE(got.root_squash);
   EXPECT_EQ(got.passthrough, "off");
   EXPECT_TRUE(got.allow_non_empty);
   EXPECT_TRUE(got.verbose);

@@ -130,5 +130,24 @@ TEST(StatusText, ShowsMountsSessionsAndDetails) {
   EXPECT_NE(none.str().find("no mounts"), std::string::npos);
 }
 
+TEST(StatusText, TellsHowToMountAnExport) {
+  wire::StatusResponse status;
+  wire::MountInfo* mount = status.add_mounts();
+  mount->set_mountpoint("/mnt/demo");
+  mount->set_backend("nfs");
+  mount->mutable_nfs()->set_host("127.0.0.1");
+  mount->mutable_nfs()->set_port(4711);
+  mount->mutable_nfs()->set_path("/secret");
+  mount->mutable_nfs()->set_mount_command("mount it so");
+  std::ostringstream all, made;
+  PrintStatus(all, status, false, false);
+  PrintMounted(made, *mount, false);
+  for (const char* text : {"4711", "/secret", "mount it so"}) {
+    EXPECT_NE(all.str().find(text), std::string::npos) << text;
+    EXPECT_NE(made.str().find(text), std::string::npos) << text;
+  }
+  EXPECT_EQ(made.str().find("mounted"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace airstore::airctl

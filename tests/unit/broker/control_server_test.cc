@@ -219,6 +219,8 @@ TEST_F(ControlServerTest, MountsWithProgressForWhoTheKernelSays) {
   request.mutable_mount()->set_uid(0);
   request.mutable_mount()->set_passthrough(wire::PASSTHROUGH_OFF);
   request.mutable_mount()->set_backend(wire::BACKEND_NFS);
+  request.mutable_mount()->set_serve_only(true);
+  request.mutable_mount()->set_squash(wire::SQUASH_ALL);
   const auto response = Ask(request);
   ASSERT_TRUE(response.has_mount());
   EXPECT_EQ(response.mount().mount().mountpoint(), "/x");
@@ -232,6 +234,8 @@ TEST_F(ControlServerTest, MountsWithProgressForWhoTheKernelSays) {
   EXPECT_FALSE(broker_.last_spec.gid);
   EXPECT_FALSE(broker_.last_spec.passthrough);
   EXPECT_EQ(broker_.last_spec.backend, "nfs");
+  EXPECT_TRUE(broker_.last_spec.serve_only);
+  EXPECT_EQ(broker_.last_spec.squash, SquashWho::kAll);
 }
 
 TEST_F(ControlServerTest, PassesFailures) {

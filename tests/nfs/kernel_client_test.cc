@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The NFS client of a Linux kernel, in a guest that AIRSTORE_NFS_KERNEL_CLIENT starts:
+//   PROGRAM --server-port N --export PATH [--opts O] [--timeout S] -- COMMAND
+// runs COMMAND as root with the export mounted on /mnt; /tmp is this host's.
+#include <signal.h>
+
+#include <cstdlib>
+#include <thread>
+
+#include "tests/nfs/served.h"
+
+namespace airstore::nfs_test {
+namespace {
+
+using e2e::Finished;
+
+class KernelClient : public ServedTest {
+ protected:
+  void SetUp() override {
+    const char* program = getenv("AIRSTORE_NFS_KERNEL_CLIENT");
+    if (program == nullptr) {
+      GTEST_SKIP() << "AIRSTORE_NFS_KERNEL_CLIENT does not say how to run a kernel's NFS client";
+    }
+    program_ = program;
+    ServedTest::SetUp();
+  }
+  Finished InGuest(const std::string& command) {
+    return e2e::RunProgram({program_, "--server-port", std::to_string(port()), "--export", path(),
+                            "--timeout", "200", "--", "set -e; " + command},
+                           {.patience = std::chrono::seconds(240)});
+  }
+
+ private:
+  std::string program_;
+};
+
+TEST_F(KernelClient, PacksUnpacksAndCompares) {
+  const std::string from = host().Path("tree");
+  const Finished done = InGuest(
+      "mkdir -p " + from + "; cd " + from +
+      "; for d in $(seq 20); do mkdir d$d; for f in $(seq 50); do head -c $((f * 97)) /dev/urandom "
+      "> d$d/f$f; done; done; ln -s d1/f1 link; ln d1/f1 hard; cd /mnt; tar -C " +
+      from + " -cf - . | tar -xf -; diff -r --no-dereference " + from +
+      " /mnt; test $(find /mnt -type f | wc -l) = 1001; "
+      "test $(stat -c %h /mnt/hard) = 2; test $(readlink /mnt/link) = d1/f1; "
+      "rm -r /mnt/d1; test $(find /mnt -type f | wc -l) = 951; echo all well");
+  EXPECT_EQ(done.code, 0) << done.All();
+  EXPECT_NE(done.out.find("all well"), std::string::npos) << done.All();
+}
+
+TEST_F(KernelClient, RunsGitForAnOrdinaryUser) {
+  const Finished done = InGuest(
+      "mkdir -m 777 /mnt/home; cd /mnt/home; cat > /run/git.sh <<'EOF'\n"
+      "set -e; export HOME=/mnt/home; git config --global user.email a@b; "
+      "git config --global user.name a; git init -q repo; cd repo; "
+      "for i in $(seq 30); do echo $i > f$i; git add f$i; git commit -qm $i; done; "
+      "cd ..; git clone -q repo copy; cd copy; git fsck --strict; git gc -q; git fsck; "
+      "test -z \"$(git status --porcelain)\"; test $(git log --oneline | wc -l) = 30\n"
+      "EOF\n"
+      "setpriv --reuid=1000 --regid=1000 --clear-groups bash /run/git.sh; "
+      "test $(stat -c %u /mnt/home/copy/.git) = 1000; echo all well");
+  EXPECT_EQ(done.code, 0) << done.All();
+  EXPECT_NE(done.out.find("all well"), std::string::npos) << done.All();
+}
+
+// The FUSE mount of this host is seen by the guest, too: what is written in one place is read in
+// the other at the next open.
+TEST_F(KernelClient, AgreesWithAMountOfThisHost) {
+  const std::string mount = host().Mount("work", "mnt");
+  const Finished done =
+      InGuest("cd /mnt; for i in $(seq 200); do echo fuse $i > " + mount +
+              "/a; read -r x < a; test \"$x\" = \"fuse $i\"; echo nfs $i > b; read -r x < " +
+              mount + "/b; test \"$x\" = \"nfs $i\"; done; echo all well");
+  EXPECT_EQ(done.code, 0) << done.All();
+  EXPECT_NE(done.out.find("all well"), std::string::npos) << done.All();
+}
+
+// What the client wrote and synced is there, whoever died meanwhile; and it notices nothing.
+TEST_F(KernelClient, OutlivesFrontendsWhileItWrites) {
+  const std::string mark = host().Path("started");
+  std::thread killer([&] {
+    if (!e2e::WaitUntil(std::chrono::seconds(60), [&] { return e2e::Exists(mark); })) return;
+    for (int i = 0; i < 5; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(700));
+      KillFrontend();
+    }
+  });
+  const Finished done = InGuest(
+      "cd /mnt; touch " + mark +
+      "; end=$(($(date +%s) + 6)); i=0; while [ $(date +%s) -lt $end ]; do i=$((i+1)); "
+      "head -c $((i % 200 * 1000 + 1)) /dev/zero | tr '\\0' a > f$i; mkdir d$i; mv f$i d$i/g; "
+      "ln d$i/g d$i/h; rm d$i/g; done; sync; for n in $(seq $i); do "
+      "test $(stat -c %s d$n/h) = $((n % 200 * 1000 + 1)); test $(tr -d a < d$n/h | wc -c) = 0; "
+      "done; echo $i rounds are well");
+  killer.join();
+  EXPECT_EQ(done.code, 0) << done.All();
+  EXPECT_NE(done.out.find("rounds are well"), std::string::npos) << done.All();
+  EXPECT_GE(host().MountStatus(name())["frontend_restarts"].get<int>(), 3);
+}
+
+}  // namespace
+}  // namespace airstore::nfs_test
