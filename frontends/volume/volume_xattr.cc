@@ -11,7 +11,10 @@ namespace {
 
 constexpr std::string_view kTrusted = "trusted.";
 
-int CheckName(std::string_view name) { return name.size() > shm::kMaxName ? ERANGE : 0; }
+int CheckName(std::string_view name) {
+  if (name.size() > shm::kMaxName) return ERANGE;
+  return shm::IsXattrPrefix(name) ? EINVAL : 0;
+}
 
 }  // namespace
 

@@ -52,9 +52,12 @@ class Errnos : public Lockstep {
                }
              }};
     one.expected = error;
+    one.files_differ = files_differ_;
     one.clean_up = std::move(clean_up);
     Add(std::move(one));
   }
+  // Of the rows that follow; empty: they may not.
+  void FilesMayDiffer(std::string why) { files_differ_ = std::move(why); }
   // What the manual page of `call` says, but for `elsewhere`: which test has it, or why nothing
   // can. The errors of paths are taken for known when it is among AtCalls.
   void Documented(const std::string& call, std::set<int> errors,
@@ -65,6 +68,7 @@ class Errnos : public Lockstep {
  private:
   static void GiveAllTo(const Caller& caller);
 
+  std::string files_differ_;
   std::map<std::string, std::set<int>> rows_;
   std::map<std::string, std::set<int>> documented_;
 };

@@ -2,7 +2,7 @@
 //
 // Lockstep: runs cases on a mount and on the local file system, each in a directory of its own, and
 // requires the same outcome and the same files afterwards. What the local one does is right; it
-// must be ext4, so that this means the same everywhere. Nothing may be left out for a difference.
+// must be ext4, so that this means the same everywhere. A case that is let off says why.
 //
 // Cases are prepared together, and together wait for the clock, so that a changed time shows on
 // file systems that know time by ticks. Threads: the test's.
@@ -42,6 +42,7 @@ struct Case {
   bool atimes = false;                  // access times must agree, too
   std::optional<int> expected = {};     // what the local file system must say
   std::function<void()> clean_up = {};  // as root, after `act`
+  std::string files_differ = {};        // why the files need not be the same afterwards
 };
 
 class Lockstep : public e2e::MountTest {
@@ -62,7 +63,7 @@ class Lockstep : public e2e::MountTest {
   };
   // Prepares in `root` and acts in `view`.
   std::vector<Observed> RunOn(const std::string& root, const std::string& view) const;
-  static std::string Compare(const Observed& expected, const Observed& found);
+  static std::string Compare(const Observed& expected, const Observed& found, bool files);
 
   std::vector<Case> cases_;
   std::string local_;
