@@ -298,12 +298,6 @@ void MountLedger::RemoveBacking(int32_t id) {
   backing_places_.erase(found);
 }
 
-std::vector<int32_t> MountLedger::Backings() const {
-  std::vector<int32_t> ids;
-  for (const auto& [id, place] : backing_places_) ids.push_back(id);
-  return ids;
-}
-
 std::vector<int32_t> MountLedger::IdleBackings() const {
   std::unordered_set<int32_t> used;
   for (const auto& [index, opens] : AllOpens()) {

@@ -66,7 +66,6 @@ class MountLedger {
   // Registrations with the device. At most kBackings are remembered.
   void AddBacking(int32_t id);
   void RemoveBacking(int32_t id);
-  std::vector<int32_t> Backings() const;
   // Those of them that no open uses.
   std::vector<int32_t> IdleBackings() const;
 

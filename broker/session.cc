@@ -383,7 +383,9 @@ Task<void> Session::KeepAlive() {
 Task<Result<uint64_t>> Session::Reopen() {
   auto opened = co_await gateway_->Open(opened_.workspace_id, id_, false);
   if (!opened) {
-    spdlog::warn("resuming the session failed: {}", opened.error().ToString());
+    if (not_resumed_.Due()) {
+      spdlog::warn("resuming the session failed: {}", opened.error().ToString());
+    }
     if (opened.error().code == ENOENT) NoteGone();
     co_return opened.error();
   }

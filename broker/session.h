@@ -21,6 +21,7 @@
 #include "broker/inode_cache.h"
 #include "broker/journal_sync.h"
 #include "broker/locks.h"
+#include "broker/log_limit.h"
 #include "broker/lost_found.h"
 #include "broker/mount_port.h"
 #include "broker/mutation_log.h"
@@ -192,6 +193,7 @@ class Session {
   bool writing_lost_ = false;
   Event lost_written_;
   std::unordered_map<uint64_t, std::string> refused_names_;  // of creations: nobody else has them
+  LogLimit not_resumed_{std::chrono::minutes(1)};
   bool closed_ = false;
   boost::asio::steady_timer keep_alive_timer_;
   bool durable_ = false;

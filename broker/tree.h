@@ -225,6 +225,8 @@ class Tree {
   void StoreXattrs(uint64_t inode, Xattrs xattrs);
   // Of an inode whose last name is about to go, and with it what the gateway has.
   void KeepXattrs(uint64_t inode);
+  // It is about to lose its last name while it is open, and they are not here yet.
+  bool WantsXattrs(uint64_t inode, const shm::InodeRecord& record);
   void AdoptXattrs(const JournalState& state);
   Ticket LogXattr(Origin origin, uint64_t inode, const std::string& name,
                   std::optional<std::string> value, std::optional<uint32_t> mode, int64_t now_ns);

@@ -223,10 +223,7 @@ Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name
     if (!directory && IsDirectory(record->mode)) co_return Error{EISDIR, name};
     if (directory) {
       AIRSTORE_TRY_CO(co_await RequireEmpty(*found));
-    } else if (!asked && record->nlink <= 1 && record->xattr_count != 0 &&
-               xattrs_.Find(*found) == nullptr &&
-               (contents_->HasOpens(*found) || mounts_->AnyLocalOpens(inodes_->IndexOf(*found)))) {
-      // What is open keeps its attributes, and the gateway is about to forget them.
+    } else if (!asked && WantsXattrs(*found, *record)) {
       asked = true;
       (void)co_await LoadXattrs(*found);
       continue;

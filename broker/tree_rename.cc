@@ -33,7 +33,7 @@ Task<Result<Tree::RenamePlan>> Tree::PlanRename(uint64_t parent, std::string nam
                                                 uint64_t new_parent, std::string new_name,
                                                 uint32_t flags) {
   RenamePlan plan;
-  for (;;) {
+  for (bool asked = false;;) {
     auto target = co_await Lookup(new_parent, new_name);
     if (!target && target.error().code != ENOENT) co_return target.error();
     if (target && (flags & (RENAME_EXCHANGE | RENAME_NOREPLACE)) == 0) {
@@ -185,6 +185,12 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
     plan = *planned;
     if (plan.target == plan.inode) co_return Result<void>{};
     AIRSTORE_TRY_CO(CheckRename(plan, parent, new_parent, new_name, flags));
+    if (!asked && !exchange && plan.target != 0 && !IsDirectory(plan.old.mode) &&
+        WantsXattrs(plan.target, plan.old)) {
+      asked = true;
+      (void)co_await LoadXattrs(plan.target);
+      continue;
+    }
     std::vector<uint64_t> changed(1, plan.inode);
     if (plan.target != 0) changed.push_back(plan.target);
     if (change.Ready(changed)) break;

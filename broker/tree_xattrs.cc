@@ -106,6 +106,12 @@ Ticket Tree::LogXattr(Origin origin, uint64_t inode, const std::string& name,
   return ticket;
 }
 
+// What is open keeps its attributes, and the gateway is about to forget them.
+bool Tree::WantsXattrs(uint64_t inode, const shm::InodeRecord& record) {
+  return record.nlink <= 1 && record.xattr_count != 0 && xattrs_.Find(inode) == nullptr &&
+         (contents_->HasOpens(inode) || mounts_->AnyLocalOpens(inodes_->IndexOf(inode)));
+}
+
 void Tree::KeepXattrs(uint64_t inode) {
   const Xattrs* known = xattrs_.Peek(inode);
   if (known != nullptr && !known->empty()) log_->NoteXattrs({inode, *known});

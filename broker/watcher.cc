@@ -79,7 +79,7 @@ Task<void> Watcher::Follow() {
     }
     stream_.reset();
     if (stopping_) break;
-    spdlog::info("watching the workspace: {}; again soon", why.ToString());
+    if (retries_.Due()) spdlog::info("watching the workspace: {}; again soon", why.ToString());
     if (why.code == ESTALE) (void)co_await reopen_();
     locks_->OnReconnected();
     std::uniform_int_distribution<int64_t> jitter(pause.count() / 2, pause.count());

@@ -18,6 +18,7 @@
 #include "broker/contents.h"
 #include "broker/gateway.h"
 #include "broker/locks.h"
+#include "broker/log_limit.h"
 #include "broker/mutation_log.h"
 #include "broker/tree.h"
 
@@ -81,6 +82,7 @@ class Watcher {
   bool stopping_ = false;
   Event advanced_;  // cursor_ has
   boost::asio::steady_timer retry_;
+  LogLimit retries_{std::chrono::seconds(10)};
 };
 
 }  // namespace airstore::broker

@@ -109,6 +109,26 @@ TEST_F(BasicsXattrs, KeepsAttributesOfEachKind) {
   EXPECT_EQ(List("d"), (std::set<std::string>{"trusted.overlay.opaque", "user.a"}));
 }
 
+TEST_F(BasicsXattrs, OpenFilesKeepThemWithoutAName) {
+  for (const char* name : {"unlinked", "replaced"}) {
+    WriteFile(At(name), "content");
+    ASSERT_EQ(Set(name, "user.k", name), 0);
+  }
+  WriteFile(At("other"), "other");
+  RemountFresh();  // nobody has asked for them
+  const UniqueFd unlinked = Open(At("unlinked"), O_RDONLY);
+  const UniqueFd replaced = Open(At("replaced"), O_RDONLY);
+  ASSERT_EQ(unlink(At("unlinked").c_str()), 0);
+  ASSERT_EQ(Rename("other", "replaced"), 0);
+  const auto get = [](int fd) {
+    std::string value(100, '\0');
+    const ssize_t got = fgetxattr(fd, "user.k", value.data(), value.size());
+    return got < 0 ? Error(errno) : value.substr(0, static_cast<size_t>(got));
+  };
+  EXPECT_EQ(get(unlinked.get()), "unlinked");
+  EXPECT_EQ(get(replaced.get()), "replaced");
+}
+
 TEST_F(BasicsXattrs, HonoursFlagsAndSizes) {
   WriteFile(At("f"), "x");
   EXPECT_EQ(Set("f", "user.a", "1", XATTR_REPLACE), ENODATA);

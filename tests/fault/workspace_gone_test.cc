@@ -88,6 +88,14 @@ TEST_P(WorkspaceGone, IsSaidAndNothingUnsentIsLost) {
   EXPECT_EQ(unmounted.code, 0) << unmounted.All();
   EXPECT_TRUE(e2e::WaitUntil(seconds(10), [&] { return host().Status().at("sessions").empty(); }));
   EXPECT_TRUE(kept());
+  // A minute each, however often it tries.
+  size_t warnings = 0;
+  const std::string log = e2e::ReadFile(host().Path("broker.log"));
+  for (size_t at = 0; (at = log.find("resuming the session failed", at)) != std::string::npos;
+       ++at) {
+    ++warnings;
+  }
+  EXPECT_LE(warnings, 1u);
 }
 
 INSTANTIATE_TEST_SUITE_P(, WorkspaceGone, testing::Bool(), [](const auto& mode) {
