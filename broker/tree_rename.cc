@@ -33,7 +33,7 @@ Task<Result<Tree::RenamePlan>> Tree::PlanRename(uint64_t parent, std::string nam
                                                 uint64_t new_parent, std::string new_name,
                                                 uint32_t flags) {
   RenamePlan plan;
-  for (bool asked = false;;) {
+  for (;;) {
     auto target = co_await Lookup(new_parent, new_name);
     if (!target && target.error().code != ENOENT) co_return target.error();
     if (target && (flags & (RENAME_EXCHANGE | RENAME_NOREPLACE)) == 0) {
@@ -179,7 +179,7 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
   }
   AnnouncedChange change(inodes_, mounts_, origin.mount, {{parent, name}, {new_parent, new_name}});
   RenamePlan plan;
-  for (;;) {
+  for (bool asked = false;;) {
     auto planned = co_await PlanRename(parent, name, new_parent, new_name, flags);
     if (!planned) co_return planned.error();
     plan = *planned;
