@@ -115,6 +115,9 @@ CrashPlan PlanOf(uint64_t seed, const Category* category, std::optional<FaultPoi
     if (Is(*plan.point, {FaultPoint::kContentBeforeWrite, FaultPoint::kContentAfterWrite})) {
       plan.passthrough = false;
     }
+    if (*plan.point == FaultPoint::kContentCopying && plan.loads[1] != "blocks") {
+      plan.loads[0] = "blocks";  // nothing else copies
+    }
     if (Is(*plan.point, {FaultPoint::kGatewayGarbageMarked, FaultPoint::kGatewayGarbageDeleted})) {
       plan.skip = 0;
     }
