@@ -85,6 +85,7 @@ void Volume::ForgetAll() {
 }
 
 int Volume::Getattr(Request& request, uint64_t inode, Node* out) {
+  const Stopwatch watch(*lane_, shm::kLatencyGetattr);
   if (!lane_->WaitWrites(inode)) return ETIMEDOUT;
   return Peek(request, inode, out);
 }
@@ -95,7 +96,6 @@ bool Volume::Settled(uint64_t inode) {
 }
 
 int Volume::Peek(Request& request, uint64_t inode, Node* out) {
-  const Stopwatch watch(*lane_, shm::kLatencyGetattr);
   shm::InodeRef found;
   if (reader_.FindInode(inode, &found) && KnownHere(found.record) &&
       (found.record.flags & shm::kPassthroughWriter) == 0) {
