@@ -99,7 +99,7 @@ void Dispatcher::RunOnce(const ProcedureEntry& entry, const CallHead& head,
     return;
   }
   Call call(&service_, head, unique, &sender);
-  service_.volume.BeginRequest(unique, repeats_.load(std::memory_order_relaxed));
+  service_.volume.BeginRequest(unique, repeats());
   Execute(entry.run, call, head.xid, in, out);
   const std::span<const char> reply(out->x_base, xdr_getpos(out));
   duplicates_.Finish(unique, reply);

@@ -26,7 +26,8 @@ class Dispatcher {
   // The longest reply without a payload.
   static constexpr size_t kReplyBytes = 72u << 10;
 
-  explicit Dispatcher(Service* service) : service_(*service) {}
+  // `successor`: there was another process, and clients may send again what it was sent.
+  Dispatcher(Service* service, bool successor) : service_(*service), repeats_(successor) {}
 
   // `out` has kReplyBytes, on a boundary of words. False: the stream makes no sense; nothing is
   // sent.
@@ -34,6 +35,7 @@ class Dispatcher {
              ReplySender& sender);
   // No client repeats a call any more that an earlier process was sent.
   void NoMoreRepeated();
+  bool repeats() const { return repeats_.load(std::memory_order_relaxed); }
 
  private:
   // AUTH_OK, or why the identity is not accepted. Makes it what it is squashed to.
@@ -45,7 +47,7 @@ class Dispatcher {
 
   Service& service_;
   DuplicateRequests duplicates_;
-  std::atomic<bool> repeats_{true};
+  std::atomic<bool> repeats_;
 };
 
 }  // namespace airstore::nfs

@@ -52,16 +52,17 @@ int Serve() {
   auto options = nfs::ParseExportOptions(attached->text);
   if (!options) return Fail(options.error().message);
   nfs::Service service(served, *std::move(options));
-  nfs::Dispatcher dispatcher(&service);
+  const bool successor = !served->Opening().empty();
+  nfs::Dispatcher dispatcher(&service, successor);
   auto peers = nfs::Peers::Open();
   if (!peers) return Fail(peers.error().ToString());
   if (auto restricted = nfs::RestrictSystemCalls(); !restricted) {
     return Fail(restricted.error().ToString());
   }
-  if (served->Opening().empty()) {
-    served->SaveOpening(kOpening);
-  } else {
+  if (successor) {
     served->ForgetAll();
+  } else {
+    served->SaveOpening(kOpening);
   }
   volume::StartChannelThread(volume::kChannelFd, std::move(attached->listener),
                              airstore::UniqueFd(dup(attached->device.get())), served);

@@ -125,9 +125,9 @@ int Server::Run() {
 bool Server::KeepHouse() {
   HouseRequest request;
   const bool writers = service_.writers.CloseIdle(request);
-  if (!repeats_.load(std::memory_order_relaxed)) return writers;
+  if (!dispatcher_.repeats()) return writers;
   if (volume::ClockNs(CLOCK_MONOTONIC) - started_ns_ < kRepeatedNs) return true;
-  if (repeats_.exchange(false)) dispatcher_.NoMoreRepeated();
+  dispatcher_.NoMoreRepeated();
   return writers;
 }
 

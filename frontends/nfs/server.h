@@ -54,7 +54,6 @@ class Server {
   const UniqueFd epoll_;
   Peers peers_;  // used by who has the listener
   const uint64_t started_ns_;
-  std::atomic<bool> repeats_{true};  // calls that an earlier process was sent may come again
   std::atomic<int> workers_{0};
   std::atomic<int> idle_{0};
   std::mutex mutex_;

@@ -107,6 +107,7 @@ void Volume::ForgetAll() {
 }
 
 int Volume::Getattr(Request& request, uint64_t inode, Node* out) {
+  const Stopwatch watch(*lane_, shm::kLatencyGetattr);
   if (!lane_->WaitWrites(inode) || !lane_->WaitTouches(inode)) return ETIMEDOUT;
   return GetattrAsItIs(request, inode, out);
 }
@@ -117,7 +118,6 @@ bool Volume::Settled(uint64_t inode) {
 }
 
 int Volume::GetattrAsItIs(Request& request, uint64_t inode, Node* out) {
-  const Stopwatch watch(*lane_, shm::kLatencyGetattr);
   shm::InodeRef found;
   if (reader_.FindInode(inode, &found) && KnownHere(found.record) && !NotInTable(found.record)) {
     lane_->Count(shm::kGetattrHits);

@@ -6,6 +6,7 @@
 #include <signal.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <thread>
 
 #include "tests/nfs/served.h"
@@ -37,14 +38,21 @@ class KernelClient : public ServedTest {
 
 TEST_F(KernelClient, PacksUnpacksAndCompares) {
   const std::string from = host().Path("tree");
-  const Finished done = InGuest(
-      "mkdir -p " + from + "; cd " + from +
-      "; for d in $(seq 20); do mkdir d$d; for f in $(seq 50); do head -c $((f * 97)) /dev/urandom "
-      "> d$d/f$f; done; done; ln -s d1/f1 link; ln d1/f1 hard; cd /mnt; tar -C " +
-      from + " -cf - . | tar -xf -; diff -r --no-dereference " + from +
-      " /mnt; test $(find /mnt -type f | wc -l) = 1001; "
-      "test $(stat -c %h /mnt/hard) = 2; test $(readlink /mnt/link) = d1/f1; "
-      "rm -r /mnt/d1; test $(find /mnt -type f | wc -l) = 951; echo all well");
+  for (uint64_t directory = 1; directory <= 20; ++directory) {
+    const std::string at = from + "/d" + std::to_string(directory);
+    std::filesystem::create_directories(at);
+    for (uint64_t file = 1; file <= 50; ++file) {
+      e2e::WriteFile(at + "/f" + std::to_string(file),
+                     e2e::RandomBytes(directory * 100 + file, file * 97));
+    }
+  }
+  std::filesystem::create_symlink("d1/f1", from + "/link");
+  std::filesystem::create_hard_link(from + "/d1/f1", from + "/hard");
+  const Finished done =
+      InGuest("cd /mnt; tar -C " + from + " -cf - . | tar -xf -; diff -r --no-dereference " + from +
+              " /mnt; test $(find /mnt -type f | wc -l) = 1001; test $(stat -c %h /mnt/hard) = 2; "
+              "test $(readlink /mnt/link) = d1/f1; rm -r /mnt/d1; "
+              "test $(find /mnt -type f | wc -l) = 951; echo all well");
   EXPECT_EQ(done.code, 0) << done.All();
   EXPECT_NE(done.out.find("all well"), std::string::npos) << done.All();
 }
