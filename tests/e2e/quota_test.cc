@@ -42,6 +42,7 @@ TEST_F(Quota, InodesAreLimited) {
   EXPECT_EQ(ErrnoOf(open(At("more").c_str(), O_WRONLY | O_CREAT, 0644)), EDQUOT);
   EXPECT_EQ(ErrnoOf(mkdir(At("more").c_str(), 0755)), EDQUOT);
   EXPECT_EQ(ErrnoOf(symlink("x", At("more").c_str())), EDQUOT);
+  EXPECT_EQ(ErrnoOf(mkfifo(At("more").c_str(), 0644)), EDQUOT);
   EXPECT_EQ(ErrnoOf(link(At("f0").c_str(), At("more").c_str())), 0) << "no inode";
   EXPECT_EQ(ErrnoOf(unlink(At("f1").c_str())), 0);
   EXPECT_EQ(ErrnoOf(mkdir(At("d").c_str(), 0755)), 0);

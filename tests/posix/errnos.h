@@ -9,6 +9,10 @@
 // Threads: the test's.
 #pragma once
 
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+
 #include <map>
 #include <set>
 #include <string>
@@ -80,6 +84,35 @@ struct AtCall {
   bool at = true;  // it can be
 };
 const std::vector<AtCall>& AtCalls();
+
+// What `call` makes of a descriptor on `path`, opened with `flags`, which must work.
+template <typename Call>
+auto OnOpen(const char* path, int flags, Call call) {
+  return [=]() -> Outcome {
+    const UniqueFd fd(open(path, flags | O_CLOEXEC | O_NONBLOCK));
+    if (!fd) return {ENOTRECOVERABLE};
+    return {e2e::ErrnoOf(call(fd.get()))};
+  };
+}
+
+// `call`, while the process may write no more than a page into a file.
+template <typename Call>
+auto Limited(Call call) {
+  return [=](int fd) {
+    signal(SIGXFSZ, SIG_IGN);
+    rlimit before{};
+    getrlimit(RLIMIT_FSIZE, &before);
+    const rlimit limit{4096, before.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    const auto result = call(fd);
+    const int error = errno;
+    setrlimit(RLIMIT_FSIZE, &before);
+    errno = error;
+    return result;
+  };
+}
+
+constexpr int kNoDescriptor = 1000;
 
 // For calls with an address that is none.
 const char* Nowhere();

@@ -34,7 +34,7 @@ TEST_F(Errnos, OfAttributes) {
     const UniqueFd fd(open("theirs", O_RDWR | O_CLOEXEC));
     return fchmod(fd.get(), 0600);
   });
-  Both("chmod", EBADF, "of nothing", MakeUsual, [] { return fchmod(1000, 0600); });
+  Both("chmod", EBADF, "of nothing", MakeUsual, [] { return fchmod(kNoDescriptor, 0600); });
   Both("chmod", EBADF, "of a path", MakeUsual, [] {
     const UniqueFd fd(open("file", O_PATH | O_CLOEXEC));
     return fchmod(fd.get(), 0600);
@@ -58,7 +58,7 @@ TEST_F(Errnos, OfAttributes) {
     const UniqueFd fd(open("theirs", O_RDWR | O_CLOEXEC));
     return fchown(fd.get(), kOther, kOtherGroup);
   });
-  Both("chown", EBADF, "of nothing", MakeUsual, [] { return fchown(1000, -1u, -1u); });
+  Both("chown", EBADF, "of nothing", MakeUsual, [] { return fchown(kNoDescriptor, -1u, -1u); });
   Both("chown", EINVAL, "unknown flags", MakeUsual,
        [] { return fchownat(AT_FDCWD, "file", -1u, -1u, 0x8000); });
   Documented("chown",
@@ -78,7 +78,7 @@ TEST_F(Errnos, OfAttributes) {
        [] { return utimensat(AT_FDCWD, "file", kWrong, 0); });
   Both("utimensat", EINVAL, "unknown flags", MakeUsual,
        [] { return utimensat(AT_FDCWD, "file", kSet, 0x8000); });
-  Both("utimensat", EBADF, "of nothing", MakeUsual, [] { return futimens(1000, kSet); });
+  Both("utimensat", EBADF, "of nothing", MakeUsual, [] { return futimens(kNoDescriptor, kSet); });
   Documented(
       "utimensat",
       {EACCES, EBADF, EFAULT, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM, EROFS, ESRCH},
@@ -105,7 +105,7 @@ TEST_F(Errnos, OfQuestions) {
        {ETXTBSY, "of old kernels"}});
   Both("stat", EBADF, "of nothing", MakeUsual, [] {
     struct stat info {};
-    return fstat(1000, &info);
+    return fstat(kNoDescriptor, &info);
   });
   Both("stat", EINVAL, "unknown flags", MakeUsual, [] {
     struct stat info {};
@@ -137,7 +137,7 @@ TEST_F(Errnos, OfQuestions) {
   Documented("readlink", {EACCES, EBADF, EFAULT, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR});
   Both("statfs", EBADF, "of nothing", MakeUsual, [] {
     struct statfs info {};
-    return fstatfs(1000, &info);
+    return fstatfs(kNoDescriptor, &info);
   });
   Documented(
       "statfs",
@@ -171,7 +171,7 @@ TEST_F(Errnos, OfExtendedAttributes) {
   Both("setxattr", E2BIG, "a value that is too large", MakeWithXattr,
        [] { return setxattr("file", "user.a", kLarge.data(), kLarge.size(), 0); });
   Both("setxattr", EBADF, "of nothing", MakeWithXattr,
-       [] { return fsetxattr(1000, "user.a", "v", 1, 0); });
+       [] { return fsetxattr(kNoDescriptor, "user.a", "v", 1, 0); });
   Both("setxattr", EBADF, "of a path", MakeWithXattr, [] {
     const UniqueFd fd(open("file", O_PATH | O_CLOEXEC));
     return fsetxattr(fd.get(), "user.a", "v", 1, 0);
@@ -240,7 +240,7 @@ TEST_F(Errnos, OfExtendedAttributes) {
     return static_cast<int>(listxattr("file", names, sizeof names));
   });
   Both("listxattr", EBADF, "of nothing", MakeWithXattr,
-       [] { return static_cast<int>(flistxattr(1000, nullptr, 0)); });
+       [] { return static_cast<int>(flistxattr(kNoDescriptor, nullptr, 0)); });
   Documented("listxattr", {E2BIG, ENOTSUP, ERANGE, EBADF},
              {{E2BIG, "ext4 keeps no list that long"}, {ENOTSUP, "it is supported"}});
 
@@ -255,7 +255,7 @@ TEST_F(Errnos, OfExtendedAttributes) {
   For(Other(), "removexattr", EACCES, "of what may not be written", MakeWithXattr,
       [] { return removexattr("plain", "user.there"); });
   Both("removexattr", EBADF, "of nothing", MakeWithXattr,
-       [] { return fremovexattr(1000, "user.a"); });
+       [] { return fremovexattr(kNoDescriptor, "user.a"); });
   Documented("removexattr", {EACCES, EBADF, ENODATA, ENOTSUP, EPERM, EROFS}, {{EROFS, kReadOnly}});
   RunTable();
 }

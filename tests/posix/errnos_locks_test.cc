@@ -15,17 +15,6 @@
 namespace airstore::posix {
 namespace {
 
-constexpr int kNone = 1000;  // a descriptor that is not open
-
-template <typename Call>
-auto On(const char* path, int flags, Call call) {
-  return [=]() -> Outcome {
-    const UniqueFd fd(open(path, flags | O_CLOEXEC | O_NONBLOCK));
-    if (!fd) return {ENOTRECOVERABLE};
-    return {e2e::ErrnoOf(call(fd.get()))};
-  };
-}
-
 struct flock Range(short type, off_t start = 0, off_t length = 1) {
   struct flock range {};
   range.l_type = type;
@@ -89,20 +78,20 @@ void Nothing() {}
 int Opened(const char* path) { return open(path, O_RDWR | O_CLOEXEC); }
 
 TEST_F(Errnos, OfLocks) {
-  Both("flock", EBADF, "of nothing", MakeUsual, [] { return flock(kNone, LOCK_EX); });
+  Both("flock", EBADF, "of nothing", MakeUsual, [] { return flock(kNoDescriptor, LOCK_EX); });
   Both("flock", EBADF, "of a path", MakeUsual,
-       On("file", O_PATH, [](int fd) { return flock(fd, LOCK_EX); }));
+       OnOpen("file", O_PATH, [](int fd) { return flock(fd, LOCK_EX); }));
   Both("flock", EINVAL, "no kind", MakeUsual,
-       On("file", O_RDWR, [](int fd) { return flock(fd, 64); }));
+       OnOpen("file", O_RDWR, [](int fd) { return flock(fd, 64); }));
   for (const int held : {LOCK_EX, LOCK_SH}) {
     Both("flock", EWOULDBLOCK, "held elsewhere: " + std::to_string(held), MakeUsual,
-         On("file", O_RDWR, [held](int fd) {
+         OnOpen("file", O_RDWR, [held](int fd) {
            const UniqueFd other(Opened("file"));
            if (flock(other.get(), held) != 0) return 0;
            return flock(fd, LOCK_EX | LOCK_NB);
          }));
   }
-  Both("flock", EINTR, "interrupted", MakeUsual, On("file", O_RDWR, [](int fd) {
+  Both("flock", EINTR, "interrupted", MakeUsual, OnOpen("file", O_RDWR, [](int fd) {
          const UniqueFd other(Opened("file"));
          if (flock(other.get(), LOCK_EX) != 0) return 0;
          const Alarms alarms;
@@ -112,49 +101,50 @@ TEST_F(Errnos, OfLocks) {
              {{ENOLCK, "TwoHostsLocks.LocksOfAHostThatWasAwayAreLostAndItIsTold"}});
 
   Both("fcntl", EBADF, "of nothing", MakeUsual,
-       [] { return Lock(kNone, F_SETLK, Range(F_WRLCK)); });
+       [] { return Lock(kNoDescriptor, F_SETLK, Range(F_WRLCK)); });
   Both("fcntl", EBADF, "of a path", MakeUsual,
-       On("file", O_PATH, [](int fd) { return Lock(fd, F_SETLK, Range(F_RDLCK)); }));
+       OnOpen("file", O_PATH, [](int fd) { return Lock(fd, F_SETLK, Range(F_RDLCK)); }));
   for (const int command : {F_SETLK, F_OFD_SETLK}) {
     const std::string kind = command == F_SETLK ? "" : ", of the open file";
     Both("fcntl", EBADF, "to write, opened to read" + kind, MakeUsual,
-         On("file", O_RDONLY, [=](int fd) { return Lock(fd, command, Range(F_WRLCK)); }));
+         OnOpen("file", O_RDONLY, [=](int fd) { return Lock(fd, command, Range(F_WRLCK)); }));
     Both("fcntl", EBADF, "to read, opened to write" + kind, MakeUsual,
-         On("file", O_WRONLY, [=](int fd) { return Lock(fd, command, Range(F_RDLCK)); }));
+         OnOpen("file", O_WRONLY, [=](int fd) { return Lock(fd, command, Range(F_RDLCK)); }));
     Both("fcntl", EINVAL, "no kind" + kind, MakeUsual,
-         On("file", O_RDWR, [=](int fd) { return Lock(fd, command, Range(99)); }));
+         OnOpen("file", O_RDWR, [=](int fd) { return Lock(fd, command, Range(99)); }));
     Both("fcntl", EINVAL, "before the beginning" + kind, MakeUsual,
-         On("file", O_RDWR, [=](int fd) { return Lock(fd, command, Range(F_WRLCK, -1)); }));
+         OnOpen("file", O_RDWR, [=](int fd) { return Lock(fd, command, Range(F_WRLCK, -1)); }));
     Both("fcntl", EINVAL, "back over the beginning" + kind, MakeUsual,
-         On("file", O_RDWR, [=](int fd) { return Lock(fd, command, Range(F_WRLCK, 2, -5)); }));
+         OnOpen("file", O_RDWR, [=](int fd) { return Lock(fd, command, Range(F_WRLCK, 2, -5)); }));
     Both("fcntl", EOVERFLOW, "beyond what can be" + kind, MakeUsual,
-         On("file", O_RDWR, [=](int fd) {
+         OnOpen("file", O_RDWR, [=](int fd) {
            return Lock(fd, command, Range(F_WRLCK, std::numeric_limits<off_t>::max(), 10));
          }));
     Both("fcntl", EFAULT, "nowhere" + kind, MakeUsual,
-         On("file", O_RDWR, [=](int fd) { return fcntl(fd, command, Nowhere()); }));
-    Both("fcntl", EAGAIN, "held elsewhere" + kind, MakeUsual, On("file", O_RDWR, [=](int fd) {
+         OnOpen("file", O_RDWR, [=](int fd) { return fcntl(fd, command, Nowhere()); }));
+    Both("fcntl", EAGAIN, "held elsewhere" + kind, MakeUsual, OnOpen("file", O_RDWR, [=](int fd) {
            const UniqueFd other(Opened("file"));
            if (Lock(other.get(), F_OFD_SETLK, Range(F_WRLCK)) != 0) return 0;
            return Lock(fd, command, Range(F_RDLCK));
          }));
-    Both("fcntl", EINTR, "interrupted" + kind, MakeUsual, On("file", O_RDWR, [=](int fd) {
+    Both("fcntl", EINTR, "interrupted" + kind, MakeUsual, OnOpen("file", O_RDWR, [=](int fd) {
            const UniqueFd other(Opened("file"));
            if (Lock(other.get(), F_OFD_SETLK, Range(F_WRLCK)) != 0) return 0;
            const Alarms alarms;
            return Lock(fd, command == F_SETLK ? F_SETLKW : F_OFD_SETLKW, Range(F_RDLCK));
          }));
   }
-  Both("fcntl", EAGAIN, "held by a process", MakeUsual, On("file", O_RDWR, [](int fd) {
+  Both("fcntl", EAGAIN, "held by a process", MakeUsual, OnOpen("file", O_RDWR, [](int fd) {
          const Beside other([fd] { Lock(fd, F_SETLK, Range(F_WRLCK)); }, Nothing);
          return Lock(fd, F_SETLK, Range(F_WRLCK));
        }));
-  Both("fcntl", EINVAL, "a process for the open file's", MakeUsual, On("file", O_RDWR, [](int fd) {
+  Both("fcntl", EINVAL, "a process for the open file's", MakeUsual,
+       OnOpen("file", O_RDWR, [](int fd) {
          struct flock range = Range(F_WRLCK);
          range.l_pid = 1;
          return fcntl(fd, F_OFD_SETLK, &range);
        }));
-  Both("fcntl", EDEADLK, "each waits for the other", MakeUsual, On("file", O_RDWR, [](int fd) {
+  Both("fcntl", EDEADLK, "each waits for the other", MakeUsual, OnOpen("file", O_RDWR, [](int fd) {
          if (Lock(fd, F_SETLK, Range(F_WRLCK, 0)) != 0) return 0;
          const Beside other([fd] { Lock(fd, F_SETLK, Range(F_WRLCK, 1)); },
                             [fd] { Lock(fd, F_SETLKW, Range(F_WRLCK, 0)); });
@@ -162,21 +152,21 @@ TEST_F(Errnos, OfLocks) {
          return Lock(fd, F_SETLKW, Range(F_WRLCK, 1));
        }));
   Both("fcntl", EINVAL, "no command", MakeUsual,
-       On("file", O_RDWR, [](int fd) { return fcntl(fd, 9999, 0); }));
+       OnOpen("file", O_RDWR, [](int fd) { return fcntl(fd, 9999, 0); }));
   Both("fcntl", EINVAL, "no number to copy to", MakeUsual,
-       On("file", O_RDWR, [](int fd) { return fcntl(fd, F_DUPFD, -1); }));
+       OnOpen("file", O_RDWR, [](int fd) { return fcntl(fd, F_DUPFD, -1); }));
   Both("fcntl", ENOTDIR, "to be told of a file", MakeUsual,
-       On("file", O_RDONLY, [](int fd) { return fcntl(fd, F_NOTIFY, DN_MODIFY); }));
+       OnOpen("file", O_RDONLY, [](int fd) { return fcntl(fd, F_NOTIFY, DN_MODIFY); }));
   Both("fcntl", EINVAL, "no lease", MakeUsual,
-       On("file", O_RDWR, [](int fd) { return fcntl(fd, F_SETLEASE, 99); }));
+       OnOpen("file", O_RDWR, [](int fd) { return fcntl(fd, F_SETLEASE, 99); }));
   Both("fcntl", EAGAIN, "a lease of what is open to write", MakeUsual,
-       On("file", O_RDWR, [](int fd) { return fcntl(fd, F_SETLEASE, F_RDLCK); }));
+       OnOpen("file", O_RDWR, [](int fd) { return fcntl(fd, F_SETLEASE, F_RDLCK); }));
   For(Other(), "fcntl", EACCES, "a lease of another's", MakeUsual,
-      On("file", O_RDONLY, [](int fd) { return fcntl(fd, F_SETLEASE, F_RDLCK); }));
+      OnOpen("file", O_RDONLY, [](int fd) { return fcntl(fd, F_SETLEASE, F_RDLCK); }));
   For(Other(), "fcntl", EPERM, "no marks, another's", MakeUsual,
-      On("file", O_RDONLY, [](int fd) { return fcntl(fd, F_SETFL, O_NOATIME); }));
+      OnOpen("file", O_RDONLY, [](int fd) { return fcntl(fd, F_SETFL, O_NOATIME); }));
   Both("fcntl", EBADF, "a pipe's size of a file", MakeUsual,
-       On("file", O_RDWR, [](int fd) { return fcntl(fd, F_SETPIPE_SZ, 4096); }));
+       OnOpen("file", O_RDWR, [](int fd) { return fcntl(fd, F_SETPIPE_SZ, 4096); }));
   Documented("fcntl",
              {EACCES, EAGAIN, EBADF, EBUSY, EDEADLK, EFAULT, EINTR, EINVAL, EMFILE, ENOLCK, ENOTDIR,
               EPERM},

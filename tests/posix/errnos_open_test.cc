@@ -212,7 +212,7 @@ TEST_F(Errnos, OfListing) {
     const UniqueFd fd(open("file", O_RDONLY | O_CLOEXEC));
     return list(fd.get(), 4096);
   });
-  Both("getdents", EBADF, "of nothing", MakeUsual, [=] { return list(1000, 4096); });
+  Both("getdents", EBADF, "of nothing", MakeUsual, [=] { return list(kNoDescriptor, 4096); });
   Both("getdents", EBADF, "of a path", MakeUsual, [=] {
     const UniqueFd fd(open("dir", O_PATH | O_CLOEXEC));
     return list(fd.get(), 4096);
@@ -239,7 +239,7 @@ TEST_F(Errnos, OfListing) {
   For(
       Other(), "chdir", EACCES, "that may not be searched", [] { MakeDir("dir", 0666); },
       [] { return chdir("dir"); });
-  Both("chdir", EBADF, "to no descriptor", MakeUsual, [] { return fchdir(1000); });
+  Both("chdir", EBADF, "to no descriptor", MakeUsual, [] { return fchdir(kNoDescriptor); });
   Both("chdir", ENOTDIR, "to a file's descriptor", MakeUsual, [] {
     const UniqueFd fd(open("file", O_RDONLY | O_CLOEXEC));
     return fchdir(fd.get());

@@ -101,18 +101,6 @@ TEST_F(RenameCases, DirectoriesIntoThemselves) {
   Run({0, EINVAL, ENOTEMPTY, EBUSY, ENOTDIR});
 }
 
-TEST_F(RenameCases, Flags) {
-  const auto both = [] {
-    MakeFile("a");
-    MakeFile("b");
-  };
-  constexpr unsigned kUnknown = 1u << 10;
-  AddOne("unknown", both, [] { return Rename("a", "b", kUnknown); });
-  AddOne("two that exclude each other", both,
-         [] { return Rename("a", "b", RENAME_NOREPLACE | RENAME_EXCHANGE); });
-  Run({EINVAL});
-}
-
 TEST_F(RenameCases, OpenFiles) {
   AddOne(
       "over a file that is read", [] { MakeFile("a", 0644, "new"), MakeFile("b", 0644, "old"); },
