@@ -2,6 +2,7 @@
 #include "broker/frontend_link.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -127,10 +128,12 @@ Result<FrontendLink> ConnectFrontend(const std::string& directory, const std::st
     return Error{EPERM, "uid " + std::to_string(peer.uid) + " listens on " + directory + "/" +
                             name + " and not uid " + std::to_string(uid)};
   }
-  auto hello = shm::ReceiveHello(connection);
-  if (!hello) return NoAnswer(hello.error());
   auto pidfd = PidfdOf(connection, peer.pid);
   if (!pidfd) return pidfd.error();
+  // One that somebody has stopped would be taken for one that does not live.
+  (void)syscall(SYS_pidfd_send_signal, pidfd->get(), SIGCONT, nullptr, 0);
+  auto hello = shm::ReceiveHello(connection);
+  if (!hello) return NoAnswer(hello.error());
   link.pid = peer.pid;
   link.pidfd = std::move(*pidfd);
   link.abi_major = hello->message.abi_major;

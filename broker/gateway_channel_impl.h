@@ -33,8 +33,6 @@ class GatewayChannel {
   // Cancels every call and waits until all have left.
   void Shutdown();
 
-  // There is a connection; else it is tried to make one.
-  bool Connected() const { return channel_->GetState(true) == GRPC_CHANNEL_READY; }
   // Tries to connect now, if the next try is still to come.
   void Reconnect() const { grpc::experimental::ChannelResetConnectionBackoff(channel_.get()); }
 

@@ -25,23 +25,6 @@ using Method = void (wire::Admin::StubInterface::async_interface::*)(
     grpc::ClientContext*, const Request*, Response*, std::function<void(grpc::Status)>);
 using AsyncApi = wire::Admin::StubInterface::async_interface;
 
-constexpr auto kPatience = std::chrono::seconds(4);
-constexpr auto kPause = std::chrono::milliseconds(50);
-
-// Makes the call when there is a connection, or there was none for some time. It is not made twice:
-// one that is cut off may have been carried out.
-template <typename Answer>
-Task<Answer> WhenConnected(CallContext via, Task<Answer> call) {
-  boost::asio::steady_timer timer(via.loop);
-  const auto until = std::chrono::steady_clock::now() + kPatience;
-  while (!via.channel->Connected() && std::chrono::steady_clock::now() < until) {
-    via.channel->Reconnect();
-    timer.expires_after(kPause);
-    co_await timer.async_wait(boost::asio::use_awaitable);
-  }
-  co_return co_await std::move(call);
-}
-
 class GrpcAdmin final : public AdminClient {
  public:
   GrpcAdmin(const boost::asio::any_io_executor& loop, std::shared_ptr<GatewayChannel> channel,
@@ -142,8 +125,8 @@ class GrpcAdmin final : public AdminClient {
       if (!status.ok()) return Outcome<Value>{{}, FailureOfStatus(address, status)};
       return Outcome<Value>{decode(answer), {}};
     };
-    return WhenConnected(via_, UnaryCall<Request, Response>(via_, std::move(request),
-                                                            std::move(start), std::move(finish)));
+    return UnaryCall<Request, Response>(via_, std::move(request), std::move(start),
+                                        std::move(finish));
   }
 
   const CallContext via_;

@@ -84,9 +84,10 @@ int Run(const Options& options, const std::vector<std::string>& arguments) {
   }
 
   Remap remap(state_dir->spool());
-  if (auto remapped = remap.Run(); !remapped) {
+  // Their frontends go on, without a broker or with the old one.
+  if (auto remapped = remap.Run(inherits); !remapped) {
     spdlog::error("{}", remapped.error().ToString());
-    if (inherits) return EXIT_FAILURE;  // the old broker goes on
+    return EXIT_FAILURE;
   }
 
   boost::asio::io_context loop(1);

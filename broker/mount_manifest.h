@@ -21,8 +21,8 @@ struct MountManifest {
   Caller owner;               // whose mount it is, and who its frontend runs as
   bool passthrough = false;   // as negotiated with the kernel
   uint32_t device_minor = 0;  // of the mounted file system; 0: not known
-  // The file that the frontend's process is of, to know it again when another broker has it write
-  // what there is in portable form. 0: it was not noted.
+  // The file that the frontend's process is of, by which its copy is found when another broker has
+  // it write what there is in portable form (remap.h). 0: there is none.
   uint64_t program_device = 0;
   uint64_t program_inode = 0;
   uint32_t portable = 0;  // shm::kPortableVersion of that program

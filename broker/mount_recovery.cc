@@ -13,6 +13,7 @@
 
 #include "broker/clock.h"
 #include "broker/mount.h"
+#include "broker/remap.h"
 #include "broker/session.h"
 
 namespace airstore::broker {
@@ -76,8 +77,14 @@ Result<void> Mount::StartFrontend() {
 
 void Mount::NoteProgram() {
   struct stat program {};
-  if (stat(("/proc/" + std::to_string(frontend_.pid()) + "/exe").c_str(), &program) != 0) return;
+  const std::string path = "/proc/" + std::to_string(frontend_.pid()) + "/exe";
+  if (stat(path.c_str(), &program) != 0) return;
   if (program.st_dev == program_device_ && program.st_ino == program_inode_) return;
+  if (auto kept = KeepProgram(path, KeptProgram(options_.spool, program.st_dev, program.st_ino));
+      !kept) {
+    spdlog::warn("{}: {}", options_.spec.mountpoint, kept.error().ToString());
+    return;
+  }
   program_device_ = program.st_dev;
   program_inode_ = program.st_ino;
   if (auto written = WriteMountManifest(options_.spool, Manifest()); !written) {

@@ -59,8 +59,7 @@ std::vector<LeftMount> FindLeftMounts(const std::string& session_spool,
     if (!link) {
       FrontendLink kept = KeptLink(session, manifest.index);
       if (kept.device) {
-        spdlog::info("{}: its frontend has died, too; another one is started",
-                     manifest.spec.mountpoint);
+        spdlog::info("{}: it has no frontend; another one is started", manifest.spec.mountpoint);
         mounts.push_back({std::move(manifest), std::move(kept)});
       } else {
         EndOrphan(session_spool, manifest, link.error().ToString());

@@ -24,11 +24,15 @@
 namespace airstore::broker {
 namespace {
 
-constexpr int kExportMs = 60'000;
-constexpr char kNotePrefix[] = "stopped-";
+constexpr int kExportMs = 20'000;
+constexpr uint64_t kMostExported = 4ull << 30;
 // Behind the names of files: those of the other ABI, and ours before they take their place.
 constexpr char kOld[] = ".other-abi";
 constexpr char kNew[] = ".new";
+
+std::string NoteOf(const std::string& session_spool, uint32_t index) {
+  return session_spool + "/stopped-" + std::to_string(index);
+}
 
 std::vector<std::string> FilesOf(const std::string& session_spool, uint32_t index) {
   const std::string number = std::to_string(index);
@@ -53,18 +57,6 @@ HeaderStart HeaderOf(int fd) {
   return header;
 }
 
-// Of the process, if it is still the file that its broker had started.
-Result<UniqueFd> ProgramOf(const FrontendLink& link, const MountManifest& manifest) {
-  const std::string path = "/proc/" + std::to_string(link.pid) + "/exe";
-  UniqueFd program(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  struct stat info {};
-  if (!program || fstat(program.get(), &info) != 0) return SysError("open " + path);
-  if (info.st_dev != manifest.program_device || info.st_ino != manifest.program_inode) {
-    return Error{EPERM, path + " is not the program that was started"};
-  }
-  return program;
-}
-
 std::string Answer(const FrontendProcess& process) {
   pollfd readable{process.channel.get(), POLLIN, 0};
   int ready = 0;
@@ -77,34 +69,47 @@ std::string Answer(const FrontendProcess& process) {
   return got <= 0 ? "it died" : std::string(text.data(), static_cast<size_t>(got));
 }
 
-// A file in portable form.
+// A file in portable form, written by that program as that user, from these descriptors. Nobody
+// can change it any more.
 Result<UniqueFd> Export(const std::string& session_spool, const MountManifest& manifest,
-                        const FrontendLink& link, bool with_tables) {
-  auto program = ProgramOf(link, manifest);
-  if (!program) return program.error();
-  const auto files = FilesOf(session_spool, manifest.index);
-  const UniqueFd lane(open(files[0].c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!lane) return SysError("open " + files[0]);
-  const UniqueFd arena(open(files[1].c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!arena) return SysError("open " + files[1]);
-  UniqueFd out(memfd_create("airstore-portable", MFD_CLOEXEC));
+                        const Caller& as, const std::vector<int>& from) {
+  const std::string path =
+      KeptProgram(session_spool, manifest.program_device, manifest.program_inode);
+  const UniqueFd program(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!program) return SysError("open " + path);
+  UniqueFd out(memfd_create("airstore-portable", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!out) return SysError("memfd_create");
   LaunchOptions launch;
-  launch.program = manifest.spec.backend == "nfs" ? "airstore-nfs" : "airstore-fuse";
-  launch.program_fd = program->get();
+  launch.program = path;
+  launch.program_fd = program.get();
   launch.arguments = {"--export", manifest.spec.mountpoint};
-  launch.uid = manifest.owner.uid;
-  launch.gid = manifest.owner.gid;
+  launch.uid = as.uid;
+  launch.gid = as.gid;
   auto process = Launch(launch);
   if (!process) return process.error();
-  std::vector<int> fds = {out.get(), lane.get(), arena.get()};
-  if (with_tables) fds.push_back(link.meta.get());
+  std::vector<int> fds = {out.get()};
+  fds.insert(fds.end(), from.begin(), from.end());
   const auto sent = shm::SendDescriptors(process->channel.get(), fds);
   const std::string answer = sent ? Answer(*process) : sent.error().ToString();
   Kill(*process);
   (void)Reap(*process);
   if (answer != "ok") return Error{EPROTO, "its program cannot say what there is: " + answer};
+  struct stat info {};
+  if (fcntl(out.get(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) !=
+          0 ||
+      fstat(out.get(), &info) != 0 || static_cast<uint64_t>(info.st_size) > kMostExported) {
+    return Error{EPROTO, "somebody interferes with what its program says"};
+  }
   return out;
+}
+
+Result<UniqueFd> ExportLane(const std::string& session_spool, const MountManifest& manifest) {
+  const auto files = FilesOf(session_spool, manifest.index);
+  const UniqueFd lane(open(files[0].c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!lane) return SysError("open " + files[0]);
+  const UniqueFd arena(open(files[1].c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!arena) return SysError("open " + files[1]);
+  return Export(session_spool, manifest, manifest.owner, {lane.get(), arena.get()});
 }
 
 bool IsNew(const std::filesystem::path& path) {
@@ -129,13 +134,14 @@ void RemoveOld(const std::string& session_spool) {
 // frontend. Where there is none any more, it was finished but for the old files.
 void Restore(const std::string& session_spool) {
   for (uint32_t index = 0; index < shm::kMaxMounts; ++index) {
-    const std::string note = session_spool + "/" + kNotePrefix + std::to_string(index);
+    const std::string note = NoteOf(session_spool, index);
     if (access(note.c_str(), F_OK) != 0) continue;
-    for (const std::string& file : FilesOf(session_spool, index)) {
-      (void)rename((file + kOld).c_str(), file.c_str());
+    const auto files = FilesOf(session_spool, index);
+    const UniqueFd lane(open((files[0] + kOld).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (lane && HeaderOf(lane.get()).magic == shm::kMagic) {
+      for (const std::string& file : files) (void)rename((file + kOld).c_str(), file.c_str());
     }
-    spdlog::warn("{}: the frontend of another ABI of mount {} goes on as before", session_spool,
-                 index);
+    spdlog::warn("{}: mount {} is as it was before another ABI was tried", session_spool, index);
     StoppedProcess::Continue(note);
   }
   RemoveOld(session_spool);
@@ -152,109 +158,156 @@ LaneAbi AbiOfLane(const std::string& session_spool, uint32_t mount_index) {
   return {header.abi_major, header.abi_minor};
 }
 
-Result<Remap::Old> Remap::Stop(const std::string& session_spool, MountManifest manifest) {
-  auto link = ConnectFrontend(session_spool, FrontendSocketName(manifest.index),
+std::string KeptProgram(const std::string& session_spool, uint64_t device, uint64_t inode) {
+  return session_spool + "/program-" + std::to_string(device) + "-" + std::to_string(inode);
+}
+
+Result<void> KeepProgram(const std::string& program, const std::string& kept) {
+  if (access(kept.c_str(), F_OK) == 0) return {};
+  if (linkat(AT_FDCWD, program.c_str(), AT_FDCWD, kept.c_str(), AT_SYMLINK_FOLLOW) == 0) return {};
+  const std::string fresh = kept + kNew;
+  std::error_code failed;
+  std::filesystem::copy_file(program, fresh, std::filesystem::copy_options::overwrite_existing,
+                             failed);
+  if (failed) return Error{failed.value(), "copy " + program + " to " + fresh};
+  if (chmod(fresh.c_str(), 0755) != 0 || rename(fresh.c_str(), kept.c_str()) != 0) {
+    return SysError("rename " + fresh);
+  }
+  return {};
+}
+
+Result<Remap::Old> Remap::Stop(const std::string& id, MountManifest manifest, Session* session) {
+  const std::string note = NoteOf(session->spool, manifest.index);
+  auto link = ConnectFrontend(session->spool, FrontendSocketName(manifest.index),
                               geteuid() == 0 ? manifest.owner.uid : geteuid());
-  if (!link) return link.error();
+  const bool dead = !link && (link.error().code == ECONNREFUSED || link.error().code == ENOENT);
+  if (!link && !dead) return link.error();
+  session->notes.push_back(note);
+  if (dead) {
+    AIRSTORE_TRY(StoppedProcess::WriteNote(note, 0));
+    Old old{std::move(manifest), {}};
+    old.link.meta = KeptDescriptor(NameOfTables(id));
+    old.link.device = KeptDescriptor(NameOfDevice(id, old.manifest.index));
+    return old;
+  }
   if (!link->meta) return Error{EPROTO, "its frontend does not show its tables"};
-  auto stopped =
-      StoppedProcess::Stop(link->pid, link->pidfd.get(),
-                           session_spool + "/" + kNotePrefix + std::to_string(manifest.index));
+  auto stopped = StoppedProcess::Stop(link->pid, link->pidfd.get(), note);
   if (!stopped) return stopped.error();
-  stopped_.push_back(std::move(*stopped));
+  session->stopped.push_back(std::move(*stopped));
   return Old{std::move(manifest), std::move(*link)};
 }
 
-Result<void> Remap::RunSession(const std::string& session_spool, const SessionManifest& manifest) {
+Result<void> Remap::RunSession(const SessionManifest& manifest, Session* session) {
+  const std::string& spool = session->spool;
+  const std::string id = HexOf(manifest.session);
   std::vector<Old> olds;
-  for (MountManifest& mount : MountManifestsIn(session_spool)) {
-    const LaneAbi abi = AbiOfLane(session_spool, mount.index);
+  for (MountManifest& mount : MountManifestsIn(spool)) {
+    const LaneAbi abi = AbiOfLane(spool, mount.index);
     if (abi.major == 0 || abi.major == shm::AbiMajor()) continue;
-    const auto refuse = [&](const std::string& why) {
-      return Error{EPROTO, mount.spec.mountpoint + ": its frontend speaks shared-memory ABI " +
-                               shm::AbiText(abi.major, abi.minor) +
-                               ", airstore " AIRSTORE_VERSION " " + shm::OwnAbi() + "; " + why};
+    const auto refuse = [&](const Error& why) {
+      return Error{why.code, mount.spec.mountpoint + ": its frontend speaks shared-memory ABI " +
+                                 shm::AbiText(abi.major, abi.minor) +
+                                 ", airstore " AIRSTORE_VERSION " " + shm::OwnAbi() + "; " +
+                                 why.message};
     };
-    if (mount.portable == 0) return refuse("its program cannot say what there is");
-    if (olds.empty()) sessions_.push_back(session_spool);
-    auto old = Stop(session_spool, mount);
-    if (!old) return refuse(old.error().ToString());
+    if (mount.portable == 0) return refuse({EPROTO, "its program cannot say what there is"});
+    auto old = Stop(id, mount, session);
+    if (!old) return refuse(old.error());
     olds.push_back(std::move(*old));
   }
   if (olds.empty()) return {};
   const int64_t begun = MonotonicNs();
+  const auto at = [](const Old& old, const Error& error) {
+    return Error{error.code, old.manifest.spec.mountpoint + ": " + error.message};
+  };
   // As for tables of our own ABI: who began last has all that the others had, and more.
   const auto newest = std::max_element(olds.begin(), olds.end(), [](const Old& a, const Old& b) {
     return HeaderOf(a.link.meta.get()).creator_start_ticks <
            HeaderOf(b.link.meta.get()).creator_start_ticks;
   });
-  const std::string id = HexOf(manifest.session);
-  for (Old& old : olds) {
-    const std::string& where = old.manifest.spec.mountpoint;
-    const bool with_tables = &old == &*newest;
-    auto portable = Export(session_spool, old.manifest, old.link, with_tables);
-    if (!portable) return Error{portable.error().code, where + ": " + portable.error().message};
-    const auto files = FilesOf(session_spool, old.manifest.index);
-    auto imported = shm::ImportPortable(portable->get(), manifest.session, old.manifest.index,
-                                        files[0] + kNew, files[1] + kNew);
-    if (!imported) return Error{imported.error().code, where + ": " + imported.error().message};
-    if (!with_tables) continue;
-    if (!imported->tables) return Error{EPROTO, where + ": no tables are handed over"};
-    UniqueFd tables(fcntl(imported->tables->fd(), F_DUPFD_CLOEXEC, 0));
-    if (!tables) return SysError("dup");
-    AddKept(NameOfTables(id), std::move(tables));
+  if (newest->link.meta) {
+    auto portable = Export(spool, newest->manifest, {}, {newest->link.meta.get()});
+    if (!portable) return at(*newest, portable.error());
+    auto tables = shm::ImportTables(portable->get(), manifest.session);
+    if (!tables) return at(*newest, tables.error());
+    UniqueFd own(fcntl((*tables)->fd(), F_DUPFD_CLOEXEC, 0));
+    if (!own) return SysError("dup");
+    AddKept(NameOfTables(id), std::move(own));
+  }
+  for (const Old& old : olds) {
+    auto portable = ExportLane(spool, old.manifest);
+    if (!portable) return at(old, portable.error());
+    const auto files = FilesOf(spool, old.manifest.index);
+    if (auto made = shm::ImportLane(portable->get(), manifest.session, old.manifest.index,
+                                    files[0] + kNew, files[1] + kNew);
+        !made) {
+      return at(old, made.error());
+    }
   }
   Reach(FaultPoint::kRemapRead);
   for (Old& old : olds) {
-    for (const std::string& file : FilesOf(session_spool, old.manifest.index)) {
-      if (rename(file.c_str(), (file + kOld).c_str()) != 0) return SysError("rename " + file);
+    for (const std::string& file : FilesOf(spool, old.manifest.index)) {
+      if (rename(file.c_str(), (file + kOld).c_str()) != 0 && errno != ENOENT) {
+        return SysError("rename " + file);
+      }
       // The socket has no successor yet.
       if (rename((file + kNew).c_str(), file.c_str()) != 0 && errno != ENOENT) {
         return SysError("rename " + file + kNew);
       }
     }
-    AddKept(NameOfDevice(id, old.manifest.index), std::move(old.link.device));
-  }
-  Reach(FaultPoint::kRemapInPlace);
-  spdlog::info("workspace {}: what {} frontends of ABI {} share was brought over in {} ms",
-               manifest.workspace, olds.size(), olds.front().link.abi_major,
-               (MonotonicNs() - begun) / 1'000'000);
-  return {};
-}
-
-Result<void> Remap::Run() {
-  std::error_code failed;
-  std::vector<std::string> sessions;
-  for (const auto& entry : std::filesystem::directory_iterator(spool_, failed)) {
-    if (entry.is_directory()) sessions.push_back(entry.path());
-  }
-  for (const std::string& session : sessions) Restore(session);
-  for (const std::string& session : sessions) {
-    const auto manifest = ReadManifest(session);
-    if (!manifest) continue;  // said by who looks at the whole spool
-    if (auto done = RunSession(session, *manifest); !done) {
-      TakeBack();
-      return done;
+    if (old.link.device) {
+      AddKept(NameOfDevice(id, old.manifest.index), std::move(old.link.device));
     }
   }
+  Reach(FaultPoint::kRemapInPlace);
+  spdlog::info("workspace {}: what {} frontends of another ABI shared was brought over in {} ms",
+               manifest.workspace, olds.size(), (MonotonicNs() - begun) / 1'000'000);
   return {};
 }
 
-void Remap::TakeBack() {
-  stopped_.clear();
-  for (const std::string& session : sessions_) Restore(session);
-  sessions_.clear();
+Result<void> Remap::Run(bool all_or_nothing) {
+  std::error_code failed;
+  std::vector<std::string> spools;
+  for (const auto& entry : std::filesystem::directory_iterator(spool_, failed)) {
+    if (entry.is_directory()) spools.push_back(entry.path());
+  }
+  for (const std::string& spool : spools) Restore(spool);
+  for (const std::string& spool : spools) {
+    const auto manifest = ReadManifest(spool);
+    if (!manifest) continue;  // said by who looks at the whole spool
+    sessions_.push_back(Session{spool, {}, {}});
+    const auto done = RunSession(*manifest, &sessions_.back());
+    if (done) continue;
+    if (all_or_nothing || done.error().code != EPROTO) {
+      for (Session& session : sessions_) TakeBack(&session);
+      sessions_.clear();
+      return done;
+    }
+    spdlog::error("{}", done.error().message);
+    TakeBack(&sessions_.back());
+    sessions_.pop_back();
+  }
+  return {};
+}
+
+void Remap::TakeBack(Session* session) {
+  session->stopped.clear();
+  Restore(session->spool);
 }
 
 // Nobody has used ours yet: until the last note is gone it does not matter which files stay.
 void Remap::Finish() {
-  for (StoppedProcess& old : stopped_) old.End();
-  for (StoppedProcess& old : stopped_) old.Forget();
-  stopped_.clear();
-  for (const std::string& session : sessions_) RemoveOld(session);
+  for (Session& session : sessions_) {
+    for (StoppedProcess& old : session.stopped) old.End();
+    for (const std::string& note : session.notes) (void)unlink(note.c_str());
+    session.stopped.clear();
+    RemoveOld(session.spool);
+  }
   sessions_.clear();
 }
 
-Remap::~Remap() { TakeBack(); }
+Remap::~Remap() {
+  for (Session& session : sessions_) TakeBack(&session);
+}
 
 }  // namespace airstore::broker

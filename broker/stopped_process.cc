@@ -95,14 +95,20 @@ Result<UniqueFd> Guard(int pidfd) {
 
 }  // namespace
 
-Result<StoppedProcess> StoppedProcess::Stop(pid_t pid, int pidfd, std::string note) {
+Result<void> StoppedProcess::WriteNote(const std::string& note, pid_t pid) {
+  const UniqueFd file(open(note.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  const std::string text =
+      std::to_string(pid) + " " + std::to_string(pid == 0 ? 0 : StartOf(pid)) + "\n";
+  if (!file || write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+    return SysError("write " + note);
+  }
+  return {};
+}
+
+Result<StoppedProcess> StoppedProcess::Stop(pid_t pid, int pidfd, const std::string& note) {
   UniqueFd own(fcntl(pidfd, F_DUPFD_CLOEXEC, 0));
   if (!own) return SysError("dup");
-  {
-    std::ofstream file(note, std::ios::trunc);
-    file << pid << ' ' << StartOf(pid) << '\n';
-    if (!file.flush()) return SysError("write " + note, EIO);
-  }
+  AIRSTORE_TRY(WriteNote(note, pid));
   auto guarded = Guard(pidfd);
   if (!guarded) return guarded.error();
   Signal(pidfd, SIGSTOP);
@@ -113,7 +119,7 @@ Result<StoppedProcess> StoppedProcess::Stop(pid_t pid, int pidfd, std::string no
     }
     nanosleep(&kPause, nullptr);
   }
-  return StoppedProcess(std::move(own), std::move(*guarded), std::move(note));
+  return StoppedProcess(std::move(own), std::move(*guarded));
 }
 
 void StoppedProcess::Continue(const std::string& note) {
@@ -132,7 +138,5 @@ void StoppedProcess::End() {
   pollfd ended{pidfd_.get(), POLLIN, 0};
   (void)poll(&ended, 1, kEndMs);
 }
-
-void StoppedProcess::Forget() { (void)unlink(note_.c_str()); }
 
 }  // namespace airstore::broker

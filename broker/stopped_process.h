@@ -21,7 +21,9 @@ class StoppedProcess {
  public:
   // Returns when no thread of it runs. Goes on with the end of this object. `note`: path of the
   // file that says so.
-  static Result<StoppedProcess> Stop(pid_t pid, int pidfd, std::string note);
+  static Result<StoppedProcess> Stop(pid_t pid, int pidfd, const std::string& note);
+  // 0: nobody, who has ended before.
+  static Result<void> WriteNote(const std::string& note, pid_t pid);
   // Whom the note names goes on, and the note goes.
   static void Continue(const std::string& note);
 
@@ -30,16 +32,13 @@ class StoppedProcess {
 
   // Ends it; returns when it is gone, or after a moment. The note stays.
   void End();
-  // It need not go on any more, whatever happens.
-  void Forget();
 
  private:
-  StoppedProcess(UniqueFd pidfd, UniqueFd guarded, std::string note)
-      : pidfd_(std::move(pidfd)), guarded_(std::move(guarded)), note_(std::move(note)) {}
+  StoppedProcess(UniqueFd pidfd, UniqueFd guarded)
+      : pidfd_(std::move(pidfd)), guarded_(std::move(guarded)) {}
 
   UniqueFd pidfd_;
   UniqueFd guarded_;  // while it is open the guard waits
-  std::string note_;
 };
 
 }  // namespace airstore::broker

@@ -89,7 +89,8 @@ class PortableReader {
  public:
   explicit PortableReader(int file);
   ~PortableReader();
-  // False: that was the last one, and the stream is whole. EPROTO.
+  // False: that was the last one, and the stream is whole. EPROTO, also for a record of kind 0:
+  // nobody writes one.
   Result<bool> Next(PortableRecord* record);
 
  private:
@@ -106,12 +107,10 @@ class PortableReader {
 Result<void> ExportTables(UniqueFd meta, PortableWriter* out);
 Result<void> ExportLane(UniqueFd lane, UniqueFd arena, PortableWriter* out);
 
-// A stream with the lane of a mount, and with tables or without.
-struct Imported {
-  std::unique_ptr<Segment> tables;  // ready; nullptr: there were none
-};
-// Makes the lane and its arena at these paths, replacing what is there.
-Result<Imported> ImportPortable(int file, const SessionId& session, uint32_t mount_index,
-                                const std::string& lane_path, const std::string& arena_path);
+// From a stream with tables: ready.
+Result<std::unique_ptr<Segment>> ImportTables(int file, const SessionId& session);
+// From one with a lane: makes it and its arena at these paths, replacing what is there.
+Result<void> ImportLane(int file, const SessionId& session, uint32_t mount_index,
+                        const std::string& lane_path, const std::string& arena_path);
 
 }  // namespace airstore::shm

@@ -13,7 +13,7 @@ class TablesImport {
  public:
   Result<void> Begin(const PortableRecord& record, const SessionId& session);  // kTables
   Result<void> Take(const PortableRecord& record);  // kInode to kLostDentry
-  std::unique_ptr<Segment> Finish();                // nullptr: nothing has begun
+  Result<std::unique_ptr<Segment>> Finish();        // fails when nothing has begun
 
  private:
   Result<void> TakeInode(uint32_t index, const PortableRecord& from);

@@ -252,26 +252,16 @@ Result<void> LaneImport::Finish() {
   return {};
 }
 
-Result<Imported> ImportPortable(int file, const SessionId& session, uint32_t mount_index,
-                                const std::string& lane_path, const std::string& arena_path) {
+Result<void> ImportLane(int file, const SessionId& session, uint32_t mount_index,
+                        const std::string& lane_path, const std::string& arena_path) {
   PortableReader reader(file);
-  TablesImport tables;
   LaneImport lane;
   PortableRecord record;
   for (;;) {
     auto more = reader.Next(&record);
     if (!more) return more.error();
-    if (!*more) break;
+    if (!*more) return lane.Finish();
     switch (record.kind) {
-      case PortableKind::kTables:
-        AIRSTORE_TRY(tables.Begin(record, session));
-        break;
-      case PortableKind::kInode:
-      case PortableKind::kLostInode:
-      case PortableKind::kDentry:
-      case PortableKind::kLostDentry:
-        AIRSTORE_TRY(tables.Take(record));
-        break;
       case PortableKind::kLane:
         AIRSTORE_TRY(
             lane.Begin(record, {SegmentKind::kLane, session, mount_index}, lane_path, arena_path));
@@ -288,8 +278,6 @@ Result<Imported> ImportPortable(int file, const SessionId& session, uint32_t mou
         break;
     }
   }
-  AIRSTORE_TRY(lane.Finish());
-  return Imported{tables.Finish()};
 }
 
 }  // namespace airstore::shm

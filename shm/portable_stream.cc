@@ -94,8 +94,8 @@ Result<bool> PortableReader::Next(PortableRecord* record) {
   const uint64_t sum = XXH3_64bits_digest(sum_);
   PortableHead head{};
   AIRSTORE_TRY(Take(&head, sizeof(head)));
-  if (head.words > kMostWords || head.text_bytes > kMostText) {
-    return Error{EPROTO, "what is handed over has a record too long"};
+  if (head.kind == 0 || head.words > kMostWords || head.text_bytes > kMostText) {
+    return Error{EPROTO, "what is handed over has an impossible record"};
   }
   record->kind = static_cast<PortableKind>(head.kind);
   record->words.resize(head.words);

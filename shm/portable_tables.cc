@@ -228,10 +228,34 @@ Result<void> TablesImport::TakeDentry(uint32_t index, const PortableRecord& from
   return {};
 }
 
-std::unique_ptr<Segment> TablesImport::Finish() {
-  if (!writer_) return nullptr;
+Result<std::unique_ptr<Segment>> TablesImport::Finish() {
+  if (!writer_) return Error{EPROTO, "no tables are handed over"};
   writer_->segment_->MarkReady();
   return std::move(writer_->segment_);
+}
+
+Result<std::unique_ptr<Segment>> ImportTables(int file, const SessionId& session) {
+  PortableReader reader(file);
+  TablesImport tables;
+  PortableRecord record;
+  for (;;) {
+    auto more = reader.Next(&record);
+    if (!more) return more.error();
+    if (!*more) return tables.Finish();
+    switch (record.kind) {
+      case PortableKind::kTables:
+        AIRSTORE_TRY(tables.Begin(record, session));
+        break;
+      case PortableKind::kInode:
+      case PortableKind::kLostInode:
+      case PortableKind::kDentry:
+      case PortableKind::kLostDentry:
+        AIRSTORE_TRY(tables.Take(record));
+        break;
+      default:  // of a later version: it can be done without
+        break;
+    }
+  }
 }
 
 }  // namespace airstore::shm

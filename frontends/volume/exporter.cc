@@ -12,17 +12,20 @@
 namespace airstore::volume {
 namespace {
 
-enum Fds : size_t { kOut, kLane, kArena, kMeta };
+// Behind the file to write.
+enum TablesFds : size_t { kMeta = 1, kTablesFds };
+enum LaneFds : size_t { kLane = 1, kArena, kLaneFds };
 
 Result<void> Export(int channel) {
   auto fds = shm::ReceiveDescriptors(channel);
   if (!fds) return fds.error();
-  if (fds->size() != kMeta && fds->size() != kMeta + 1) {
+  if (fds->size() != kTablesFds && fds->size() != kLaneFds) {
     return Error{EPROTO, std::to_string(fds->size()) + " descriptors came"};
   }
-  shm::PortableWriter out((*fds)[kOut].get());
-  if (fds->size() > kMeta) AIRSTORE_TRY(shm::ExportTables(std::move((*fds)[kMeta]), &out));
-  AIRSTORE_TRY(shm::ExportLane(std::move((*fds)[kLane]), std::move((*fds)[kArena]), &out));
+  shm::PortableWriter out(fds->front().get());
+  AIRSTORE_TRY(fds->size() == kTablesFds
+                   ? shm::ExportTables(std::move((*fds)[kMeta]), &out)
+                   : shm::ExportLane(std::move((*fds)[kLane]), std::move((*fds)[kArena]), &out));
   return out.Finish();
 }
 

@@ -7,9 +7,8 @@
 
 namespace airstore::volume {
 
-// Takes descriptors from the channel: the file to write, lane, arena, and the tables if they are
-// wanted, too. Answers "ok", or what is wrong. Returns the exit status. The conversation never
-// changes.
+// Takes descriptors from the channel: the file to write, then the tables, or lane and arena.
+// Answers "ok", or what is wrong. Returns the exit status. The conversation never changes.
 int RunExporter(int channel);
 
 }  // namespace airstore::volume

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A mount whose gateway is not reached, and commands about workspaces: they wait for one that is on
-// its way, and say so soon of one that is not there.
+// A mount whose gateway is not reached: it waits for one that is on its way, and says so soon of
+// one that is not there.
 #include <thread>
 
 #include "tests/e2e/support/host_test.h"
@@ -48,16 +48,6 @@ TEST_F(MountWaits, AGatewayThatComesIsWaitedFor) {
   EXPECT_EQ(waiting.Wait(seconds(5)), 0) << ReadFile(host().Path("waiting.log"));
   EXPECT_NE(ReadFile(host().Path("waiting.log")).find("waiting for the gateway at "),
             std::string::npos);
-}
-
-TEST_F(MountWaits, SoDoCommandsAboutWorkspaces) {
-  Process waiting(
-      {Program("airctl"), "--socket", host().socket(), "workspace", "create", "three", "--gateway",
-       host().gateway_address(), "--token-file", host().admin_token_file()},
-      {.output_file = host().Path("waiting.log")});
-  EXPECT_FALSE(waiting.Wait(milliseconds(500)));
-  host().StartGateway();
-  EXPECT_EQ(waiting.Wait(seconds(5)), 0) << ReadFile(host().Path("waiting.log"));
 }
 
 TEST_F(MountWaits, AGatewayThatIsNotThereIsSaidSoSoon) {

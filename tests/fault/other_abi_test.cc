@@ -50,6 +50,13 @@ class OtherAbi : public e2e::MountTest {
   void StartOther() {
     host().StartBrokerWith({"/bin/sh", "-c", "shift; exec " + Other() + " \"$@\"", "sh"});
   }
+  // Of the only session.
+  std::string Spool() {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(host().Path("state"))) {
+      if (entry.path().filename() == "mount-0.json") return entry.path().parent_path();
+    }
+    return {};
+  }
   // One that is expected to end.
   int RunOther() {
     e2e::Process other(
@@ -215,12 +222,7 @@ TEST_F(OtherAbi, ASuccessorThatDiesLeavesAllAsItWas) {
 }
 
 TEST_F(OtherAbi, WhatCannotBeBroughtOverIsRefused) {
-  const std::string file = [&] {
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(host().Path("state"))) {
-      if (entry.path().filename() == "mount-0.json") return entry.path().string();
-    }
-    return std::string();
-  }();
+  const std::string file = Spool() + "/mount-0.json";
   std::string manifest = e2e::ReadFile(file);
   const std::string said_so = "\"portable\": \"1\"";
   ASSERT_NE(manifest.find(said_so), std::string::npos) << manifest;
@@ -235,6 +237,69 @@ TEST_F(OtherAbi, WhatCannotBeBroughtOverIsRefused) {
   }
   e2e::WriteFile(At("after"), "content");
   EXPECT_EQ(e2e::ReadFile(At("after")), "content");
+}
+
+// A session is left alone when it is this host that has no room or no luck.
+TEST_F(OtherAbi, ABrokerThatCannotBringItOverEndsAndLeavesAllAsItWas) {
+  Everything everything(mount(), mount());
+  const auto frontends = host().FrontendPids();
+  const std::string in_the_way = Spool() + "/lane-0.new";
+  ASSERT_EQ(mkdir(in_the_way.c_str(), 0700), 0);
+  e2e::WriteFile(in_the_way + "/x", "");
+  host().StopBroker();
+  EXPECT_EQ(RunOther(), 1);
+  std::filesystem::remove_all(in_the_way);
+  host().StartBroker();
+  EXPECT_EQ(host().FrontendPids(), frontends);
+  everything.Check(1);
+}
+
+// Nothing is open here: who starts a program closes its own descriptors first, and would wait.
+TEST_F(OtherAbi, FrontendsThatSomebodyHasStoppedGoOn) {
+  const std::string sibling = host().Mount("work", "mnt2");
+  e2e::WriteFile(At("file"), "content");
+  struct stat before {};
+  ASSERT_EQ(stat(mount().c_str(), &before), 0);
+  const auto expect_served = [&] {
+    struct stat info {};
+    ASSERT_EQ(stat(mount().c_str(), &info), 0);
+    EXPECT_EQ(info.st_dev, before.st_dev);
+    EXPECT_EQ(e2e::ReadFile(At("file")), "content");
+    e2e::WriteFile(sibling + "/more", "more");
+    EXPECT_EQ(e2e::ReadFile(At("more")), "more");
+  };
+  for (const std::string& program : {Other(), e2e::Program("airstored-next")}) {
+    kill(host().FrontendPids().front(), SIGSTOP);
+    Upgrade(program);
+    expect_served();
+  }
+  kill(host().FrontendPids().front(), SIGSTOP);
+  host().KillBroker();
+  StartOther();
+  expect_served();
+}
+
+// The lane of a mount that nobody serves any more holds what was accepted.
+TEST_F(OtherAbi, WhatDeadFrontendsHaveAcceptedIsNotLost) {
+  host().CreateWorkspace("alone");
+  const std::string second = host().Mount("alone", "mnt2", {"--passthrough", "off"});
+  std::string content(50'000, 'a');
+  e2e::WriteFile(second + "/file", content);
+  const UniqueFd file = e2e::Open(second + "/file", O_RDWR);
+  ASSERT_EQ(fsync(file.get()), 0);
+  const auto frontends = host().FrontendPids();
+  host().broker().Signal(SIGSTOP);
+  for (size_t at = 0; at < 40'000; at += 1000) {
+    e2e::WriteAt(file.get(), "accepted", at);
+    content.replace(at, 8, "accepted");
+  }
+  host().KillBroker();
+  for (const pid_t pid : frontends) kill(pid, SIGKILL);
+  StartOther();
+  const std::string third = host().Mount("alone", "mnt3");
+  EXPECT_EQ(e2e::ReadFile(third + "/file"), content);
+  EXPECT_NE(e2e::ReadFile(host().Path("broker.log")).find("40 queued writes applied"),
+            std::string::npos);
 }
 
 TEST_F(OtherAbi, UnderLoadNothingIsSeen) {

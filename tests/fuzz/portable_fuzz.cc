@@ -67,12 +67,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!out.Finish()) abort();
   const std::string lane_path = Directory() + "/lane";
   const std::string arena_path = Directory() + "/arena";
-  auto imported = ImportPortable(file.get(), kSession, kMount, lane_path, arena_path);
-  if (!imported) return 0;
-  if (imported->tables) {
+  if (auto tables = ImportTables(file.get(), kSession)) {
     MetaWriter::Damage damage;
-    if (!MetaWriter::Adopt(kSession, *imported->tables, &damage)) abort();
+    if (!MetaWriter::Adopt(kSession, **tables, &damage)) abort();
   }
+  if (!ImportLane(file.get(), kSession, kMount, lane_path, arena_path)) return 0;
   const auto attach = [](const std::string& path, SegmentKind kind) {
     return Segment::Attach(UniqueFd(open(path.c_str(), O_RDWR | O_CLOEXEC)),
                            {kind, kSession, kMount}, true);

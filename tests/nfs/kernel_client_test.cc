@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The NFS client of a Linux kernel, in a guest that AIRSTORE_NFS_KERNEL_CLIENT starts:
+// The NFS client of a Linux kernel, in a guest that the program nfs-kernel-client starts, in the
+// directory that AIRSTORE_RIGS names, or ../shared/rigs beside the source:
 //   PROGRAM --server-port N --export PATH [--opts O] [--timeout S] -- COMMAND
 // runs COMMAND as root with the export mounted on /mnt; /tmp is this host's.
 #include <signal.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -19,11 +21,11 @@ using e2e::Finished;
 class KernelClient : public ServedTest {
  protected:
   void SetUp() override {
-    const char* program = getenv("AIRSTORE_NFS_KERNEL_CLIENT");
-    if (program == nullptr) {
-      GTEST_SKIP() << "AIRSTORE_NFS_KERNEL_CLIENT does not say how to run a kernel's NFS client";
+    const char* rigs = getenv("AIRSTORE_RIGS");
+    program_ = std::string(rigs != nullptr ? rigs : AIRSTORE_RIGS) + "/nfs-kernel-client";
+    if (access(program_.c_str(), X_OK) != 0) {
+      GTEST_SKIP() << "no kernel's NFS client to run: " << program_ << " (AIRSTORE_RIGS)";
     }
-    program_ = program;
     ServedTest::SetUp();
   }
   Finished InGuest(const std::string& command) {
