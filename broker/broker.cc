@@ -132,7 +132,7 @@ Result<std::string> Broker::MakeSpool(const shm::SessionId& id) {
 void Broker::RemoveSpool(const Session& session) {
   std::error_code ignored;
   std::filesystem::remove_all(session.content_directory(), ignored);
-  std::filesystem::remove_all(session.spool(), ignored);
+  RemoveSessionSpool(session.spool());
 }
 
 SessionOptions Broker::OptionsFor(const std::string& gateway, const std::string& spool,
@@ -242,8 +242,7 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
       RemoveSpool(**session);
     }
   } else {
-    std::error_code ignored;
-    std::filesystem::remove_all(*spool, ignored);
+    RemoveSessionSpool(*spool);
     recorded = session.error();
   }
   if (!recorded) {

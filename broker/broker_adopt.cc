@@ -82,6 +82,10 @@ void Broker::TakeUpSpool() {
   for (const auto& entry : std::filesystem::directory_iterator(spool_, ignored)) {
     const std::string path = entry.path();
     if (entry.path().filename() == "lost+found") continue;
+    if (entry.path().extension() == kEndedSuffix) {
+      std::filesystem::remove_all(path, ignored);
+      continue;
+    }
     auto manifest = ReadManifest(path);
     const bool sound = manifest && entry.path().filename() == HexOf(manifest->session);
     if (sound && AdoptSession(path, *manifest)) continue;

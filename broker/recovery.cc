@@ -204,7 +204,7 @@ void Recovery::Finish() {
   std::error_code ignored;
   std::filesystem::remove_all(ContentPath(), ignored);
   Reach(FaultPoint::kRecoveryContentRemoved);
-  std::filesystem::remove_all(spool_, ignored);
+  RemoveSessionSpool(spool_);
   space_.Set(0);
   spdlog::info("workspace {}: nothing is left of the earlier session{}", manifest_.workspace,
                lost_.empty() ? "" : " but what is in " + lost_.directory());

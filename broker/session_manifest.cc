@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -104,6 +105,13 @@ Result<SessionManifest> ReadManifest(const std::string& spool) {
     return senseless;
   }
   return manifest;
+}
+
+void RemoveSessionSpool(const std::string& spool) {
+  std::error_code failed;
+  const std::string ended = spool + kEndedSuffix;
+  std::filesystem::rename(spool, ended, failed);
+  std::filesystem::remove_all(failed ? spool : ended, failed);
 }
 
 }  // namespace airstore::broker

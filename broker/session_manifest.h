@@ -42,4 +42,9 @@ Result<void> WriteManifest(const std::string& spool, const SessionManifest& mani
 // ENOENT: there is none. EPROTO: it is not one of ours, or others could have written it.
 Result<SessionManifest> ReadManifest(const std::string& spool);
 
+// Removes a session's directory. For who looks at the spool it is gone at once: should we die in
+// between, the rest has this behind its name, and holds nothing that is still of use.
+inline constexpr char kEndedSuffix[] = ".ended";
+void RemoveSessionSpool(const std::string& spool);
+
 }  // namespace airstore::broker
