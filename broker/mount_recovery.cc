@@ -174,6 +174,7 @@ Task<bool> Mount::Replace(ProcessEnd end) {
 // that wait for the gateway do not.
 Task<void> Mount::CloseOpens() {
   const uint64_t before = drains_;
+  eventfd_write(wake_.native_handle(), 1);  // the lane may have been drained during a pause
   while (drains_ == before && serving_ && state_ == State::kRecovering) co_await changed_.Wait();
   boost::asio::steady_timer timer(executor_);
   for (int tries = 0; tries < kCallTries && calls_in_work_ != 0; ++tries) {
