@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <filesystem>
 
 #include "broker/clock.h"
@@ -76,7 +77,8 @@ Result<UniqueFd> Export(const std::string& session_spool, const MountManifest& m
   const std::string path =
       KeptProgram(session_spool, manifest.program_device, manifest.program_inode);
   const UniqueFd program(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!program) return SysError("open " + path);
+  // It will not be there later either.
+  if (!program) return Error{EPROTO, "open " + path + ": " + strerror(errno)};
   UniqueFd out(memfd_create("airstore-portable", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!out) return SysError("memfd_create");
   LaunchOptions launch;
@@ -86,7 +88,7 @@ Result<UniqueFd> Export(const std::string& session_spool, const MountManifest& m
   launch.uid = as.uid;
   launch.gid = as.gid;
   auto process = Launch(launch);
-  if (!process) return process.error();
+  if (!process) return Error{EPROTO, process.error().ToString()};
   std::vector<int> fds = {out.get()};
   fds.insert(fds.end(), from.begin(), from.end());
   const auto sent = shm::SendDescriptors(process->channel.get(), fds);
