@@ -442,6 +442,13 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
 Task<bool> Broker::DrainSession(SlotPtr slot, std::chrono::milliseconds patience,
                                 const ProgressFn& progress) {
   Session* session = slot->session.get();
+  // A write that has returned may still be queued.
+  const auto clean = [&] {
+    return session->clean() &&
+           std::all_of(mounts_.begin(), mounts_.end(), [&](const MountPtr& mount) {
+             return mount->session() != session || mount->QueueApplied();
+           });
+  };
   session->contents().FlushAll();
   session->log().Hurry();
   const int64_t deadline = MonotonicNs() + std::chrono::nanoseconds(patience).count();
@@ -449,12 +456,12 @@ Task<bool> Broker::DrainSession(SlotPtr slot, std::chrono::milliseconds patience
   boost::asio::steady_timer timer(executor_);
   int64_t reported = MonotonicNs();
   auto pause = std::chrono::milliseconds(1);
-  while (!session->clean() && MonotonicNs() < deadline) {
+  while (!clean() && MonotonicNs() < deadline) {
     timer.expires_after(pause);
     pause = std::min(pause * 2, std::chrono::milliseconds(50));
     co_await timer.async_wait(boost::asio::use_awaitable);
     if (slot->closing) co_return false;
-    if (session->clean()) break;
+    if (clean()) break;
     if (session->log().pending() == 0) session->contents().FlushAll();
     session->log().Hurry();
     if (MonotonicNs() - reported > 500'000'000) {
@@ -463,7 +470,7 @@ Task<bool> Broker::DrainSession(SlotPtr slot, std::chrono::milliseconds patience
       progress("sending changes to the gateway", total > left ? total - left : 0, total);
     }
   }
-  co_return session->clean();
+  co_return clean();
 }
 
 Task<void> Broker::DropSessionIfUnused(SlotPtr slot) {

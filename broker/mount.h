@@ -91,6 +91,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   uint64_t wakeups() const { return wakeups_; }
   // What came of the call, if an earlier broker has carried it out and not answered.
   std::optional<shm::Executed> ExecutedBefore(const shm::Call& call) const;
+  // What its frontend has accepted is where the session sees it.
+  bool QueueApplied() const { return !in_service() || lane_->AllApplied(); }
   void SetMounts(uint32_t count) { lane_->SetMounts(count); }
   void SetWriteGate(const SpoolBudget::Gate& gate) {
     lane_->SetWriteGate(gate.wait_us_per_mib, gate.closed_ns, gate.stall_ms);
