@@ -286,19 +286,31 @@ Task<void> Mount::HandleTouch(uint64_t inode, int64_t time_ns) {
 }
 
 void Mount::HandleRelease(const shm::LaneConsumer::Item& item) {
-  // Before the content file may go.
-  if (const int64_t read_ns =
-          options_.spec.relatime ? session_->tree().UnseenRead(*this, item.inode) : 0;
-      read_ns != 0) {
-    ++notifying_;
-    session_->tasks().Spawn(HandleTouch(item.inode, read_ns));
-  }
+  const int64_t read_ns =
+      options_.spec.relatime ? session_->tree().UnseenRead(*this, item.inode) : 0;
+  bool counted = false;
   if (lane_->popped() > ledger_->handled()) {
     const uint32_t index = session_->inodes().IndexOf(item.inode);
-    session_->contents().Release(item.inode, index_, item.flags);
     ledger_->Released(lane_->popped(), index, item.flags);
+    counted = true;
   }
-  session_->tree().ReclaimOrphan(item.inode);
+  if (read_ns == 0) return EndOpen(item.inode, item.flags, counted);
+  ++notifying_;
+  session_->tasks().Spawn(HandleReadRelease(item.inode, item.flags, read_ns, counted));
+}
+
+// The file counts as open until its time of access is known: whoever asks meanwhile is told by us,
+// not by the record in which it is still missing.
+Task<void> Mount::HandleReadRelease(uint64_t inode, uint32_t flags, int64_t read_ns, bool counted) {
+  const auto self = shared_from_this();
+  co_await session_->tree().Touch(this, inode, read_ns);
+  if (in_service()) EndOpen(inode, flags, counted);
+  if (--notifying_ == 0) lane_->MarkApplied();
+}
+
+void Mount::EndOpen(uint64_t inode, uint32_t flags, bool counted) {
+  if (counted) session_->contents().Release(inode, index_, flags);
+  session_->tree().ReclaimOrphan(inode);
 }
 
 // A write is applied, for who waits for it, when no other mount's kernel shows the old bytes any

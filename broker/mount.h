@@ -150,6 +150,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Task<void> HandleWrite(const shm::LaneConsumer::Item& item);
   Task<void> HandleTouch(uint64_t inode, int64_t time_ns);
   void HandleRelease(const shm::LaneConsumer::Item& item);
+  Task<void> HandleReadRelease(uint64_t inode, uint32_t flags, int64_t read_ns, bool counted);
+  void EndOpen(uint64_t inode, uint32_t flags, bool counted);
   // Applies what is queued; false when the frontend broke the protocol.
   Task<bool> DrainLane();
   // Tells the frontend how far that is.
