@@ -307,7 +307,7 @@ class Answer {
     reply_.open_mode = opened.mode;
     reply_.backing_id = opened.backing_id;
     // From here on siblings ask for this file's attributes each time; this makes them start.
-    if ((args_.flags & O_ACCMODE) != O_RDONLY) session_->tree().NotifyAttr(mount_, inode);
+    if (opened.first_writer) session_->tree().NotifyAttr(mount_, inode);
     return Fill(inode);
   }
 

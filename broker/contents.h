@@ -44,6 +44,7 @@ namespace airstore::broker {
 struct OpenResult {
   uint32_t mode = 0;  // shm::OpenMode
   int32_t backing_id = 0;
+  bool first_writer = false;  // by passthrough, of this mount
 };
 
 struct ContentsOptions {
@@ -129,6 +130,8 @@ class Contents : public ContentSource {
   Task<Result<void>> EnsureRange(uint64_t inode, uint64_t offset, uint64_t size);
   // The descriptor of the content file, -1 when there is none; `id` tells which use of it.
   int ContentFd(uint64_t inode, uint64_t* id) const;
+  // Of what is in a content file and not empty.
+  std::optional<FileEnd> End(uint64_t inode) const;
 
   // Bytes of a daemon-mode writer. EIO when the file was not opened for writing. ENOSPC: not now,
   // but they were accepted: to be tried again.

@@ -310,7 +310,6 @@ Task<void> Mount::HandleReadRelease(uint64_t inode, uint32_t flags, int64_t read
 
 void Mount::EndOpen(uint64_t inode, uint32_t flags, bool counted) {
   if (counted) session_->contents().Release(inode, index_, flags);
-  session_->tree().NotifyAttr(this, inode);
   session_->tree().ReclaimOrphan(inode);
 }
 
@@ -554,9 +553,12 @@ Task<void> Mount::AwaitForgotten(std::shared_ptr<const bool> done, uint64_t dist
   if (--names_awaited_ == 0) names_timer_.cancel();
 }
 
-Task<void> Mount::InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) {
+Task<void> Mount::InvalidateData(uint64_t inode, uint64_t offset, uint64_t length,
+                                 std::optional<FileEnd> end) {
   std::vector<std::string> messages;
   messages.push_back(FuseDevice::InvalDataMessage(inode, offset, length));
+  // Afterwards: a page that has zeros behind the old end must not show them.
+  if (end) messages.push_back(FuseDevice::StoreMessage(inode, end->size - 1, {&end->last, 1}));
   co_await Tell(&notifier_, std::move(messages));
 }
 

@@ -115,7 +115,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Result<int32_t> BackingOpen(int file) override;
   void BackingClose(int32_t backing_id) override;
   Task<void> InvalidateName(uint64_t parent, std::string name) override;
-  Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) override;
+  Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length,
+                            std::optional<FileEnd> end) override;
   void InvalidateAttr(uint64_t inode) override;
   Task<void> ForgetAttributes(uint64_t inode) override;
   void InvalidateOwner(uint64_t inode) override;

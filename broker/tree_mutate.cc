@@ -444,9 +444,11 @@ Task<void> Tree::NotifyName(MountPort* origin, uint64_t parent, std::string name
 Task<void> Tree::NotifyData(MountPort* origin, uint64_t inode, uint64_t offset, uint64_t length) {
   if (mounts_->size() < 2) co_return;
   const uint64_t known_by = inodes_->KnownBy(inode);
+  std::optional<FileEnd> end = contents_->End(inode);
+  if (end && length != 0 && offset + length < end->size) end.reset();
   for (MountPort* mount : std::vector<MountPort*>(mounts_->all())) {
     if (mount == origin || (known_by & (1ull << mount->index())) == 0) continue;
-    co_await mount->InvalidateData(inode, offset, length);
+    co_await mount->InvalidateData(inode, offset, length, end);
   }
 }
 
