@@ -136,8 +136,12 @@ void Broker::RemoveSpool(const Session& session) {
 }
 
 SessionOptions Broker::OptionsFor(const std::string& gateway, const std::string& spool,
-                                  const std::string& store_dir) {
+                                  const std::string& store_dir, const ServiceSettings& services) {
   SessionOptions options;
+  options.services = services;
+  options.tool_socket_directory = options_.socket.substr(0, options_.socket.rfind('/'));
+  const std::string shim = options_.frontend_dir + "/airstore-shim";
+  if (access(shim.c_str(), X_OK) == 0) options.shim = shim;
   options.gateway_address = gateway;
   options.spool = spool;
   options.store_dir = store_dir;
@@ -218,7 +222,8 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
     co_return Fail<SlotPtr>(FailureKind::kHost, spool.error().ToString(),
                             "check the space and permissions of the state directory");
   }
-  const SessionOptions options = OptionsFor(spec.gateway, *spool, options_.store_dir);
+  const SessionOptions options =
+      OptionsFor(spec.gateway, *spool, options_.store_dir, SettingsFor(spec));
   auto session = Session::Create(executor_, &workers_, gateway, id, *opened, options);
   Result<void> recorded;
   if (session) {
@@ -230,7 +235,8 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
                              .session = id,
                              .read_only = opened->read_only,
                              .store_dir = options_.store_dir,
-                             .boot_id = BootId()};
+                             .boot_id = BootId(),
+                             .services = options.services};
     auto write = [](std::string to, SessionManifest what) -> Task<Result<void>> {
       co_return WriteManifest(to, what);
     };
@@ -381,6 +387,14 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   if (!found.value) co_return Outcome<MountStatus>{std::nullopt, found.failure};
   const SlotPtr slot = *found.value;
   Session& session = *slot->session;
+  if (const std::string why = Disagreement(spec, session.services()); !why.empty()) {
+    --slot->users;
+    co_await DropSessionIfUnused(slot);
+    co_return Fail<MountStatus>(FailureKind::kBusy,
+                                "workspace " + session.workspace() + " is mounted with " + why,
+                                "mounts of one workspace agree on it: leave it out, or unmount the "
+                                "others first");
+  }
   const std::string workspace = session.workspace();  // also when it is dropped
   progress("waiting for other hosts to send their changes", 0, 0);
   if (auto arrived = co_await session.Arrive(); !arrived) {

@@ -119,7 +119,9 @@ class Contents : public ContentSource {
   // A file made here: empty, and all that will be in it is to be sent. Passthrough-ready.
   Result<void> AttachNew(uint64_t inode);
   // REQUIRES: a regular file in the table. `flags`: of open(2); O_TRUNC has been done before.
-  Task<Result<OpenResult>> Open(MountPort* mount, uint64_t inode, uint32_t flags);
+  // `passthrough`: the kernel may read and write the content file itself.
+  Task<Result<OpenResult>> Open(MountPort* mount, uint64_t inode, uint32_t flags,
+                                bool passthrough = true);
   // The open of a file just made, without waiting.
   Result<OpenResult> OpenCreated(MountPort* mount, uint64_t inode, uint32_t flags);
   void Release(uint64_t inode, uint32_t mount, uint32_t mode_flags);

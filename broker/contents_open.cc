@@ -194,7 +194,8 @@ Result<OpenResult> Contents::OpenCreated(MountPort* mount, uint64_t inode, uint3
   return OpenNow(mount, Get(inode), ForWrite(flags), true);
 }
 
-Task<Result<OpenResult>> Contents::Open(MountPort* mount, uint64_t inode, uint32_t flags) {
+Task<Result<OpenResult>> Contents::Open(MountPort* mount, uint64_t inode, uint32_t flags,
+                                        bool passthrough) {
   const bool for_write = ForWrite(flags);
   co_await NotMoving(inode);
   const NodePtr node = Get(inode);
@@ -217,7 +218,7 @@ Task<Result<OpenResult>> Contents::Open(MountPort* mount, uint64_t inode, uint32
     co_return ready.error();
   }
   if (node->file) complete = node->file->complete;
-  auto opened = OpenNow(mount, node, for_write, complete);
+  auto opened = OpenNow(mount, node, for_write, complete && passthrough);
   DropIfIdle(node);
   co_return opened;
 }

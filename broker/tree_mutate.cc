@@ -11,6 +11,7 @@
 #include "broker/clock.h"
 #include "broker/names.h"
 #include "broker/tree.h"
+#include "broker/virtual/inode.h"
 #include "shm/access_time.h"
 #include "shm/posix_acl.h"
 #include "shm/xattr_names.h"
@@ -362,6 +363,7 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
 }
 
 Task<void> Tree::Touch(MountPort* mount, uint64_t inode, int64_t time_ns) {
+  if (IsVirtual(inode)) co_return;  // the time is the node's to tell
   const std::vector<uint64_t> subjects(1, inode);
   AnnouncedChange announced(inodes_, mounts_, mount, {});
   std::optional<shm::InodeRecord> record;
