@@ -94,7 +94,9 @@ TEST_F(VirtualTools, OutputComesAsItIsMadeAndTheEndEndsTheRun) {
   EXPECT_TRUE(WaitUntil(seconds(20), [&] {
     return Exists(host().Path("said")) && ReadFile(host().Path("said")) == "first\n";
   }));
-  ASSERT_TRUE(WaitUntil(seconds(20), [&] { return Exists(host().Path("pid")); }));
+  ASSERT_TRUE(WaitUntil(seconds(20), [&] {
+    return Exists(host().Path("pid")) && ReadFile(host().Path("pid")).ends_with("\n");
+  }));
   const pid_t sleeper = std::stoi(ReadFile(host().Path("pid")));
   EXPECT_TRUE(Runs(sleeper));
   running.Signal(SIGINT);
