@@ -327,6 +327,10 @@ class Answer {
       AIRSTORE_TRY_CO(co_await session_->AdmitBytes(1));
     }
     if ((flags & O_TRUNC) != 0) {
+      // A kernel that opens a file to read and cut it asks us before it looks for that.
+      if ((flags & O_ACCMODE) == O_RDONLY && mount_->IsRun(inode)) {
+        co_return Error{ETXTBSY, "open"};
+      }
       session_->contents().Refresh(inode);
       AttrChange empty;
       empty.valid = shm::kSetSize | (args_.valid & shm::kKillSetId);

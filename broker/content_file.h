@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "broker/block_hashes.h"
 #include "shm/base/fd.h"
 #include "shm/base/result.h"
 
@@ -67,7 +68,7 @@ struct ContentFile {
 
   // What the gateway has (or was sent): XXH3 by block, 0 where never sent. `sent` is how the file
   // looked when that was so; a file that still looks so is clean.
-  std::vector<uint64_t> sent_hash = {};
+  BlockHashes sent_hash = {};
   FileStamp sent = {};
   uint64_t truncations = 0;   // tells a sender that what it read may be of before
   uint64_t base_version = 0;  // the gateway's content version that this is made of; 0: not known

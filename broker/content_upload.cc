@@ -116,7 +116,7 @@ uint64_t HashOfZeros(uint64_t length) {
 }
 
 std::vector<ByteRange> FindDirty(int fd, uint64_t size, bool never_sent,
-                                 const std::vector<uint64_t>& sent_hash, uint64_t longest) {
+                                 const BlockHashes& sent_hash, uint64_t longest) {
   std::vector<ByteRange> ranges;
   std::string block(kContentBlock, '\0');
   const auto add = [&](uint64_t offset, uint64_t length, bool hole) {
@@ -128,13 +128,21 @@ std::vector<ByteRange> FindDirty(int fd, uint64_t size, bool never_sent,
     }
   };
   HoleFinder holes(fd, size);
-  for (uint64_t i = 0; i < BlocksOf(size); ++i) {
+  uint64_t next = 0;
+  for (uint64_t i = 0; i < BlocksOf(size); i = next) {
+    next = i + 1;
     const uint64_t offset = i * kContentBlock;
     const uint64_t length = std::min(kContentBlock, size - offset);
-    const uint64_t sent = i < sent_hash.size() ? sent_hash[i] : 0;
+    const uint64_t sent = sent_hash[i];
     if (holes.IsHole(offset, length)) {
       // Where nothing was sent the gateway has a hole as well.
-      if (sent != 0 && sent != HashOfZeros(length)) add(offset, length, true);
+      if (sent != 0 && sent != HashOfZeros(length)) {
+        add(offset, length, true);
+      } else {
+        // The last block may be a short one: it is looked at by itself.
+        const uint64_t data = holes.DataAt(offset).offset / kContentBlock;
+        next = std::max(next, std::min({sent_hash.SameUntil(i), data, BlocksOf(size) - 1}));
+      }
       continue;
     }
     if (sent == 0 && never_sent) {

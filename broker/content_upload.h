@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "broker/block_hashes.h"
 #include "broker/gateway.h"
 #include "broker/task.h"
 
@@ -33,7 +34,7 @@ uint64_t HashOfZeros(uint64_t length);
 // is left out.
 // Any thread.
 std::vector<ByteRange> FindDirty(int fd, uint64_t size, bool never_sent,
-                                 const std::vector<uint64_t>& sent_hash, uint64_t longest);
+                                 const BlockHashes& sent_hash, uint64_t longest);
 
 struct ReadBlock {
   int error = 0;

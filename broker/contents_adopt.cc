@@ -60,7 +60,7 @@ bool Contents::AdoptFile(const AttachedRecord& attached, const InodeRecord& reco
   file->sent = *stamp;
   file->settled_bytes = attached.dirty ? 0 : stamp->allocated_bytes;
   const uint64_t blocks = BlocksOf(file->complete ? stamp->size : record.size);
-  file->sent_hash.assign(blocks, 0);
+  file->sent_hash.Resize(blocks);
   if (!file->complete) file->valid.assign(blocks, false);
   const NodePtr node = Get(attached.inode);
   node->file = std::move(file);

@@ -130,24 +130,24 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
 Task<int> Contents::BuildSmall(const NodePtr& node, const FileStamp& stamp, WriteOp* op) {
   ContentFile& file = *node->file;
   if (stamp.size == 0) {
-    file.sent_hash.clear();
+    file.sent_hash.Clear();
     co_return 0;
   }
   ReadBlock block = ReadForSending(file.fd(), {0, stamp.size});
   if (block.error != 0) co_return block.error;
   if (!file.never_sent && !file.resend && file.sent_hash == block.hashes) co_return 0;
-  file.sent_hash = std::move(block.hashes);
+  file.sent_hash = BlockHashes(block.hashes);
   AddInline({0, stamp.size}, std::move(block), op);
   co_return 0;
 }
 
 Task<int> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, WriteOp* op) {
   const std::shared_ptr<ContentFile> file = node->file;
-  file->sent_hash.resize(BlocksOf(stamp.size), 0);
+  file->sent_hash.Resize(BlocksOf(stamp.size));
   const uint64_t truncations = file->truncations;
   const bool everything = file->resend;
   const bool all = file->never_sent || everything;
-  auto find = [](int fd, uint64_t size, bool never_sent, std::vector<uint64_t> sent,
+  auto find = [](int fd, uint64_t size, bool never_sent, BlockHashes sent,
                  uint64_t longest) -> Task<std::vector<ByteRange>> {
     co_return FindDirty(fd, size, never_sent, sent, longest);
   };
@@ -162,7 +162,7 @@ Task<int> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, Writ
       const size_t at = range.offset / kContentBlock + i;
       if (at >= file->sent_hash.size()) break;
       // Cut meanwhile: what was read may be of before, so it vouches for nothing.
-      file->sent_hash[at] = file->truncations == truncations ? hashes[i] : kUnknownHash;
+      file->sent_hash.Set(at, file->truncations == truncations ? hashes[i] : kUnknownHash);
     }
   };
   Uploader with{executor_, tasks_, workers_, gateway_};
@@ -185,13 +185,13 @@ Settled Contents::ContentSettled(uint64_t inode, int error) {
   node->file->sent_again = error == EIO && !node->file->sent_again;
   if (node->file->sent_again) {
     node->file->resend = true;
-    std::fill(node->file->sent_hash.begin(), node->file->sent_hash.end(), 0);
+    node->file->sent_hash.Forget();
     return Settled::kSendAgain;
   }
   if (error != 0) {
     // Keep everything as unsent: the next change, close or fsync tries again with all of it.
     node->file->never_sent = true;
-    std::fill(node->file->sent_hash.begin(), node->file->sent_hash.end(), 0);
+    node->file->sent_hash.Forget();
     inodes_->Update(inode, [&](shm::InodeRecord& record) {
       record.write_error = static_cast<uint32_t>(error);
     });

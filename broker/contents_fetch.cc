@@ -89,7 +89,7 @@ Task<Result<void>> Contents::EnsureRange(uint64_t inode, uint64_t offset, uint64
     node->file = std::move(*taken);
     const uint64_t blocks = BlocksOf(record->size);
     node->file->valid.assign(blocks, false);
-    node->file->sent_hash.assign(blocks, 0);
+    node->file->sent_hash.Resize(blocks);
     node->file->base_version = record->content_version;
     if (ftruncate(node->file->fd(), static_cast<off_t>(record->size)) != 0) {
       const Error error = SysError("size content file");
@@ -240,7 +240,7 @@ Task<void> Contents::FetchRun(NodePtr node, std::shared_ptr<ContentFile> file, u
         break;
       }
       for (uint64_t i = 0; i < count; ++i) {
-        file->sent_hash[first + i] = filled.hashes[i];
+        file->sent_hash.Set(first + i, filled.hashes[i]);
         if (!file->valid[first + i]) ++file->valid_count;
         file->valid[first + i] = true;
       }

@@ -330,7 +330,7 @@ Result<void> Contents::MoveToFile(const NodePtr& node) {
     if (written != static_cast<ssize_t>(bytes.size())) {
       return SysError("write to content file " + file.slot->path, written < 0 ? errno : ENOSPC);
     }
-    file.sent_hash.assign(1, XXH3_64bits(bytes.data(), bytes.size()));
+    file.sent_hash = BlockHashes(std::vector<uint64_t>{XXH3_64bits(bytes.data(), bytes.size())});
   }
   const timespec times[2] = {ToTimespec(record->atime_ns), ToTimespec(record->mtime_ns)};
   futimens(file.fd(), times);
@@ -527,9 +527,11 @@ Task<Result<void>> Contents::Truncate(uint64_t inode, uint64_t size) {
     if (result) {
       ContentFile& file = *node->file;
       ++file.truncations;
-      if (file.sent_hash.size() > BlocksOf(size)) file.sent_hash.resize(BlocksOf(size));
+      if (file.sent_hash.size() > BlocksOf(size)) file.sent_hash.Resize(BlocksOf(size));
       // The last block changed; the gateway cuts or fills it the same way, so only its hash is new.
-      if (!file.sent_hash.empty()) file.sent_hash.back() = kUnknownHash;
+      if (const uint64_t blocks = file.sent_hash.size(); blocks != 0) {
+        file.sent_hash.Set(blocks - 1, kUnknownHash);
+      }
       if (auto stamp = file.Stamp()) {
         if (!was_dirty) file.sent = *stamp;
         allocated = stamp->allocated_bytes;

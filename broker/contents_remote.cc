@@ -159,7 +159,7 @@ Task<Result<void>> Contents::ReplaceInPlace(NodePtr node, Attr attr) {
   const timespec times[2] = {ToTimespec(attr.atime_ns), ToTimespec(attr.mtime_ns)};
   futimens(fd, times);
   if (auto stamp = file->Stamp()) file->sent = node->seen = *stamp;
-  file->sent_hash = std::move(hashes);
+  file->sent_hash = BlockHashes(hashes);
   file->base_version = attr.content_version;
   if (file->needed) journal_->Append(VersionRecord{attr.inode, attr.content_version});
   file->never_sent = file->resend = file->refused = false;

@@ -129,7 +129,8 @@ Task<void> Contents::MarkHoles(NodePtr node) {
     const uint64_t last = end == size ? file->valid.size() : end / kContentBlock;
     for (uint64_t block = BlocksOf(hole); block < last; ++block) {
       if (file->valid[block] || file->fetching.contains(block)) continue;
-      file->sent_hash[block] = HashOfZeros(std::min(kContentBlock, size - block * kContentBlock));
+      file->sent_hash.Set(block,
+                          HashOfZeros(std::min(kContentBlock, size - block * kContentBlock)));
       file->valid[block] = true;
       ++file->valid_count;
     }

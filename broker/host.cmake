@@ -10,6 +10,7 @@ add_library(airstore_broker_host STATIC
   ${CMAKE_CURRENT_LIST_DIR}/options_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/options_flags.cc
   ${CMAKE_CURRENT_LIST_DIR}/proc_mounts.cc
+  ${CMAKE_CURRENT_LIST_DIR}/running_files.cc
   ${CMAKE_CURRENT_LIST_DIR}/restart_policy.cc
   ${CMAKE_CURRENT_LIST_DIR}/state_dir.cc)
 target_link_libraries(airstore_broker_host PRIVATE airstore_options)

@@ -35,6 +35,7 @@
 #include "broker/nfs_export.h"
 #include "broker/notifier.h"
 #include "broker/restart_policy.h"
+#include "broker/running_files.h"
 #include "broker/spool_budget.h"
 #include "shm/counters.h"
 #include "shm/lane.h"
@@ -106,6 +107,10 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   void AddHazards(std::vector<uint64_t>* keys) const override { lane_->AddHazards(keys); }
   bool InWork(uint32_t slot, uint64_t position) const override {
     return lane_->Keeps(slot, position);
+  }
+  // The kernel refuses to have it written (ETXTBSY).
+  bool IsRun(uint64_t inode) const {
+    return device_->has_kernel() && broker::IsRun(device_->minor(), inode);
   }
   bool Answering(uint64_t inode) const override { return lane_->Answering(inode); }
   uint64_t ListedWhileChanging() const override { return lane_->Counter(shm::kChangingListed); }

@@ -109,9 +109,8 @@ Task<int> ReplayContents::Read(Entry* entry, WriteOp* op, int64_t* time_ns) {
     AddInline(whole, std::move(block), op);
     co_return error;
   }
-  const std::vector<uint64_t> nothing_sent;
   std::vector<ByteRange> ranges =
-      FindDirty(file.get(), size, true, nothing_sent, limits_.block_bytes);
+      FindDirty(file.get(), size, true, BlockHashes(), limits_.block_bytes);
   OnRead ignore = [](const ByteRange&, const std::vector<uint64_t>&) {};
   const int error = co_await SendRanges(with_, file.get(), std::move(ranges), ignore, op);
   AddHoles(op, size);

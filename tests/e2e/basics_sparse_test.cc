@@ -233,6 +233,18 @@ TEST_F(BasicsSparse, FilesAreAsLargeAsDeclared) {
   EXPECT_EQ(ReadSome(file.get(), 5, static_cast<off_t>(30 * kGiB)), "again");
 }
 
+TEST_F(BasicsSparse, HolesCostNoMemory) {
+  const auto memory = [&] { return host().Status().at("broker").at("rss_bytes").get<uint64_t>(); };
+  const uint64_t before = memory();
+  const UniqueFd file = Open(At("f"), O_RDWR | O_CREAT);
+  ASSERT_EQ(ftruncate(file.get(), (off_t{1} << 44) - 4096), 0);
+  for (const off_t at : {off_t{0}, off_t{1} << 43, (off_t{1} << 44) - 5000}) {
+    WriteAt(file.get(), "x", at);
+    ASSERT_EQ(fsync(file.get()), 0);
+  }
+  EXPECT_LT(memory(), before + 64 * kMiB);
+}
+
 TEST_F(BasicsSparse, TruncationLeavesZerosBehind) {
   for (const uint64_t size : {10'000u, 1'000'000u}) {
     const std::string content = RandomBytes(11, size);

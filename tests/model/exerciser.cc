@@ -89,11 +89,9 @@ void Exerciser::OpenAll() {
 
 void Exerciser::CloseAll() { fds_.clear(); }
 
-// Maps, copies and seeks take the size that the kernel has seen last, and it may not have looked
-// since another mount changed it. Programs ask for the size before they use one of those.
 int Exerciser::SizedFd() {
   const int fd = AnyFd();
-  RequireSize(fd);
+  if (options_.asks_for_size) RequireSize(fd);
   return fd;
 }
 
@@ -278,7 +276,7 @@ void Exerciser::Copy() {
   const std::string bytes = content_.substr(source, from.length);
   // Both by one mount: between file systems the kernel does not copy.
   const size_t mount = Below(options_.paths.size());
-  RequireSize(fds_[mount].get());  // as in SizedFd
+  if (options_.asks_for_size) RequireSize(fds_[mount].get());
   off64_t in = from.offset;
   auto out = static_cast<off64_t>(to);
   for (size_t left = from.length; left > 0;) {

@@ -24,6 +24,8 @@ struct ExerciserOptions {
   uint64_t seed = 0;
   size_t most_bytes = 300'000;
   bool direct = false;  // O_DIRECT, whole pages, no maps
+  // A program asks for the size before it maps, copies or seeks.
+  bool asks_for_size = false;
 };
 
 class Exerciser {

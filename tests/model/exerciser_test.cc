@@ -18,7 +18,14 @@ class ExerciserTest : public e2e::MountTest {
     const uint64_t seed = e2e::EnvOr("AIRSTORE_SEED", std::random_device()());
     const uint64_t steps = e2e::EnvOr("AIRSTORE_EXERCISER_STEPS", 1500);
     std::cout << "AIRSTORE_SEED=" << seed << std::endl;
-    ExerciserOptions options{.paths = {}, .seed = seed, .most_bytes = most_bytes, .direct = direct};
+    // What a kernel writes by passthrough the one of another mount does not hear of.
+    const bool asks =
+        mounts.size() > 1 && host().MountStatus(mount()).at("passthrough").get<bool>();
+    ExerciserOptions options{.paths = {},
+                             .seed = seed,
+                             .most_bytes = most_bytes,
+                             .direct = direct,
+                             .asks_for_size = asks};
     for (const std::string& mount : mounts) {
       options.paths.push_back(mount + "/file" + std::to_string(most_bytes));
     }

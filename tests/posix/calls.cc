@@ -54,6 +54,8 @@ const std::vector<PathCall>& PathCalls() {
       {"open for writing", [](const char* p) { return OpenAndClose(p, O_WRONLY); }},
       {"open for both", [](const char* p) { return OpenAndClose(p, O_RDWR); }},
       {"open, truncating", [](const char* p) { return OpenAndClose(p, O_WRONLY | O_TRUNC); }},
+      {"open to read, truncating",
+       [](const char* p) { return OpenAndClose(p, O_RDONLY | O_TRUNC); }},
       {"open the path", [](const char* p) { return OpenAndClose(p, O_PATH); }},
       {"open a directory", [](const char* p) { return OpenAndClose(p, O_RDONLY | O_DIRECTORY); }},
       {"open no link", [](const char* p) { return OpenAndClose(p, O_RDONLY | O_NOFOLLOW); }},
