@@ -159,7 +159,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   xdrmem_create(&in, reinterpret_cast<char*>(words.data()), static_cast<u_int>(size), XDR_DECODE);
   DecodePath(&in);
   // As a handle: none that was not sealed opens.
-  const FileHandles handles(SipKey{1, 2, 3});
+  const FileHandles handles(airstore::SipKey{1, 2, 3});
   if (handles.Open({reinterpret_cast<const char*>(data), size})) {
     fprintf(stderr, "broken: a handle that was made up is accepted\n");
     abort();
