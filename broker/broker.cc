@@ -12,6 +12,7 @@
 
 #include "broker/clock.h"
 #include "broker/fuse_device.h"
+#include "broker/proc_mounts.h"
 
 namespace airstore::broker {
 namespace {
@@ -265,24 +266,6 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
   co_return Outcome<SlotPtr>{slot, {}};
 }
 
-Failure Broker::MountFailure(const Error& error, const MountSpec& spec) const {
-  switch (error.code) {
-    case EBUSY:
-      return {FailureKind::kBusy, error.message, ""};
-    case ENODEV:
-    case ENOENT:
-    case EACCES:
-    case EPERM:
-      return {FailureKind::kHost, error.message, ""};
-    case ENOTDIR:
-      return {FailureKind::kUsage, spec.mountpoint + " is not a directory", ""};
-    case ENOTCONN:
-      return {FailureKind::kBusy, error.message, "airctl unmount --force " + spec.mountpoint};
-    default:
-      return {FailureKind::kInternal, "mount " + spec.mountpoint + ": " + error.ToString(), ""};
-  }
-}
-
 Broker::MountPtr Broker::FindMount(const std::string& mountpoint) const {
   for (const MountPtr& mount : mounts_) {
     if (mount->spec().mountpoint == mountpoint) return mount;
@@ -310,12 +293,7 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
                                 "give --gateway HOST:PORT, or set `gateway` in the "
                                 "configuration of airstored");
   }
-  const bool nfs = spec.backend == "nfs";
-  if (nfs && !spec.serve_only) {
-    co_return Fail<MountStatus>(FailureKind::kUsage, "airstored does not mount over NFS itself",
-                                "use --backend nfs --serve-only, and the mount command it tells");
-  }
-  if (spec.serve_only && !nfs) {
+  if (spec.serve_only && spec.backend != "nfs") {
     co_return Fail<MountStatus>(FailureKind::kUsage,
                                 "only the nfs backend can be served without "
                                 "being mounted",
@@ -335,7 +313,7 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
     if (existing->in_service() && existing->session()->refused()) {
       co_return co_await Remount(existing, spec);
     }
-    if (existing->state() != broker::Mount::State::kDead) {
+    if (existing->state() != broker::Mount::State::kDead && !existing->LostItsPlace()) {
       co_return Fail<MountStatus>(
           FailureKind::kBusy,
           spec.mountpoint + " is already a mount of workspace " + existing->Status().workspace,
@@ -343,9 +321,14 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
     }
     (void)co_await Unmount(Caller{}, spec.mountpoint, true, progress);
   }
-  // Over NFS it is a name, under which others find the mount.
+  // What is only served is a name, under which others find it.
+  const bool mounts = !spec.serve_only;
+  if (mounts && IsOurNfs(MountedAt(spec.mountpoint))) {  // its server may be gone: it is not asked
+    co_return Fail<MountStatus>(FailureKind::kBusy, spec.mountpoint + " is a stale mount",
+                                "airctl unmount --force " + spec.mountpoint);
+  }
   struct stat status {};
-  if (!nfs && stat(spec.mountpoint.c_str(), &status) != 0) {
+  if (mounts && stat(spec.mountpoint.c_str(), &status) != 0) {
     Error error = SysError(spec.mountpoint);
     if (error.code == ENOTCONN) error.message = spec.mountpoint + " is a stale mount";
     co_return Outcome<MountStatus>{
@@ -354,10 +337,10 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
                                     "mkdir -p " + spec.mountpoint}
                           : MountFailure(error, spec)};
   }
-  if (!nfs && !S_ISDIR(status.st_mode)) {
+  if (mounts && !S_ISDIR(status.st_mode)) {
     co_return Fail<MountStatus>(FailureKind::kUsage, spec.mountpoint + " is not a directory");
   }
-  if (!nfs && caller.uid != 0 && status.st_uid != caller.uid) {
+  if (mounts && caller.uid != 0 && status.st_uid != caller.uid) {
     co_return Fail<MountStatus>(FailureKind::kPermission,
                                 spec.mountpoint + " belongs to another user",
                                 "mount on a directory that you own");
@@ -433,24 +416,26 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   options.caller = caller;
   options.frontend_dir = options_.frontend_dir;
   options.spool = session.spool();
-  options.passthrough = passthrough_ && spec.passthrough && !nfs;
+  options.state_dir = options_.state_dir;
+  options.passthrough = passthrough_ && spec.passthrough;
   options.io_timeout = options_.io_timeout;
   options.budget = &budget_;
   progress("mounting " + spec.mountpoint, 0, 0);
-  auto mount = co_await broker::Mount::Start(executor_, &session, index, std::move(options));
+  Outcome<MountPtr> made = co_await StartMount(&session, index, std::move(options));
   slot->starting.erase(index);
-  if (!mount) {
+  if (!made.value) {
     --slot->users;
     co_await DropSessionIfUnused(slot);
-    co_return Outcome<MountStatus>{std::nullopt, MountFailure(mount.error(), spec)};
+    co_return Outcome<MountStatus>{std::nullopt, made.failure};
   }
-  mounts_.push_back(*mount);
+  const MountPtr mount = *made.value;
+  mounts_.push_back(mount);
   TellMountCounts();
   // The first mounts' kernels may hold names for long; from now on they are told of changes. What
   // they hold is still true, so nothing is to be invalidated here.
-  spdlog::info("{} workspace {} on {}", nfs ? "serving" : "mounted", session.workspace(),
+  spdlog::info("{} workspace {} on {}", mounts ? "mounted" : "serving", session.workspace(),
                spec.mountpoint);
-  co_return Outcome<MountStatus>{(*mount)->Status(), {}};
+  co_return Outcome<MountStatus>{mount->Status(), {}};
 }
 
 Task<bool> Broker::DrainSession(SlotPtr slot, std::chrono::milliseconds patience,
@@ -519,7 +504,7 @@ Task<Outcome<Nothing>> Broker::Unmount(const Caller& caller, const std::string& 
   }
   auto stopped = co_await mount->Stop(force);
   if (!stopped) {
-    if (stopped.error().code == EBUSY && mount->spec().backend == "nfs") {
+    if (stopped.error().code == EBUSY && mount->spec().serve_only) {
       co_return Fail<Nothing>(FailureKind::kBusy, mountpoint + " is in use: a client is connected",
                               "unmount it there (umount), or give --force to end it now");
     }

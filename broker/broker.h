@@ -111,6 +111,8 @@ class Broker : public BrokerApi {
   Task<Result<void>> GiveToken(SlotPtr slot, std::string token);
   // The workspace is mounted there already, and its token is not valid any more.
   Task<Outcome<MountStatus>> Remount(MountPtr mount, MountSpec spec);
+  // With the backend that was asked for, or one that is to be had.
+  Task<Outcome<MountPtr>> StartMount(Session* session, uint32_t index, MountOptions options);
   Failure MountFailure(const Error& error, const MountSpec& spec) const;
   void TellMountCounts();
   // Those behind the mounts that the caller may see, or behind one of them.

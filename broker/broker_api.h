@@ -26,6 +26,10 @@ enum class FailureKind {
   kHost,
   kDirty,
   kExists,
+  kFuseUnavailable,
+  kNfsUnavailable,
+  kNoBackend,
+  kNfsFallbackFailed,
 };
 struct Failure {
   FailureKind kind = FailureKind::kInternal;
@@ -57,7 +61,7 @@ struct MountSpec {
   bool passthrough = true;
   bool relatime = false;     // reading moves times of access, as needed
   bool fsync_local = false;  // fsync waits for the disk of this host, not for the gateway
-  std::string backend;       // "", "fuse", "nfs"
+  std::string backend;       // "fuse", "nfs"; "auto": nfs if fuse is not to be had
   bool serve_only = false;   // nfs: who asks mounts it, with what status tells
   bool verbose = false;
   // Empty, or nothing: as configured.
@@ -88,7 +92,7 @@ struct MountStatus {
   std::string nfs_host;
   uint32_t nfs_port = 0;
   std::string nfs_path;
-  std::string nfs_command;
+  std::string nfs_command;  // empty: it is mounted
   uint64_t dirty_bytes = 0;
   std::map<std::string, uint64_t> counters;
   std::map<std::string, uint64_t> latency_p50_ns;

@@ -18,6 +18,12 @@ static_assert(static_cast<int>(FailureKind::kUnreachable) == wire::FAILURE_KIND_
 static_assert(static_cast<int>(FailureKind::kHost) == wire::FAILURE_KIND_HOST);
 static_assert(static_cast<int>(FailureKind::kDirty) == wire::FAILURE_KIND_DIRTY);
 static_assert(static_cast<int>(FailureKind::kExists) == wire::FAILURE_KIND_EXISTS);
+static_assert(static_cast<int>(FailureKind::kFuseUnavailable) ==
+              wire::FAILURE_KIND_FUSE_UNAVAILABLE);
+static_assert(static_cast<int>(FailureKind::kNfsUnavailable) == wire::FAILURE_KIND_NFS_UNAVAILABLE);
+static_assert(static_cast<int>(FailureKind::kNoBackend) == wire::FAILURE_KIND_NO_BACKEND);
+static_assert(static_cast<int>(FailureKind::kNfsFallbackFailed) ==
+              wire::FAILURE_KIND_NFS_FALLBACK_FAILED);
 
 void SessionToWire(const SessionStatus& from, wire::SessionInfo* to) {
   to->set_workspace(from.workspace);
@@ -58,6 +64,7 @@ MountSpec FromWire(const wire::MountRequest& from) {
   spec.read_only = from.read_only();
   spec.passthrough = from.passthrough() != wire::PASSTHROUGH_OFF;
   spec.fsync_local = from.fsync() == wire::FSYNC_LOCAL;
+  spec.backend = "auto";
   if (from.backend() == wire::BACKEND_FUSE) spec.backend = "fuse";
   if (from.backend() == wire::BACKEND_NFS) spec.backend = "nfs";
   spec.serve_only = from.serve_only();

@@ -25,6 +25,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/broker.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_adopt.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_dirty.cc
+  ${CMAKE_CURRENT_LIST_DIR}/broker_mount.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_recover.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_services.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_token.cc
@@ -46,7 +47,6 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/contents_share.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_sparse.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_sync.cc
-  ${CMAKE_CURRENT_LIST_DIR}/durable_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/evictor.cc
   ${CMAKE_CURRENT_LIST_DIR}/frontend.cc
   ${CMAKE_CURRENT_LIST_DIR}/frontend_link.cc

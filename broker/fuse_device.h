@@ -36,9 +36,9 @@ struct FuseMountOptions {
 
 class FuseDevice final : public MountDevice {
  public:
-  // Opens /dev/fuse and mounts. Errors name what is missing and what to do: no /dev/fuse (ENODEV),
-  // no permission on it (EACCES), fusermount3 missing (ENOENT with advice), mount point busy
-  // (EBUSY), stale (ENOTCONN: says how to clear it), not a directory (ENOTDIR).
+  // Opens /dev/fuse and mounts. Errors name what is missing and what to do: FUSE is not to be had
+  // here (ENODEV: no /dev/fuse, no permission on it, no fusermount3), mount point busy (EBUSY),
+  // stale (ENOTCONN: says how to clear it), not a directory (ENOTDIR).
   static Result<std::unique_ptr<FuseDevice>> Mount(const FuseMountOptions& options);
 
   // A mount that another process has made, by a duplicate of its device. `minor`: of its device

@@ -3,24 +3,21 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <spawn.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include <algorithm>
 #include <fstream>
 #include <vector>
 
 #include "broker/proc_mounts.h"
+#include "broker/run_program.h"
 
 namespace airstore::broker {
 namespace {
 
 constexpr char kHelper[] = "fusermount3";
-// Descriptor number of the helper's end of the socket.
-constexpr int kCommFd = 3;
 
 Error DeviceError(int code) {
   switch (code) {
@@ -32,7 +29,7 @@ Error DeviceError(int code) {
               "into the container (--device /dev/fuse)"};
     case EACCES:
     case EPERM:
-      return {EACCES,
+      return {ENODEV,
               "/dev/fuse may not be opened: it should have mode 0666 (chmod 666 /dev/fuse, "
               "or let udev set it)"};
     default:
@@ -51,9 +48,8 @@ std::string EscapeOption(const std::string& text) {
 }
 
 struct HelperRun {
-  int status = 0;      // as of waitpid
-  std::string output;  // what it said on stderr
-  UniqueFd received;   // the descriptor it sent, if any
+  ProgramRun ended;
+  UniqueFd received;  // the descriptor it sent, if any
 };
 
 UniqueFd ReceiveFd(int socket) {
@@ -79,84 +75,39 @@ UniqueFd ReceiveFd(int socket) {
   return UniqueFd(fd);
 }
 
-std::string ReadAll(int fd) {
-  std::string text;
-  char buffer[512];
-  for (;;) {
-    const ssize_t got = read(fd, buffer, sizeof buffer);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) break;
-    if (text.size() < 4096) text.append(buffer, static_cast<size_t>(got));
-  }
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  while (!text.empty() && text.back() == ' ') text.pop_back();
-  return text;
-}
-
 Result<HelperRun> RunHelper(std::vector<std::string> arguments, bool receive) {
   int sockets[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0) {
     return SysError("socketpair");
   }
-  UniqueFd ours(sockets[0]);
-  UniqueFd theirs(sockets[1]);
-  int pipes[2];
-  if (pipe2(pipes, O_CLOEXEC) != 0) return SysError("pipe");
-  UniqueFd said(pipes[0]);
-  UniqueFd speak(pipes[1]);
-
-  std::vector<std::string> environment;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text = *entry;
-    // The helper needs no more; a token may be among the rest.
-    if (text.rfind("PATH=", 0) == 0 || text.rfind("LANG=", 0) == 0) environment.emplace_back(text);
-  }
-  environment.push_back("_FUSE_COMMFD=" + std::to_string(kCommFd));
-  arguments.insert(arguments.begin(), kHelper);
-  const auto pointers = [](std::vector<std::string>& strings) {
-    std::vector<char*> out;
-    for (auto& text : strings) out.push_back(text.data());
-    out.push_back(nullptr);
-    return out;
+  const UniqueFd ours(sockets[0]);
+  HelperRun run;
+  ProgramSpec program;
+  program.arguments = std::move(arguments);
+  program.arguments.insert(program.arguments.begin(), kHelper);
+  program.environment = {"_FUSE_COMMFD=3"};
+  program.at_three = UniqueFd(sockets[1]);
+  program.on_started = [&] {
+    if (receive) run.received = ReceiveFd(ours.get());
   };
-  const std::vector<char*> argv = pointers(arguments);
-  const std::vector<char*> envp = pointers(environment);
-
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  // In this order: the pipe's end may itself be number 3.
-  posix_spawn_file_actions_adddup2(&actions, speak.get(), STDERR_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, theirs.get(), kCommFd);
-  posix_spawn_file_actions_addclosefrom_np(&actions, kCommFd + 1);
-  pid_t pid = -1;
-  const int failed = posix_spawnp(&pid, kHelper, &actions, nullptr, argv.data(), envp.data());
-  posix_spawn_file_actions_destroy(&actions);
-  if (failed == ENOENT) {
-    return Error{ENOENT,
+  auto ended = RunProgram(std::move(program));
+  if (!ended && ended.error().code == ENOENT) {
+    return Error{ENODEV,
                  "fusermount3 is not installed: install the package fuse3, or run the "
                  "broker as root"};
   }
-  if (failed != 0) return SysError("start fusermount3", failed);
-  theirs.reset();
-  speak.reset();
-
-  HelperRun run;
-  if (receive) run.received = ReceiveFd(ours.get());
-  run.output = ReadAll(said.get());
-  while (waitpid(pid, &run.status, 0) < 0) {
-    if (errno == EINTR) continue;
-    // Somebody else reaped it (SIGCHLD ignored): what it sent tells how it went.
-    run.status = run.received || run.output.empty() ? 0 : 1;
-    break;
-  }
+  if (!ended) return ended.error();
+  run.ended = std::move(*ended);
   return run;
 }
 
 // What fusermount3 says is all there is to go by.
 Error HelperError(const HelperRun& run, const char* doing) {
-  const auto says = [&](const char* text) { return run.output.find(text) != std::string::npos; };
+  const auto says = [&](const char* text) {
+    return run.ended.output.find(text) != std::string::npos;
+  };
   std::string message = std::string(doing) + " by fusermount3: " +
-                        (run.output.empty() ? "failed without a word" : run.output);
+                        (run.ended.output.empty() ? "failed without a word" : run.ended.output);
   if (says("/dev/fuse: Permission denied")) return DeviceError(EACCES);
   if (says("device not found") || says("/dev/fuse: No such file")) return DeviceError(ENODEV);
   if (says("Transport endpoint")) return {ENOTCONN, std::move(message)};
@@ -240,7 +191,7 @@ Result<void> UnmountByHelper(const std::string& mountpoint, bool lazy) {
   arguments.insert(arguments.end(), {"--", mountpoint});
   auto run = RunHelper(std::move(arguments), false);
   if (!run) return run.error();
-  if (WIFEXITED(run->status) && WEXITSTATUS(run->status) == 0) return {};
+  if (run->ended.success) return {};
   if (!MountedAt(mountpoint)) return {};
   return HelperError(*run, "unmount");
 }

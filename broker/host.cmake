@@ -2,9 +2,12 @@
 # Processes, descriptors, options: what needs neither gRPC nor the event loop.
 add_library(airstore_broker_host STATIC
   ${CMAKE_CURRENT_LIST_DIR}/control_socket.cc
+  ${CMAKE_CURRENT_LIST_DIR}/durable_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/fuse_device.cc
   ${CMAKE_CURRENT_LIST_DIR}/fuse_mount.cc
   ${CMAKE_CURRENT_LIST_DIR}/nfs_export.cc
+  ${CMAKE_CURRENT_LIST_DIR}/nfs_mount.cc
+  ${CMAKE_CURRENT_LIST_DIR}/nfs_names.cc
   ${CMAKE_CURRENT_LIST_DIR}/launcher.cc
   ${CMAKE_CURRENT_LIST_DIR}/options.cc
   ${CMAKE_CURRENT_LIST_DIR}/options_file.cc
@@ -12,5 +15,6 @@ add_library(airstore_broker_host STATIC
   ${CMAKE_CURRENT_LIST_DIR}/proc_mounts.cc
   ${CMAKE_CURRENT_LIST_DIR}/running_files.cc
   ${CMAKE_CURRENT_LIST_DIR}/restart_policy.cc
+  ${CMAKE_CURRENT_LIST_DIR}/run_program.cc
   ${CMAKE_CURRENT_LIST_DIR}/state_dir.cc)
-target_link_libraries(airstore_broker_host PRIVATE airstore_options)
+target_link_libraries(airstore_broker_host PRIVATE airstore_options airstore_siphash)

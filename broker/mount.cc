@@ -91,7 +91,9 @@ Mount::Mount(boost::asio::any_io_executor executor, Session* session, uint32_t i
       call_watch_(std::make_shared<CallWatch>(
           executor, std::chrono::nanoseconds(options_.io_timeout + kAnswerGrace).count(),
           [this](uint32_t slot, int error) { GiveUp(slot, error); })),
-      changed_(executor) {}
+      changed_(executor) {
+  if (is_nfs()) options_.passthrough = false;
+}
 
 Mount::~Mount() {
   if (unmounter_) unmounter_->join();
@@ -115,6 +117,12 @@ Task<Result<std::shared_ptr<Mount>>> Mount::Start(boost::asio::any_io_executor e
   }
   mount->ready_us_ = static_cast<uint64_t>((MonotonicNs() - begun) / 1000);
   mount->Begin();
+  if (mount->is_nfs() && !mount->options_.spec.serve_only) {
+    if (auto mounted = co_await mount->MountExport(); !mounted) {
+      (void)co_await mount->Stop(true);
+      co_return mounted.error();
+    }
+  }
   co_return mount;
 }
 
@@ -435,6 +443,21 @@ void Mount::Detach() {
   changed_.NotifyAll();
 }
 
+boost::asio::thread_pool& Mount::unmounter() {
+  if (!unmounter_) unmounter_ = std::make_unique<boost::asio::thread_pool>(1);
+  return *unmounter_;
+}
+
+// While frontends that end are still replaced.
+Task<void> Mount::WriteBack() {
+  auto work = [](MountDevice* device) -> Task<void> {
+    device->WriteBack();
+    co_return;
+  };
+  co_await boost::asio::co_spawn(unmounter().get_executor(), work(device_.get()),
+                                 boost::asio::use_awaitable);
+}
+
 Task<Result<void>> Mount::Stop(bool force) {
   // Unmounting may need answers from a frontend.
   if (state_ == State::kRecovering && !force) co_await Settled(kRecoveryPatience);
@@ -445,6 +468,7 @@ Task<Result<void>> Mount::Stop(bool force) {
     state_ = State::kGone;
     co_return Result<void>{};
   }
+  if (is_nfs() && state_ == State::kReady && !force) co_await WriteBack();
   if (!in_service()) co_return Error{EBUSY, "the mount is starting or stopping"};
   const bool served = state_ == State::kReady;
   state_ = State::kUnmounting;
@@ -454,9 +478,8 @@ Task<Result<void>> Mount::Stop(bool force) {
     auto done = device->Unmount(lazy);
     co_return done ? 0 : done.error().code;
   };
-  if (!unmounter_) unmounter_ = std::make_unique<boost::asio::thread_pool>(1);
   const int error = co_await boost::asio::co_spawn(
-      unmounter_->get_executor(), work(device_.get(), force), boost::asio::use_awaitable);
+      unmounter().get_executor(), work(device_.get(), force), boost::asio::use_awaitable);
   if (error != 0) {
     // What has ended meanwhile was not replaced.
     state_ = State::kReady;
@@ -640,7 +663,6 @@ MountStatus Mount::Status() const {
   status.workspace = session_->workspace();
   status.gateway = session_->gateway_address();
   status.backend = is_nfs() ? "nfs" : "fuse";
-  DescribeExport(&status);
   status.read_only = options_.spec.read_only;
   status.passthrough = options_.passthrough;
   status.squash = options_.spec.squash;
@@ -649,6 +671,7 @@ MountStatus Mount::Status() const {
   status.frontend_pid = static_cast<uint32_t>(frontend_.pid());
   status.frontend_restarts = frontend_restarts_;
   status.problem = problem_;
+  DescribeExport(&status);
   status.owner_uid = options_.caller.uid;
   status.state = StateName(state_);
   status.frontend_rss_bytes = frontend_.running() ? PrivateResidentBytes(frontend_.pid()) : 0;

@@ -33,6 +33,7 @@
 #include "broker/mount_manifest.h"
 #include "broker/mount_port.h"
 #include "broker/nfs_export.h"
+#include "broker/nfs_names.h"
 #include "broker/notifier.h"
 #include "broker/restart_policy.h"
 #include "broker/running_files.h"
@@ -49,6 +50,7 @@ struct MountOptions {
   Caller caller;
   std::string frontend_dir;
   std::string spool;  // directory for lane and arena
+  std::string state_dir;
   bool passthrough = true;
   std::chrono::milliseconds io_timeout{30'000};
   SpoolBudget* budget = nullptr;
@@ -88,6 +90,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   State state() const { return state_; }
   // Mounted and not on its way out.
   bool in_service() const { return state_ == State::kReady || state_ == State::kRecovering; }
+  // An NFS mount that somebody else has unmounted: the kernel tells nobody.
+  bool LostItsPlace() const;
   Session* session() const { return session_; }
   uint64_t wakeups() const { return wakeups_; }
   // What came of the call, if an earlier broker has carried it out and not answered.
@@ -142,6 +146,10 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   // What a frontend that serves NFS must know besides.
   std::string ExportText() const;
   void DescribeExport(MountStatus* status) const;
+  NfsMountOptions NfsOptions() const;
+  Task<Result<void>> MountExport();
+  // Where what blocks in the kernel is done.
+  boost::asio::thread_pool& unmounter();
   Result<void> TakeOver(const MountManifest& manifest, FrontendLink* link);
   // What the dead broker had counted.
   void TakeOverOpens();
@@ -177,6 +185,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   void NoteSpace();
   void GiveUp(uint32_t slot, int error);
   void Detach();
+  Task<void> WriteBack();
 
   // mount_recovery.cc
   Result<void> StartFrontend();

@@ -11,8 +11,14 @@ namespace airstore::broker {
 
 Result<std::unique_ptr<MountDevice>> Mount::MakeDevice() {
   if (is_nfs()) {
-    options_.nfs = NewExportNames();
-    auto listening = NfsExport::Listen();
+    auto secret = ReadExportSecret(options_.state_dir);
+    if (!secret) return secret.error();
+    options_.nfs = NamesOf({options_.caller.uid, session_->gateway_address(),
+                            session_->workspace_id(), options_.spec.mountpoint},
+                           *secret);
+    // A kernel that cannot let go of an earlier mount yet would wait for that one's connection.
+    if (!options_.spec.serve_only) options_.nfs.port = 0;
+    auto listening = NfsExport::Listen(options_.nfs.port);
     if (!listening) return listening.error();
     return std::unique_ptr<MountDevice>(std::move(*listening));
   }
@@ -30,7 +36,10 @@ Result<std::unique_ptr<MountDevice>> Mount::MakeDevice() {
 }
 
 std::unique_ptr<MountDevice> Mount::AdoptDevice(UniqueFd device, uint32_t minor) const {
-  if (is_nfs()) return NfsExport::Adopt(std::move(device));
+  if (is_nfs()) {
+    return NfsExport::Adopt(std::move(device),
+                            options_.spec.serve_only ? "" : options_.spec.mountpoint);
+  }
   return FuseDevice::Adopt(std::move(device), options_.spec.mountpoint, minor);
 }
 
@@ -48,17 +57,39 @@ std::string Mount::ExportText() const {
   return text;
 }
 
-// Attributes are believed for a second: then what other mounts have changed is seen.
+NfsMountOptions Mount::NfsOptions() const {
+  NfsMountOptions options;
+  options.source = std::string(NfsExport::kHost) + ":" + options_.nfs.path;
+  options.mountpoint = options_.spec.mountpoint;
+  options.port = static_cast<const NfsExport&>(*device_).port();
+  options.read_only = options_.spec.read_only;
+  return options;
+}
+
+// The kernel asks the frontend, and that may ask us.
+Task<Result<void>> Mount::MountExport() {
+  auto work = [](NfsExport* device, NfsMountOptions options) -> Task<Result<void>> {
+    co_return device->Mount(options);
+  };
+  Task<Result<void>> mounting = work(static_cast<NfsExport*>(device_.get()), NfsOptions());
+  co_return co_await boost::asio::co_spawn(unmounter().get_executor(), std::move(mounting),
+                                           boost::asio::use_awaitable);
+}
+
+bool Mount::LostItsPlace() const {
+  return is_nfs() && !options_.spec.serve_only && in_service() &&
+         !static_cast<const NfsExport&>(*device_).StillMounted();
+}
+
 void Mount::DescribeExport(MountStatus* status) const {
   if (!is_nfs() || device_ == nullptr) return;
   status->nfs_host = NfsExport::kHost;
   status->nfs_port = static_cast<const NfsExport&>(*device_).port();
   status->nfs_path = options_.nfs.path;
-  const std::string port = std::to_string(status->nfs_port);
-  status->nfs_command = "mount -t nfs -o nfsvers=3,proto=tcp,port=" + port +
-                        ",mountproto=tcp,mountport=" + port +
-                        ",nolock,hard,actimeo=1,nosuid,nodev " + status->nfs_host + ":" +
-                        status->nfs_path + " " + options_.spec.mountpoint;
+  if (options_.spec.serve_only) status->nfs_command = NfsMountCommand(NfsOptions());
+  if (LostItsPlace()) {
+    status->problem = "somebody else has unmounted it; 'airctl unmount' ends it";
+  }
 }
 
 }  // namespace airstore::broker

@@ -35,6 +35,8 @@ class MountDevice {
   virtual Result<void> Resend() = 0;
   virtual Result<void> Answer(uint64_t unique, int error) = 0;
 
+  // Has the client send what it keeps to itself; may block for long, and needs a frontend.
+  virtual void WriteBack() {}
   // lazy: detach now even when busy. EBUSY otherwise, when it is in use.
   virtual Result<void> Unmount(bool lazy) = 0;
   // Ends what clients wait for.

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "broker/broker_api.h"
-#include "broker/nfs_export.h"
+#include "broker/nfs_names.h"
 #include "shm/base/result.h"
 
 namespace airstore::broker {

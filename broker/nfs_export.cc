@@ -3,29 +3,24 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 
 #include <cstdio>
 #include <fstream>
-#include <span>
+
+#include "broker/proc_mounts.h"
 
 namespace airstore::broker {
 namespace {
 
 constexpr int kBacklog = 64;
-constexpr size_t kSecretBytes = 16;
 
-std::string RandomHex() {
-  uint8_t bytes[kSecretBytes];
-  AIRSTORE_CHECK(getrandom(bytes, sizeof(bytes), 0) == ssize_t{sizeof(bytes)});
-  std::string text;
-  for (const uint8_t byte : bytes) {
-    char digits[3];
-    snprintf(digits, sizeof(digits), "%02x", byte);
-    text += digits;
-  }
-  return text;
+bool Bind(int to, uint16_t port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return bind(to, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
 }
 
 // Rows of /proc/net/tcp: "  12: 0100007F:PORT 0100007F:PORT STATE ...".
@@ -46,23 +41,33 @@ bool HasClients(uint16_t port) {
 
 }  // namespace
 
-NfsExportNames NewExportNames() { return {"/airstore-" + RandomHex(), RandomHex()}; }
-
-Result<std::unique_ptr<NfsExport>> NfsExport::Listen() {
+Result<std::unique_ptr<NfsExport>> NfsExport::Listen(uint16_t port) {
   UniqueFd bound(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!bound) return SysError("socket");
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (bind(bound.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
-      listen(bound.get(), kBacklog) != 0) {
+  if (!bound) return SysError("NFS listen");
+  // Connections of the last one that are being forgotten do not keep the port from it.
+  const int on = 1;
+  setsockopt(bound.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  if (!Bind(bound.get(), port) && (port == 0 || !Bind(bound.get(), 0))) {
     return SysError("NFS listen");
   }
+  if (listen(bound.get(), kBacklog) != 0) return SysError("NFS listen");
   return std::unique_ptr<NfsExport>(new NfsExport(std::move(bound)));
 }
 
-std::unique_ptr<NfsExport> NfsExport::Adopt(UniqueFd socket) {
-  return std::unique_ptr<NfsExport>(new NfsExport(std::move(socket)));
+std::unique_ptr<NfsExport> NfsExport::Adopt(UniqueFd socket, std::string mountpoint) {
+  std::unique_ptr<NfsExport> adopted(new NfsExport(std::move(socket)));
+  adopted->mountpoint_ = std::move(mountpoint);
+  return adopted;
+}
+
+Result<void> NfsExport::Mount(const NfsMountOptions& options) {
+  AIRSTORE_TRY(MountNfs(options));
+  mountpoint_ = options.mountpoint;
+  return {};
+}
+
+bool NfsExport::StillMounted() const {
+  return !mountpoint_.empty() && IsOurNfs(MountedAt(mountpoint_));
 }
 
 uint16_t NfsExport::port() const {
@@ -90,9 +95,15 @@ Result<void> NfsExport::Answer(uint64_t /*unique*/, int /*error*/) {
   return Error{ENOENT, "no kernel waits for it"};
 }
 
+void NfsExport::WriteBack() {
+  if (StillMounted()) SyncNfs(mountpoint_);
+}
+
 Result<void> NfsExport::Unmount(bool lazy) {
   if (!Mounted()) return {};
-  if (!lazy && HasClients(port())) {
+  if (StillMounted()) {
+    AIRSTORE_TRY(UnmountNfs(mountpoint_, lazy));
+  } else if (!lazy && mountpoint_.empty() && HasClients(port())) {
     return Error{EBUSY, "an NFS client is connected; unmount it there first"};
   }
   if (shutdown(fd(), SHUT_RDWR) != 0) return SysError("stop listening");

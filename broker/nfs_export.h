@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// NfsExport: the listening socket of a mount that is served to NFS clients of this host.
+// NfsExport: the listening socket of a mount that is served to NFS clients of this host, and the
+// mount that this host's kernel has made of it, if it was asked to.
 //
-// It is kept here, so that the port stays the same whichever frontend serves it: what connects
-// while there is none waits. Threads: any; nothing blocks.
+// The socket is kept here, so that the port stays the same whichever frontend serves it: what
+// connects while there is none waits.
+// Threads: any. Mount, WriteBack and Unmount block, and need a frontend meanwhile.
 #pragma once
 
 #include <cstdint>
@@ -11,27 +13,27 @@
 #include <string>
 
 #include "broker/mount_device.h"
+#include "broker/nfs_mount.h"
 #include "shm/base/fd.h"
 
 namespace airstore::broker {
-
-// What clients must know, and what handles are sealed with. Made once for each mount.
-struct NfsExportNames {
-  std::string path;  // that clients mount; not to be guessed
-  std::string key;   // 32 hexadecimal digits
-};
-NfsExportNames NewExportNames();
 
 class NfsExport final : public MountDevice {
  public:
   static constexpr const char* kHost = "127.0.0.1";
 
-  // On a port that the kernel chooses.
-  static Result<std::unique_ptr<NfsExport>> Listen();
-  // Of a dead broker.
-  static std::unique_ptr<NfsExport> Adopt(UniqueFd socket);
+  // On that port if it is free, else on one that the kernel chooses.
+  static Result<std::unique_ptr<NfsExport>> Listen(uint16_t port);
+  // Of a dead broker. `mountpoint`: where it has mounted it; empty: nowhere.
+  static std::unique_ptr<NfsExport> Adopt(UniqueFd socket, std::string mountpoint);
+
+  // With this host's kernel.
+  Result<void> Mount(const NfsMountOptions& options);
+  // It was, and nobody has unmounted it since.
+  bool StillMounted() const;
 
   uint16_t port() const;
+  const std::string& mountpoint() const { return mountpoint_; }
 
   int fd() const override { return socket_.get(); }
   uint32_t minor() const override { return 0; }
@@ -43,13 +45,15 @@ class NfsExport final : public MountDevice {
   Result<void> NotifyIncEpoch() override { return {}; }
   Result<void> Resend() override { return {}; }
   Result<void> Answer(uint64_t unique, int error) override;
-  // Busy: a client is connected.
+  void WriteBack() override;
+  // Busy: something is open in it, or, when it is not mounted here, a client is connected.
   Result<void> Unmount(bool lazy) override;
   void Abort() override;
 
  private:
   explicit NfsExport(UniqueFd socket) : socket_(std::move(socket)) {}
   const UniqueFd socket_;
+  std::string mountpoint_;  // empty: it is only served
 };
 
 }  // namespace airstore::broker

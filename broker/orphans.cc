@@ -11,6 +11,8 @@
 #include <cstdlib>
 
 #include "broker/fuse_device.h"
+#include "broker/nfs_mount.h"
+#include "broker/proc_mounts.h"
 #include "broker/service_manager.h"
 #include "broker/session_manifest.h"
 #include "shm/abi.h"
@@ -84,6 +86,11 @@ void EndOrphan(const std::string& session_spool, const MountManifest& manifest,
   const std::string& mountpoint = manifest.spec.mountpoint;
   auto link = Connect(session_spool, manifest);
   if (manifest.spec.backend == "nfs") {
+    if (!manifest.spec.serve_only && IsOurNfs(MountedAt(mountpoint))) {
+      if (auto done = UnmountNfs(mountpoint, true); !done) {
+        spdlog::error("{}: {}", mountpoint, done.error().ToString());
+      }
+    }
     if (link) EndFrontend(&*link);  // nothing else has the socket
     RemoveMountManifest(session_spool, manifest.index);
     spdlog::warn("{}: an export of a broker that has died is ended: {}", mountpoint, why);

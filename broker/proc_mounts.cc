@@ -29,6 +29,10 @@ std::string Unescape(const std::string& in) {
 
 }  // namespace
 
+bool IsOurNfs(const std::optional<MountedFs>& mounted) {
+  return mounted && mounted->type == "nfs" && mounted->source.rfind(kNfsSource, 0) == 0;
+}
+
 std::vector<MountedFs> ParseMountInfo(const std::string& text) {
   std::vector<MountedFs> mounts;
   std::istringstream lines(text);

@@ -22,6 +22,11 @@ struct MountedFs {
   uint32_t minor = 0;
 };
 
+// NFS clients mount our exports from here.
+inline constexpr char kNfsSource[] = "127.0.0.1:/airstore-";
+// One that this host's kernel has mounted.
+bool IsOurNfs(const std::optional<MountedFs>& mounted);
+
 // Of the text of a mountinfo file; lines that make no sense are left out.
 std::vector<MountedFs> ParseMountInfo(const std::string& text);
 // The mounts of this process's namespace, oldest first.

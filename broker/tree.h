@@ -93,7 +93,8 @@ class Tree {
 
   // Makes sure the inode is in the table, as the gateway has it. ESTALE: it does not exist.
   Task<Result<void>> Ensure(uint64_t inode);
-  // The child's inode number; it is in the table. ENOENT, ENOTDIR.
+  // The child's inode number; it is in the table. ENOENT, ENOTDIR. "..": the directory above;
+  // EOPNOTSUPP for one that nobody has looked up by its name.
   Task<Result<uint64_t>> Lookup(uint64_t parent, std::string name);
   // Makes the directory's chain of dentries complete, attributes of all children in the table.
   Task<Result<void>> LoadListing(uint64_t directory);
@@ -255,6 +256,7 @@ class Tree {
   void MarkGone(uint64_t inode);
   bool MayForget(uint64_t inode) const;
 
+  Task<Result<uint64_t>> LookupUp(uint64_t directory);
   Task<Result<std::vector<ResolveResult>>> ResolveBefore(int64_t deadline_ns,
                                                          std::vector<ResolveItem> items);
 

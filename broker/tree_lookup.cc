@@ -261,7 +261,19 @@ Task<Result<void>> Tree::LoadTarget(uint64_t inode) {
                                 {reinterpret_cast<const uint8_t*>(target.data()), target.size()});
 }
 
+Task<Result<uint64_t>> Tree::LookupUp(uint64_t directory) {
+  AIRSTORE_TRY_CO(co_await Ensure(directory));
+  const auto record = inodes_->Get(directory);
+  if (!record || !IsDirectory(record->mode)) co_return Error{ENOTDIR, ".."};
+  const uint64_t up =
+      directory == shm::kRootInode ? directory : inodes_->directories().ParentOf(directory);
+  if (up == 0) co_return Error{EOPNOTSUPP, "the directory was not found by a name"};
+  AIRSTORE_TRY_CO(co_await Ensure(up));
+  co_return up;
+}
+
 Task<Result<uint64_t>> Tree::Lookup(uint64_t parent, std::string name) {
+  if (name == "..") co_return co_await LookupUp(parent);
   // Its names are kept up to date whether its attributes are or not.
   if (inodes_->IndexOf(parent) == shm::kNoIndex) AIRSTORE_TRY_CO(co_await Ensure(parent));
   const std::string key = std::to_string(parent) + "/" + name;

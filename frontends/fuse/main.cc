@@ -2,54 +2,35 @@
 //
 // airstore-fuse: serves one FUSE mount. Started by the broker, which has mounted the device and
 // hands it over, with the shared memory, on the channel at descriptor 3.
-#include <malloc.h>
-#include <signal.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstring>
 
 #include "frontends/fuse/notifier.h"
-#include "frontends/fuse/sandbox.h"
 #include "frontends/fuse/session.h"
+#include "frontends/process/program.h"
+#include "frontends/process/sandbox.h"
 #include "frontends/volume/attach.h"
 #include "frontends/volume/channel_thread.h"
-#include "frontends/volume/exporter.h"
-#include "shm/abi.h"
 
 namespace {
 
 namespace volume = airstore::volume;
 namespace fuse = airstore::fuse;
 
-// Dozens of workers must not each get a heap of their own, and large buffers go back to the system
-// when they are freed: the default threshold would grow with the first one.
-void KeepMemorySmall() {
-  mallopt(M_ARENA_MAX, 2);
-  mallopt(M_MMAP_THRESHOLD, 256 * 1024);
-  mallopt(M_TRIM_THRESHOLD, 256 * 1024);
-}
-
-bool IsChannel(int fd) {
-  int type = 0;
-  socklen_t length = sizeof(type);
-  return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_SEQPACKET;
-}
-
-int Fail(const std::string& text) {
-  fprintf(stderr, "airstore-fuse: %s\n", text.c_str());
-  volume::ReportFailure(volume::kChannelFd, text);
-  return volume::kExitCannotAttach;
-}
+int Serve();
+int Notify();
+constexpr airstore::FrontendProgram kProgram{"airstore-fuse", "airctl mount", Serve, Notify};
 
 int Serve() {
-  if (auto dropped = fuse::DropPrivileges(); !dropped) return Fail(dropped.error().ToString());
+  const auto fail = [](const std::string& why) { return FailToAttach(kProgram, why); };
+  if (auto dropped = airstore::DropPrivileges(); !dropped) return fail(dropped.error().ToString());
   auto attached = volume::Attach(volume::kChannelFd);
-  if (!attached) return Fail(attached.error().message);
+  if (!attached) return fail(attached.error().message);
   volume::Volume* const served = attached->volume.get();
-  if (auto restricted = fuse::RestrictSystemCalls(); !restricted) {
-    return Fail(restricted.error().ToString());
+  if (auto restricted = airstore::RestrictSystemCalls(); !restricted) {
+    return fail(restricted.error().ToString());
   }
   fuse::Session::Options options;
   if ((attached->flags & airstore::shm::kAttachPassthrough) != 0) {
@@ -69,32 +50,11 @@ int Serve() {
   _exit(error == 0 ? volume::kExitUnmounted : volume::kExitFailed);
 }
 
-int Export() {
-  if (!fuse::DropPrivileges()) return volume::kExitFailed;
-  return volume::RunExporter(volume::kChannelFd);
-}
-
 int Notify() {
-  if (!fuse::DropPrivileges() || !fuse::RestrictSystemCalls()) return volume::kExitFailed;
+  if (!airstore::DropPrivileges() || !airstore::RestrictSystemCalls()) return volume::kExitFailed;
   return fuse::RunNotifier(volume::kChannelFd);
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  KeepMemorySmall();
-  signal(SIGPIPE, SIG_IGN);  // who reads our messages may be gone before us
-  if (argc == 2 && strcmp(argv[1], "--version") == 0) {
-    printf("airstore-fuse %s (shared-memory ABI %s)\n", AIRSTORE_VERSION,
-           airstore::shm::OwnAbi().c_str());
-    return 0;
-  }
-  // Other arguments are for those who read the process list.
-  if (!IsChannel(volume::kChannelFd)) {
-    fprintf(stderr, "airstore-fuse is started by airstored; use 'airctl mount'.\n");
-    return volume::kExitUsage;
-  }
-  if (argc > 1 && strcmp(argv[1], "--notify") == 0) return Notify();
-  if (argc > 1 && strcmp(argv[1], "--export") == 0) return Export();
-  return Serve();
-}
+int main(int argc, char** argv) { return airstore::RunFrontend(kProgram, argc, argv); }

@@ -14,7 +14,7 @@
 #include <optional>
 #include <span>
 
-#include "frontends/nfs/siphash.h"
+#include "shm/base/siphash.h"
 
 namespace airstore::nfs {
 

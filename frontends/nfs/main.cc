@@ -3,20 +3,18 @@
 // airstore-nfs: serves one workspace to NFS version 3 clients of this host. Started by the broker,
 // which listens on the port and hands the socket over, with the shared memory, on the channel at
 // descriptor 3.
-#include <malloc.h>
-#include <signal.h>
-#include <sys/socket.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstring>
 
-#include "frontends/nfs/sandbox.h"
 #include "frontends/nfs/server.h"
+#include "frontends/process/program.h"
+#include "frontends/process/sandbox.h"
 #include "frontends/volume/attach.h"
 #include "frontends/volume/channel_thread.h"
-#include "frontends/volume/exporter.h"
-#include "shm/abi.h"
 
 namespace {
 
@@ -26,38 +24,38 @@ namespace nfs = airstore::nfs;
 // Kept in the lane: who finds it has had a predecessor.
 constexpr uint8_t kOpening[] = {'n', 'f', 's', '3'};
 
-void KeepMemorySmall() {
-  mallopt(M_ARENA_MAX, 2);
-  mallopt(M_MMAP_THRESHOLD, 256 * 1024);
-  mallopt(M_TRIM_THRESHOLD, 256 * 1024);
-}
+// Serving connections; the listening socket is one that the broker has made.
+constexpr int kSystemCalls[] = {
+    SYS_recvfrom,   SYS_sendto,        SYS_getsockname, SYS_getpeername, SYS_setsockopt,
+    SYS_shutdown,   SYS_epoll_create1, SYS_epoll_ctl,   SYS_epoll_pwait,
+#ifdef SYS_epoll_wait
+    SYS_epoll_wait,
+#endif
+};
 
-bool IsChannel(int fd) {
-  int type = 0;
-  socklen_t length = sizeof(type);
-  return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_SEQPACKET;
-}
+// Memory for replies is to be had without waiting for what is written back to us, where that is
+// permitted (CAP_SYS_RESOURCE): a client on this host would wait for itself.
+void KeepOutOfWriteback() { (void)prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0); }
 
-int Fail(const std::string& text) {
-  fprintf(stderr, "airstore-nfs: %s\n", text.c_str());
-  volume::ReportFailure(volume::kChannelFd, text);
-  return volume::kExitCannotAttach;
-}
+int Serve();
+constexpr airstore::FrontendProgram kProgram{"airstore-nfs", "airctl mount --backend nfs", Serve};
 
 int Serve() {
-  if (auto dropped = nfs::DropPrivileges(); !dropped) return Fail(dropped.error().ToString());
+  const auto fail = [](const std::string& why) { return FailToAttach(kProgram, why); };
+  if (auto dropped = airstore::DropPrivileges(); !dropped) return fail(dropped.error().ToString());
+  KeepOutOfWriteback();
   auto attached = volume::Attach(volume::kChannelFd);
-  if (!attached) return Fail(attached.error().message);
+  if (!attached) return fail(attached.error().message);
   volume::Volume* const served = attached->volume.get();
   auto options = nfs::ParseExportOptions(attached->text);
-  if (!options) return Fail(options.error().message);
+  if (!options) return fail(options.error().message);
   nfs::Service service(served, *std::move(options));
   const bool successor = !served->Opening().empty();
   nfs::Dispatcher dispatcher(&service, successor);
   auto peers = nfs::Peers::Open();
-  if (!peers) return Fail(peers.error().ToString());
-  if (auto restricted = nfs::RestrictSystemCalls(); !restricted) {
-    return Fail(restricted.error().ToString());
+  if (!peers) return fail(peers.error().ToString());
+  if (auto restricted = airstore::RestrictSystemCalls(kSystemCalls); !restricted) {
+    return fail(restricted.error().ToString());
   }
   if (successor) {
     served->ForgetAll();
@@ -75,26 +73,6 @@ int Serve() {
   _exit(volume::kExitFailed);
 }
 
-int Export() {
-  if (!nfs::DropPrivileges()) return volume::kExitFailed;
-  return volume::RunExporter(volume::kChannelFd);
-}
-
 }  // namespace
 
-int main(int argc, char** argv) {
-  KeepMemorySmall();
-  signal(SIGPIPE, SIG_IGN);
-  if (argc == 2 && strcmp(argv[1], "--version") == 0) {
-    printf("airstore-nfs %s (shared-memory ABI %s)\n", AIRSTORE_VERSION,
-           airstore::shm::OwnAbi().c_str());
-    return 0;
-  }
-  // Other arguments are for those who read the process list.
-  if (!IsChannel(volume::kChannelFd)) {
-    fprintf(stderr, "airstore-nfs is started by airstored; use 'airctl mount --backend nfs'.\n");
-    return volume::kExitUsage;
-  }
-  if (argc > 1 && strcmp(argv[1], "--export") == 0) return Export();
-  return Serve();
-}
+int main(int argc, char** argv) { return airstore::RunFrontend(kProgram, argc, argv); }

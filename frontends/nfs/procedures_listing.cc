@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Listings. The cookie of an entry is the volume's offset behind it, which stays right while names
-// come and go.
+// Listings. What a cookie is: sorted_listings.h.
 #include <algorithm>
 #include <cstring>
 
@@ -17,9 +16,6 @@ constexpr uint32_t kStatusBytes = 4;
 constexpr uint32_t kEntryBytes = 4 + 8 + 4 + 8;
 // Attributes and handle, each behind TRUE.
 constexpr uint32_t kPlusBytes = 4 + 84 + 4 + 4 + FileHandles::kBytes;
-
-// For DirHints: apart from the numbers that Volume::Opendir gives.
-uint64_t HintOf(uint64_t inode) { return inode | uint64_t{1} << 63; }
 
 class ListingSink final : public volume::DirSink {
  public:
@@ -111,8 +107,8 @@ Outcome List(Call& call, XDR* out, const Question& asked, volume::Listing listin
   sink.Start(start + kStatusBytes);
   if (!Put(out, NFS3_OK) || !xdr_READDIR3reshead(out, &head)) return Outcome::kGarbage;
   const uint64_t inode = directory.record.inode;
-  call.service().listed.Keep(inode);
-  const int error = call.volume().Readdir(call, inode, HintOf(inode), asked.cookie, listing, sink);
+  bool at_end = false;
+  const int error = call.service().listings.List(call, inode, asked.cookie, listing, sink, &at_end);
   status = StatusOf(error);
   if (error == 0 && sink.full() && !sink.any()) status = NFS3ERR_TOOSMALL;
   if (status != NFS3_OK) {
@@ -120,7 +116,7 @@ Outcome List(Call& call, XDR* out, const Question& asked, volume::Listing listin
     return Refuse(out, status, attributes);
   }
   bool_t follows = FALSE;
-  bool_t end = !sink.full();
+  bool_t end = at_end;
   return Encoded(sink.good() && xdr_bool(out, &follows) && xdr_bool(out, &end));
 }
 

@@ -125,10 +125,11 @@ int Server::Run() {
 bool Server::KeepHouse() {
   HouseRequest request;
   const bool writers = service_.writers.CloseIdle(request);
-  if (!dispatcher_.repeats()) return writers;
+  const bool more = service_.listings.DropIdle() || writers;
+  if (!dispatcher_.repeats()) return more;
   if (volume::ClockNs(CLOCK_MONOTONIC) - started_ns_ < kRepeatedNs) return true;
   dispatcher_.NoMoreRepeated();
-  return writers;
+  return more;
 }
 
 bool Server::Watch(int operation, int fd) {

@@ -69,14 +69,14 @@ Service::Service(volume::Volume* served, ExportOptions with)
       handles(options.key),
       fsid(SipHash({}, options.key)),
       writers(served),
-      listed(served) {
+      listings(served, options.key) {
   const auto& session = served->options().session;
   const std::string boot = BootId();
   SipKey by{};
   std::copy(session.begin(), session.end(), by.begin());
   const std::span boot_bytes(reinterpret_cast<const uint8_t*>(boot.data()), boot.size());
   PutWord(write_verifier, SipHash(by, boot_bytes));
-  PutWord(cookie_verifier, SipHash(by, options.key));
+  PutWord(cookie_verifier, fsid);
 }
 
 }  // namespace airstore::nfs

@@ -7,9 +7,9 @@
 #include <string>
 
 #include "frontends/nfs/file_handle.h"
-#include "frontends/nfs/listed_directories.h"
 #include "frontends/nfs/nfs3.h"
 #include "frontends/nfs/open_writers.h"
+#include "frontends/nfs/sorted_listings.h"
 #include "frontends/volume/volume.h"
 
 namespace airstore::nfs {
@@ -40,10 +40,10 @@ struct Service {
   // files of this host that nobody has synced, and with the session. The death of any process of
   // ours loses none.
   writeverf3 write_verifier;
-  // Cookies are the volume's, which are kept for as long as the session.
+  // Cookies are good for as long as the key.
   cookieverf3 cookie_verifier;
   OpenWriters writers;
-  ListedDirectories listed;
+  SortedListings listings;
 };
 
 }  // namespace airstore::nfs

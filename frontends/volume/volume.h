@@ -112,7 +112,23 @@ struct DirEntry {
   uint64_t inode;
   uint32_t type;     // DT_*
   const Node* node;  // kNodes: counted as looked up; nullptr: not to be had, names only
+  uint32_t index;    // of the name in the table; kNoIndex: of "." and ".."
 };
+
+// An order of names that clients know them by.
+class NameOrder {
+ public:
+  virtual uint64_t PlaceOf(std::string_view name) const = 0;
+
+ protected:
+  ~NameOrder() = default;
+};
+struct PlacedName {
+  uint64_t place;
+  uint32_t index;  // as of DirEntry
+};
+// kChanged: behind those that were handed out, an index has another name by now.
+enum class PlacesEnd { kAll, kFull, kChanged };
 
 class DirSink {
  public:
@@ -227,6 +243,9 @@ class Volume {
   bool KeepsListing(uint64_t directory, uint32_t flags) const;
   int Readdir(Request& request, uint64_t directory, uint64_t handle, uint64_t offset,
               Listing listing, DirSink& sink);
+  // Names of the directory by their indices, as offsets with their places; `done` of them.
+  PlacesEnd ReaddirPlaces(Request& request, uint64_t directory, std::span<const PlacedName> names,
+                          const NameOrder& order, Listing listing, DirSink& sink, size_t* done);
 
   int GetStatfs(Request& request, Statfs* out);
 

@@ -98,7 +98,8 @@ bool Volume::WalkChain(Request& request, Walk* walk, const shm::InodeRecord& dir
                 dentry.cookie + kDots,
                 dentry.inode,
                 dentry.type,
-                held ? &node : nullptr});
+                held ? &node : nullptr,
+                index});
       walk->at.cookie = dentry.cookie;
       walk->at.index = index;
       walk->progress = true;
@@ -137,8 +138,8 @@ bool Volume::KeepsListing(uint64_t directory, uint32_t flags) const {
 int Volume::Readdir(Request& request, uint64_t directory, uint64_t handle, uint64_t offset,
                     Listing listing, DirSink& sink) {
   const Stopwatch watch(*lane_, shm::kLatencyReaddir);
-  const DirEntry dots[] = {{".", 1, directory, DT_DIR, nullptr},
-                           {"..", 2, shm::kRootInode, DT_DIR, nullptr}};
+  const DirEntry dots[] = {{".", 1, directory, DT_DIR, nullptr, shm::kNoIndex},
+                           {"..", 2, shm::kRootInode, DT_DIR, nullptr, shm::kNoIndex}};
   bool any = false;
   for (const DirEntry& dot : dots) {
     if (offset >= dot.offset) continue;
@@ -159,6 +160,34 @@ int Volume::Readdir(Request& request, uint64_t directory, uint64_t handle, uint6
   dir_hints_.Put(walk.at);
   lane_->Count(walk.asked ? shm::kReaddirMisses : shm::kReaddirHits);
   return any ? 0 : error;  // what was handed out must arrive; the error comes with the next call
+}
+
+PlacesEnd Volume::ReaddirPlaces(Request& request, uint64_t directory,
+                                std::span<const PlacedName> names, const NameOrder& order,
+                                Listing listing, DirSink& sink, size_t* done) {
+  const Stopwatch watch(*lane_, shm::kLatencyReaddir);
+  char name[shm::kMaxName + 1];
+  shm::DentryRecord dentry;
+  Walk walk{directory, listing, TrustInNames(directory), {}};
+  for (const PlacedName& wanted : names) {
+    if (wanted.index >= reader_.view().geometry().dentry_capacity ||
+        !reader_.ReadDentry(wanted.index, &dentry, name) || dentry.parent != directory ||
+        dentry.inode == 0 || order.PlaceOf({name, dentry.name_bytes}) != wanted.place) {
+      return PlacesEnd::kChanged;
+    }
+    if (!sink.Fits(dentry.name_bytes)) return PlacesEnd::kFull;
+    Node node;
+    const bool held =
+        listing == Listing::kNodes && AcquireChild(request, &walk, dentry.inode, &node);
+    sink.Add({{name, dentry.name_bytes},
+              wanted.place,
+              dentry.inode,
+              dentry.type,
+              held ? &node : nullptr,
+              wanted.index});
+    ++*done;
+  }
+  return PlacesEnd::kAll;
 }
 
 }  // namespace airstore::volume

@@ -23,7 +23,8 @@ bool Decode(XDR* in, bool_t (*coder)(XDR*, T*)) {
   return coder(in, &value) != 0;
 }
 
-void DecodeArguments(uint32_t procedure, XDR* in) {
+// As the procedure does. No default: the compiler tells of one that is left out.
+void DecodeArguments(nfsproc3 procedure, XDR* in) {
   HandleArg handle;
   HandleArg other_handle;
   NameArg name;
@@ -32,12 +33,50 @@ void DecodeArguments(uint32_t procedure, XDR* in) {
   diropargs3 where{};
   other_handle.Into(&where.dir);
   name.Into(&where.name);
-  switch (procedure % (NFSPROC3_COMMIT + 1)) {
+  switch (procedure) {
+    case NFSPROC3_NULL:
+      break;
+    case NFSPROC3_GETATTR:
+    case NFSPROC3_READLINK:
+    case NFSPROC3_FSSTAT:
+    case NFSPROC3_FSINFO:
+    case NFSPROC3_PATHCONF:
+      xdr_nfs_fh3(in, &object);
+      break;
+    case NFSPROC3_LOOKUP:
+    case NFSPROC3_REMOVE:
+    case NFSPROC3_RMDIR:
+      xdr_diropargs3(in, &where);
+      break;
     case NFSPROC3_SETATTR:
       if (xdr_nfs_fh3(in, &object) && Decode(in, xdr_sattr3)) Decode(in, xdr_sattrguard3);
       break;
+    case NFSPROC3_ACCESS: {
+      ACCESS3args args{};
+      handle.Into(&args.object);
+      xdr_ACCESS3args(in, &args);
+      break;
+    }
+    case NFSPROC3_READ: {
+      READ3args args{};
+      handle.Into(&args.file);
+      xdr_READ3args(in, &args);
+      break;
+    }
+    case NFSPROC3_WRITE: {
+      WRITE3argshead args{};
+      handle.Into(&args.file);
+      uint32_t bytes = 0;
+      if (xdr_WRITE3argshead(in, &args) && xdr_u_int32_t(in, &bytes)) {
+        (void)xdr_inline(in, RNDUP(bytes));
+      }
+      break;
+    }
     case NFSPROC3_CREATE:
       if (xdr_diropargs3(in, &where)) Decode(in, xdr_createhow3);
+      break;
+    case NFSPROC3_MKDIR:
+      if (xdr_diropargs3(in, &where)) Decode(in, xdr_sattr3);
       break;
     case NFSPROC3_SYMLINK: {
       char target[AIRSTORE_PATH];
@@ -49,10 +88,21 @@ void DecodeArguments(uint32_t procedure, XDR* in) {
     case NFSPROC3_MKNOD:
       if (xdr_diropargs3(in, &where)) Decode(in, xdr_mknoddata3);
       break;
-    case NFSPROC3_WRITE: {
-      WRITE3argshead args{};
-      handle.Into(&args.file);
-      xdr_WRITE3argshead(in, &args);
+    case NFSPROC3_RENAME: {
+      diropargs3 to{};
+      NameArg new_name;
+      handle.Into(&to.dir);
+      new_name.Into(&to.name);
+      if (xdr_diropargs3(in, &where)) xdr_diropargs3(in, &to);
+      break;
+    }
+    case NFSPROC3_LINK:
+      if (xdr_nfs_fh3(in, &object)) xdr_diropargs3(in, &where);
+      break;
+    case NFSPROC3_READDIR: {
+      READDIR3args args{};
+      handle.Into(&args.dir);
+      xdr_READDIR3args(in, &args);
       break;
     }
     case NFSPROC3_READDIRPLUS: {
@@ -61,13 +111,19 @@ void DecodeArguments(uint32_t procedure, XDR* in) {
       xdr_READDIRPLUS3args(in, &args);
       break;
     }
-    case NFSPROC3_LINK:
-      if (xdr_nfs_fh3(in, &object)) xdr_diropargs3(in, &where);
+    case NFSPROC3_COMMIT: {
+      COMMIT3args args{};
+      handle.Into(&args.file);
+      xdr_COMMIT3args(in, &args);
       break;
-    default:
-      xdr_diropargs3(in, &where);
-      break;
+    }
   }
+}
+
+void DecodePath(XDR* in) {
+  char room[MNTPATHLEN];
+  dirpath path{0, room};
+  xdr_dirpath(in, &path);
 }
 
 }  // namespace
@@ -92,14 +148,18 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   XDR in;
   xdrmem_create(&in, reinterpret_cast<char*>(words.data()), static_cast<u_int>(size), XDR_DECODE);
   CallHead head;
-  if (DecodeCallHead(&in, &head) == CallHeadResult::kGood) DecodeArguments(head.procedure, &in);
+  if (DecodeCallHead(&in, &head) == CallHeadResult::kGood) {
+    DecodeArguments(static_cast<nfsproc3>(head.procedure % (NFSPROC3_COMMIT + 1)), &in);
+  }
   // As arguments.
   for (uint32_t procedure = 0; procedure <= NFSPROC3_COMMIT; ++procedure) {
     xdrmem_create(&in, reinterpret_cast<char*>(words.data()), static_cast<u_int>(size), XDR_DECODE);
-    DecodeArguments(procedure, &in);
+    DecodeArguments(static_cast<nfsproc3>(procedure), &in);
   }
+  xdrmem_create(&in, reinterpret_cast<char*>(words.data()), static_cast<u_int>(size), XDR_DECODE);
+  DecodePath(&in);
   // As a handle: none that was not sealed opens.
-  const FileHandles handles(SipKey{1, 2, 3});
+  const FileHandles handles(airstore::SipKey{1, 2, 3});
   if (handles.Open({reinterpret_cast<const char*>(data), size})) {
     fprintf(stderr, "broken: a handle that was made up is accepted\n");
     abort();

@@ -205,6 +205,16 @@ nlohmann::json ServedTest::Serve(const std::string& name, const e2e::Arguments& 
   return host().AirctlJson(arguments)["mount"];
 }
 
+std::string ServedTest::MountElsewhere() {
+  EXPECT_TRUE(e2e::WaitUntil(std::chrono::seconds(10), [&] {
+    return host().Airctl({"unmount", name()}).code == 0;
+  }));
+  host().StopBroker();
+  host().WipeBrokerState();
+  host().StartBroker();
+  return host().Mount("work", "mnt");
+}
+
 pid_t ServedTest::Frontend() { return host().MountStatus(name_)["frontend_pid"].get<pid_t>(); }
 
 void ServedTest::KillFrontend() {

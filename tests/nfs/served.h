@@ -58,6 +58,8 @@ class ServedTest : public e2e::HostTest {
   std::unique_ptr<Client> Connect() const { return std::make_unique<Client>(port_); }
   // The process that serves.
   pid_t Frontend();
+  // Ends the export, and mounts what the gateway has, without any cache.
+  std::string MountElsewhere();
   // Kills it and waits for the next one.
   void KillFrontend();
 

@@ -18,7 +18,8 @@ constexpr char kFooter[] =
     "Exit status: 0 done; 1 something failed that should not; 2 wrong use; 3 no such mount,\n"
     "workspace or token; 4 the mount point is in use; 5 not permitted, or the gateway refused the\n"
     "token; 6 broker or gateway not reached; 7 this host lacks something; 8 changes have not\n"
-    "reached the gateway; 9 the name is taken.\n"
+    "reached the gateway; 9 the name is taken; 10 FUSE is not to be had here; 11 NFS is not;\n"
+    "12 neither is; 13 FUSE is not, and NFS failed.\n"
     "\n"
     "Tokens come from --token-file or the variable AIRSTORE_TOKEN, never from the command line.";
 
@@ -103,9 +104,10 @@ void AddMount(CLI::App* app, Invocation& out) {
   mount->add_flag("--read-only", out.read_only, "Refuse changes");
   mount
       ->add_option("--backend", out.backend,
-                   "fuse or nfs (default: AIRSTORE_MOUNT_BACKEND, then fuse)")
+                   "fuse; nfs; auto: nfs where FUSE is not to be had\n"
+                   "(default: AIRSTORE_MOUNT_BACKEND, then auto)")
       ->option_text("KIND")
-      ->check(CLI::IsMember({"fuse", "nfs"}));
+      ->check(CLI::IsMember({"fuse", "nfs", "auto"}));
   mount->add_flag("--serve-only", out.serve_only,
                   "With --backend nfs: serve it to this host, print how to mount it, and mount\n"
                   "nothing; MOUNTPOINT is then the name of it");
@@ -281,6 +283,8 @@ std::shared_ptr<CLI::App> MakeParser(Invocation& out) {
           "The airstored to go on with (default: the file that the broker was started from)")
       ->option_text("PATH");
   AddRecover(app.get(), out);
+  Add(app.get(), "doctor", "Say what this host can mount with, and what would mend the rest", out,
+      Command::kDoctor);
   AddWorkspace(app.get(), out);
   AddToken(app.get(), out);
   Add(app.get(), "version", "Show the versions of airctl and of the broker", out,
@@ -325,10 +329,7 @@ Parsed ParseCommandLine(int argc, const char* const* argv, const GetEnv& getenv)
   if (invocation.socket.empty()) invocation.socket = from_environment("AIRSTORE_SOCKET");
   if (invocation.socket.empty()) invocation.socket = DefaultSocket(getenv);
   if (invocation.gateway.empty()) invocation.gateway = from_environment("AIRSTORE_GATEWAY");
-  // What is neither is fuse, as it always was.
-  if (invocation.backend.empty() && from_environment("AIRSTORE_MOUNT_BACKEND") == "nfs") {
-    invocation.backend = "nfs";
-  }
+  if (invocation.backend.empty()) invocation.backend = from_environment("AIRSTORE_MOUNT_BACKEND");
   parsed.invocation = std::move(invocation);
   return parsed;
 }

@@ -26,6 +26,7 @@ enum class Command {
   kFlush,
   kUpgrade,
   kRecover,
+  kDoctor,
   kWorkspaceCreate,
   kWorkspaceList,
   kWorkspaceDelete,
@@ -67,7 +68,7 @@ struct Invocation {
   bool all_items = false;
   std::vector<std::string> items;  // ids
   std::string directory;
-  std::string backend;
+  std::string backend;  // "": as AIRSTORE_MOUNT_BACKEND says, else auto
   bool serve_only = false;
   std::string passthrough = "auto";
   std::string fsync = "gateway";

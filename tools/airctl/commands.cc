@@ -9,6 +9,7 @@
 
 #include "tools/airctl/client.h"
 #include "tools/airctl/completion.h"
+#include "tools/airctl/doctor.h"
 #include "tools/airctl/failure.h"
 #include "tools/airctl/force_unmount.h"
 #include "tools/airctl/format.h"
@@ -65,6 +66,11 @@ Trouble FillGateway(const Invocation& asked, const Surroundings& around, wire::G
 }
 
 Trouble Mount(const Invocation& asked, const Surroundings& around) {
+  if (!asked.backend.empty() && asked.backend != "fuse" && asked.backend != "nfs" &&
+      asked.backend != "auto") {
+    return Failure{wire::FAILURE_KIND_USAGE, "AIRSTORE_MOUNT_BACKEND is \"" + asked.backend + "\"",
+                   "it may be fuse, nfs or auto"};
+  }
   // What is only served hides nothing, and need not be there.
   const auto mountpoint = asked.serve_only
                               ? Outcome<std::string>(AbsoluteMountPoint(asked.mountpoint))
@@ -327,6 +333,20 @@ void PrintAdministered(const Invocation& asked, const wire::Response& answer,
   }
 }
 
+Trouble Doctor(const Invocation& asked, const Surroundings& around) {
+  const Diagnosis found = Diagnose({}, geteuid() == 0);
+  if (asked.json) {
+    around.out << ToJson(found) << "\n";
+  } else {
+    PrintDiagnosis(around.out, found, around.colours);
+  }
+  if (found.fuse || found.nfs) return {};
+  // Programs have been told.
+  return Failure{wire::FAILURE_KIND_NO_BACKEND,
+                 asked.json ? "" : "nothing can be mounted here: neither FUSE nor NFS is to be had",
+                 ""};
+}
+
 Trouble Do(const Invocation& asked, const Surroundings& around) {
   switch (asked.command) {
     case Command::kMount:
@@ -343,6 +363,8 @@ Trouble Do(const Invocation& asked, const Surroundings& around) {
       return Upgrade(asked, around);
     case Command::kRecover:
       return Recover(asked, around);
+    case Command::kDoctor:
+      return Doctor(asked, around);
     case Command::kVersion:
       return Version(asked, around);
     case Command::kCompletion:
@@ -362,7 +384,9 @@ Trouble Do(const Invocation& asked, const Surroundings& around) {
 int Run(const Invocation& invocation, const Surroundings& around) {
   const Trouble trouble = Do(invocation, around);
   if (!trouble) return 0;
-  PrintFailure(invocation.json ? around.out : around.err, *trouble, invocation.json);
+  if (!trouble->message.empty()) {
+    PrintFailure(invocation.json ? around.out : around.err, *trouble, invocation.json);
+  }
   return ExitCode(trouble->kind);
 }
 

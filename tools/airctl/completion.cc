@@ -67,7 +67,9 @@ std::string Words(const std::vector<Entry>& entries) {
 }
 
 // Paths of our mounts, for the commands that take one.
-constexpr char kMounts[] = "awk '$3 == \"fuse.airstore\" {print $2}' /proc/self/mounts 2>/dev/null";
+constexpr char kMounts[] =
+    "awk '$3 == \"fuse.airstore\" || $1 ~ /^127.0.0.1:.airstore-/ {print $2}' /proc/self/mounts "
+    "2>/dev/null";
 
 std::string Bash() {
   std::string out =
@@ -90,7 +92,7 @@ std::string Bash() {
       "    esac\n"
       "  done\n"
       "  case $prev in\n"
-      "    --backend) COMPREPLY=($(compgen -W 'fuse nfs' -- \"$cur\")); return ;;\n"
+      "    --backend) COMPREPLY=($(compgen -W 'fuse nfs auto' -- \"$cur\")); return ;;\n"
       "    --passthrough) COMPREPLY=($(compgen -W 'auto off' -- \"$cur\")); return ;;\n"
       "    --atime) COMPREPLY=($(compgen -W 'noatime relatime' -- \"$cur\")); return ;;\n"
       "    --virtual) COMPREPLY=($(compgen -W 'auto on off' -- \"$cur\")); return ;;\n"
@@ -195,7 +197,8 @@ std::string Fish() {
       out += "complete -c airctl -n '" + when + "' -a 'bash zsh fish'\n";
     } else if (node.path == "unmount" || node.path == "status") {
       out += "complete -c airctl -n '" + when +
-             "' -a '(string replace -rf \"^\\S+ (\\S+) fuse.airstore .*\" \"\\$1\" "
+             "' -a '(string replace -rf \"^\\S+ (\\S+) fuse.airstore .*|^127.0.0.1:.airstore-\\S+ "
+             "(\\S+) .*\" \"\\$1\\$2\" "
              "< /proc/self/mounts)'\n";
     }
   }

@@ -67,7 +67,7 @@ std::string AbsoluteMountPoint(const std::string& path) {
 
 bool IsAirstoreMount(const std::string& path) {
   const auto mounted = broker::MountedAt(path);
-  return mounted && mounted->type == broker::kFuseType;
+  return (mounted && mounted->type == broker::kFuseType) || broker::IsOurNfs(mounted);
 }
 
 bool IsStaleMount(const std::string& path) {

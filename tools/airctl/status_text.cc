@@ -87,7 +87,10 @@ void PrintSessions(std::ostream& out, const wire::StatusResponse& status, bool c
 
 void PrintExport(std::ostream& out, const wire::NfsInfo& nfs) {
   out << "  NFS version 3 on " << nfs.host() << " port " << nfs.port() << ", path " << nfs.path()
-      << "\n  mount it: " << Printable(nfs.mount_command()) << "\n";
+      << "\n";
+  if (!nfs.mount_command().empty()) {
+    out << "  mount it: " << Printable(nfs.mount_command()) << "\n";
+  }
 }
 
 void PrintMounts(std::ostream& out, const wire::StatusResponse& status, bool colours) {
@@ -151,8 +154,10 @@ void PrintStatus(std::ostream& out, const wire::StatusResponse& status, bool one
 }
 
 void PrintMounted(std::ostream& out, const wire::MountInfo& mount, bool verbose) {
-  out << (mount.has_nfs() ? "serving " : "mounted ") << Printable(mount.workspace())
-      << (mount.has_nfs() ? " for " : " on ") << Printable(mount.mountpoint()) << "\n";
+  const bool serves = mount.has_nfs() && !mount.nfs().mount_command().empty();
+  out << (serves ? "serving " : "mounted ") << Printable(mount.workspace())
+      << (serves ? " for " : " on ") << Printable(mount.mountpoint())
+      << (mount.has_nfs() && !serves ? " over NFS" : "") << "\n";
   if (mount.has_nfs()) PrintExport(out, mount.nfs());
   if (!verbose) return;
   out << "  gateway " << Printable(mount.gateway()) << ", " << Flags(mount) << ", frontend pid "

@@ -75,6 +75,10 @@ TEST(Failure, ExitCodesAreTheProtocols) {
   EXPECT_EQ(ExitCode(wire::FAILURE_KIND_HOST), 7);
   EXPECT_EQ(ExitCode(wire::FAILURE_KIND_DIRTY), 8);
   EXPECT_EQ(ExitCode(wire::FAILURE_KIND_EXISTS), 9);
+  EXPECT_EQ(ExitCode(wire::FAILURE_KIND_FUSE_UNAVAILABLE), 10);
+  EXPECT_EQ(ExitCode(wire::FAILURE_KIND_NFS_UNAVAILABLE), 11);
+  EXPECT_EQ(ExitCode(wire::FAILURE_KIND_NO_BACKEND), 12);
+  EXPECT_EQ(ExitCode(wire::FAILURE_KIND_NFS_FALLBACK_FAILED), 13);
   EXPECT_EQ(ExitCode(static_cast<wire::FailureKind>(99)), 1) << "a newer broker's";
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "frontends/fuse/sandbox.h"
+#include "frontends/process/sandbox.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

@@ -2,10 +2,12 @@
 #include "frontends/nfs/file_handle.h"
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 
+#include <cstdlib>
 #include <numeric>
 
-#include "frontends/nfs/siphash.h"
+#include "shm/base/siphash.h"
 
 namespace airstore::nfs {
 namespace {
@@ -52,6 +54,22 @@ TEST(FileHandles, OfOtherKeysAndLengthsAreRefused) {
   EXPECT_FALSE(FileHandles(key).Open({}));
   key[0] = 1;
   EXPECT_FALSE(FileHandles(key).Open(handle));
+}
+
+// AIRSTORE_NFS_HANDLES: how many.
+TEST(FileHandles, LeaveNothingBehind) {
+  const char* asked = getenv("AIRSTORE_NFS_HANDLES");
+  const uint64_t count = asked != nullptr ? strtoull(asked, nullptr, 10) : 200'000;
+  const FileHandles handles(Counting());
+  const size_t before = mallinfo2().uordblks;
+  for (uint64_t i = 0; i < count; ++i) {
+    const FileHandles::Handle handle = handles.Seal({i, i * 7});
+    const auto file = handles.Open(handle);
+    ASSERT_TRUE(file);
+    ASSERT_EQ(file->inode, i);
+    ASSERT_EQ(file->generation, i * 7);
+  }
+  EXPECT_EQ(mallinfo2().uordblks, before);
 }
 
 }  // namespace

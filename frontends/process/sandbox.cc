@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "frontends/fuse/sandbox.h"
+#include "frontends/process/sandbox.h"
 
 #include <seccomp.h>
 #include <sys/prctl.h>
@@ -8,7 +8,7 @@
 
 #include <memory>
 
-namespace airstore::fuse {
+namespace airstore {
 namespace {
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -91,12 +91,15 @@ Result<void> DropPrivileges() {
 // Any other call fails with ENOSYS and does not kill: it is just as harmless, and a C library that
 // is newer than this list tries a call it likes and falls back, instead of taking a mount down and
 // its replacement after it. ENOSYS and not EPERM, because that is the answer it falls back on.
-Result<void> RestrictSystemCalls() {
+Result<void> RestrictSystemCalls(std::span<const int> more) {
   if (kSanitized) return {};
   const std::unique_ptr<void, Release> filter(seccomp_init(SCMP_ACT_ERRNO(ENOSYS)));
   if (filter == nullptr) return Error{ENOMEM, "seccomp_init"};
   int failed = 0;
   for (const int call : kAllowed) {
+    if (failed == 0) failed = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, call, 0);
+  }
+  for (const int call : more) {
     if (failed == 0) failed = seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, call, 0);
   }
   for (const int call : kDeadly) {
@@ -117,4 +120,4 @@ Result<void> RestrictSystemCalls() {
   return {};
 }
 
-}  // namespace airstore::fuse
+}  // namespace airstore

@@ -10,10 +10,10 @@
 #include <cstdint>
 #include <span>
 
-namespace airstore::nfs {
+namespace airstore {
 
 using SipKey = std::array<uint8_t, 16>;
 
 uint64_t SipHash(const SipKey& key, std::span<const uint8_t> bytes);
 
-}  // namespace airstore::nfs
+}  // namespace airstore

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "frontends/nfs/siphash.h"
+#include "shm/base/siphash.h"
 
 #include <endian.h>
 
 #include <bit>
 #include <cstring>
 
-namespace airstore::nfs {
+namespace airstore {
 namespace {
 
 uint64_t LoadWord(const uint8_t* at) {
@@ -56,4 +56,4 @@ uint64_t SipHash(const SipKey& key, std::span<const uint8_t> bytes) {
   return state.v0 ^ state.v1 ^ state.v2 ^ state.v3;
 }
 
-}  // namespace airstore::nfs
+}  // namespace airstore

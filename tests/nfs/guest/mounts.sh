@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Gateway and broker in the guest, whose kernel has no FUSE and an NFS client. BIN: the programs.
+set -e
+dir=/run/airstore; mkdir -p $dir/mnt; umask 077; cd $dir
+export AIRSTORE_SOCKET=$dir/state/control.sock AIRSTORE_GATEWAY=unix:$dir/gateway.sock
+wait_for() { for i in $(seq 600); do if "$@" >/dev/null 2>&1; then return 0; fi; sleep 0.1; done
+  echo "waited in vain: $*"; tail -n 20 $dir/*.log; exit 1; }
+$BIN/airstore-gateway --data $dir/gateway --listen unix:$dir/gateway.sock >$dir/gateway.log 2>&1 &
+wait_for test -S $dir/gateway.sock
+refuses() { if "$@"; then echo "this should have failed: $*"; exit 1; fi; }
+start_broker() { $BIN/airstored --state-dir $dir/state >>$dir/broker.log 2>&1 & broker=$!; }
+start_broker
+wait_for $BIN/airctl status
+$BIN/airctl workspace create w --token-file $dir/gateway/admin-token
+$BIN/airctl token create w --token-file $dir/gateway/admin-token > token
+$BIN/airctl doctor | grep 'FUSE: no; over NFS: yes'
+said=$($BIN/airctl mount $dir/mnt --token-file token)
+echo "$said"; echo "$said" | grep 'over NFS'
+grep "127.0.0.1:/airstore-.* $dir/mnt nfs " /proc/mounts | grep nosuid | grep nodev | grep hard
+$BIN/airctl status | grep 'NFS version 3 on 127.0.0.1 port'
+echo hello > mnt/a
+pid_of() { $BIN/airctl --json status $dir/mnt | sed -n 's/.*"frontend_pid": \([0-9]*\).*/\1/p'; }
+kill -9 $(pid_of)
+test "$(cat mnt/a)" = hello
+kill -9 $broker
+echo more >> mnt/a & waits=$!
+start_broker
+wait $waits
+test "$(cat mnt/a)" = "$(printf 'hello\nmore')"
+# In use, then not.
+exec 7<mnt/a
+code=0; $BIN/airctl unmount $dir/mnt || code=$?; test $code = 4
+exec 7<&-
+head -c 3000000 /dev/zero > mnt/big
+$BIN/airctl unmount $dir/mnt
+refuses grep "$dir/mnt nfs " /proc/mounts
+# Detached although it is in use.
+$BIN/airctl mount $dir/mnt --token-file token --backend nfs --read-only
+test $(stat -c %s mnt/big) = 3000000
+refuses touch mnt/b
+exec 7<mnt/a
+$BIN/airctl unmount --force $dir/mnt
+refuses grep "$dir/mnt nfs " /proc/mounts
+exec 7<&-
+# Somebody else unmounts it.
+$BIN/airctl mount $dir/mnt --token-file token
+umount -i $dir/mnt
+$BIN/airctl status $dir/mnt | grep 'somebody else has unmounted it'
+$BIN/airctl mount $dir/mnt --token-file token
+test "$(head -n 1 mnt/a)" = hello
+# Broker and frontend die together: what hangs is found again by the next mount, and can be ended.
+kill -9 $broker $(pid_of)
+start_broker
+wait_for $BIN/airctl status
+refuses grep "$dir/mnt nfs " /proc/mounts
+$BIN/airctl mount $dir/mnt --token-file token
+test "$(head -n 1 mnt/a)" = hello
+$BIN/airctl unmount $dir/mnt
