@@ -117,8 +117,13 @@ done
 
 # What an administrator changes must be kept; short times let a test end soon.
 gateway=unix:/run/airstore-gateway/gateway.sock
-configure() { printf 'gateway = "%s"\nio_timeout = "%s"\n' "$gateway" "${io_timeout:-3s}" >>"$root/etc/airstore/airstored.toml"; }
-echo "listen = \"$gateway\"" >>"$root/etc/airstore/airstore-gateway.toml"
+configure() {
+  printf 'gateway = "%s"\nio_timeout = "%s"\n' "$gateway" "${io_timeout:-3s}" \
+    >>"$root/etc/airstore/airstored.toml"
+  if ! grep -q listen.*sock "$root/etc/airstore/airstore-gateway.conf"; then
+    echo "OPTIONS=\"--listen $gateway\"" >>"$root/etc/airstore/airstore-gateway.conf"
+  fi
+}
 configure
 admin=/var/lib/airstore-gateway/admin-token
 

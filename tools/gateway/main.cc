@@ -90,9 +90,6 @@ int Main(int argc, char** argv) {
   uint64_t cache_mib = options.gateway.cache_bytes >> 20;
   CLI::App app("airstore-gateway: serves airstore workspaces from a data directory");
   app.set_version_flag("--version", "airstore-gateway " AIRSTORE_VERSION);
-  app.set_config("--config", "", "Configuration file (TOML): these options, without the dashes")
-      ->option_text("FILE");
-  app.allow_config_extras(CLI::config_extras_mode::error);
   AddFlags(app, options, gc_grace, session_seconds, cache_mib);
   try {
     app.parse(argc, argv);
