@@ -68,9 +68,8 @@ Result<std::unique_ptr<ControlServer>> ControlServer::Listen(
 }
 
 Result<std::unique_ptr<ControlServer>> ControlServer::Adopt(
-    const boost::asio::any_io_executor& loop, const std::string& path, UniqueFd fd, BrokerApi& api,
-    AdminFactory admin) {
-  auto socket = AdoptControlSocket(path, std::move(fd));
+    const boost::asio::any_io_executor& loop, UniqueFd fd, BrokerApi& api, AdminFactory admin) {
+  auto socket = AdoptControlSocket(std::move(fd));
   if (!socket) return socket.error();
   return Serve(loop, std::move(*socket), api, std::move(admin));
 }

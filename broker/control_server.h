@@ -23,10 +23,11 @@ class ControlServer {
   static Result<std::unique_ptr<ControlServer>> Listen(const boost::asio::any_io_executor& loop,
                                                        const std::string& path, BrokerApi& api,
                                                        AdminFactory admin);
-  // On the socket of a broker that has given it to us; who waits there has not noticed.
+  // On the socket of a broker, or of a service manager, that has given it to us; who waits there
+  // has not noticed.
   static Result<std::unique_ptr<ControlServer>> Adopt(const boost::asio::any_io_executor& loop,
-                                                      const std::string& path, UniqueFd socket,
-                                                      BrokerApi& api, AdminFactory admin);
+                                                      UniqueFd socket, BrokerApi& api,
+                                                      AdminFactory admin);
   // Takes no more callers.
   ~ControlServer();
   ControlServer(const ControlServer&) = delete;

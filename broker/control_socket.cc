@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "broker/service_manager.h"
 #include "broker/state_dir.h"
 
 namespace airstore::broker {
@@ -39,6 +40,7 @@ Result<void> ClearStale(const std::string& path, const sockaddr_un& address) {
 }  // namespace
 
 void ControlSocket::Remove() const {
+  if (HaveServiceManager()) return;
   struct stat info {};
   if (lstat(path.c_str(), &info) != 0) return;
   // The time, too: a successor's file may get the same inode number.
@@ -76,11 +78,16 @@ Result<ControlSocket> ListenOnControlSocket(const std::string& path) {
   return out;
 }
 
-Result<ControlSocket> AdoptControlSocket(const std::string& path, UniqueFd fd) {
+Result<ControlSocket> AdoptControlSocket(UniqueFd fd) {
   ControlSocket out;
-  out.path = path;
+  sockaddr_un address{};
+  socklen_t length = sizeof address;
+  if (getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &length) != 0) {
+    return SysError("getsockname of the control socket");
+  }
+  out.path.assign(address.sun_path, strnlen(address.sun_path, sizeof address.sun_path));
   out.fd = std::move(fd);
-  if (lstat(path.c_str(), &out.identity) != 0) return SysError("control socket " + path);
+  if (lstat(out.path.c_str(), &out.identity) != 0) return SysError("control socket " + out.path);
   return out;
 }
 

@@ -18,7 +18,8 @@ struct ControlSocket {
   std::string path;
   struct stat identity {};  // of the socket file, to remove no other
 
-  // The file goes, if it is still ours.
+  // The file goes, if it is still ours. Under a service manager, which may have made it and listens
+  // on, it stays.
   void Remove() const;
 };
 
@@ -26,7 +27,7 @@ struct ControlSocket {
 // EADDRINUSE: a broker listens there; EEXIST: there is something that is no socket.
 Result<ControlSocket> ListenOnControlSocket(const std::string& path);
 
-// The socket of a broker that has given it to us.
-Result<ControlSocket> AdoptControlSocket(const std::string& path, UniqueFd fd);
+// The listening socket of a broker, or of a service manager, that has given it to us.
+Result<ControlSocket> AdoptControlSocket(UniqueFd fd);
 
 }  // namespace airstore::broker

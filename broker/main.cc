@@ -10,6 +10,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -49,6 +50,18 @@ bool LeavesMounts(const Options& options) {
   return options.on_stop == "leave" || (options.on_stop == "auto" && HaveServiceManager());
 }
 
+// From the loop, so that one that hangs is replaced.
+Task<void> KeepAlive(boost::asio::any_io_executor loop, std::chrono::microseconds period) {
+  boost::asio::steady_timer timer(loop);
+  for (;;) {
+    TellServiceManager("WATCHDOG=1");
+    timer.expires_after(period / 3);
+    boost::system::error_code ended;
+    co_await timer.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ended));
+    if (ended) co_return;
+  }
+}
+
 int Run(const Options& options, const std::vector<std::string>& arguments) {
   const std::string own_program = OwnProgram();
   signal(SIGPIPE, SIG_IGN);
@@ -66,6 +79,8 @@ int Run(const Options& options, const std::vector<std::string>& arguments) {
     }
     estate = std::move(*taken);
   }
+  // Before those descriptors go that nobody asks for.
+  if (!inherits) estate.control = GivenSocket();
   auto state_dir = inherits ? StateDir::Adopt(options.state_dir, std::move(estate.lock))
                             : StateDir::Open(options.state_dir);
   if (!state_dir) {
@@ -124,17 +139,22 @@ int Run(const Options& options, const std::vector<std::string>& arguments) {
     return Outcome<std::shared_ptr<AdminClient>>{
         MakeGrpcAdminClient(loop.get_executor(), *channel.value, token), {}};
   };
-  auto control = inherits
-                     ? ControlServer::Adopt(loop.get_executor(), options.socket,
-                                            std::move(estate.control), broker, admin)
-                     : ControlServer::Listen(loop.get_executor(), options.socket, broker, admin);
+  auto control =
+      estate.control
+          ? ControlServer::Adopt(loop.get_executor(), std::move(estate.control), broker, admin)
+          : ControlServer::Listen(loop.get_executor(), options.socket, broker, admin);
   if (!control) {
     spdlog::error("{}", control.error().ToString());
     return EXIT_FAILURE;
   }
 
+  // Before the old broker ends, or its end is taken for ours.
+  TellServiceManager("READY=1\nMAINPID=" + std::to_string(getpid()));
   successor.Done();
   remap.Finish();
+  if (const auto period = WatchdogTime(); period.count() > 0) {
+    Spawn(loop.get_executor(), KeepAlive(loop.get_executor(), period));
+  }
 
   bool clean = true;
   bool leaves = false;
@@ -155,8 +175,7 @@ int Run(const Options& options, const std::vector<std::string>& arguments) {
             context->stop();
           }(&broker, &clean, &loop));
   });
-  spdlog::info("airstored {} serves {}", AIRSTORE_VERSION, options.socket);
-  TellServiceManager("READY=1\nMAINPID=" + std::to_string(getpid()));
+  spdlog::info("airstored {} serves {}", AIRSTORE_VERSION, (*control)->path());
   loop.run();
   if (leaves || handover.prepared()) {
     // As after a crash: all that a successor needs is on record. Nothing is torn down here, because

@@ -44,6 +44,16 @@ const std::vector<const char*>* WordsOf(const OptionKey& key) {
   return nullptr;
 }
 
+// Beside this program, as in a build directory, or where an installation has it.
+std::string FrontendDirectory() {
+  const std::string beside = ProgramDirectory();
+  const std::string installed = beside.substr(0, beside.find_last_of('/')) + "/libexec/airstore";
+  const auto has_it = [](const std::string& directory) {
+    return access((directory + "/airstore-fuse").c_str(), X_OK) == 0;
+  };
+  return !has_it(beside) && has_it(installed) ? installed : beside;
+}
+
 constexpr uint32_t kLeastInodes = 1000;
 constexpr uint32_t kMostInodes = 100'000'000;
 
@@ -233,7 +243,7 @@ std::string GetOption(const Options& options, const OptionKey& key) {
 
 Options DefaultOptions(const GetEnv& getenv) {
   Options options;
-  options.frontend_dir = ProgramDirectory();
+  options.frontend_dir = FrontendDirectory();
   if (geteuid() == 0) {
     options.state_dir = "/var/lib/airstore";
     options.socket = "/run/airstore/control.sock";

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -18,6 +19,7 @@ constexpr int kFirstDescriptor = 3;
 
 struct Manager {
   UniqueFd socket;  // connected
+  std::chrono::microseconds watchdog{0};
   std::map<std::string, UniqueFd> kept;
 };
 Manager& TheManager() {
@@ -43,8 +45,8 @@ UniqueFd Connect(const char* path) {
 }
 
 void TakeKept(const char* pid, const char* count, const char* names) {
-  if (pid == nullptr || count == nullptr || names == nullptr || atoi(pid) != getpid()) return;
-  std::string_view left = names;
+  if (pid == nullptr || count == nullptr || atoi(pid) != getpid()) return;
+  std::string_view left = names == nullptr ? "" : names;
   for (int i = 0; i < atoi(count); ++i) {
     const size_t colon = left.find(':');
     const std::string name(left.substr(0, colon));
@@ -56,6 +58,25 @@ void TakeKept(const char* pid, const char* count, const char* names) {
     }
     left = colon == std::string_view::npos ? std::string_view() : left.substr(colon + 1);
   }
+}
+
+// The program that takes over from this one is not the process that the variable names.
+std::chrono::microseconds WatchdogTime(const char* pid, const char* text) {
+  uint64_t number = 0;
+  if (text == nullptr || (pid != nullptr && atoi(pid) != getpid())) return {};
+  const auto [end, error] = std::from_chars(text, text + strlen(text), number);
+  if (error != std::errc() || *end != '\0' || number > INT64_MAX) return {};
+  return std::chrono::microseconds(number);
+}
+
+bool ListensOnPath(int fd) {
+  int listens = 0;
+  socklen_t length = sizeof(listens);
+  sockaddr_un address{};
+  socklen_t bytes = sizeof(address);
+  return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) == 0 && listens != 0 &&
+         getsockname(fd, reinterpret_cast<sockaddr*>(&address), &bytes) == 0 &&
+         address.sun_family == AF_UNIX && address.sun_path[0] == '/';
 }
 
 void Send(const std::string& text, int fd) {
@@ -86,11 +107,27 @@ void MeetServiceManager() {
   if (const char* path = getenv("NOTIFY_SOCKET")) TheManager().socket = Connect(path);
   TakeKept(getenv("LISTEN_PID"), getenv("LISTEN_FDS"), getenv("LISTEN_FDNAMES"));
   for (const char* name : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) unsetenv(name);
+  TheManager().watchdog = WatchdogTime(getenv("WATCHDOG_PID"), getenv("WATCHDOG_USEC"));
+  unsetenv("WATCHDOG_PID");
+  if (TheManager().watchdog.count() == 0) unsetenv("WATCHDOG_USEC");
 }
 
 bool HaveServiceManager() { return static_cast<bool>(TheManager().socket); }
 
 void TellServiceManager(const std::string& text) { Send(text, -1); }
+
+std::chrono::microseconds WatchdogTime() { return TheManager().watchdog; }
+
+UniqueFd GivenSocket() {
+  auto& kept = TheManager().kept;
+  for (auto entry = kept.begin(); entry != kept.end(); ++entry) {
+    if (!ListensOnPath(entry->second.get())) continue;
+    UniqueFd given = std::move(entry->second);
+    kept.erase(entry);
+    return given;
+  }
+  return {};
+}
 
 void KeepDescriptor(const std::string& name, int fd) {
   if (!HaveServiceManager()) return;

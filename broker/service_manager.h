@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The service manager that has started us, if one has (sd_notify(3)): it is told how we are, and
-// keeps descriptors of mounts for a broker that is started after all of our processes have died.
-// Without a service manager nothing happens.
+// The service manager that has started us, if one has (sd_notify(3), sd_listen_fds(3)): it is told
+// how we are, may have made the control socket, and keeps descriptors of mounts for a broker that
+// is started after all of our processes have died. Without a service manager nothing happens.
 //
 // Threads: the event loop, or main before it runs.
 // Fails: never; what cannot be told is not told.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -22,6 +23,11 @@ void MeetServiceManager();
 bool HaveServiceManager();
 // "READY=1" and the like.
 void TellServiceManager(const std::string& text);
+// How often it wants to hear "WATCHDOG=1", or it ends us (sd_watchdog_enabled(3)). 0: never.
+std::chrono::microseconds WatchdogTime();
+// The listening control socket that it has made; without a value: it has made none. Once, and
+// before DropKeptDescriptors.
+UniqueFd GivenSocket();
 
 // Names are unique; a descriptor that is kept under one goes.
 void KeepDescriptor(const std::string& name, int fd);

@@ -11,6 +11,7 @@
 
 #include <cstring>
 #include <map>
+#include <thread>
 
 #include "tests/e2e/support/host_test.h"
 
@@ -49,6 +50,10 @@ class Store {
       }
       const std::string message(text, static_cast<size_t>(got));
       ready_ |= message.find("READY=1") != std::string::npos;
+      alive_ += message.find("WATCHDOG=1") != std::string::npos;
+      if (const size_t main = message.find("MAINPID="); main != std::string::npos) {
+        main_pid_ = atoi(message.c_str() + main + 8);
+      }
       const size_t at = message.find("FDNAME=");
       if (at == std::string::npos) continue;
       const std::string name = message.substr(at + 7, message.find('\n', at) - at - 7);
@@ -57,6 +62,8 @@ class Store {
     }
   }
   bool ready() const { return ready_; }
+  int alive() const { return alive_; }  // how often it said so
+  pid_t main_pid() const { return main_pid_; }
   const std::map<std::string, UniqueFd>& kept() const { return kept_; }
   const std::string& path() const { return path_; }
 
@@ -64,6 +71,8 @@ class Store {
   std::string path_;
   UniqueFd socket_;
   bool ready_ = false;
+  int alive_ = 0;
+  pid_t main_pid_ = 0;
   std::map<std::string, UniqueFd> kept_;
 };
 
@@ -132,6 +141,65 @@ TEST(ServiceManager, MountsOutliveBrokerAndFrontend) {
   host.StartBroker();
   host.Mount("work", "mnt");
   EXPECT_EQ(e2e::Difference(here, e2e::Tree(mount)), "");
+}
+
+TEST(ServiceManager, GivesTheSocketAndHearsThatAllIsWell) {
+  if (const std::string missing = e2e::WhatIsMissing(); !missing.empty()) GTEST_SKIP() << missing;
+  e2e::Host host;
+  host.StopBroker();
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  host.socket().copy(address.sun_path, sizeof(address.sun_path) - 1);
+  UniqueFd listening(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(bind(listening.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(listen(listening.get(), 10), 0);
+  const auto made = e2e::Stat(host.socket());
+
+  Store store(host.Path("notify"));
+  setenv("NOTIFY_SOCKET", store.path().c_str(), 1);
+  struct Unset {
+    ~Unset() { unsetenv("NOTIFY_SOCKET"); }
+  } unset;
+  const UniqueFd given(fcntl(listening.get(), F_DUPFD, 100));
+  host.StartBrokerWith({"/bin/bash", "-c",
+                        "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=control WATCHDOG_PID=$$ "
+                        "WATCHDOG_USEC=90000; exec 3<&" +
+                            std::to_string(given.get()) + "; exec \"$0\" \"$@\""});
+  const auto hears = [&](int times) {
+    store.Receive();
+    const int from = store.alive();
+    return e2e::WaitUntil(seconds(20), [&] {
+      store.Receive();
+      return store.alive() >= from + times;
+    });
+  };
+  EXPECT_TRUE(hears(3));
+  EXPECT_EQ(store.main_pid(), host.broker().pid());
+  EXPECT_EQ(e2e::Stat(host.socket()).st_ino, made.st_ino);
+
+  // One that hangs says nothing.
+  host.broker().Signal(SIGSTOP);
+  ASSERT_TRUE(e2e::WaitUntil(seconds(10), [&] {
+    return e2e::ReadFile("/proc/" + std::to_string(host.broker().pid()) + "/status")
+               .find("T (stopped)") != std::string::npos;
+  }));
+  store.Receive();
+  const int said = store.alive();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  store.Receive();
+  EXPECT_EQ(store.alive(), said);
+  host.broker().Signal(SIGCONT);
+  EXPECT_TRUE(hears(1));
+
+  e2e::Finished upgraded;
+  ASSERT_TRUE(host.UpgradeBroker("", &upgraded)) << upgraded.All();
+  EXPECT_TRUE(hears(3));
+  EXPECT_EQ(store.main_pid(), host.broker().pid());
+  EXPECT_EQ(host.Airctl({"status"}).code, 0);
+  // The service manager listens on.
+  host.broker().Signal(SIGTERM);
+  EXPECT_TRUE(e2e::WaitUntil(seconds(20), [&] { return !host.BrokerRuns(); }));
+  EXPECT_EQ(e2e::Stat(host.socket()).st_ino, made.st_ino);
 }
 
 }  // namespace

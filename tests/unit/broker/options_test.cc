@@ -11,10 +11,18 @@
 #include <set>
 #include <vector>
 
+#include "broker/options_keys.h"
 #include "tests/unit/broker/temp_dir.h"
 
 namespace airstore::broker {
 namespace {
+
+std::string Installed(const std::string& name) {
+  std::ifstream file(AIRSTORE_PACKAGING_DIR "/" + name);
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  EXPECT_FALSE(text.empty()) << name;
+  return text;
+}
 
 class OptionsTest : public testing::Test {
  protected:
@@ -162,9 +170,8 @@ TEST_F(OptionsTest, SizesAndDurationsParse) {
 TEST_F(OptionsTest, EveryFlagIsInTheManualPage) {
   const auto line = Parse({"--help"});
   ASSERT_EQ(line.exit_code, 0);
-  std::ifstream file(AIRSTORE_MAN_DIR "/airstored.8");
-  const std::string page(std::istreambuf_iterator<char>(file), {});
-  ASSERT_FALSE(page.empty());
+  const std::string page = Installed("man/airstored.8");
+  const std::string keys = Installed("man/airstored.toml.5");
   const std::regex flag("--[a-z][a-z-]+");
   std::set<std::string> flags;
   for (std::sregex_iterator it(line.text.begin(), line.text.end(), flag), end; it != end; ++it) {
@@ -175,6 +182,33 @@ TEST_F(OptionsTest, EveryFlagIsInTheManualPage) {
     EXPECT_NE(page.find(std::regex_replace(name, std::regex("-"), "\\-")), std::string::npos)
         << name;
   }
+  size_t described = 0;
+  for (size_t at = 0; (at = keys.find("\n.BI ", at)) != std::string::npos; ++at) ++described;
+  EXPECT_EQ(described, OptionKeys().size());
+  for (const OptionKey& key : OptionKeys()) {
+    EXPECT_NE(keys.find("\n.BI " + std::string(key.name) + " \" = "), std::string::npos)
+        << key.name;
+  }
+}
+
+// What is a comment there is the default, so all of it is valid.
+TEST_F(OptionsTest, TheInstalledFileSaysTheDefaults) {
+  const std::regex names("\"/etc/airstore/[a-z]+\\.[a-z]+\"");
+  const std::regex comment("(^|\n)#([a-z_]+ = )");
+  const std::string text =
+      std::regex_replace(Installed("config/airstored.toml"), names, "\"/dev/null\"");
+  EXPECT_EQ(Parse({"--config", dir_.Write("as_is.toml", text)}).options.gateway, "");
+  const auto line =
+      Parse({"--config", dir_.Write("all.toml", std::regex_replace(text, comment, "$1$2"))});
+  ASSERT_EQ(line.action, CommandLine::Action::kRun) << line.text;
+  const Options defaults;
+  EXPECT_EQ(line.options.gateway, "gateway.example.org:7070");
+  EXPECT_EQ(line.options.inode_limit, defaults.inode_limit);
+  EXPECT_EQ(line.options.slab_limit, defaults.slab_limit);
+  EXPECT_EQ(line.options.content_limit, defaults.content_limit);
+  EXPECT_EQ(line.options.spool_limit, defaults.spool_limit);
+  EXPECT_EQ(line.options.io_timeout, defaults.io_timeout);
+  EXPECT_EQ(line.options.log_level, defaults.log_level);
 }
 
 }  // namespace
