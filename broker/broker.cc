@@ -230,7 +230,8 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
                              .session = id,
                              .read_only = opened->read_only,
                              .store_dir = options_.store_dir,
-                             .boot_id = BootId()};
+                             .boot_id = BootId(),
+                             .protocol = gateway->traits().protocol};
     auto write = [](std::string to, SessionManifest what) -> Task<Result<void>> {
       co_return WriteManifest(to, what);
     };

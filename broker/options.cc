@@ -115,6 +115,12 @@ const std::vector<OptionKey>& OptionKeys() {
       {"gateway_key_file", &Options::gateway_key_file, "FILE", "Key of the certificate (PEM)"},
       {"gateway_insecure", &Options::gateway_insecure, "",
        "Permit gateways on other hosts without TLS: tokens and data travel in the clear"},
+      {"gateway_protocol", &Options::gateway_protocol, "PROTOCOL",
+       "auto, v2, or v1: what original gateways speak"},
+      {"v1_freshness", Duration{&Options::v1_freshness, std::chrono::seconds(1)}, "TIME",
+       "How long what a v1 gateway said is believed"},
+      {"v1_first_era", &Options::v1_first_era, "",
+       "v1 gateways are of the first ones: no modes are kept, links look like files in listings"},
       {"frontend_dir", &Options::frontend_dir, "DIR", "Where airstore-fuse and airstore-nfs are"},
       {"log_level", &Options::log_level, "LEVEL", "trace, debug, info, warn, error or off"},
       {"inode_limit", &Options::inode_limit, "COUNT",
@@ -152,6 +158,7 @@ std::string Expected(const OptionKey& key) {
   if (key.name == std::string_view("log_level")) {
     return "one of trace, debug, info, warn, error, off";
   }
+  if (key.name == std::string_view("gateway_protocol")) return "one of auto, v1, v2";
   if (key.name == std::string_view("on_stop")) return "one of auto, unmount, leave";
   return "a string";
 }
@@ -179,6 +186,10 @@ Result<void> SetOption(Options& options, const OptionKey& key, const std::string
     const auto known = [&](const char* level) { return text == level; };
     if (key.name == std::string_view("log_level") &&
         std::none_of(kLogLevels.begin(), kLogLevels.end(), known)) {
+      return wrong();
+    }
+    if (key.name == std::string_view("gateway_protocol") && text != "auto" && text != "v1" &&
+        text != "v2") {
       return wrong();
     }
     if (key.name == std::string_view("on_stop") && text != "auto" && text != "unmount" &&

@@ -68,6 +68,7 @@ Result<void> WriteManifest(const std::string& spool, const SessionManifest& mani
       {"read_only", manifest.read_only},
       {"store_dir", manifest.store_dir},
       {"boot_id", manifest.boot_id},
+      {"protocol", manifest.protocol},
   };
   return WriteDurably(spool, kSessionManifestFile,
                       json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
@@ -101,6 +102,7 @@ Result<SessionManifest> ReadManifest(const std::string& spool) {
     manifest.read_only = json.at("read_only");
     manifest.store_dir = json.at("store_dir");
     manifest.boot_id = json.value("boot_id", "");
+    manifest.protocol = json.value("protocol", "");
   } catch (const nlohmann::json::exception&) {
     return senseless;
   }
