@@ -16,6 +16,7 @@
 #include "broker/mount_manifest.h"
 #include "broker/service_manager.h"
 #include "broker/session.h"
+#include "broker/virtual/inode.h"
 #include "shm/base/fault.h"
 #include "shm/counters.h"
 #include "shm/request_rules.h"
@@ -275,6 +276,13 @@ Task<void> Mount::ApplyWrite(const shm::LaneConsumer::Item& item) {
     options_.budget->Look();
     written = session_->contents().Write(item.inode, item.offset, item.data, item.time_ns);
   }
+  if (!written && IsVirtual(item.inode)) {
+    // A view that is a file is made by its name. What is written into it goes nowhere: its close
+    // says so.
+    session_->inodes().Update(item.inode,
+                              [](shm::InodeRecord& record) { record.write_error = EROFS; });
+    co_return;
+  }
   if (!written) spdlog::warn("write to inode {}: {}", item.inode, written.error().ToString());
 }
 
@@ -286,20 +294,31 @@ Task<void> Mount::HandleTouch(uint64_t inode, int64_t time_ns) {
 }
 
 void Mount::HandleRelease(const shm::LaneConsumer::Item& item) {
-  // Before the content file may go.
-  if (const int64_t read_ns =
-          options_.spec.relatime ? session_->tree().UnseenRead(*this, item.inode) : 0;
-      read_ns != 0) {
-    ++notifying_;
-    session_->tasks().Spawn(HandleTouch(item.inode, read_ns));
-  }
+  const int64_t read_ns =
+      options_.spec.relatime ? session_->tree().UnseenRead(*this, item.inode) : 0;
+  bool counted = false;
   if (lane_->popped() > ledger_->handled()) {
     const uint32_t index = session_->inodes().IndexOf(item.inode);
-    session_->contents().Release(item.inode, index_, item.flags);
     ledger_->Released(lane_->popped(), index, item.flags);
+    counted = true;
   }
-  session_->tree().NotifyAttr(this, item.inode);
-  session_->tree().ReclaimOrphan(item.inode);
+  if (read_ns == 0) return EndOpen(item.inode, item.flags, counted);
+  ++notifying_;
+  session_->tasks().Spawn(HandleReadRelease(item.inode, item.flags, read_ns, counted));
+}
+
+// The file counts as open until its time of access is known: whoever asks meanwhile is told by us,
+// not by the record in which it is still missing.
+Task<void> Mount::HandleReadRelease(uint64_t inode, uint32_t flags, int64_t read_ns, bool counted) {
+  const auto self = shared_from_this();
+  co_await session_->tree().Touch(this, inode, read_ns);
+  if (in_service()) EndOpen(inode, flags, counted);
+  if (--notifying_ == 0) lane_->MarkApplied();
+}
+
+void Mount::EndOpen(uint64_t inode, uint32_t flags, bool counted) {
+  if (counted) session_->contents().Release(inode, index_, flags);
+  session_->tree().ReclaimOrphan(inode);
 }
 
 // A write is applied, for who waits for it, when no other mount's kernel shows the old bytes any
@@ -542,9 +561,12 @@ Task<void> Mount::AwaitForgotten(std::shared_ptr<const bool> done, uint64_t dist
   if (--names_awaited_ == 0) names_timer_.cancel();
 }
 
-Task<void> Mount::InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) {
+Task<void> Mount::InvalidateData(uint64_t inode, uint64_t offset, uint64_t length,
+                                 std::optional<FileEnd> end) {
   std::vector<std::string> messages;
   messages.push_back(FuseDevice::InvalDataMessage(inode, offset, length));
+  // Afterwards: a page that has zeros behind the old end must not show them.
+  if (end) messages.push_back(FuseDevice::StoreMessage(inode, end->size - 1, {&end->last, 1}));
   co_await Tell(&notifier_, std::move(messages));
 }
 

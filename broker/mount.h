@@ -91,6 +91,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   uint64_t wakeups() const { return wakeups_; }
   // What came of the call, if an earlier broker has carried it out and not answered.
   std::optional<shm::Executed> ExecutedBefore(const shm::Call& call) const;
+  // What its frontend has accepted is where the session sees it.
+  bool QueueApplied() const { return !in_service() || lane_->AllApplied(); }
   void SetMounts(uint32_t count) { lane_->SetMounts(count); }
   void SetWriteGate(const SpoolBudget::Gate& gate) {
     lane_->SetWriteGate(gate.wait_us_per_mib, gate.closed_ns, gate.stall_ms);
@@ -113,7 +115,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Result<int32_t> BackingOpen(int file) override;
   void BackingClose(int32_t backing_id) override;
   Task<void> InvalidateName(uint64_t parent, std::string name) override;
-  Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) override;
+  Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length,
+                            std::optional<FileEnd> end) override;
   void InvalidateAttr(uint64_t inode) override;
   Task<void> ForgetAttributes(uint64_t inode) override;
   void InvalidateOwner(uint64_t inode) override;
@@ -149,6 +152,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Task<void> HandleWrite(const shm::LaneConsumer::Item& item);
   Task<void> HandleTouch(uint64_t inode, int64_t time_ns);
   void HandleRelease(const shm::LaneConsumer::Item& item);
+  Task<void> HandleReadRelease(uint64_t inode, uint32_t flags, int64_t read_ns, bool counted);
+  void EndOpen(uint64_t inode, uint32_t flags, bool counted);
   // Applies what is queued; false when the frontend broke the protocol.
   Task<bool> DrainLane();
   // Tells the frontend how far that is.

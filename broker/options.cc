@@ -31,6 +31,20 @@ std::string ProgramDirectory() {
   return text.substr(0, text.find_last_of('/'));
 }
 
+// What a key may say, if that is one of a few words.
+const std::vector<const char*>* WordsOf(const OptionKey& key) {
+  static const std::vector<std::pair<std::string_view, std::vector<const char*>>> kWords = {
+      {"gateway_protocol", {"auto", "v1", "v2"}},
+      {"on_stop", {"auto", "unmount", "leave"}},
+      {"virtual", {"auto", "on", "off"}},
+      {"compression", {"off", "strip", "distill", "chain"}},
+  };
+  for (const auto& [name, words] : kWords) {
+    if (name == key.name) return &words;
+  }
+  return nullptr;
+}
+
 constexpr uint32_t kLeastInodes = 1000;
 constexpr uint32_t kMostInodes = 100'000'000;
 
@@ -143,6 +157,13 @@ const std::vector<OptionKey>& OptionKeys() {
        "Where larger files are cached, instead of the state directory"},
       {"on_stop", &Options::on_stop, "WHAT",
        "What SIGTERM does to mounts: unmount; leave them to the next broker; auto"},
+      {"virtual", &Options::virtual_nodes, "WHEN",
+       "Tools/, Sources/, Tasks/ of mounts that do not say: auto, on or off"},
+      {"compression", &Options::compression, "HOW",
+       "What sources say is made shorter by the gateway: off, strip, distill or chain"},
+      {"session", &Options::access_session, "ID",
+       "Session under which the gateway records what is read (default: the workspace's)"},
+      {"access_log", &Options::access_log, "", "Tell gateways that want to know what is read"},
   };
   return keys;
 }
@@ -158,8 +179,12 @@ std::string Expected(const OptionKey& key) {
   if (key.name == std::string_view("log_level")) {
     return "one of trace, debug, info, warn, error, off";
   }
-  if (key.name == std::string_view("gateway_protocol")) return "one of auto, v1, v2";
-  if (key.name == std::string_view("on_stop")) return "one of auto, unmount, leave";
+  if (const auto* words = WordsOf(key)) {
+    std::string text = "one of ";
+    for (const char* word : *words)
+      text += (word == words->front() ? "" : ", ") + std::string(word);
+    return text;
+  }
   return "a string";
 }
 
@@ -188,14 +213,8 @@ Result<void> SetOption(Options& options, const OptionKey& key, const std::string
         std::none_of(kLogLevels.begin(), kLogLevels.end(), known)) {
       return wrong();
     }
-    if (key.name == std::string_view("gateway_protocol") && text != "auto" && text != "v1" &&
-        text != "v2") {
-      return wrong();
-    }
-    if (key.name == std::string_view("on_stop") && text != "auto" && text != "unmount" &&
-        text != "leave") {
-      return wrong();
-    }
+    const auto* words = WordsOf(key);
+    if (words != nullptr && std::none_of(words->begin(), words->end(), known)) return wrong();
     options.*std::get<OptionKey::Text>(key.target) = text;
   }
   return {};

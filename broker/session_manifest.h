@@ -8,6 +8,7 @@
 
 #include <string>
 
+#include "broker/service_settings.h"
 #include "shm/base/result.h"
 #include "shm/segment.h"
 
@@ -25,6 +26,7 @@ struct SessionManifest {
   // BootId() then. Under another one only what was synced can be relied upon. Empty: not known.
   std::string boot_id;
   std::string protocol;  // by which its gateway is spoken to; empty: not known
+  ServiceSettings services = {};
 };
 
 inline constexpr char kSessionManifestFile[] = "session.json";

@@ -10,6 +10,7 @@
 #include <functional>
 
 #include "broker/grpc_call.h"
+#include "broker/grpc_services.h"
 #include "broker/grpc_status.h"
 #include "broker/names.h"
 #include "broker/v1/refusal.h"
@@ -290,8 +291,13 @@ class GrpcContextClient final : public ContextClient {
 
   Manners manners() const override { return {.exact = learned_->exact.load()}; }
   bool refused_token() const override { return learned_->refused.load(); }
+  std::shared_ptr<GatewayServices> services() override {
+    if (!services_) services_ = MakeGrpcServices(via_);
+    return services_;
+  }
   void SetToken(std::string token) override {
     via_.token = std::move(token);
+    if (services_) services_->SetToken(via_.token);
     learned_->refused = false;
   }
   const GatewayCounters& counters() const override { return counters_; }
@@ -305,6 +311,7 @@ class GrpcContextClient final : public ContextClient {
   CallContext via_;
   const std::shared_ptr<Service::Stub> stub_;
   GatewayCounters counters_;
+  std::shared_ptr<GatewayServices> services_;
   const std::shared_ptr<Learned> learned_ = std::make_shared<Learned>();
 };
 

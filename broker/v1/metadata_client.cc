@@ -91,6 +91,7 @@ class ClientWithMetadata final : public ContextClient {
   const GatewayCounters& counters() const override { return client_->counters(); }
   std::string state() const override { return client_->state(); }
   void Reconnect() override { client_->Reconnect(); }
+  std::shared_ptr<GatewayServices> services() override { return client_->services(); }
 
  private:
   static Task<Result<void>> Refuse() { co_return Error{EROFS, "the gateway has no storage"}; }

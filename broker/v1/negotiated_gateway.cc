@@ -67,6 +67,7 @@ class NegotiatedGateway final : public Gateway {
   }
   Task<Result<StatFs>> Statfs() override { return now_->Statfs(); }
 
+  std::shared_ptr<GatewayServices> services() override { return now_->services(); }
   GatewayTraits traits() const override { return now_->traits(); }
   void Reconnect() override { now_->Reconnect(); }
   void SetToken(std::string token) override {

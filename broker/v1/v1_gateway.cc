@@ -71,6 +71,7 @@ class V1Gateway final : public Gateway {
   Task<Result<StatFs>> Statfs() override;
 
   GatewayTraits traits() const override;
+  std::shared_ptr<GatewayServices> services() override { return site_.client->services(); }
   void Reconnect() override { site_.client->Reconnect(); }
   void SetToken(std::string token) override { site_.client->SetToken(std::move(token)); }
   const GatewayCounters& counters() const override { return site_.client->counters(); }
