@@ -237,6 +237,7 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
                              .read_only = opened->read_only,
                              .store_dir = options_.store_dir,
                              .boot_id = BootId(),
+                             .protocol = gateway->traits().protocol,
                              .services = options.services};
     auto write = [](std::string to, SessionManifest what) -> Task<Result<void>> {
       co_return WriteManifest(to, what);

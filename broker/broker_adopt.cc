@@ -116,6 +116,7 @@ bool Broker::AdoptSession(const std::string& path, const SessionManifest& manife
     spdlog::error("workspace {}: {}", manifest.workspace, gateway.failure.message);
     return false;
   }
+  (*gateway.value)->Assume(manifest.protocol);
   if (const auto view = shm::MetaView::Over(**meta)) {
     for (const LeftMount& mount : mounts) {
       CloseIdleBackings(path, mount, view->geometry().inode_capacity);

@@ -105,6 +105,7 @@ struct SessionStatus {
   std::string gateway;
   std::string principal;
   std::string state;
+  std::string protocol;  // "v1", "v2"
   bool write_lease = false;
   uint64_t dirty_bytes = 0;
   uint64_t pending_mutations = 0;

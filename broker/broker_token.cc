@@ -19,6 +19,7 @@ Task<Result<void>> Broker::GiveToken(SlotPtr slot, std::string token) {
                            .read_only = session.read_only(),
                            .store_dir = session.store_dir(),
                            .boot_id = BootId(),
+                           .protocol = session.protocol(),
                            .services = session.services()};
   auto write = [](std::string to, SessionManifest what) -> Task<Result<void>> {
     co_return WriteManifest(to, what);

@@ -31,6 +31,7 @@ void SessionToWire(const SessionStatus& from, wire::SessionInfo* to) {
   to->set_gateway(from.gateway);
   to->set_principal(from.principal);
   to->set_state(from.state);
+  to->set_protocol(from.protocol);
   to->set_write_lease(from.write_lease);
   to->set_dirty_bytes(from.dirty_bytes);
   to->set_pending_mutations(from.pending_mutations);

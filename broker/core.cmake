@@ -75,6 +75,8 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/session_manifest.cc
   ${CMAKE_CURRENT_LIST_DIR}/session_refused.cc
   ${CMAKE_CURRENT_LIST_DIR}/spool_budget.cc
+  ${CMAKE_CURRENT_LIST_DIR}/tree_aged.cc
+  ${CMAKE_CURRENT_LIST_DIR}/tree_limits.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_link.cc
   ${CMAKE_CURRENT_LIST_DIR}/spool_check.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_adopt.cc
@@ -102,4 +104,5 @@ target_precompile_headers(airstore_broker_core PRIVATE
 
 add_executable(airstored ${CMAKE_CURRENT_LIST_DIR}/main.cc)
 target_link_libraries(airstored PRIVATE
-  airstore_options airstore_broker_core airstore_broker_control airstore_broker_gateway)
+  airstore_options airstore_broker_core airstore_broker_control airstore_broker_gateway
+  airstore_broker_v1_grpc)

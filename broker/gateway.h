@@ -4,10 +4,10 @@
 // workspace. proto/airstore/storage/v2/storage.proto documents the meaning of each field.
 //
 // Threads: every method is called and resumed on the event loop.
-// Fails: transport and call errors are errnos: EAGAIN not reached or overloaded, try again;
-// EACCES token refused; ENOENT no such workspace; ESTALE the gateway does not know the session;
-// EKEYEXPIRED the lease of a batch has ended, nothing was applied; EPROTO the answer makes no
-// sense; EIO the rest.
+// Fails: ENOSYS the gateway does not speak this protocol; transport and call errors are errnos:
+// EAGAIN not reached or overloaded, try again; EACCES token refused; ENOENT no such workspace;
+// ESTALE the gateway does not know the session; EKEYEXPIRED the lease of a batch has ended, nothing
+// was applied; EPROTO the answer makes no sense; EIO the rest.
 #pragma once
 
 #include <array>
@@ -260,6 +260,10 @@ struct WatchEvent {
   uint64_t lock_freed = 0;    // inode of which a lock can be had; 0: none
   std::vector<uint64_t> inodes = {};
   std::vector<Name> names = {};
+  // Nobody said that something changed, but what was told of these, and of all names in these
+  // directories, is not to be believed any more.
+  bool aged = false;
+  std::vector<uint64_t> directories = {};
 };
 
 // What other sessions do, as it comes.
@@ -286,6 +290,25 @@ struct LockVerdict {
 struct AssertedLocks {
   bool lapsed = false;  // none is held any more
   std::vector<LockCall> lost;
+};
+
+// What a protocol can say. What it cannot is refused before it is tried.
+struct GatewayTraits {
+  struct Owner {
+    uint32_t uid = 0;
+    uint32_t gid = 0;
+  };
+  std::string protocol = "v2";
+  bool lone_locks = false;     // locks of other hosts are not known
+  std::optional<Owner> owner;  // of everything; none: each file has its own
+  bool modes = true;
+  bool times = true;  // other than "now"
+  bool hard_links = true;
+  bool special_files = true;
+  bool xattrs = true;
+  bool exchange = true;         // and whiteouts
+  bool any_names = true;        // also such as are no UTF-8
+  bool shows_all_names = true;  // in listings; else not those of other systems' helpers
 };
 
 // What went over the wire, for status.
@@ -328,6 +351,10 @@ class Gateway {
   virtual Task<Result<AssertedLocks>> AssertLocks(std::vector<LockCall> held) = 0;
   virtual Task<Result<StatFs>> Statfs() = 0;
 
+  // May become others when the session is opened.
+  virtual GatewayTraits traits() const { return {}; }
+  // The session was opened over this protocol before (traits().protocol; empty: not known).
+  virtual void Assume(const std::string& protocol) { (void)protocol; }
   // What there is beside storage, over the same connection. nullptr: this client knows of nothing.
   virtual std::shared_ptr<GatewayServices> services() { return nullptr; }
   // A connection that is down is tried again at once, not after a pause.

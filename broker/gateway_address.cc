@@ -23,7 +23,43 @@ bool IsPort(std::string_view text) {
   return error == std::errc() && end == text.data() + text.size() && port >= 1 && port <= 65535;
 }
 
+// "host:port", "[v6]:port", or all of it where that cannot be told apart.
+std::string HostOf(const std::string& address) {
+  if (!address.empty() && address.front() == '[') {
+    const size_t end = address.find(']');
+    return end == std::string::npos ? address : address.substr(1, end - 1);
+  }
+  const size_t colon = address.find(':');
+  if (colon == std::string::npos || address.find(':', colon + 1) != std::string::npos) {
+    return address;
+  }
+  return address.substr(0, colon);
+}
+
+bool EndsWith(const std::string& text, std::string_view end) {
+  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
 }  // namespace
+
+bool IsPlainInV1(const std::string& address) {
+  if (address.rfind("unix:", 0) == 0) return true;
+  std::string host = HostOf(address);
+  for (char& c : host) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+  if (host == "localhost") return true;
+  for (const std::string_view end : {".local", ".localhost", ".svc", ".svc.cluster.local"}) {
+    if (EndsWith(host, end)) return true;
+  }
+  in_addr v4{};
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) {
+    const uint32_t bits = ntohl(v4.s_addr);
+    return bits >> 24 == 127 || bits >> 24 == 10 || bits >> 20 == (172 << 4 | 1) ||
+           bits >> 16 == (192 << 8 | 168);
+  }
+  in6_addr v6{};
+  if (inet_pton(AF_INET6, host.c_str(), &v6) != 1) return false;
+  return IN6_IS_ADDR_LOOPBACK(&v6) || (v6.s6_addr[0] & 0xFE) == 0xFC;
+}
 
 Result<GatewayAddress> ParseGatewayAddress(const std::string& text) {
   const Error bad{EINVAL, "\"" + text + "\" is no gateway address: it is host:port or unix:/path"};

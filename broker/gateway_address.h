@@ -20,4 +20,9 @@ struct GatewayAddress {
 // none. EINVAL says what is wrong.
 Result<GatewayAddress> ParseGatewayAddress(const std::string& text);
 
+// What original clients do with an address that asks for nothing: no TLS to this host, to private
+// addresses and to names of clusters and local networks; TLS to all else, link-local addresses and
+// bare names included. The port is not looked at.
+bool IsPlainInV1(const std::string& address);
+
 }  // namespace airstore::broker

@@ -13,7 +13,9 @@ namespace airstore::broker {
 namespace {
 
 constexpr int kMaxMessageBytes = 16 << 20;
+constexpr int kMaxV1MessageBytes = 64 << 20;
 constexpr int kKeepaliveMs = 30'000;
+constexpr int kV1KeepaliveMs = 5 * 60'000;
 constexpr int kKeepaliveTimeoutMs = 10'000;
 // Reconnect soon: people wait for their files.
 constexpr int kFirstBackoffMs = 200;
@@ -91,10 +93,11 @@ GatewayChannelPool::GatewayChannelPool(GatewayTls tls) : tls_(std::move(tls)) {
 }
 GatewayChannelPool::~GatewayChannelPool() { Shutdown(); }
 
-Outcome<std::shared_ptr<GatewayChannel>> GatewayChannelPool::Get(const std::string& address) {
+Outcome<std::shared_ptr<GatewayChannel>> GatewayChannelPool::Get(const std::string& address,
+                                                                 Speech speech) {
   using Answer = Outcome<std::shared_ptr<GatewayChannel>>;
   if (closed_) return Answer{{}, {FailureKind::kUnreachable, "the broker is stopping", ""}};
-  const auto found = channels_.find(address);
+  const auto found = channels_.find({address, speech});
   if (found != channels_.end()) return Answer{found->second, {}};
 
   const auto parsed = ParseGatewayAddress(address);
@@ -104,9 +107,10 @@ Outcome<std::shared_ptr<GatewayChannel>> GatewayChannelPool::Get(const std::stri
                    "name one with --gateway, or set it in airstored's configuration"}};
   }
   using Tls = GatewayAddress::Tls;
-  const bool plain = parsed->tls == Tls::kNever ||
+  const bool by_rule = tls_.as_v1 && parsed->tls == Tls::kByPlace && IsPlainInV1(parsed->target);
+  const bool plain = by_rule || parsed->tls == Tls::kNever ||
                      (parsed->tls == Tls::kByPlace && (parsed->on_host || tls_.insecure));
-  if (plain && !parsed->on_host && !tls_.insecure) {
+  if (plain && !by_rule && !parsed->on_host && !tls_.insecure) {
     return Answer{
         {},
         {FailureKind::kPermission, "refused to talk to " + address + " without encryption",
@@ -126,10 +130,12 @@ Outcome<std::shared_ptr<GatewayChannel>> GatewayChannelPool::Get(const std::stri
   }
   grpc::ChannelArguments arguments;
   arguments.SetUserAgentPrefix("airstored/" AIRSTORE_VERSION);
-  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  // Listings of v1 come in one message.
+  arguments.SetMaxReceiveMessageSize(speech == Speech::kV1 ? kMaxV1MessageBytes : kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
   // Pings only while calls are waiting: gateways close connections that ping for nothing.
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS,
+                   speech == Speech::kV1 ? kV1KeepaliveMs : kKeepaliveMs);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kFirstBackoffMs);
@@ -139,13 +145,13 @@ Outcome<std::shared_ptr<GatewayChannel>> GatewayChannelPool::Get(const std::stri
   if (parsed->on_host) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   auto channel = std::make_shared<GatewayChannel>(
       address, parsed->on_host, grpc::CreateCustomChannel(parsed->target, credentials, arguments));
-  channels_.emplace(address, channel);
+  channels_.emplace(std::pair(address, speech), channel);
   return Answer{std::move(channel), {}};
 }
 
 void GatewayChannelPool::Shutdown() {
   closed_ = true;
-  for (const auto& [address, channel] : channels_) channel->Shutdown();
+  for (const auto& [place, channel] : channels_) channel->Shutdown();
 }
 
 }  // namespace airstore::broker

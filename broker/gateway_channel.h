@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "broker/broker_api.h"
 
@@ -24,7 +25,13 @@ struct GatewayTls {
   std::string cert_file;
   std::string key_file;
   bool insecure = false;  // plain text to other hosts is allowed
+  // Gateways are known to be of v1: their clients' rule decides (IsPlainInV1).
+  bool as_v1 = false;
 };
+
+// What is said over a connection: a gateway of v1 closes one on which it is pinged more often than
+// every five minutes.
+enum class Speech { kV2, kV1 };
 
 class GatewayChannelPool {
  public:
@@ -35,14 +42,15 @@ class GatewayChannelPool {
 
   // Does not connect yet. Fails with kUsage (address), kPermission (plain text to another host) or
   // kHost (certificate files).
-  Outcome<std::shared_ptr<GatewayChannel>> Get(const std::string& address);
+  Outcome<std::shared_ptr<GatewayChannel>> Get(const std::string& address,
+                                               Speech speech = Speech::kV2);
 
   // Ends every call in flight (EAGAIN) and all to come. Blocks for as long as gRPC needs to.
   void Shutdown();
 
  private:
   const GatewayTls tls_;
-  std::map<std::string, std::shared_ptr<GatewayChannel>> channels_;
+  std::map<std::pair<std::string, Speech>, std::shared_ptr<GatewayChannel>> channels_;
   bool closed_ = false;
 };
 

@@ -33,7 +33,7 @@ int CodeOf(const grpc::Status& status) {
     case grpc::StatusCode::FAILED_PRECONDITION:
       return ESTALE;
     case grpc::StatusCode::UNIMPLEMENTED:
-      return EPROTO;
+      return ENOSYS;
     case grpc::StatusCode::INTERNAL:
       // A connection that was cut in the middle of a call, not an opinion of the gateway's.
       return status.error_message().find("RST_STREAM") != std::string::npos ? EAGAIN : EIO;
@@ -90,8 +90,9 @@ Failure OpenFailure(const Error& error, const std::string& address, const std::s
                                 : "there is no workspace \"" + workspace + "\" at " + address,
               "'airctl workspace list' shows what there is"};
     case EPROTO:
+    case ENOSYS:
       return {FailureKind::kInternal,
-              "what answers at " + address + " does not speak airstore.storage.v2" +
+              "what answers at " + address + " does not speak a protocol of airstore" +
                   (error.message.empty() ? "" : " (" + error.message + ")"),
               "check the address and the gateway's version"};
     default:

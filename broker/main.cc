@@ -25,6 +25,10 @@
 #include "broker/remap.h"
 #include "broker/service_manager.h"
 #include "broker/state_dir.h"
+#include "broker/v1/grpc_context_client.h"
+#include "broker/v1/metadata_engine.h"
+#include "broker/v1/negotiated_gateway.h"
+#include "broker/v1/v1_gateway.h"
 
 namespace airstore::broker {
 namespace {
@@ -60,6 +64,40 @@ Task<void> KeepAlive(boost::asio::any_io_executor loop, std::chrono::microsecond
     co_await timer.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ended));
     if (ended) co_return;
   }
+}
+
+v1::V1Options V1OptionsOf(const Options& options, const std::string& spool) {
+  v1::V1Options v1;
+  v1.directory_of = [spool](const std::array<uint8_t, 16>& id) { return spool + "/" + HexOf(id); };
+  v1.age = options.v1_freshness;
+  v1.first_era = options.v1_first_era;
+  v1.uid = geteuid();
+  v1.gid = getegid();
+  return v1;
+}
+
+Outcome<std::shared_ptr<Gateway>> MakeGateway(boost::asio::any_io_executor loop,
+                                              GatewayChannelPool* channels, const Options& options,
+                                              const std::string& spool, const std::string& address,
+                                              const std::string& token) {
+  using Made = Outcome<std::shared_ptr<Gateway>>;
+  const bool only_v1 = options.gateway_protocol == "v1";
+  auto channel = channels->Get(address, only_v1 ? Speech::kV1 : Speech::kV2);
+  if (!channel.value) return Made{std::nullopt, channel.failure};
+  const auto make_v1 = [loop, channels, address, token, of_v1 = V1OptionsOf(options, spool),
+                        timeout = options.io_timeout]() -> std::unique_ptr<Gateway> {
+    auto over = channels->Get(address, Speech::kV1);
+    if (!over.value) return nullptr;  // we are ending
+    auto client =
+        v1::MakeClientWithMetadata(v1::MakeGrpcContextClient(loop, *over.value, token, timeout),
+                                   v1::MakeGrpcMetadataEngine(loop, *over.value, token, timeout));
+    return v1::MakeV1Gateway(loop, std::move(client), of_v1);
+  };
+  if (only_v1) return Made{std::shared_ptr<Gateway>(make_v1()), {}};
+  auto v2 = MakeGrpcGateway(loop, *channel.value, token,
+                            GrpcGatewayOptions{.call_timeout = options.io_timeout});
+  if (options.gateway_protocol == "v2") return Made{std::move(v2), {}};
+  return Made{v1::MakeNegotiatedGateway(std::move(v2), make_v1), {}};
 }
 
 int Run(const Options& options, const std::vector<std::string>& arguments) {
@@ -109,18 +147,13 @@ int Run(const Options& options, const std::vector<std::string>& arguments) {
   GatewayChannelPool channels(GatewayTls{.ca_file = options.gateway_ca_file,
                                          .cert_file = options.gateway_cert_file,
                                          .key_file = options.gateway_key_file,
-                                         .insecure = options.gateway_insecure});
+                                         .insecure = options.gateway_insecure,
+                                         .as_v1 = options.gateway_protocol == "v1"});
   Broker broker(
       loop.get_executor(), options, state_dir->spool(),
       [&](const std::string& address, const std::string& token) {
-        auto channel = channels.Get(address);
-        if (!channel.value) {
-          return Outcome<std::shared_ptr<Gateway>>{std::nullopt, channel.failure};
-        }
-        return Outcome<std::shared_ptr<Gateway>>{
-            MakeGrpcGateway(loop.get_executor(), *channel.value, token,
-                            GrpcGatewayOptions{.call_timeout = options.io_timeout}),
-            {}};
+        return MakeGateway(loop.get_executor(), &channels, options, state_dir->spool(), address,
+                           token);
       },
       OpenFailure);
   Handover handover(loop.get_executor(), arguments);

@@ -20,6 +20,9 @@ inline bool ValidName(const std::string& name) {
          name.find('/') == std::string::npos && name.find('\0') == std::string::npos;
 }
 
+// Well-formed, as the protocols that carry names as text want them.
+bool IsUtf8(const std::string& text);
+
 inline Error NameError(const std::string& name) {
   return Error{name.size() > shm::kMaxName ? ENAMETOOLONG : EINVAL, "name"};
 }

@@ -21,8 +21,11 @@ struct Options {
   std::string gateway_ca_file;
   std::string gateway_cert_file;
   std::string gateway_key_file;
-  bool gateway_insecure = false;  // plain text to gateways that are not on this host
-  std::string frontend_dir;       // where airstore-fuse is
+  bool gateway_insecure = false;                 // plain text to gateways that are not on this host
+  std::string gateway_protocol = "auto";         // "v1", "v2", or whatever the gateway speaks
+  std::chrono::milliseconds v1_freshness{3000};  // what a v1 gateway said is believed for so long
+  bool v1_first_era = false;  // v1 gateways are of the first ones, which keep no modes
+  std::string frontend_dir;   // where airstore-fuse is
   std::string log_level = "info";
   uint32_t inode_limit = 1u << 20;
   uint64_t slab_limit = 512ull << 20;

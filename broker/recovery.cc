@@ -118,6 +118,7 @@ Task<bool> Recovery::Resume() {
     auto made = make_gateway_(manifest_.gateway, manifest_.token);
     if (made.value) {
       gateway_ = *made.value;
+      gateway_->Assume(manifest_.protocol);
       auto opened = co_await gateway_->Open(manifest_.workspace_id, manifest_.session, false);
       if (opened) {
         limits_ = opened->limits;
@@ -344,6 +345,7 @@ SessionStatus Recovery::Status() const {
   status.gateway = manifest_.gateway;
   status.principal = manifest_.principal;
   status.state = "recovering";
+  status.protocol = manifest_.protocol;
   status.pending_mutations = pending();
   status.dirty_bytes = dirty_bytes();
   status.last_error = last_error();

@@ -191,6 +191,7 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
   tree_ = std::make_unique<Tree>(executor_, &tasks_, inodes_.get(), shown, contents_.get(),
                                  log_.get(), &mounts_, evictor_.get());
   tree_->SetPatience(options_.io_timeout_ns);
+  tree_->SetMaxFileBytes(opened_.limits.max_file_bytes);
   tree_->SetAdmitInode([this] { return AdmitInode(); });
   contents_->SetRefreshStale([this](uint64_t inode) { return tree_->Ensure(inode); });
   locks_ = std::make_unique<Locks>(executor_, &tasks_, gateway_.get(), journal_.get(),
@@ -198,6 +199,7 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
   locks_->SetCoherence(
       {[this](uint64_t inode) { return Publish(inode); },
        [this](uint64_t inode) -> Task<void> { (void)co_await tree_->Ensure(inode); }});
+  if (gateway_->traits().lone_locks) locks_->Alone();
   watcher_ =
       std::make_unique<Watcher>(executor_, &tasks_, gateway_.get(), tree_.get(), contents_.get(),
                                 log_.get(), locks_.get(), opened_, [this] { return Reopen(); });
@@ -254,6 +256,7 @@ Task<void> Session::Resume() {
   if (gone()) NoteGone();
   contents_->SetLimits(opened_.limits);
   log_->SetLimits(opened_.limits);
+  tree_->SetMaxFileBytes(opened_.limits.max_file_bytes);
   if (!gone()) tree_->AddSpareInodes(opened_.first_inode, opened_.inode_count);
   if (auto alive = co_await gateway_->KeepAlive(); alive) watcher_->LeaseIs(*alive);
   log_->Start();
@@ -438,6 +441,7 @@ SessionStatus Session::Status() const {
   status.gateway = gateway_address();
   status.principal = principal();
   status.state = gateway_->state();
+  status.protocol = gateway_->traits().protocol;
   status.write_lease = tree_->lease();
   status.dirty_bytes = contents_->dirty_bytes();
   status.pending_mutations = log_->pending();

@@ -111,6 +111,8 @@ class Session {
   // ETIMEDOUT: one does not.
   Task<Result<void>> Arrive();
 
+  // By which the gateway is spoken to.
+  std::string protocol() const { return gateway_->traits().protocol; }
   // The gateway does not take the token any more: what is unsent stays until it gets another one.
   bool refused() const { return gateway_->state() == "refused"; }
   // There is no such workspace any more.

@@ -68,6 +68,7 @@ Result<void> WriteManifest(const std::string& spool, const SessionManifest& mani
       {"read_only", manifest.read_only},
       {"store_dir", manifest.store_dir},
       {"boot_id", manifest.boot_id},
+      {"protocol", manifest.protocol},
       {"virtual", manifest.services.virtual_nodes},
       {"compression", manifest.services.compression},
       {"access_session", manifest.services.access_session},
@@ -105,6 +106,7 @@ Result<SessionManifest> ReadManifest(const std::string& spool) {
     manifest.read_only = json.at("read_only");
     manifest.store_dir = json.at("store_dir");
     manifest.boot_id = json.value("boot_id", "");
+    manifest.protocol = json.value("protocol", "");
     // An older broker had none.
     manifest.services.virtual_nodes = json.value("virtual", "off");
     manifest.services.compression = json.value("compression", "off");

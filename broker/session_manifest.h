@@ -25,6 +25,7 @@ struct SessionManifest {
   std::string store_dir;  // as configured then; empty: content lies in the spool
   // BootId() then. Under another one only what was synced can be relied upon. Empty: not known.
   std::string boot_id;
+  std::string protocol;  // by which its gateway is spoken to; empty: not known
   ServiceSettings services = {};
 };
 

@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -83,6 +84,7 @@ class Tree {
   void AddSpareInodes(uint64_t first, uint64_t count);
   // How long an operation waits for the gateway before it fails with ETIMEDOUT.
   void SetPatience(int64_t patience_ns) { patience_ns_ = patience_ns; }
+  void SetMaxFileBytes(uint64_t bytes) { max_file_bytes_ = bytes; }
   // Mutations are acknowledged from here (true) or only by the gateway.
   void SetLease(bool held);
   // Called whenever a change had to wait for the gateway.
@@ -160,6 +162,8 @@ class Tree {
   // Another host changed these; returns when nothing older is shown by any mount. What is pending
   // here stays, and is looked at again when the gateway has it.
   Task<void> ApplyRemote(std::vector<uint64_t> inodes, std::vector<WatchEvent::Name> names);
+  // What was told of these long ago is asked for again; of the directories, all names.
+  Task<void> Age(std::vector<uint64_t> inodes, std::vector<uint64_t> directories);
   // Events were lost: nothing that is cached here is believed any more.
   Task<void> ForgetAll();
   // Brings the attributes of stale children up to date.
@@ -255,6 +259,13 @@ class Tree {
   Task<void> RefreshWhenSettled(uint64_t inode);
   void MarkGone(uint64_t inode);
   bool MayForget(uint64_t inode) const;
+  void DropNegatives(const std::set<uint64_t>& directories);
+  // tree_limits.cc: what the gateway cannot keep. EPERM, EOPNOTSUPP, EILSEQ, EFBIG.
+  Result<void> CheckNewName(const std::string& name) const;
+  Result<void> CheckNew(const NewNode& node) const;
+  void Conform(Attr* attr) const;
+  // Leaves out of the change what is so already.
+  Result<void> CheckSetattr(const shm::InodeRecord& record, AttrChange* change) const;
 
   Task<Result<uint64_t>> LookupUp(uint64_t directory);
   Task<Result<std::vector<ResolveResult>>> ResolveBefore(int64_t deadline_ns,
@@ -270,6 +281,7 @@ class Tree {
   Evictor* evictor_;
   bool lease_ = false;
   int64_t patience_ns_ = 30'000'000'000;
+  uint64_t max_file_bytes_ = UINT64_MAX;
   std::function<void()> on_synchronous_;
   AdmitInode admit_inode_;
 

@@ -78,7 +78,7 @@ void Tree::FinishNaming(const CreateOp& op, const shm::InodeRecord& record) {
 }
 
 Task<Result<void>> Tree::Link(Origin origin, uint64_t inode, uint64_t parent, std::string name) {
-  if (!ValidName(name)) co_return NameError(name);
+  AIRSTORE_TRY_CO(CheckNewName(name));
   AnnouncedChange change(inodes_, mounts_, origin.mount, {{parent, name}});
   std::optional<shm::InodeRecord> record;
   for (;;) {
@@ -97,6 +97,7 @@ Task<Result<void>> Tree::Link(Origin origin, uint64_t inode, uint64_t parent, st
     co_return Error{ENOENT, name};
   }
   if (IsDirectory(record->mode)) co_return Error{EPERM, name};
+  if (!nameless && !gateway_->traits().hard_links) co_return Error{EPERM, "hard link"};
   if (record->nlink >= kLinkMax) co_return Error{EMLINK, name};
   AIRSTORE_TRY_CO(log_->Admit());
   AIRSTORE_TRY_CO(MakeRoom(parent, name));

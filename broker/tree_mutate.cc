@@ -62,7 +62,9 @@ void Tree::TouchDirectory(uint64_t directory, int64_t now_ns, int nlink_change, 
     if (again && record.mtime_ns == now_ns && record.ctime_ns == now_ns) return;
     record.mtime_ns = now_ns;
     record.ctime_ns = now_ns;
-    record.nlink = static_cast<uint32_t>(static_cast<int>(record.nlink) + nlink_change);
+    // Not every gateway tells how many directories are in one.
+    record.nlink =
+        static_cast<uint32_t>(std::max(2, static_cast<int>(record.nlink) + nlink_change));
   });
 }
 
@@ -95,20 +97,22 @@ Tree::Inherited Tree::Inherit(uint64_t inode, const shm::InodeRecord& directory,
       if (IsDirectory(mode)) made.xattrs[std::string(kDefaultAcl)] = inherited->second;
     }
   }
-  made.record = ToRecord(Attr{.inode = inode,
-                              .generation = 1,
-                              .mode = mode,
-                              .uid = node.uid,
-                              .gid = gid,
-                              .nlink = IsDirectory(mode) ? 2u : 1u,
-                              .size = node.symlink_target.size(),
-                              .rdev = node.rdev,
-                              .atime_ns = now_ns,
-                              .mtime_ns = now_ns,
-                              .ctime_ns = now_ns,
-                              .btime_ns = now_ns,
-                              .xattr_count = static_cast<uint32_t>(made.xattrs.size()),
-                              .symlink_target = {}});
+  Attr attr{.inode = inode,
+            .generation = 1,
+            .mode = mode,
+            .uid = node.uid,
+            .gid = gid,
+            .nlink = IsDirectory(mode) ? 2u : 1u,
+            .size = node.symlink_target.size(),
+            .rdev = node.rdev,
+            .atime_ns = now_ns,
+            .mtime_ns = now_ns,
+            .ctime_ns = now_ns,
+            .btime_ns = now_ns,
+            .xattr_count = static_cast<uint32_t>(made.xattrs.size()),
+            .symlink_target = {}};
+  Conform(&attr);
+  made.record = ToRecord(attr);
   return made;
 }
 
@@ -121,7 +125,8 @@ Result<void> Tree::InsertInherited(const Inherited& made) {
 
 Task<Result<uint64_t>> Tree::Create(Origin origin, uint64_t parent, std::string name,
                                     NewNode node) {
-  if (!ValidName(name)) co_return NameError(name);
+  AIRSTORE_TRY_CO(CheckNewName(name));
+  AIRSTORE_TRY_CO(CheckNew(node));
   AIRSTORE_TRY_CO(co_await Ensure(parent));
   AnnouncedChange change(inodes_, mounts_, origin.mount, {{parent, name}});
   auto number = co_await NextInode();
@@ -299,6 +304,7 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
     if (announced.Ready(subjects)) break;
     co_await announced.Announce(subjects);
   }
+  AIRSTORE_TRY_CO(CheckSetattr(*before, &change));
   AIRSTORE_TRY_CO(log_->Admit());
   if (resize) {
     if (IsDirectory(before->mode)) co_return Error{EISDIR, "truncate"};

@@ -164,11 +164,14 @@ Result<void> Tree::AddWhiteout(uint64_t inode, const NewNode& node, uint64_t par
 Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name,
                                 uint64_t new_parent, std::string new_name, uint32_t flags,
                                 NewNode whiteout) {
-  if (!ValidName(new_name)) co_return NameError(new_name);
+  AIRSTORE_TRY_CO(CheckNewName(new_name));
   constexpr uint32_t kKnown = RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT;
   const bool exchange = (flags & RENAME_EXCHANGE) != 0;
   const bool leaves_whiteout = (flags & RENAME_WHITEOUT) != 0;
   if ((flags & ~kKnown) != 0 || (exchange && flags != RENAME_EXCHANGE)) {
+    co_return Error{EINVAL, "rename"};
+  }
+  if ((exchange || leaves_whiteout) && !gateway_->traits().exchange) {
     co_return Error{EINVAL, "rename"};
   }
   uint64_t whiteout_inode = 0;

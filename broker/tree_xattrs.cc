@@ -124,7 +124,7 @@ void Tree::KeepXattrs(uint64_t inode) {
 
 Task<Result<void>> Tree::SetXattr(Origin origin, uint64_t inode, std::string name,
                                   std::string value, uint32_t flags, bool kill_sgid) {
-  if (!shm::IsKeptXattr(name)) co_return Error{EOPNOTSUPP, name};
+  if (!shm::IsKeptXattr(name) || !gateway_->traits().xattrs) co_return Error{EOPNOTSUPP, name};
   if ((flags & ~uint32_t{XATTR_CREATE | XATTR_REPLACE}) != 0) co_return Error{EINVAL, name};
   auto loaded = co_await LoadXattrs(inode);
   if (!loaded) co_return loaded.error();

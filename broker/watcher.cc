@@ -46,7 +46,7 @@ void Watcher::Adopt(const WatchRecord& left) {
   tree_->SetLease(lease_id_ != 0);
   if (lease_id_ != 0) {
     locks_->Alone();
-  } else {
+  } else if (!gateway_->traits().lone_locks) {
     tasks_->Spawn(locks_->Share());
   }
 }
@@ -97,6 +97,8 @@ Task<void> Watcher::ActUpon(WatchEvent event) {
     locks_->OnFreed(event.lock_freed);
   } else if (event.gap) {
     co_await Gap();
+  } else if (event.aged) {
+    co_await tree_->Age(std::move(event.inodes), std::move(event.directories));
   } else {
     co_await tree_->ApplyRemote(std::move(event.inodes), std::move(event.names));
   }

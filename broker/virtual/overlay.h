@@ -91,6 +91,7 @@ class VirtualOverlay final : public Gateway {
     return storage_->AssertLocks(std::move(held));
   }
   Task<Result<StatFs>> Statfs() override { return storage_->Statfs(); }
+  GatewayTraits traits() const override { return storage_->traits(); }
   void Reconnect() override { storage_->Reconnect(); }
   void SetToken(std::string token) override { storage_->SetToken(std::move(token)); }
   const GatewayCounters& counters() const override { return storage_->counters(); }

@@ -56,10 +56,10 @@ void PrintBroker(std::ostream& out, const wire::BrokerInfo& broker, bool colours
 }
 
 void PrintSessions(std::ostream& out, const wire::StatusResponse& status, bool colours) {
-  Table table({"WORKSPACE", "GATEWAY", "STATE", "LEASE", "UNSENT>", "CHANGES>", "OLDEST>",
+  Table table({"WORKSPACE", "GATEWAY", "PROTOCOL", "STATE", "LEASE", "UNSENT>", "CHANGES>", "OLDEST>",
                "FETCHED>", "UPLOADED>", "CALLS>", "INODES>", "CACHED>"});
   for (const wire::SessionInfo& session : status.sessions()) {
-    table.Add({session.workspace(), session.gateway(), State(session.state()),
+    table.Add({session.workspace(), session.gateway(), session.protocol(), State(session.state()),
                session.write_lease() ? "write" : "no", Dirty(session.dirty_bytes()),
                std::to_string(session.pending_mutations()),
                session.oldest_dirty_ms() == 0 ? "-" : HumanDuration(session.oldest_dirty_ms()),

@@ -31,5 +31,19 @@ TEST(GatewayAddress, RefusesWhatIsNone) {
   EXPECT_FALSE(ParseGatewayAddress("unix:/" + std::string(200, 'x')));
 }
 
+TEST(GatewayAddress, OriginalClientsSpeakPlainToThese) {
+  for (const char* text :
+       {"localhost:1993", "127.0.0.1:1", "127.9.9.9:443", "[::1]:1", "LOCALHOST:1", "gw.local:443",
+        "a.localhost:1", "gw.ns.svc:443", "gw.ns.svc.cluster.local:1", "10.1.2.3:443",
+        "172.16.0.1:1", "172.31.255.255:1", "192.168.1.1:1", "[fc00::1]:1", "[fdff::1]:1"}) {
+    EXPECT_TRUE(IsPlainInV1(text)) << text;
+  }
+  for (const char* text : {"gateway.airstore.ai:443", "gateway:1993", "8.8.8.8:80", "172.15.0.1:1",
+                           "172.32.0.1:1", "192.169.0.1:1", "169.254.1.1:1", "[fe80::1]:1",
+                           "[2001:db8::1]:1", "local:1", "11.0.0.1:1", "localhost.example.org:1"}) {
+    EXPECT_FALSE(IsPlainInV1(text)) << text;
+  }
+}
+
 }  // namespace
 }  // namespace airstore::broker
