@@ -292,6 +292,14 @@ class Answer {
     VirtualTree* const nodes = session_->virtual_tree();
     if (nodes == nullptr) co_return Error{EROFS, "virtual"};
     AIRSTORE_TRY_CO(co_await nodes->overlay().Make(args_.inode, call_.name, directory));
+    // It was known not to exist.
+    shm::MetaWriter& meta = session_->inodes().meta();
+    session_->inodes().freshness().Changed(args_.inode);
+    session_->inodes().Update(args_.inode, [](shm::InodeRecord& record) {
+      record.flags &= ~static_cast<uint32_t>(shm::kListingComplete);
+    });
+    const uint32_t known = meta.FindDentry(args_.inode, call_.name);
+    if (known != shm::kNoIndex) meta.RemoveDentry(known);
     auto made = co_await session_->tree().Lookup(args_.inode, call_.name);
     if (!made) co_return made.error();
     co_return Fill(*made);

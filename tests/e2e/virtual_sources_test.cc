@@ -81,7 +81,7 @@ TEST_F(VirtualSources, SizesThatNobodyToldAreFoundByOpening) {
   EXPECT_EQ(ReadFile(At("copy")), "some words\n");
 }
 
-TEST_F(VirtualSources, DISABLED_DirectoriesThatAreMadeAreViews) {
+TEST_F(VirtualSources, DirectoriesThatAreMadeAreViews) {
   PutSource("mail/README.md", "# Mail\n");
   MountIt();
   EXPECT_EQ(mkdir(At("Sources/mail/invoices").c_str(), 0755), 0) << strerror(errno);
