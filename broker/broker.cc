@@ -136,8 +136,12 @@ void Broker::RemoveSpool(const Session& session) {
 }
 
 SessionOptions Broker::OptionsFor(const std::string& gateway, const std::string& spool,
-                                  const std::string& store_dir) {
+                                  const std::string& store_dir, const ServiceSettings& services) {
   SessionOptions options;
+  options.services = services;
+  options.tool_socket_directory = options_.socket.substr(0, options_.socket.rfind('/'));
+  const std::string shim = options_.frontend_dir + "/airstore-shim";
+  if (access(shim.c_str(), X_OK) == 0) options.shim = shim;
   options.gateway_address = gateway;
   options.spool = spool;
   options.store_dir = store_dir;
@@ -218,7 +222,8 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
     co_return Fail<SlotPtr>(FailureKind::kHost, spool.error().ToString(),
                             "check the space and permissions of the state directory");
   }
-  const SessionOptions options = OptionsFor(spec.gateway, *spool, options_.store_dir);
+  const SessionOptions options =
+      OptionsFor(spec.gateway, *spool, options_.store_dir, SettingsFor(spec));
   auto session = Session::Create(executor_, &workers_, gateway, id, *opened, options);
   Result<void> recorded;
   if (session) {
@@ -230,7 +235,8 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
                              .session = id,
                              .read_only = opened->read_only,
                              .store_dir = options_.store_dir,
-                             .boot_id = BootId()};
+                             .boot_id = BootId(),
+                             .services = options.services};
     auto write = [](std::string to, SessionManifest what) -> Task<Result<void>> {
       co_return WriteManifest(to, what);
     };
@@ -381,6 +387,14 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   if (!found.value) co_return Outcome<MountStatus>{std::nullopt, found.failure};
   const SlotPtr slot = *found.value;
   Session& session = *slot->session;
+  if (const std::string why = Disagreement(spec, session.services()); !why.empty()) {
+    --slot->users;
+    co_await DropSessionIfUnused(slot);
+    co_return Fail<MountStatus>(FailureKind::kBusy,
+                                "workspace " + session.workspace() + " is mounted with " + why,
+                                "mounts of one workspace agree on it: leave it out, or unmount the "
+                                "others first");
+  }
   const std::string workspace = session.workspace();  // also when it is dropped
   progress("waiting for other hosts to send their changes", 0, 0);
   if (auto arrived = co_await session.Arrive(); !arrived) {
@@ -442,6 +456,13 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
 Task<bool> Broker::DrainSession(SlotPtr slot, std::chrono::milliseconds patience,
                                 const ProgressFn& progress) {
   Session* session = slot->session.get();
+  // A write that has returned may still be queued.
+  const auto clean = [&] {
+    return session->clean() &&
+           std::all_of(mounts_.begin(), mounts_.end(), [&](const MountPtr& mount) {
+             return mount->session() != session || mount->QueueApplied();
+           });
+  };
   session->contents().FlushAll();
   session->log().Hurry();
   const int64_t deadline = MonotonicNs() + std::chrono::nanoseconds(patience).count();
@@ -449,12 +470,12 @@ Task<bool> Broker::DrainSession(SlotPtr slot, std::chrono::milliseconds patience
   boost::asio::steady_timer timer(executor_);
   int64_t reported = MonotonicNs();
   auto pause = std::chrono::milliseconds(1);
-  while (!session->clean() && MonotonicNs() < deadline) {
+  while (!clean() && MonotonicNs() < deadline) {
     timer.expires_after(pause);
     pause = std::min(pause * 2, std::chrono::milliseconds(50));
     co_await timer.async_wait(boost::asio::use_awaitable);
     if (slot->closing) co_return false;
-    if (session->clean()) break;
+    if (clean()) break;
     if (session->log().pending() == 0) session->contents().FlushAll();
     session->log().Hurry();
     if (MonotonicNs() - reported > 500'000'000) {
@@ -463,7 +484,7 @@ Task<bool> Broker::DrainSession(SlotPtr slot, std::chrono::milliseconds patience
       progress("sending changes to the gateway", total > left ? total - left : 0, total);
     }
   }
-  co_return session->clean();
+  co_return clean();
 }
 
 Task<void> Broker::DropSessionIfUnused(SlotPtr slot) {

@@ -85,7 +85,12 @@ class Broker : public BrokerApi {
   Result<std::string> MakeSpool(const shm::SessionId& id);
   void RemoveSpool(const Session& session);
   SessionOptions OptionsFor(const std::string& gateway, const std::string& spool,
-                            const std::string& store_dir);
+                            const std::string& store_dir, const ServiceSettings& services);
+  // broker_services.cc
+  // What the mount asks for, and where it says nothing, what is configured.
+  ServiceSettings SettingsFor(const MountSpec& spec) const;
+  // What a mount must not ask for, because the session has it otherwise; empty: nothing.
+  std::string Disagreement(const MountSpec& spec, const ServiceSettings& session) const;
 
   // broker_adopt.cc: what earlier brokers have left.
   void TakeUpSpool();

@@ -125,8 +125,9 @@ bool Broker::AdoptSession(const std::string& path, const SessionManifest& manife
   tables.meta = std::move(*meta);
   tables.slabs = SlabsOf(&mounts, manifest.session);
   for (const LeftMount& mount : mounts) tables.mounts.insert(mount.manifest.index);
-  auto session = Session::Adopt(executor_, &workers_, *gateway.value, manifest, std::move(tables),
-                                OptionsFor(manifest.gateway, path, manifest.store_dir));
+  auto session =
+      Session::Adopt(executor_, &workers_, *gateway.value, manifest, std::move(tables),
+                     OptionsFor(manifest.gateway, path, manifest.store_dir, manifest.services));
   if (!session) {
     spdlog::error("workspace {}: the session cannot go on: {}", manifest.workspace,
                   session.error().ToString());

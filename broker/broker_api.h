@@ -60,6 +60,11 @@ struct MountSpec {
   std::string backend;       // "", "fuse", "nfs"
   bool serve_only = false;   // nfs: who asks mounts it, with what status tells
   bool verbose = false;
+  // Empty, or nothing: as configured.
+  std::string virtual_nodes;
+  std::string compression;
+  std::optional<std::string> access_session;
+  std::optional<bool> access_log;
 };
 
 struct MountStatus {

@@ -18,7 +18,8 @@ Task<Result<void>> Broker::GiveToken(SlotPtr slot, std::string token) {
                            .session = session.id(),
                            .read_only = session.read_only(),
                            .store_dir = session.store_dir(),
-                           .boot_id = BootId()};
+                           .boot_id = BootId(),
+                           .services = session.services()};
   auto write = [](std::string to, SessionManifest what) -> Task<Result<void>> {
     co_return WriteManifest(to, what);
   };

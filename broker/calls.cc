@@ -7,6 +7,7 @@
 
 #include "broker/mount.h"
 #include "broker/session.h"
+#include "broker/virtual/inode.h"
 #include "shm/request_rules.h"
 
 namespace airstore::broker {
@@ -54,6 +55,10 @@ class Answer {
   Task<RequestReply> Run() {
     if (Mutates(args_) && (session_->read_only() || mount_->spec().read_only)) {
       co_return Failed(EROFS);
+    }
+    if (VirtualTree* const nodes = session_->virtual_tree()) {
+      const int refused = nodes->Refusal(args_, call_.name, call_.name2);
+      if (refused != 0) co_return Failed(refused);
     }
     const auto before = mount_->ExecutedBefore(call_);
     if (!before && NeedsRoom()) {
@@ -273,6 +278,7 @@ class Answer {
   }
 
   Task<Result<void>> Make(uint32_t mode, std::string target) {
+    if (IsVirtual(args_.inode)) co_return co_await MakeVirtual(true);
     NewNode node = OfCaller(mode);
     node.rdev = args_.rdev;
     node.symlink_target = std::move(target);
@@ -281,8 +287,38 @@ class Answer {
     co_return Fill(*made);
   }
 
+  // What is made there is made by the gateway, and looked up.
+  Task<Result<void>> MakeVirtual(bool directory) {
+    VirtualTree* const nodes = session_->virtual_tree();
+    if (nodes == nullptr) co_return Error{EROFS, "virtual"};
+    AIRSTORE_TRY_CO(co_await nodes->overlay().Make(args_.inode, call_.name, directory));
+    auto made = co_await session_->tree().Lookup(args_.inode, call_.name);
+    if (!made) co_return made.error();
+    co_return Fill(*made);
+  }
+
+  // `passthrough`: false when it is open for writing, which is refused in the end.
+  Task<Result<void>> OpenVirtual(uint64_t inode, bool passthrough) {
+    VirtualTree* const nodes = session_->virtual_tree();
+    if (nodes == nullptr) co_return Error{ESTALE, "virtual"};
+    auto settled = co_await nodes->overlay().Settle(inode);
+    if (!settled) co_return settled.error();
+    if (*settled) {
+      session_->inodes().MarkStale(inode);
+      AIRSTORE_TRY_CO(co_await session_->tree().Ensure(inode));
+    }
+    auto opened = co_await session_->contents().Open(mount_, inode, O_RDONLY, passthrough);
+    if (!opened) co_return opened.error();
+    // The kernel goes by the size that it was told before.
+    if ((*settled || !passthrough) && opened->mode == shm::kOpenCached) {
+      opened->mode = shm::kOpenDirect;
+    }
+    co_return Opened(inode, *opened);
+  }
+
   Task<Result<void>> Open(uint64_t inode, uint32_t flags) {
     AIRSTORE_TRY_CO(co_await session_->tree().Ensure(inode));
+    if (IsVirtual(inode)) co_return co_await OpenVirtual(inode, true);
     const auto record = session_->inodes().Get(inode);
     if (record && IsDirectory(record->mode)) co_return Error{EISDIR, "open"};
     // Something else has taken the name meanwhile: the kernel looks again.
@@ -307,11 +343,16 @@ class Answer {
     reply_.open_mode = opened.mode;
     reply_.backing_id = opened.backing_id;
     // From here on siblings ask for this file's attributes each time; this makes them start.
-    if ((args_.flags & O_ACCMODE) != O_RDONLY) session_->tree().NotifyAttr(mount_, inode);
+    if (opened.first_writer) session_->tree().NotifyAttr(mount_, inode);
     return Fill(inode);
   }
 
   Task<Result<void>> Create() {
+    if (IsVirtual(args_.inode)) {
+      AIRSTORE_TRY_CO(co_await MakeVirtual(false));
+      const uint64_t made = reply_.attr.inode;
+      co_return co_await OpenVirtual(made, false);
+    }
     AIRSTORE_TRY_CO(co_await session_->AdmitBytes(1));
     auto made = co_await session_->tree().Create(origin_, args_.inode, call_.name,
                                                  OfCaller(S_IFREG | (args_.mode & 07777)));

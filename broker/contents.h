@@ -44,6 +44,7 @@ namespace airstore::broker {
 struct OpenResult {
   uint32_t mode = 0;  // shm::OpenMode
   int32_t backing_id = 0;
+  bool first_writer = false;  // by passthrough, of this mount
 };
 
 struct ContentsOptions {
@@ -118,7 +119,9 @@ class Contents : public ContentSource {
   // A file made here: empty, and all that will be in it is to be sent. Passthrough-ready.
   Result<void> AttachNew(uint64_t inode);
   // REQUIRES: a regular file in the table. `flags`: of open(2); O_TRUNC has been done before.
-  Task<Result<OpenResult>> Open(MountPort* mount, uint64_t inode, uint32_t flags);
+  // `passthrough`: the kernel may read and write the content file itself.
+  Task<Result<OpenResult>> Open(MountPort* mount, uint64_t inode, uint32_t flags,
+                                bool passthrough = true);
   // The open of a file just made, without waiting.
   Result<OpenResult> OpenCreated(MountPort* mount, uint64_t inode, uint32_t flags);
   void Release(uint64_t inode, uint32_t mount, uint32_t mode_flags);
@@ -129,6 +132,8 @@ class Contents : public ContentSource {
   Task<Result<void>> EnsureRange(uint64_t inode, uint64_t offset, uint64_t size);
   // The descriptor of the content file, -1 when there is none; `id` tells which use of it.
   int ContentFd(uint64_t inode, uint64_t* id) const;
+  // Of what is in a content file and not empty.
+  std::optional<FileEnd> End(uint64_t inode) const;
 
   // Bytes of a daemon-mode writer. EIO when the file was not opened for writing. ENOSPC: not now,
   // but they were accepted: to be tried again.

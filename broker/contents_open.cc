@@ -194,7 +194,8 @@ Result<OpenResult> Contents::OpenCreated(MountPort* mount, uint64_t inode, uint3
   return OpenNow(mount, Get(inode), ForWrite(flags), true);
 }
 
-Task<Result<OpenResult>> Contents::Open(MountPort* mount, uint64_t inode, uint32_t flags) {
+Task<Result<OpenResult>> Contents::Open(MountPort* mount, uint64_t inode, uint32_t flags,
+                                        bool passthrough) {
   const bool for_write = ForWrite(flags);
   co_await NotMoving(inode);
   const NodePtr node = Get(inode);
@@ -217,7 +218,7 @@ Task<Result<OpenResult>> Contents::Open(MountPort* mount, uint64_t inode, uint32
     co_return ready.error();
   }
   if (node->file) complete = node->file->complete;
-  auto opened = OpenNow(mount, node, for_write, complete);
+  auto opened = OpenNow(mount, node, for_write, complete && passthrough);
   DropIfIdle(node);
   co_return opened;
 }
@@ -260,7 +261,7 @@ Result<OpenResult> Contents::OpenNow(MountPort* mount, const NodePtr& node, bool
     node->passthrough_used = true;
     ++node->passthrough_opens[index_of_mount];
     if (for_write) {
-      ++node->passthrough_writers[index_of_mount];
+      result.first_writer = ++node->passthrough_writers[index_of_mount] == 1;
       SetFlags(node->inode, shm::kPassthroughWriter, 0);
     }
   } else {
@@ -447,6 +448,17 @@ int Contents::ContentFd(uint64_t inode, uint64_t* id) const {
   if (!node || !node->file) return -1;
   *id = node->file->id;
   return node->file->fd();
+}
+
+std::optional<FileEnd> Contents::End(uint64_t inode) const {
+  const NodePtr node = Find(inode);
+  const auto record = inodes_->Get(inode);
+  if (!node || !node->file || !node->file->complete) return std::nullopt;
+  if (!record || record->size == 0) return std::nullopt;
+  FileEnd end{record->size, 0};
+  const auto at = static_cast<off_t>(end.size - 1);
+  if (pread(node->file->fd(), &end.last, 1, at) != 1) return std::nullopt;
+  return end;
 }
 
 Result<void> Contents::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,

@@ -62,6 +62,10 @@ MountSpec FromWire(const wire::MountRequest& from) {
   if (from.backend() == wire::BACKEND_NFS) spec.backend = "nfs";
   spec.serve_only = from.serve_only();
   spec.verbose = from.verbose();
+  spec.virtual_nodes = from.virtual_nodes();
+  spec.compression = from.compression();
+  if (from.has_access_session()) spec.access_session = from.access_session();
+  if (from.has_access_log()) spec.access_log = from.access_log();
   return spec;
 }
 

@@ -26,6 +26,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/broker_adopt.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_dirty.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_recover.cc
+  ${CMAKE_CURRENT_LIST_DIR}/broker_services.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_token.cc
   ${CMAKE_CURRENT_LIST_DIR}/call_watch.cc
   ${CMAKE_CURRENT_LIST_DIR}/calls.cc
@@ -83,6 +84,14 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/tree_remote.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_rename.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_xattrs.cc
+  ${CMAKE_CURRENT_LIST_DIR}/virtual/config_node.cc
+  ${CMAKE_CURRENT_LIST_DIR}/virtual/overlay.cc
+  ${CMAKE_CURRENT_LIST_DIR}/virtual/registry.cc
+  ${CMAKE_CURRENT_LIST_DIR}/virtual/sources_node.cc
+  ${CMAKE_CURRENT_LIST_DIR}/virtual/tasks_node.cc
+  ${CMAKE_CURRENT_LIST_DIR}/virtual/tool_server.cc
+  ${CMAKE_CURRENT_LIST_DIR}/virtual/tools_node.cc
+  ${CMAKE_CURRENT_LIST_DIR}/virtual/virtual_tree.cc
   ${CMAKE_CURRENT_LIST_DIR}/watcher.cc
   ${CMAKE_CURRENT_LIST_DIR}/xattr_cache.cc)
 target_link_libraries(airstore_broker_core

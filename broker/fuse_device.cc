@@ -162,6 +162,17 @@ std::string FuseDevice::InvalDataMessage(uint64_t inode, uint64_t offset, uint64
   return MessageOf(FUSE_NOTIFY_INVAL_INODE, &body, sizeof body, {});
 }
 
+std::string FuseDevice::StoreMessage(uint64_t inode, uint64_t offset, std::string_view bytes) {
+  fuse_notify_store_out head{};
+  head.nodeid = inode;
+  head.offset = offset;
+  head.size = static_cast<uint32_t>(bytes.size());
+  std::string body(sizeof head, '\0');
+  memcpy(body.data(), &head, sizeof head);
+  body.append(bytes);
+  return MessageOf(FUSE_NOTIFY_STORE, body.data(), body.size(), {});
+}
+
 Result<void> FuseDevice::NotifyInvalEntry(uint64_t parent, std::string_view name) {
   if (name.empty()) return Error{EINVAL, "fuse notify: a name is needed"};
   return Notify(fd(), FUSE_NOTIFY_INVAL_ENTRY, InvalEntryMessage(parent, name));

@@ -61,11 +61,13 @@ class FuseDevice final : public MountDevice {
   void BackingClose(int32_t backing_id) override { BackingClose(fd(), backing_id); }
   static void BackingClose(int device, int32_t backing_id);
 
-  // Messages that make the kernel forget, for who writes them to the device (notifier.h).
+  // Messages that make the kernel forget, or know, for who writes them to the device (notifier.h).
   static std::string InvalEntryMessage(uint64_t parent, std::string_view name);
   static std::string InvalAttrMessage(uint64_t inode);
   static std::string PruneMessage(std::span<const uint64_t> inodes);
   static std::string InvalDataMessage(uint64_t inode, uint64_t offset, uint64_t length);
+  // Bytes for the kernel's pages; its size of the file grows to where they end.
+  static std::string StoreMessage(uint64_t inode, uint64_t offset, std::string_view bytes);
 
   // Each returns ENOENT when the kernel does not hold the object: nothing to do then.
   Result<void> NotifyInvalEntry(uint64_t parent, std::string_view name);

@@ -19,6 +19,7 @@
 #include <variant>
 #include <vector>
 
+#include "broker/gateway_services.h"
 #include "broker/lock_table.h"
 #include "broker/task.h"
 #include "shm/base/result.h"
@@ -33,6 +34,7 @@ struct Attr {
   uint32_t gid = 0;
   uint32_t nlink = 0;
   uint64_t size = 0;
+  bool size_unknown = false;  // until its content was read; size is 0
   uint64_t rdev = 0;
   int64_t atime_ns = 0;
   int64_t mtime_ns = 0;
@@ -52,6 +54,7 @@ struct DirEntry {
   Attr attr;
   bool inlined = false;  // content is the whole content
   std::string content;
+  bool name_only = false;  // of a listing: whoever wants the attributes asks for them
 };
 
 struct BlockId {
@@ -325,6 +328,8 @@ class Gateway {
   virtual Task<Result<AssertedLocks>> AssertLocks(std::vector<LockCall> held) = 0;
   virtual Task<Result<StatFs>> Statfs() = 0;
 
+  // What there is beside storage, over the same connection. nullptr: this client knows of nothing.
+  virtual std::shared_ptr<GatewayServices> services() { return nullptr; }
   // A connection that is down is tried again at once, not after a pause.
   virtual void Reconnect() {}
   // Another token of the same principal, for calls from now on.

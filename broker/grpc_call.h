@@ -12,6 +12,8 @@
 #include <memory>
 #include <string>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "broker/gateway_channel_impl.h"
 #include "broker/task.h"
@@ -24,6 +26,8 @@ struct CallContext {
   std::shared_ptr<GatewayChannel> channel;
   std::string token;  // secret
   std::chrono::milliseconds timeout;
+  // Goes with each call.
+  std::vector<std::pair<std::string, std::string>> metadata = {};
 };
 
 // `start(context, request, response, on_done)` makes the call; `decode(status, request, response)`
@@ -41,6 +45,7 @@ auto UnaryCall(CallContext via, Request request, Start start, Decode decode)
   auto call = std::make_shared<Call>();
   call->request = std::move(request);
   call->context.AddMetadata("authorization", "Bearer " + via.token);
+  for (const auto& [key, value] : via.metadata) call->context.AddMetadata(key, value);
   call->context.set_deadline(std::chrono::system_clock::now() + via.timeout);
 
   auto initiate = [&call, &via, &start, &decode](auto handler) {

@@ -8,6 +8,7 @@
 #include <atomic>
 
 #include "broker/grpc_call.h"
+#include "broker/grpc_services.h"
 #include "broker/grpc_status.h"
 #include "broker/grpc_watch.h"
 #include "broker/wire_decode.h"
@@ -60,10 +61,15 @@ class GrpcGateway final : public Gateway {
   Task<Result<AssertedLocks>> AssertLocks(std::vector<LockCall> held) override;
   Task<Result<StatFs>> Statfs() override;
 
+  std::shared_ptr<GatewayServices> services() override {
+    if (!services_) services_ = MakeGrpcServices(via_);
+    return services_;
+  }
   void Reconnect() override { via_.channel->Reconnect(); }
   const GatewayCounters& counters() const override { return counters_; }
   void SetToken(std::string token) override {
     via_.token = std::move(token);
+    if (services_) services_->SetToken(via_.token);
     refused_->store(false, std::memory_order_relaxed);
   }
   std::string state() const override {
@@ -109,6 +115,7 @@ class GrpcGateway final : public Gateway {
   std::string session_id_;
   bool gone_ = false;  // the workspace, when the session was opened last
   GatewayCounters counters_;
+  std::shared_ptr<GatewayServices> services_;  // made when first wanted
   // The last answer was that the token is not valid. Written by gRPC's threads.
   std::shared_ptr<std::atomic<bool>> refused_ = std::make_shared<std::atomic<bool>>(false);
 };

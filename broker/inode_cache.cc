@@ -51,7 +51,7 @@ InodeRecord ToRecord(const Attr& attr) {
   record.content_version = attr.content_version;
   record.xattr_count = attr.xattr_count;
   record.dir_next_cookie = 1;
-  if (IsRegular(attr.mode) && attr.size == 0) {
+  if (IsRegular(attr.mode) && attr.size == 0 && !attr.size_unknown) {
     record.content_kind = static_cast<uint32_t>(ContentKind::kSlab);
   }
   return record;
@@ -136,7 +136,7 @@ void InodeCache::Refresh(const Attr& attr) {
     record.known_by |= known_by;
     record.flags &= ~(shm::kOrphan | kStale);
     if (changed) ++record.content_generation;
-    if (IsRegular(attr.mode) && attr.size == 0 &&
+    if (IsRegular(attr.mode) && attr.size == 0 && !attr.size_unknown &&
         record.content_kind == static_cast<uint32_t>(ContentKind::kNone)) {
       record.content_kind = static_cast<uint32_t>(ContentKind::kSlab);
     }

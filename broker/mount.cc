@@ -16,6 +16,7 @@
 #include "broker/mount_manifest.h"
 #include "broker/service_manager.h"
 #include "broker/session.h"
+#include "broker/virtual/inode.h"
 #include "shm/base/fault.h"
 #include "shm/counters.h"
 #include "shm/request_rules.h"
@@ -275,6 +276,13 @@ Task<void> Mount::ApplyWrite(const shm::LaneConsumer::Item& item) {
     options_.budget->Look();
     written = session_->contents().Write(item.inode, item.offset, item.data, item.time_ns);
   }
+  if (!written && IsVirtual(item.inode)) {
+    // A view that is a file is made by its name. What is written into it goes nowhere: its close
+    // says so.
+    session_->inodes().Update(item.inode,
+                              [](shm::InodeRecord& record) { record.write_error = EROFS; });
+    co_return;
+  }
   if (!written) spdlog::warn("write to inode {}: {}", item.inode, written.error().ToString());
 }
 
@@ -310,7 +318,6 @@ Task<void> Mount::HandleReadRelease(uint64_t inode, uint32_t flags, int64_t read
 
 void Mount::EndOpen(uint64_t inode, uint32_t flags, bool counted) {
   if (counted) session_->contents().Release(inode, index_, flags);
-  session_->tree().NotifyAttr(this, inode);
   session_->tree().ReclaimOrphan(inode);
 }
 
@@ -554,9 +561,12 @@ Task<void> Mount::AwaitForgotten(std::shared_ptr<const bool> done, uint64_t dist
   if (--names_awaited_ == 0) names_timer_.cancel();
 }
 
-Task<void> Mount::InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) {
+Task<void> Mount::InvalidateData(uint64_t inode, uint64_t offset, uint64_t length,
+                                 std::optional<FileEnd> end) {
   std::vector<std::string> messages;
   messages.push_back(FuseDevice::InvalDataMessage(inode, offset, length));
+  // Afterwards: a page that has zeros behind the old end must not show them.
+  if (end) messages.push_back(FuseDevice::StoreMessage(inode, end->size - 1, {&end->last, 1}));
   co_await Tell(&notifier_, std::move(messages));
 }
 

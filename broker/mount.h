@@ -91,6 +91,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   uint64_t wakeups() const { return wakeups_; }
   // What came of the call, if an earlier broker has carried it out and not answered.
   std::optional<shm::Executed> ExecutedBefore(const shm::Call& call) const;
+  // What its frontend has accepted is where the session sees it.
+  bool QueueApplied() const { return !in_service() || lane_->AllApplied(); }
   void SetMounts(uint32_t count) { lane_->SetMounts(count); }
   void SetWriteGate(const SpoolBudget::Gate& gate) {
     lane_->SetWriteGate(gate.wait_us_per_mib, gate.closed_ns, gate.stall_ms);
@@ -113,7 +115,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Result<int32_t> BackingOpen(int file) override;
   void BackingClose(int32_t backing_id) override;
   Task<void> InvalidateName(uint64_t parent, std::string name) override;
-  Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) override;
+  Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length,
+                            std::optional<FileEnd> end) override;
   void InvalidateAttr(uint64_t inode) override;
   Task<void> ForgetAttributes(uint64_t inode) override;
   void InvalidateOwner(uint64_t inode) override;

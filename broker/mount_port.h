@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +21,12 @@ struct RemoteChanges {
   std::vector<uint64_t> listings = {};                       // directories: what was read of them
   std::vector<uint64_t> attributes = {};
   std::vector<uint64_t> data = {};  // attributes too
+};
+
+// Where a file ends: its size, which is not 0, and its last byte.
+struct FileEnd {
+  uint64_t size = 0;
+  char last = 0;
 };
 
 class MountPort {
@@ -52,7 +59,10 @@ class MountPort {
   // Make this mount's kernel forget; each returns when it has. Of names none waits for a request of
   // this mount that is with us.
   virtual Task<void> InvalidateName(uint64_t parent, std::string name) = 0;
-  virtual Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length) = 0;
+  // With an `end` the kernel knows of what has been added without asking: for maps and copies it
+  // goes by the size that it has.
+  virtual Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length,
+                                    std::optional<FileEnd> end) = 0;
   virtual void InvalidateAttr(uint64_t inode) = 0;
   // Attributes, also those in an answer that has not reached the kernel yet.
   virtual Task<void> ForgetAttributes(uint64_t inode) = 0;

@@ -41,6 +41,19 @@ std::string FrontendDirectory() {
   return !has_it(beside) && has_it(installed) ? installed : beside;
 }
 
+// What a key may say, if that is one of a few words.
+const std::vector<const char*>* WordsOf(const OptionKey& key) {
+  static const std::vector<std::pair<std::string_view, std::vector<const char*>>> kWords = {
+      {"on_stop", {"auto", "unmount", "leave"}},
+      {"virtual", {"auto", "on", "off"}},
+      {"compression", {"off", "strip", "distill", "chain"}},
+  };
+  for (const auto& [name, words] : kWords) {
+    if (name == key.name) return &words;
+  }
+  return nullptr;
+}
+
 constexpr uint32_t kLeastInodes = 1000;
 constexpr uint32_t kMostInodes = 100'000'000;
 
@@ -147,6 +160,13 @@ const std::vector<OptionKey>& OptionKeys() {
        "Where larger files are cached, instead of the state directory"},
       {"on_stop", &Options::on_stop, "WHAT",
        "What SIGTERM does to mounts: unmount; leave them to the next broker; auto"},
+      {"virtual", &Options::virtual_nodes, "WHEN",
+       "Tools/, Sources/, Tasks/ of mounts that do not say: auto, on or off"},
+      {"compression", &Options::compression, "HOW",
+       "What sources say is made shorter by the gateway: off, strip, distill or chain"},
+      {"session", &Options::access_session, "ID",
+       "Session under which the gateway records what is read (default: the workspace's)"},
+      {"access_log", &Options::access_log, "", "Tell gateways that want to know what is read"},
   };
   return keys;
 }
@@ -162,7 +182,12 @@ std::string Expected(const OptionKey& key) {
   if (key.name == std::string_view("log_level")) {
     return "one of trace, debug, info, warn, error, off";
   }
-  if (key.name == std::string_view("on_stop")) return "one of auto, unmount, leave";
+  if (const auto* words = WordsOf(key)) {
+    std::string text = "one of ";
+    for (const char* word : *words)
+      text += (word == words->front() ? "" : ", ") + std::string(word);
+    return text;
+  }
   return "a string";
 }
 
@@ -191,10 +216,8 @@ Result<void> SetOption(Options& options, const OptionKey& key, const std::string
         std::none_of(kLogLevels.begin(), kLogLevels.end(), known)) {
       return wrong();
     }
-    if (key.name == std::string_view("on_stop") && text != "auto" && text != "unmount" &&
-        text != "leave") {
-      return wrong();
-    }
+    const auto* words = WordsOf(key);
+    if (words != nullptr && std::none_of(words->begin(), words->end(), known)) return wrong();
     options.*std::get<OptionKey::Text>(key.target) = text;
   }
   return {};

@@ -39,6 +39,12 @@ struct Options {
   // service manager has started us.
   std::string on_stop = "auto";
 
+  // Of mounts that do not say (service_settings.h).
+  std::string virtual_nodes = "auto";
+  std::string compression = "off";
+  std::string access_session;
+  bool access_log = true;
+
   std::string config_file;  // that was read; empty: none
 };
 

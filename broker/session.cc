@@ -80,6 +80,9 @@ Result<std::unique_ptr<Session>> Session::Create(boost::asio::any_io_executor ex
                            [](shm::InodeRecord& record) { record.known_by = ~0ull; });
   session->log_->Start();
   session->Start();
+  if (session->virtual_) {
+    session->virtual_->Start(session->tree_.get(), session->inodes_.get(), false);
+  }
   return session;
 }
 
@@ -123,6 +126,9 @@ Result<std::unique_ptr<Session>> Session::Adopt(boost::asio::any_io_executor exe
   // Before anything else can ask the gateway: it tells the session's name.
   session->tasks_.Spawn(session->Resume());
   session->watcher_->Adopt(left.watch);
+  if (session->virtual_) {
+    session->virtual_->Start(session->tree_.get(), session->inodes_.get(), true);
+  }
   return session;
 }
 
@@ -165,7 +171,9 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
     contents.first_file = std::max(contents.first_file, attached.file + 1);
     contents.first_id = std::max(contents.first_id, attached.id + 1);
   }
-  contents_ = std::make_unique<Contents>(executor_, &tasks_, workers, inodes_.get(), gateway_.get(),
+  MakeVirtualTree();
+  Gateway* const shown = virtual_ ? virtual_->gateway() : gateway_.get();
+  contents_ = std::make_unique<Contents>(executor_, &tasks_, workers, inodes_.get(), shown,
                                          &mounts_, journal_.get(), contents);
   contents_->SetLimits(opened_.limits);
   contents_->SetKeepRefused(
@@ -180,7 +188,7 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
       std::make_unique<JournalSync>(executor_, workers, &journal_->journal(), contents.directory);
   evictor_ = std::make_unique<Evictor>(executor_, &tasks_, inodes_.get(), contents_.get(),
                                        log_.get(), &mounts_);
-  tree_ = std::make_unique<Tree>(executor_, &tasks_, inodes_.get(), gateway_.get(), contents_.get(),
+  tree_ = std::make_unique<Tree>(executor_, &tasks_, inodes_.get(), shown, contents_.get(),
                                  log_.get(), &mounts_, evictor_.get());
   tree_->SetPatience(options_.io_timeout_ns);
   tree_->SetAdmitInode([this] { return AdmitInode(); });
@@ -196,6 +204,23 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
   log_->OnLeaseLost([this] { watcher_->LeaseIs(0); });
   tree_->OnSynchronous([this] { watcher_->Regain(); });
   return {};
+}
+
+void Session::MakeVirtualTree() {
+  const std::shared_ptr<GatewayServices> services = gateway_->services();
+  if (!services) return;
+  services->Configure(options_.services);
+  if (options_.services.virtual_nodes == "off") return;
+  VirtualTreeOptions options;
+  options.over_storage = options_.services.virtual_nodes == "on";
+  options.gateway_address = options_.gateway_address;
+  options.spool = options_.spool;
+  options.socket_directory = options_.tool_socket_directory;
+  options.session = HexOf(id_);
+  options.shim = options_.shim;
+  options.compressed = options_.services.compression != "off";
+  options.io_timeout_ns = options_.io_timeout_ns;
+  virtual_ = std::make_unique<VirtualTree>(executor_, &tasks_, gateway_, options);
 }
 
 void Session::Start() {
@@ -297,6 +322,7 @@ Task<void> Session::Close() {
   closed_ = true;
   keep_alive_timer_.cancel();
   sync_timer_.cancel();
+  if (virtual_) virtual_->Stop();
   contents_->Stop();
   evictor_->Stop();
   tree_->Stop();

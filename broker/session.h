@@ -25,10 +25,12 @@
 #include "broker/lost_found.h"
 #include "broker/mount_port.h"
 #include "broker/mutation_log.h"
+#include "broker/service_settings.h"
 #include "broker/session_journal.h"
 #include "broker/session_manifest.h"
 #include "broker/spool_budget.h"
 #include "broker/tree.h"
+#include "broker/virtual/virtual_tree.h"
 #include "broker/watcher.h"
 
 namespace airstore::broker {
@@ -45,6 +47,9 @@ struct SessionOptions {
   int64_t io_timeout_ns = 30'000'000'000;
   SpoolBudget* budget = nullptr;
   std::function<void()> on_lost;  // something was put into lost+found
+  ServiceSettings services;
+  std::string tool_socket_directory;
+  std::string shim;  // path of airstore-shim; empty: there is none
 };
 
 // Shared memory of a dead broker.
@@ -91,6 +96,9 @@ class Session {
   MutationLog& log() { return *log_; }
   Tree& tree() { return *tree_; }
   Locks& locks() { return *locks_; }
+  // nullptr: there is only storage.
+  VirtualTree* virtual_tree() { return virtual_.get(); }
+  const ServiceSettings& services() const { return options_.services; }
   MountSet& mounts() { return mounts_; }
   SpoolBudget& budget() { return *options_.budget; }
   // Of an operation that waits.
@@ -141,6 +149,7 @@ class Session {
   // Makes the parts; `journal` is there already.
   Result<void> Assemble(boost::asio::thread_pool* workers, std::unique_ptr<shm::MetaWriter> meta,
                         const JournalState& left);
+  void MakeVirtualTree();
   void Start();
   void SyncSoon();
   Task<void> SyncLater();
@@ -171,6 +180,7 @@ class Session {
   boost::asio::thread_pool* workers_;
   SpoolBudget::Share journal_space_;
   MountSet mounts_;
+  std::unique_ptr<VirtualTree> virtual_;
   std::unique_ptr<InodeCache> inodes_;
   std::unique_ptr<SessionJournal> journal_;
   std::unique_ptr<JournalSync> journal_sync_;

@@ -68,6 +68,10 @@ Result<void> WriteManifest(const std::string& spool, const SessionManifest& mani
       {"read_only", manifest.read_only},
       {"store_dir", manifest.store_dir},
       {"boot_id", manifest.boot_id},
+      {"virtual", manifest.services.virtual_nodes},
+      {"compression", manifest.services.compression},
+      {"access_session", manifest.services.access_session},
+      {"access_log", manifest.services.access_log},
   };
   return WriteDurably(spool, kSessionManifestFile,
                       json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
@@ -101,6 +105,11 @@ Result<SessionManifest> ReadManifest(const std::string& spool) {
     manifest.read_only = json.at("read_only");
     manifest.store_dir = json.at("store_dir");
     manifest.boot_id = json.value("boot_id", "");
+    // An older broker had none.
+    manifest.services.virtual_nodes = json.value("virtual", "off");
+    manifest.services.compression = json.value("compression", "off");
+    manifest.services.access_session = json.value("access_session", "");
+    manifest.services.access_log = json.value("access_log", false);
   } catch (const nlohmann::json::exception&) {
     return senseless;
   }

@@ -8,6 +8,7 @@
 
 #include <string>
 
+#include "broker/service_settings.h"
 #include "shm/base/result.h"
 #include "shm/segment.h"
 
@@ -24,6 +25,7 @@ struct SessionManifest {
   std::string store_dir;  // as configured then; empty: content lies in the spool
   // BootId() then. Under another one only what was synced can be relied upon. Empty: not known.
   std::string boot_id;
+  ServiceSettings services = {};
 };
 
 inline constexpr char kSessionManifestFile[] = "session.json";

@@ -175,7 +175,7 @@ void Tree::ReclaimOrphans() {
 
 Task<Result<void>> Tree::FinishChange(Origin origin, shm::Executed executed,
                                       std::vector<WatchEvent::Name> names) {
-  NotifyAttr(origin.mount, executed.inode);
+  co_await NotifyData(origin.mount, executed.inode, 0, 0);
   for (const WatchEvent::Name& entry : names) {
     co_await NotifyName(origin.mount, entry.parent, entry.name);
   }

@@ -359,7 +359,8 @@ Result<void> Tree::InsertPage(uint64_t directory, const ResolveResult& page) {
     const uint32_t known = inodes_->meta().FindDentry(directory, entry.name);
     if (known != shm::kNoIndex && inodes_->meta().Dentry(known).inode != entry.attr.inode) continue;
     // The last places are for those that somebody asks for.
-    if (inodes_->IndexOf(entry.attr.inode) != shm::kNoIndex || evictor_->HasRoom(spare)) {
+    if (!entry.name_only &&
+        (inodes_->IndexOf(entry.attr.inode) != shm::kNoIndex || evictor_->HasRoom(spare))) {
       auto inserted = InsertInode(directory, entry);
       if (!inserted && inserted.error().code != ENOSPC) return inserted.error();
     }

@@ -11,6 +11,7 @@
 #include "broker/clock.h"
 #include "broker/names.h"
 #include "broker/tree.h"
+#include "broker/virtual/inode.h"
 #include "shm/access_time.h"
 #include "shm/posix_acl.h"
 #include "shm/xattr_names.h"
@@ -362,6 +363,7 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
 }
 
 Task<void> Tree::Touch(MountPort* mount, uint64_t inode, int64_t time_ns) {
+  if (IsVirtual(inode)) co_return;  // the time is the node's to tell
   const std::vector<uint64_t> subjects(1, inode);
   AnnouncedChange announced(inodes_, mounts_, mount, {});
   std::optional<shm::InodeRecord> record;
@@ -444,9 +446,11 @@ Task<void> Tree::NotifyName(MountPort* origin, uint64_t parent, std::string name
 Task<void> Tree::NotifyData(MountPort* origin, uint64_t inode, uint64_t offset, uint64_t length) {
   if (mounts_->size() < 2) co_return;
   const uint64_t known_by = inodes_->KnownBy(inode);
+  std::optional<FileEnd> end = contents_->End(inode);
+  if (end && length != 0 && offset + length < end->size) end.reset();
   for (MountPort* mount : std::vector<MountPort*>(mounts_->all())) {
     if (mount == origin || (known_by & (1ull << mount->index())) == 0) continue;
-    co_await mount->InvalidateData(inode, offset, length);
+    co_await mount->InvalidateData(inode, offset, length, end);
   }
 }
 

@@ -109,6 +109,8 @@ class LaneConsumer {
   Next Pop(Item* item, std::string* why);
   // Records popped so far: the place of the last one in the endless queue + 1.
   uint64_t popped() const { return popped_; }
+  // Nothing is queued, or popped and not applied yet.
+  bool AllApplied() const { return !HasNext() && applied_ == popped_; }
   // Places before this one are of the life of an earlier broker.
   uint64_t adopted_until() const { return adopted_until_; }
   // Says that everything popped so far was looked at: who waits sees that there is a broker.

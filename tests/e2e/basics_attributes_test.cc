@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
+#include <sstream>
 
 #include "tests/e2e/basics.h"
 
@@ -162,6 +164,31 @@ TEST_F(Basics, MovesTimesForward) {
   WriteFile(At("d/g"), "");
   EXPECT_GT(Stat(At("d")).st_mtim.tv_sec, 1000);
   EXPECT_GT(Stat(At("d/f")).st_ctim.tv_sec, 1000);
+}
+
+TEST_F(Basics, TellsTheMount) {
+  // Of struct statx since Linux 5.8, which Debian 12's C library does not name.
+  constexpr size_t kMountIdAt = 0x90;
+  const auto mount_id = [](const std::string& path) {
+    struct statx info {};
+    EXPECT_EQ(statx(AT_FDCWD, path.c_str(), 0, STATX_MNT_ID, &info), 0);
+    EXPECT_NE(info.stx_mask & STATX_MNT_ID, 0u);
+    uint64_t id = 0;
+    memcpy(&id, reinterpret_cast<const char*>(&info) + kMountIdAt, sizeof(id));
+    return std::to_string(id);
+  };
+  // "36 35 98:0 /root /mount/point ..."
+  std::istringstream mounts(ReadFile("/proc/self/mountinfo"));
+  std::string expected;
+  for (std::string line; std::getline(mounts, line);) {
+    std::istringstream words(line);
+    std::string id, parent, device, root, point;
+    words >> id >> parent >> device >> root >> point;
+    if (point == mount()) expected = id;
+  }
+  WriteFile(At("f"), "x");
+  EXPECT_EQ(mount_id(mount()), expected);
+  EXPECT_EQ(mount_id(At("f")), expected);
 }
 
 TEST_F(Basics, AnswersStatfs) {

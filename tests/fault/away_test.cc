@@ -227,6 +227,12 @@ TEST_F(Away, TheSpoolKeepsItsLimitAndNothingIsLost) {
   EXPECT_EQ(observer.failures(), 0);
   EXPECT_GT(drained, rate / 4);
 
+  const auto counters = host().MountStatus(served()).at("counters");
+  printf("served: %s waits for the lane, %s for room\n",
+         counters.at("queue_full_waits").dump().c_str(), counters.at("write_stalls").dump().c_str());
+
+  EXPECT_EQ(host().Status().at("broker").at("lost_items"), 0) << host().Airctl({"recover"}).All();
+
   // Through an empty cache.
   host().Unmount(passed());
   host().Unmount(served());

@@ -97,7 +97,20 @@ class Mapper final : public Writer {
   using Writer::Writer;
   std::string Compare(const std::string& directory) const override {
     if (stores_ == 0) return "";
-    return e2e::ReadFile(directory + "/" + name()) == model_ ? "" : name() + ": the map is wrong";
+    const std::string path = directory + "/" + name();
+    const std::string found = e2e::ReadFile(path);
+    if (found == model_) return "";
+    if (found.size() != model_.size()) return path + ": has " + std::to_string(found.size());
+    constexpr size_t kPage = 4096;
+    size_t pages = 0;
+    size_t first = 0;
+    for (size_t at = 0; at < kBytes; at += kPage) {
+      if (found.compare(at, kPage, model_, at, kPage) == 0) continue;
+      if (pages++ == 0) first = at;
+    }
+    return path + ": " + std::to_string(pages) +
+           " pages are not as they were stored to, the first at " + std::to_string(first) +
+           ", after " + std::to_string(stores_) + " stores";
   }
 
  private:

@@ -101,7 +101,9 @@ void AddMount(CLI::App* app, Invocation& out) {
     }
   });
   mount->add_flag("--read-only", out.read_only, "Refuse changes");
-  mount->add_option("--backend", out.backend, "fuse or nfs (default: fuse)")
+  mount
+      ->add_option("--backend", out.backend,
+                   "fuse or nfs (default: AIRSTORE_MOUNT_BACKEND, then fuse)")
       ->option_text("KIND")
       ->check(CLI::IsMember({"fuse", "nfs"}));
   mount->add_flag("--serve-only", out.serve_only,
@@ -124,6 +126,28 @@ void AddMount(CLI::App* app, Invocation& out) {
                    "change, and once a day")
       ->option_text("WHEN")
       ->check(CLI::IsMember({"noatime", "relatime"}));
+  mount
+      ->add_option("--virtual", out.virtual_nodes,
+                   "Tools/, Sources/, Tasks/: auto: those that the gateway has something for, and\n"
+                   "the workspace no file of that name; on; off (default: the broker's)")
+      ->option_text("WHEN")
+      ->check(CLI::IsMember({"auto", "on", "off"}));
+  mount
+      ->add_option("--compression", out.compression,
+                   "The gateway makes shorter what Sources/ say: off, strip, distill or chain\n"
+                   "(default: the broker's)")
+      ->option_text("HOW")
+      ->check(CLI::IsMember({"off", "strip", "distill", "chain"}));
+  mount
+      ->add_option_function<std::string>(
+          "--session", [&out](const std::string& value) { out.access_session = value; },
+          "Session under which the gateway records what is read (default: the broker's)")
+      ->option_text("ID");
+  mount
+      ->add_option("--access-log", out.access_log,
+                   "Whether the gateway is told what is read: on or off (default: the broker's)")
+      ->option_text("WHETHER")
+      ->check(CLI::IsMember({"on", "off"}));
   mount->add_flag("--allow-non-empty", out.allow_non_empty,
                   "Mount over a directory that has files in it");
   mount->add_flag("-v,--verbose", out.verbose, "Say what is being done");
@@ -301,6 +325,10 @@ Parsed ParseCommandLine(int argc, const char* const* argv, const GetEnv& getenv)
   if (invocation.socket.empty()) invocation.socket = from_environment("AIRSTORE_SOCKET");
   if (invocation.socket.empty()) invocation.socket = DefaultSocket(getenv);
   if (invocation.gateway.empty()) invocation.gateway = from_environment("AIRSTORE_GATEWAY");
+  // What is neither is fuse, as it always was.
+  if (invocation.backend.empty() && from_environment("AIRSTORE_MOUNT_BACKEND") == "nfs") {
+    invocation.backend = "nfs";
+  }
   parsed.invocation = std::move(invocation);
   return parsed;
 }

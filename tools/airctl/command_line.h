@@ -72,6 +72,11 @@ struct Invocation {
   std::string passthrough = "auto";
   std::string fsync = "gateway";
   std::string atime = "noatime";
+  // Empty, or nothing: as the broker is configured.
+  std::string virtual_nodes;
+  std::string compression;
+  std::optional<std::string> access_session;
+  std::string access_log;
 };
 
 using GetEnv = std::function<const char*(const char*)>;

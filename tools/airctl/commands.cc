@@ -89,6 +89,10 @@ Trouble Mount(const Invocation& asked, const Surroundings& around) {
   if (asked.atime == "relatime") mount->set_atime(wire::ATIME_RELATIME);
   if (asked.fsync == "local") mount->set_fsync(wire::FSYNC_LOCAL);
   mount->set_verbose(asked.verbose);
+  if (!asked.virtual_nodes.empty()) mount->set_virtual_nodes(asked.virtual_nodes);
+  if (!asked.compression.empty()) mount->set_compression(asked.compression);
+  if (asked.access_session) mount->set_access_session(*asked.access_session);
+  if (!asked.access_log.empty()) mount->set_access_log(asked.access_log == "on");
   const auto answer = Ask(asked, request, "mounting " + Printable(*mountpoint.value));
   if (!answer.value) return answer.failure;
   if (mount->squash() != wire::SQUASH_NOBODY && answer.value->mount().mount().squash().empty()) {

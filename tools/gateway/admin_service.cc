@@ -3,6 +3,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
 #include "tools/gateway/validate.h"
 
 namespace airstore::gateway {
@@ -148,6 +150,27 @@ AdminService::Reactor* AdminService::RevokeToken(Context* context,
       if (auto done = (*writer)->Commit(); !done) return StoreStatus("revoke token", done.error());
     }
     gateway_.hub().End(0, nullptr, &request->id());
+    return grpc::Status::OK;
+  });
+}
+
+AdminService::Reactor* AdminService::QueryAccessLog(Context* context,
+                                                    const wire::QueryAccessLogRequest* request,
+                                                    wire::QueryAccessLogResponse* response) {
+  return RunAsAdmin(context, [=, this]() -> grpc::Status {
+    auto reader = gateway_.store().Read();
+    if (!reader) return StoreStatus("query access log", reader.error());
+    const auto workspace = (*reader)->FindWorkspace(request->workspace());
+    if (auto ok = (*reader)->status(); !ok) return StoreStatus("query access log", ok.error());
+    if (!workspace) return {grpc::StatusCode::NOT_FOUND, "no such workspace"};
+    constexpr uint32_t kUsual = 1000, kMost = 5000;
+    AccessQuery query;
+    query.path = request->path();
+    query.since_ms = request->since_ms();
+    query.most = request->limit() == 0 ? kUsual : std::min(request->limit(), kMost);
+    auto events = gateway_.access_log().Find(workspace->id, query);
+    if (!events) return StoreStatus("query access log", events.error());
+    for (AccessEvent& event : *events) ToWire(std::move(event), response->add_events());
     return grpc::Status::OK;
   });
 }

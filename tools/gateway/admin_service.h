@@ -31,6 +31,8 @@ class AdminService final : public wire::Admin::CallbackService {
   Reactor* ListTokens(Context*, const wire::ListTokensRequest*, wire::ListTokensResponse*) override;
   Reactor* RevokeToken(Context*, const wire::RevokeTokenRequest*,
                        wire::RevokeTokenResponse*) override;
+  Reactor* QueryAccessLog(Context*, const wire::QueryAccessLogRequest*,
+                          wire::QueryAccessLogResponse*) override;
 
  private:
   template <typename Work>

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "shm/base/fd.h"
+#include "tools/gateway/clock.h"
 
 namespace airstore::gateway {
 namespace {
@@ -74,13 +75,15 @@ Result<Caller> Authenticator::Authenticate(std::string_view header) {
   constexpr std::string_view kScheme = "Bearer ";
   if (!header.starts_with(kScheme) || header.size() > kMaxSecret) return refused;
   const std::string hash = HashSecret(header.substr(kScheme.size()));
-  if (SameHash(hash, admin_hash_)) return Caller{true, 0, "admin", false, ""};
+  if (SameHash(hash, admin_hash_)) return Caller{true, 0, "admin", false, "", ""};
   auto reader = store_.Read();
   if (!reader) return reader.error();
   const auto token = (*reader)->FindToken(hash);
   AIRSTORE_TRY((*reader)->status());
   if (!token || !SameHash(token->hash, hash) || token->revoked_ns != 0) return refused;
-  return Caller{false, token->workspace, token->principal, token->read_only, token->id};
+  if (token->expires_ns != 0 && token->expires_ns <= WallClockNs()) return refused;
+  return Caller{false,     token->workspace, token->principal, token->read_only,
+                token->id, token->member};
 }
 
 }  // namespace airstore::gateway

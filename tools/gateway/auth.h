@@ -21,6 +21,7 @@ struct Caller {
   std::string principal;
   bool read_only = false;
   std::string token_id;
+  std::string member;  // id, of tokens that v1 has made
 };
 
 // 43 characters of base64url for 256 random bits, behind a prefix that scanners can find.

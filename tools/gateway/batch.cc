@@ -6,7 +6,6 @@
 
 #include "shm/base/fault.h"
 #include "tools/gateway/clock.h"
-#include "tools/gateway/mutator.h"
 #include "tools/gateway/outcome_codec.h"
 #include "tools/gateway/validate.h"
 
@@ -193,6 +192,61 @@ BatchResult BatchApplier::Apply(const SessionId& session_id, std::vector<Mutatio
   if (!changes.empty()) result.cursor = published_(ws, session_id, changes);
   std::move(outcomes.begin(), outcomes.end(), std::back_inserter(result.outcomes));
   return result;
+}
+
+int Changer::RunMutation(const Mutation& mutation) {
+  if (const int error = CheckMutation(mutation); error != 0) return error;
+  std::vector<InodeVersion> versions;
+  return mutator_.Run(mutation, &versions);
+}
+
+Result<uint64_t> BatchApplier::Change(WorkspaceKey ws, const SessionId& by, WriteOp content,
+                                      const Plan& plan) {
+  std::vector<PackedBlock> packed;
+  if (!content.extents.empty()) {
+    std::vector<Mutation> mutations(1);
+    mutations.front().sequence = 1;
+    mutations.front().op = std::move(content);
+    packed = Pack(mutations, 0);
+    content = std::move(std::get<WriteOp>(mutations.front().op));
+    AIRSTORE_TRY(Store(ws, packed));
+  }
+  auto changed = ChangeStored(ws, by, content, packed, plan);
+  if (!changed) {
+    // Nothing refers to them, and there is no row that a collector would find.
+    for (const PackedBlock& block : packed) (void)blocks_.Delete({ws, block.record.id});
+  }
+  return changed;
+}
+
+Result<uint64_t> BatchApplier::ChangeStored(WorkspaceKey ws, const SessionId& by, WriteOp& content,
+                                            const std::vector<PackedBlock>& packed,
+                                            const Plan& plan) {
+  auto writer = store_.Write();
+  if (!writer) return writer.error();
+  MetadataWriter& txn = **writer;
+  const auto workspace = txn.GetWorkspace(ws);
+  AIRSTORE_TRY(txn.status());
+  if (!workspace) return Error{ESTALE, "the workspace does not exist any more"};
+  SessionRecord caller;
+  caller.id = by;
+  caller.workspace = ws;
+  if (CheckLease(txn, caller, 0) != BatchResult::Refusal::kNone) {
+    return Error{EBUSY, "another host holds a lease"};
+  }
+  const int64_t now_ns = WallClockNs();
+  WorkingTree tree(txn, ws, now_ns);
+  for (const PackedBlock& block : packed) tree.AddBlock(block.record);
+  Mutator mutator(tree, by, *workspace);
+  Changer changer(tree, mutator, now_ns);
+  const int refused = plan(changer, content);
+  AIRSTORE_TRY(txn.status());
+  if (refused != 0) return Error{refused, {}};
+  tree.Flush();
+  const ChangeSet changes = mutator.TakeChanges();
+  if (changes.empty()) return uint64_t{0};
+  AIRSTORE_TRY(txn.Commit());
+  return published_(ws, by, changes);
 }
 
 Result<void> BatchApplier::EndSession(const SessionId& session_id) {

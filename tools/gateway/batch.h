@@ -6,6 +6,9 @@
 // The packed blocks are written (synced) while the transaction computes; the commit waits for them.
 // A crash between the two leaves a block without a row, which the collector finds.
 //
+// Change() is for callers without a session (v1): what is to be done is found out inside of the
+// transaction, by names; it happens as a whole or not at all.
+//
 // Threads: any; batches of all sessions take turns in the store's writer.
 // Ownership: borrows the stores. The request's bytes must outlive Apply().
 #pragma once
@@ -15,6 +18,7 @@
 
 #include "tools/gateway/blocks.h"
 #include "tools/gateway/metadata_store.h"
+#include "tools/gateway/mutator.h"
 
 namespace airstore::gateway {
 
@@ -39,6 +43,36 @@ struct BatchResult {
   std::vector<MutationOutcome> outcomes;
 };
 
+// The tree as a Change() sees it, its own steps included.
+class Changer {
+ public:
+  Changer(WorkingTree& tree, Mutator& mutator, int64_t now_ns)
+      : tree_(tree), mutator_(mutator), now_ns_(now_ns) {}
+
+  const Inode* Find(InodeNo ino) { return tree_.Find(ino); }
+  std::optional<InodeNo> Lookup(InodeNo parent, std::string_view name) {
+    return tree_.store().GetEntry(tree_.workspace(), parent, name);
+  }
+  std::vector<Entry> List(InodeNo parent, std::string_view after, size_t limit) {
+    return tree_.store().ListEntries(tree_.workspace(), parent, after, limit);
+  }
+  // Checks and does one step, at once; 0 or an errno.
+  template <typename Op>
+  int Run(const Op& op) {
+    Mutation mutation;
+    mutation.time_ns = now_ns_;
+    mutation.op = op;
+    return RunMutation(mutation);
+  }
+
+ private:
+  int RunMutation(const Mutation& mutation);
+
+  WorkingTree& tree_;
+  Mutator& mutator_;
+  const int64_t now_ns_;
+};
+
 class BatchApplier {
  public:
   // Called behind each commit that changed something, in commit order; answers the cursor.
@@ -53,6 +87,12 @@ class BatchApplier {
   BatchResult Apply(const SessionId& session, std::vector<Mutation> mutations, bool read_only,
                     uint64_t lease_id = 0);
 
+  // Does what `plan` does, unless that answers an errno. `content`: what the plan is going to
+  // write, of which it gets the stored form; its inode is for the plan to fill in. EBUSY: a session
+  // holds a lease. Answers the cursor of what was published, 0 for nothing.
+  using Plan = std::function<int(Changer& changer, WriteOp& content)>;
+  Result<uint64_t> Change(WorkspaceKey ws, const SessionId& by, WriteOp content, const Plan& plan);
+
   // Drops the nameless inodes of a session and the session itself.
   Result<void> EndSession(const SessionId& session);
 
@@ -63,6 +103,8 @@ class BatchApplier {
   };
   static std::vector<PackedBlock> Pack(std::vector<Mutation>& mutations, uint64_t last_applied);
   Result<void> Store(WorkspaceKey ws, const std::vector<PackedBlock>& packed);
+  Result<uint64_t> ChangeStored(WorkspaceKey ws, const SessionId& by, WriteOp& content,
+                                const std::vector<PackedBlock>& packed, const Plan& plan);
 
   MetadataStore& store_;
   Blocks& blocks_;

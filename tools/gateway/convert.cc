@@ -218,4 +218,21 @@ void ToWire(const TokenRecord& token, wire::Token* out) {
   out->set_revoked_ns(token.revoked_ns);
 }
 
+void ToWire(AccessEvent event, wire::AccessEvent* out) {
+  out->set_ts_ms(event.ts_ms);
+  out->set_path(std::move(event.path));
+  out->set_session(std::move(event.session));
+  out->set_mount(std::move(event.mount));
+  out->set_origin(std::move(event.origin));
+  out->set_cache_source(std::move(event.cache_source));
+  out->set_offset(event.offset);
+  out->set_requested_bytes(event.requested_bytes);
+  out->set_read_bytes(event.read_bytes);
+  out->set_latency_ms(event.latency_ms);
+  out->set_outcome(std::move(event.outcome));
+  out->set_error(std::move(event.error));
+  out->set_source_uri(std::move(event.source_uri));
+  out->set_fetch_ms(event.fetch_ms);
+}
+
 }  // namespace airstore::gateway

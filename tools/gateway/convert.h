@@ -8,6 +8,7 @@
 #pragma once
 
 #include "airstore/storage/v2/storage.pb.h"
+#include "tools/gateway/access_log.h"
 #include "tools/gateway/lock_table.h"
 #include "tools/gateway/resolver.h"
 #include "tools/gateway/types.h"
@@ -28,5 +29,6 @@ void ToWire(const HubEvent& event, wire::WatchEvent* out);
 void ToWire(const LockSpec& lock, wire::LockRequest* out);
 void ToWire(const Workspace& workspace, wire::Workspace* out);
 void ToWire(const TokenRecord& token, wire::Token* out);
+void ToWire(AccessEvent event, wire::AccessEvent* out);
 
 }  // namespace airstore::gateway

@@ -70,7 +70,8 @@ Gateway::Gateway(GatewayOptions options)
             }),
       locks_([this](WorkspaceKey ws, const SessionId& session, InodeNo ino) {
         hub_.PublishLockFreed(ws, session, ino);
-      }) {}
+      }),
+      access_log_(options_.data_dir + "/access") {}
 
 Result<void> Gateway::Start() {
   auto locked = LockDirectory(options_.data_dir);
@@ -216,6 +217,7 @@ Result<Workspace> Gateway::SetQuota(const std::string& name_or_id, const Quota& 
 
 Result<void> Gateway::DeleteWorkspace(const std::string& name_or_id) {
   WorkspaceKey key = 0;
+  std::string id;
   {
     auto writer = store_->Write();
     if (!writer) return writer.error();
@@ -223,11 +225,14 @@ Result<void> Gateway::DeleteWorkspace(const std::string& name_or_id) {
     AIRSTORE_TRY((*writer)->status());
     if (!workspace) return Error{ENOENT, "no such workspace"};
     key = workspace->key;
+    id = workspace->id;
     (*writer)->DeleteWorkspace(key);
     AIRSTORE_TRY((*writer)->Commit());
   }
   sessions_->ForgetWorkspace(key);
   hub_.End(key, nullptr, nullptr);
+  access_log_.Remove(id);
+  if (deleted_) deleted_(id);
   return {};
 }
 

@@ -10,12 +10,14 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 
 #include "shm/base/fd.h"
+#include "tools/gateway/access_log.h"
 #include "tools/gateway/auth.h"
 #include "tools/gateway/batch.h"
 #include "tools/gateway/collector.h"
@@ -54,11 +56,16 @@ class Gateway {
   LockTable& locks() { return locks_; }
   WatchHub& hub() { return hub_; }
   WatchAcks& acks() { return acks_; }
+  AccessLog& access_log() { return access_log_; }
+  const std::string& data_dir() const { return options_.data_dir; }
 
   Result<Workspace> CreateWorkspace(const std::string& name, const Quota& quota);
   // What is absent stays as it is.
   Result<Workspace> SetQuota(const std::string& name_or_id, const Quota& quota);
   Result<void> DeleteWorkspace(const std::string& name_or_id);
+  // Called with the id of each workspace that was deleted; null: nobody any more. Before the server
+  // starts, and after its shutdown.
+  void WhenDeleted(std::function<void(const std::string& id)> call) { deleted_ = std::move(call); }
   // The next free inode numbers of a workspace.
   Result<InodeNo> GrantInodes(WorkspaceKey ws, uint64_t count);
   Result<void> CloseSession(const SessionRecord& session);
@@ -77,6 +84,8 @@ class Gateway {
   WatchHub hub_;
   WatchAcks acks_;
   LockTable locks_;
+  AccessLog access_log_;
+  std::function<void(const std::string& id)> deleted_;
   std::unique_ptr<MetadataStore> store_;
   std::unique_ptr<BlockStore> block_store_;
   std::unique_ptr<Blocks> blocks_;

@@ -22,12 +22,13 @@ namespace {
 struct Options {
   GatewayOptions gateway;
   ServerOptions server;
+  std::string config_file;
   std::string port_file;
   std::string log_level = "info";
 };
 
 void AddFlags(CLI::App& app, Options& options, int64_t& gc_grace, int64_t& session_seconds,
-              uint64_t& cache_mib) {
+              uint64_t& cache_mib, std::string& protocol) {
   app.add_option("--data", options.gateway.data_dir, "Directory for metadata and blocks")
       ->required();
   app.add_option("--listen", options.server.listen, "host:port (port 0: any) or unix:/path")
@@ -49,6 +50,11 @@ void AddFlags(CLI::App& app, Options& options, int64_t& gc_grace, int64_t& sessi
   app.add_option("--cache-mib", cache_mib, "Memory for cached blocks")
       ->check(CLI::Range(uint64_t{8}, uint64_t{1} << 20))
       ->capture_default_str();
+  app.add_option("--protocol", protocol, "What clients may speak: v1, v2 or all")
+      ->check(CLI::IsMember({"v1", "v2", "all"}))
+      ->capture_default_str();
+  app.add_option("--config", options.config_file,
+                 "TOML file of what v1 clients are offered besides files: airstore-gateway(8)");
   app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
       ->capture_default_str();
@@ -88,9 +94,10 @@ int Main(int argc, char** argv) {
   int64_t gc_grace = options.gateway.gc_grace.count();
   int64_t session_seconds = options.gateway.session_lifetime.count();
   uint64_t cache_mib = options.gateway.cache_bytes >> 20;
+  std::string protocol = "all";
   CLI::App app("airstore-gateway: serves airstore workspaces from a data directory");
   app.set_version_flag("--version", "airstore-gateway " AIRSTORE_VERSION);
-  AddFlags(app, options, gc_grace, session_seconds, cache_mib);
+  AddFlags(app, options, gc_grace, session_seconds, cache_mib, protocol);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -99,8 +106,20 @@ int Main(int argc, char** argv) {
   options.gateway.gc_grace = std::chrono::seconds(gc_grace);
   options.gateway.session_lifetime = std::chrono::seconds(session_seconds);
   options.gateway.cache_bytes = cache_mib << 20;
+  if (protocol != "all") {
+    options.server.protocol = protocol == "v1" ? Protocol::kV1 : Protocol::kV2;
+  }
   spdlog::set_default_logger(spdlog::stderr_logger_mt("gateway"));
   spdlog::set_level(spdlog::level::from_str(options.log_level));
+
+  if (!options.config_file.empty()) {
+    auto config = ReadConfigFile(options.config_file);
+    if (!config) {
+      std::fprintf(stderr, "airstore-gateway: %s\n", config.error().message.c_str());
+      return 2;
+    }
+    options.server.config = std::move(*config);
+  }
 
   sigset_t signals;
   sigemptyset(&signals);

@@ -69,6 +69,8 @@ class MetadataReader {
 
   virtual std::optional<TokenRecord> FindToken(std::string_view hash) = 0;
   virtual std::vector<TokenRecord> ListTokens(std::optional<WorkspaceKey> ws) = 0;
+  virtual std::optional<MemberRecord> GetMember(std::string_view id) = 0;
+  virtual std::vector<MemberRecord> ListMembers(WorkspaceKey ws) = 0;  // oldest first
 };
 
 // A transaction; destroyed without Commit() it leaves no trace.
@@ -108,6 +110,8 @@ class MetadataWriter : public MetadataReader {
 
   virtual void PutToken(const TokenRecord& token) = 0;
   virtual bool RevokeToken(std::string_view id, int64_t now_ns) = 0;  // false: no such token
+  virtual void PutMember(const MemberRecord& member) = 0;
+  virtual void DeleteMember(std::string_view id) = 0;
 };
 
 class MetadataStore {

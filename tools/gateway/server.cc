@@ -73,7 +73,14 @@ Server::Server() = default;
 
 Result<std::unique_ptr<Server>> Server::Start(Gateway& gateway, const ServerOptions& options) {
   std::unique_ptr<Server> server(new Server());
-  server->storage_ = std::make_unique<StorageService>(gateway);
+  if (options.protocol != Protocol::kV1) {
+    server->storage_ = std::make_unique<StorageService>(gateway);
+  }
+  if (options.protocol != Protocol::kV2) {
+    auto services = v1::Services::Open(gateway, options.config);
+    if (!services) return services.error();
+    server->v1_ = std::move(*services);
+  }
   server->admin_ = std::make_unique<AdminService>(gateway);
   AIRSTORE_TRY(server->Listen(options));
   return server;
@@ -86,7 +93,8 @@ Result<void> Server::Listen(const ServerOptions& options) {
   grpc::ServerBuilder builder;
   SetArguments(builder);
   builder.AddListeningPort(options.listen, *credentials, &port_);
-  builder.RegisterService(storage_.get());
+  if (storage_) builder.RegisterService(storage_.get());
+  if (v1_) v1_->Register(builder);
   builder.RegisterService(admin_.get());
   server_ = builder.BuildAndStart();
   if (!server_) {
@@ -99,6 +107,7 @@ Result<void> Server::Listen(const ServerOptions& options) {
 
 void Server::Stop() {
   if (!server_) return;
+  if (v1_) v1_->Stop();
   server_->Shutdown(std::chrono::system_clock::now() + kStopGrace);
   server_->Wait();
   // Services (and their pools) may only go when no call can reach them.

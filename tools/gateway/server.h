@@ -11,6 +11,7 @@
 #include <string>
 
 #include "tools/gateway/gateway.h"
+#include "tools/gateway/v1/services.h"
 
 namespace grpc {
 class Server;
@@ -18,11 +19,16 @@ class Server;
 
 namespace airstore::gateway {
 
+enum class Protocol { kAll, kV1, kV2 };
+
 struct ServerOptions {
   std::string listen = "127.0.0.1:7070";  // host:port or unix:/path
   std::string tls_cert;                   // PEM files; both or none
   std::string tls_key;
   bool insecure = false;  // allow plain text on an address that others can reach
+  // What is not served is UNIMPLEMENTED. Administration and health always are.
+  Protocol protocol = Protocol::kAll;
+  Config config;  // what v1 offers besides files
 };
 
 class StorageService;
@@ -42,6 +48,7 @@ class Server {
 
   std::unique_ptr<StorageService> storage_;
   std::unique_ptr<AdminService> admin_;
+  std::unique_ptr<v1::Services> v1_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
 };

@@ -53,12 +53,32 @@ void SessionTable::Forget(const SessionId& id) {
   std::lock_guard lock(mu_);
   live_.erase(id);
   std::erase_if(leases_, [&](const auto& lease) { return lease.second.record.session == id; });
+  WakeWaiters(0);
 }
 
 void SessionTable::ForgetWorkspace(WorkspaceKey ws) {
   std::lock_guard lock(mu_);
   std::erase_if(live_, [&](const auto& live) { return live.second.record.workspace == ws; });
   std::erase_if(leases_, [&](const auto& lease) { return lease.second.record.workspace == ws; });
+  WakeWaiters(ws);
+}
+
+void SessionTable::WhenFree(const SessionRecord& session, std::function<void()> again) {
+  std::lock_guard lock(mu_);
+  waiters_.push_back({session.workspace, std::move(again)});
+  const bool held = std::any_of(leases_.begin(), leases_.end(), [&](const auto& lease) {
+    return lease.second.record.workspace == session.workspace &&
+           lease.second.record.session != session.id;
+  });
+  if (!held) WakeWaiters(session.workspace);
+}
+
+void SessionTable::WakeWaiters(WorkspaceKey ws) {
+  std::erase_if(waiters_, [&](const Waiter& waiter) {
+    if (ws != 0 && waiter.workspace != ws) return false;
+    waiter.again();
+    return true;
+  });
 }
 
 bool SessionTable::IsAlone(const SessionRecord& session) const {
@@ -116,7 +136,10 @@ Result<void> SessionTable::Release(const SessionId& session, uint64_t lease_id) 
   std::lock_guard lock(mu_);
   const auto it = leases_.find(lease_id);
   if (it == leases_.end() || !(it->second.record.session == session)) return {};
-  return DropLeases({lease_id});
+  const WorkspaceKey ws = it->second.record.workspace;
+  AIRSTORE_TRY(DropLeases({lease_id}));
+  WakeWaiters(ws);
+  return {};
 }
 
 std::optional<LeaseRecord> SessionTable::LeaseOf(const SessionId& session) {
@@ -151,8 +174,12 @@ Result<std::vector<SessionRecord>> SessionTable::Expire(SteadyTime now) {
       leases.push_back(id);
     }
   }
-  AIRSTORE_TRY(DropLeases(leases));
+  if (auto dropped = DropLeases(leases); !dropped) {
+    WakeWaiters(0);
+    return dropped.error();
+  }
   for (const SessionRecord& session : expired) live_.erase(session.id);
+  WakeWaiters(0);
   return expired;
 }
 

@@ -53,6 +53,9 @@ class SessionTable {
   Result<Acquired> Acquire(const SessionRecord& session, InodeNo ino, bool may_write);
   // True: another session of the workspace holds a lease; it was asked to give it back.
   bool RecallOthers(const SessionRecord& session);
+  // Calls `again` when a lease of the workspace has ended, at once if no other session holds one,
+  // and after a second in any case. It must not block, nor call this class.
+  void WhenFree(const SessionRecord& session, std::function<void()> again);
   Result<void> Release(const SessionId& session, uint64_t lease_id);
   std::optional<LeaseRecord> LeaseOf(const SessionId& session);
 
@@ -71,6 +74,12 @@ class SessionTable {
     LeaseRecord record;
     SteadyTime recalled;
   };
+  struct Waiter {
+    WorkspaceKey workspace = 0;
+    std::function<void()> again;
+  };
+  // 0: all of them.
+  void WakeWaiters(WorkspaceKey ws);                          // REQUIRES: mu_
   bool IsAlone(const SessionRecord& session) const;           // REQUIRES: mu_
   Result<void> DropLeases(const std::vector<uint64_t>& ids);  // REQUIRES: mu_
 
@@ -81,6 +90,7 @@ class SessionTable {
   // Guarded by mu_. The store's writer is taken inside of it, never the other way round.
   std::unordered_map<SessionId, Live, Id16Hash> live_;
   std::map<uint64_t, Lease> leases_;
+  std::vector<Waiter> waiters_;
   uint64_t last_lease_id_ = 0;
 };
 

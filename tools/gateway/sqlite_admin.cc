@@ -10,9 +10,9 @@ namespace {
   "SELECT key, id, name, created_ns, next_inode, used_bytes, inodes, quota_bytes, quota_inodes " \
   "FROM workspaces "
 // `join`: also of workspaces that are gone, or not.
-#define AIRSTORE_TOKEN_SELECT(join)                                                               \
-  "SELECT t.id, t.hash, t.ws, w.name, t.principal, t.read_only, t.created_ns, t.revoked_ns FROM " \
-  "tokens t " join " workspaces w ON w.key=t.ws "
+#define AIRSTORE_TOKEN_SELECT(join)                                                           \
+  "SELECT t.id, t.hash, t.ws, w.name, t.principal, t.read_only, t.created_ns, t.revoked_ns, " \
+  "t.name, t.member, t.expires_ns FROM tokens t " join " workspaces w ON w.key=t.ws "
 
 Workspace WorkspaceFrom(const Query& q) {
   return {q.Int(0),  q.String(1), q.String(2), q.Int(3), q.Uint(4),
@@ -20,8 +20,8 @@ Workspace WorkspaceFrom(const Query& q) {
 }
 
 TokenRecord TokenFrom(const Query& q) {
-  return {q.String(0), q.String(1),   q.Int(2), q.String(3),
-          q.String(4), q.Int(5) != 0, q.Int(6), q.Int(7)};
+  return {q.String(0), q.String(1), q.Int(2),    q.String(3), q.String(4), q.Int(5) != 0,
+          q.Int(6),    q.Int(7),    q.String(8), q.String(9), q.Int(10)};
 }
 
 }  // namespace
@@ -86,6 +86,7 @@ void SqliteTransaction::DeleteWorkspace(WorkspaceKey ws) {
   Query(db_, "DELETE FROM sessions WHERE ws=?1", ws).Run();
   Query(db_, "DELETE FROM orphans WHERE ws=?1", ws).Run();
   Query(db_, "DELETE FROM leases WHERE ws=?1", ws).Run();
+  Query(db_, "DELETE FROM members WHERE ws=?1", ws).Run();
   // Tokens stay: who has one is told that its workspace is gone. Keys are never used again.
   Query(db_, "DELETE FROM workspaces WHERE key=?1", ws).Run();
 }
@@ -183,9 +184,43 @@ std::vector<TokenRecord> SqliteTransaction::ListTokens(std::optional<WorkspaceKe
 }
 
 void SqliteTransaction::PutToken(const TokenRecord& t) {
-  Query(db_, "INSERT OR REPLACE INTO tokens VALUES(?1,?2,?3,?4,?5,?6,?7)", t.id, t.hash,
-        t.workspace, t.principal, t.read_only, t.created_ns, t.revoked_ns)
+  Query(db_, "INSERT OR REPLACE INTO tokens VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)", t.id, t.hash,
+        t.workspace, t.principal, t.read_only, t.created_ns, t.revoked_ns, t.name, t.member,
+        t.expires_ns)
       .Run();
+}
+
+namespace {
+
+#define AIRSTORE_MEMBER_SELECT "SELECT id, ws, email, name, role, created_ns FROM members "
+
+MemberRecord MemberFrom(const Query& q) {
+  return {q.String(0), q.Int(1), q.String(2), q.String(3), q.String(4), q.Int(5)};
+}
+
+}  // namespace
+
+std::optional<MemberRecord> SqliteTransaction::GetMember(std::string_view id) {
+  Query q(db_, AIRSTORE_MEMBER_SELECT "WHERE id=?1", id);
+  if (!q.Step()) return std::nullopt;
+  return MemberFrom(q);
+}
+
+std::vector<MemberRecord> SqliteTransaction::ListMembers(WorkspaceKey ws) {
+  std::vector<MemberRecord> members;
+  Query q(db_, AIRSTORE_MEMBER_SELECT "WHERE ws=?1 ORDER BY created_ns, id", ws);
+  while (q.Step()) members.push_back(MemberFrom(q));
+  return members;
+}
+
+void SqliteTransaction::PutMember(const MemberRecord& m) {
+  Query(db_, "INSERT OR REPLACE INTO members VALUES(?1,?2,?3,?4,?5,?6)", m.id, m.workspace, m.email,
+        m.name, m.role, m.created_ns)
+      .Run();
+}
+
+void SqliteTransaction::DeleteMember(std::string_view id) {
+  Query(db_, "DELETE FROM members WHERE id=?1", id).Run();
 }
 
 bool SqliteTransaction::RevokeToken(std::string_view id, int64_t now_ns) {

@@ -9,7 +9,7 @@
 
 namespace airstore::gateway {
 
-inline constexpr int kSqliteSchemaVersion = 2;
+inline constexpr int kSqliteSchemaVersion = 3;
 
 inline constexpr const char* kSqliteSchema = R"sql(
 CREATE TABLE workspaces(
@@ -54,7 +54,11 @@ CREATE TABLE leases(
 CREATE TABLE tokens(
   id BLOB NOT NULL PRIMARY KEY, hash BLOB NOT NULL UNIQUE, ws INTEGER NOT NULL,
   principal BLOB NOT NULL, read_only INTEGER NOT NULL, created_ns INTEGER NOT NULL,
-  revoked_ns INTEGER NOT NULL) WITHOUT ROWID;
+  revoked_ns INTEGER NOT NULL, name BLOB NOT NULL DEFAULT '', member BLOB NOT NULL DEFAULT '',
+  expires_ns INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE members(
+  id BLOB NOT NULL PRIMARY KEY, ws INTEGER NOT NULL, email BLOB NOT NULL, name BLOB NOT NULL,
+  role BLOB NOT NULL, created_ns INTEGER NOT NULL) WITHOUT ROWID;
 )sql";
 
 // From version N to N + 1, at index N - 1.
@@ -62,6 +66,14 @@ inline constexpr const char* kSqliteMigrations[kSqliteSchemaVersion - 1] = {
     R"sql(
 ALTER TABLE workspaces ADD COLUMN quota_bytes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE workspaces ADD COLUMN quota_inodes INTEGER NOT NULL DEFAULT 0;
+)sql",
+    R"sql(
+ALTER TABLE tokens ADD COLUMN name BLOB NOT NULL DEFAULT '';
+ALTER TABLE tokens ADD COLUMN member BLOB NOT NULL DEFAULT '';
+ALTER TABLE tokens ADD COLUMN expires_ns INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE members(
+  id BLOB NOT NULL PRIMARY KEY, ws INTEGER NOT NULL, email BLOB NOT NULL, name BLOB NOT NULL,
+  role BLOB NOT NULL, created_ns INTEGER NOT NULL) WITHOUT ROWID;
 )sql",
 };
 

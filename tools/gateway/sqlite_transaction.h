@@ -47,6 +47,8 @@ class SqliteTransaction final : public MetadataWriter {
   std::vector<LeaseRecord> ListLeases() override;
   std::optional<TokenRecord> FindToken(std::string_view hash) override;
   std::vector<TokenRecord> ListTokens(std::optional<WorkspaceKey> ws) override;
+  std::optional<MemberRecord> GetMember(std::string_view id) override;
+  std::vector<MemberRecord> ListMembers(WorkspaceKey ws) override;
 
   WorkspaceKey AddWorkspace(const Workspace& workspace) override;
   void SetNextInode(WorkspaceKey ws, InodeNo next) override;
@@ -74,6 +76,8 @@ class SqliteTransaction final : public MetadataWriter {
   void DeleteLease(uint64_t id) override;
   void PutToken(const TokenRecord& token) override;
   bool RevokeToken(std::string_view id, int64_t now_ns) override;
+  void PutMember(const MemberRecord& member) override;
+  void DeleteMember(std::string_view id) override;
 
  private:
   SqliteStore& store_;

@@ -156,6 +156,20 @@ struct TokenRecord {
   bool read_only = false;
   int64_t created_ns = 0;
   int64_t revoked_ns = 0;
+  // Of tokens that v1 has made.
+  std::string name;
+  std::string member;      // id
+  int64_t expires_ns = 0;  // 0: never
+};
+
+// Whom v1 makes tokens for.
+struct MemberRecord {
+  std::string id;
+  WorkspaceKey workspace = 0;
+  std::string email;
+  std::string name;
+  std::string role;  // "admin", "member" or "viewer"
+  int64_t created_ns = 0;
 };
 
 // ---- Mutations --------------------------------------------------------------------------------

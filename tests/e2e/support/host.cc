@@ -163,7 +163,7 @@ void Host::Unmount(const std::string& mountpoint) { (void)AirctlJson({"unmount",
 void Host::StartGateway() {
   const std::string port_file = Path("port");
   std::filesystem::remove(port_file);
-  Arguments words = {Program("airstore-gateway"),
+  Arguments words = {Program(options_.gateway_program),
                      "--data",
                      Path("gateway"),
                      "--listen",

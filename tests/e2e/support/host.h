@@ -28,6 +28,7 @@ struct HostOptions {
   Arguments broker_arguments = {};
   // Who dies with the write lease is waited for so long.
   Arguments gateway_arguments = {"--session-seconds", "15"};
+  std::string gateway_program = "airstore-gateway";
   std::chrono::seconds patience{240};                   // of the watchdog
   std::map<std::string, std::string> environment = {};  // of gateway and broker
 };

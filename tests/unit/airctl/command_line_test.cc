@@ -65,6 +65,14 @@ TEST_F(CommandLineTest, ReadsEveryFlagOfMount) {
                              "--root-squash",
                              "--passthrough",
                              "off",
+                             "--virtual",
+                             "on",
+                             "--compression",
+                             "strip",
+                             "--session",
+                             "s-1",
+                             "--access-log",
+                             "off",
                              "--allow-non-empty",
                              "-v"});
   ASSERT_TRUE(parsed.invocation) << parsed.text;
@@ -78,6 +86,10 @@ TEST_F(CommandLineTest, ReadsEveryFlagOfMount) {
   EXPECT_TRUE(got.serve_only);
   EXPECT_TRUE(got.root_squash);
   EXPECT_EQ(got.passthrough, "off");
+  EXPECT_EQ(got.virtual_nodes, "on");
+  EXPECT_EQ(got.compression, "strip");
+  EXPECT_EQ(got.access_session, "s-1");
+  EXPECT_EQ(got.access_log, "off");
   EXPECT_TRUE(got.allow_non_empty);
   EXPECT_TRUE(got.verbose);
 }
@@ -116,6 +128,9 @@ TEST_F(CommandLineTest, EnvironmentIsWeakerThanFlags) {
   environment_["AIRSTORE_GATEWAY"] = "env:1";
   EXPECT_EQ(Parse({"status"}).invocation->socket, "/env");
   EXPECT_EQ(Parse({"mount", "/m"}).invocation->gateway, "env:1");
+  environment_["AIRSTORE_MOUNT_BACKEND"] = "nfs";
+  EXPECT_EQ(Parse({"mount", "/m"}).invocation->backend, "nfs");
+  EXPECT_EQ(Parse({"mount", "/m", "--backend", "fuse"}).invocation->backend, "fuse");
   EXPECT_EQ(Parse({"status", "--socket", "/flag"}).invocation->socket, "/flag");
 }
 

@@ -31,7 +31,9 @@ class FakeMount : public MountPort {
   Result<int32_t> BackingOpen(int) override { return Error{ENOSYS, ""}; }
   void BackingClose(int32_t) override {}
   Task<void> InvalidateName(uint64_t, std::string) override { co_return; }
-  Task<void> InvalidateData(uint64_t, uint64_t, uint64_t) override { co_return; }
+  Task<void> InvalidateData(uint64_t, uint64_t, uint64_t, std::optional<FileEnd>) override {
+    co_return;
+  }
   void Executed(uint32_t, uint64_t, const shm::Executed&) override {}
   bool InWork(uint32_t, uint64_t) const override { return false; }
   void InvalidateAttr(uint64_t) override {}

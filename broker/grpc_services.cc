@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "broker/grpc_services.h"
+
+#include <airstore/v1/gateway.grpc.pb.h>
+#include <airstore/v1/sources.grpc.pb.h>
+#include <airstore/v1/tools.grpc.pb.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "broker/grpc_services_status.h"
+#include "broker/grpc_status.h"
+#include "broker/grpc_tool_run.h"
+
+namespace airstore::broker {
+namespace {
+
+constexpr int64_t kSecond = 1'000'000'000;
+constexpr uint64_t kMostRead = 8u << 20;  // of one call: messages are limited to 16 MiB
+constexpr uint64_t kGreatestSize = (uint64_t{1} << 44) - 4096;
+constexpr std::chrono::minutes kViewPatience{5};
+constexpr size_t kLongestWords = 300;
+
+int64_t TimeOf(int64_t seconds) {
+  return seconds < 0 || seconds > INT64_MAX / kSecond ? 0 : seconds * kSecond;
+}
+
+uint64_t SizeOf(int64_t size) {
+  return size < 0 || static_cast<uint64_t>(size) > kGreatestSize ? 0 : static_cast<uint64_t>(size);
+}
+
+uint32_t ModeOf(uint32_t mode, bool directory) {
+  return (directory ? S_IFDIR : S_IFREG) | (mode & 07777);
+}
+
+template <typename Entries>
+std::vector<SourceEntry> DecodeEntries(const Entries& wire) {
+  std::vector<SourceEntry> entries;
+  entries.reserve(static_cast<size_t>(wire.size()));
+  for (const auto& from : wire) {
+    SourceEntry entry;
+    entry.name = from.name();
+    entry.mode = ModeOf(from.mode(), from.is_dir());
+    entry.size = SizeOf(from.size());
+    entry.mtime_ns = TimeOf(from.mtime());
+    entry.result_id = from.result_id();
+    entries.push_back(std::move(entry));
+  }
+  return entries;
+}
+
+TaskInfo DecodeTask(const ::gateway::Task& from) {
+  TaskInfo task;
+  task.id = from.id();
+  task.status = from.status();
+  task.prompt = from.prompt();
+  task.image = from.image();
+  task.has_exit_code = from.has_exit_code();
+  task.exit_code = from.exit_code();
+  task.error = from.error();
+  task.created_at = from.created_at();
+  task.started_at = from.started_at();
+  task.finished_at = from.finished_at();
+  return task;
+}
+
+class GrpcServices final : public GatewayServices {
+ public:
+  explicit GrpcServices(CallContext via)
+      : via_(std::move(via)),
+        tools_(::tools::ToolService::NewStub(via_.channel->channel())),
+        sources_(::sources::SourceService::NewStub(via_.channel->channel())),
+        gateway_(::gateway::GatewayService::NewStub(via_.channel->channel())) {}
+
+  void Configure(const ServiceSettings& settings) override {
+    via_.metadata.clear();
+    if (settings.access_log) {
+      // Without an origin, by which a mount says that it tells of reads itself.
+      via_.metadata.emplace_back("x-airstore-session", settings.access_session);
+    }
+    compression_ = settings.compression == "off" ? "" : settings.compression;
+  }
+  void SetToken(std::string token) override { via_.token = std::move(token); }
+
+  Task<Result<std::vector<ToolInfo>>> ListTools() override {
+    return Call<::tools::ListToolsResponse>(
+        "list tools", via_, tools_, ::tools::ListToolsRequest(),
+        &::tools::ToolService::StubInterface::async_interface::ListTools,
+        [](::tools::ListToolsResponse& answer) {
+          std::vector<ToolInfo> tools;
+          for (const ::tools::ToolInfo& tool : answer.tools()) {
+            tools.push_back({tool.name(), tool.help(), tool.local_command()});
+          }
+          return Result<std::vector<ToolInfo>>(std::move(tools));
+        });
+  }
+
+  Task<Result<std::string>> ToolHelp(std::string name) override {
+    ::tools::GetToolHelpRequest request;
+    request.set_name(std::move(name));
+    return Call<::tools::GetToolHelpResponse>(
+        "get help", via_, tools_, std::move(request),
+        &::tools::ToolService::StubInterface::async_interface::GetToolHelp,
+        [](::tools::GetToolHelpResponse& answer) {
+          return Result<std::string>(std::move(*answer.mutable_help()));
+        });
+  }
+
+  std::unique_ptr<ToolRun> RunTool(std::string name, std::vector<std::string> arguments) override {
+    return StartToolRun(via_, tools_, std::move(name), std::move(arguments));
+  }
+
+  Task<Result<std::vector<SourceEntry>>> ListSource(std::string path) override {
+    ::sources::SourceReadDirRequest request;
+    request.set_path(std::move(path));
+    return Call<::sources::SourceReadDirResponse>(
+        "list source", OfSources(), sources_, std::move(request),
+        &::sources::SourceService::StubInterface::async_interface::ReadDir,
+        [](::sources::SourceReadDirResponse& answer) {
+          return Result<std::vector<SourceEntry>>(DecodeEntries(answer.entries()));
+        });
+  }
+
+  Task<Result<SourceEntry>> StatSource(std::string path) override {
+    ::sources::SourceStatRequest request;
+    request.set_path(std::move(path));
+    return Call<::sources::SourceStatResponse>(
+        "stat source", OfSources(), sources_, std::move(request),
+        &::sources::SourceService::StubInterface::async_interface::Stat,
+        [](::sources::SourceStatResponse& answer) {
+          SourceEntry entry;
+          entry.mode = ModeOf(answer.info().mode(), answer.info().is_dir());
+          entry.size = SizeOf(answer.info().size());
+          entry.mtime_ns = TimeOf(answer.info().mtime());
+          return Result<SourceEntry>(std::move(entry));
+        });
+  }
+
+  Task<Result<std::string>> ReadSource(std::string path, uint64_t offset,
+                                       uint64_t length) override {
+    ::sources::SourceReadRequest request;
+    request.set_path(std::move(path));
+    request.set_offset(static_cast<int64_t>(offset));
+    request.set_length(static_cast<int64_t>(std::min(length, kMostRead)));
+    return Call<::sources::SourceReadResponse>(
+        "read source", OfSources(), sources_, std::move(request),
+        &::sources::SourceService::StubInterface::async_interface::Read,
+        [](::sources::SourceReadResponse& answer) {
+          return Result<std::string>(std::move(*answer.mutable_data()));
+        });
+  }
+
+  Task<Result<std::vector<SourceEntry>>> ExecuteView(std::string path) override {
+    ::sources::ExecuteViewRequest request;
+    request.set_path("/Sources/" + path);
+    auto found = co_await Call<::sources::ExecuteViewResponse>(
+        "execute view", OfSources(), sources_, request,
+        &::sources::SourceService::StubInterface::async_interface::ExecuteView,
+        [](::sources::ExecuteViewResponse& answer) {
+          return Result<std::vector<SourceEntry>>(DecodeEntries(answer.entries()));
+        });
+    if (found || found.error().code != ENOSYS) co_return found;
+    request.set_path("/sources/" + path);
+    co_return co_await Call<::sources::ExecuteViewResponse>(
+        "execute query", OfSources(), sources_, std::move(request),
+        &::sources::SourceService::StubInterface::async_interface::ExecuteSmartQuery,
+        [](::sources::ExecuteViewResponse& answer) {
+          return Result<std::vector<SourceEntry>>(DecodeEntries(answer.entries()));
+        });
+  }
+
+  Task<Result<void>> CreateView(std::string integration, std::string name,
+                                std::string extension) override {
+    ::sources::CreateViewRequest request;
+    request.set_integration(std::move(integration));
+    request.set_name(std::move(name));
+    request.set_output_format(extension.empty() ? "folder" : "file");
+    request.set_file_ext(std::move(extension));
+    CallContext via = OfSources();
+    via.timeout = kViewPatience;
+    auto made = co_await Call<::sources::CreateViewResponse>(
+        "create view", via, sources_, request,
+        &::sources::SourceService::StubInterface::async_interface::CreateView,
+        [](::sources::CreateViewResponse&) { return Result<void>(); });
+    if (made || made.error().code != ENOSYS) co_return made;
+    co_return co_await Call<::sources::CreateViewResponse>(
+        "create query", via, sources_, std::move(request),
+        &::sources::SourceService::StubInterface::async_interface::CreateSmartQuery,
+        [](::sources::CreateViewResponse&) { return Result<void>(); });
+  }
+
+  Task<Result<std::vector<TaskInfo>>> ListTasks() override {
+    return Call<::gateway::ListTasksResponse>(
+        "list tasks", via_, gateway_, ::gateway::ListTasksRequest(),
+        &::gateway::GatewayService::StubInterface::async_interface::ListTasks,
+        [](::gateway::ListTasksResponse& answer) {
+          std::vector<TaskInfo> tasks;
+          for (const ::gateway::Task& task : answer.tasks()) tasks.push_back(DecodeTask(task));
+          return Result<std::vector<TaskInfo>>(std::move(tasks));
+        });
+  }
+
+  Task<Result<TaskInfo>> GetTask(std::string id) override {
+    ::gateway::GetTaskRequest request;
+    request.set_id(std::move(id));
+    return Call<::gateway::TaskResponse>(
+        "get task", via_, gateway_, std::move(request),
+        &::gateway::GatewayService::StubInterface::async_interface::GetTask,
+        [](::gateway::TaskResponse& answer) {
+          return Result<TaskInfo>(DecodeTask(answer.task()));
+        });
+  }
+
+  Task<Result<std::vector<std::string>>> TaskLogs(std::string id) override {
+    ::gateway::GetTaskLogsRequest request;
+    request.set_id(std::move(id));
+    return Call<::gateway::GetTaskLogsResponse>(
+        "get task logs", via_, gateway_, std::move(request),
+        &::gateway::GatewayService::StubInterface::async_interface::GetTaskLogs,
+        [](::gateway::GetTaskLogsResponse& answer) {
+          std::vector<std::string> lines;
+          for (auto& entry : *answer.mutable_logs())
+            lines.push_back(std::move(*entry.mutable_data()));
+          return Result<std::vector<std::string>>(std::move(lines));
+        });
+  }
+
+ private:
+  CallContext OfSources() const {
+    CallContext via = via_;
+    if (!compression_.empty()) via.metadata.emplace_back("x-airstore-compression", compression_);
+    return via;
+  }
+
+  // `decode(response)` sees answers with ok = true only.
+  template <typename Response, typename Stub, typename Request, typename Api, typename Decode>
+  static Task<std::invoke_result_t<Decode, Response&>> Call(
+      const char* name, CallContext via, std::shared_ptr<Stub> stub, Request request,
+      void (Api::*method)(grpc::ClientContext*, const Request*, Response*,
+                          std::function<void(grpc::Status)>),
+      Decode decode) {
+    using Answer = std::invoke_result_t<Decode, Response&>;
+    auto start = [stub = std::move(stub), method](
+                     grpc::ClientContext* context, const Request* from, Response* to,
+                     std::function<void(const grpc::Status&)> on_done) {
+      (stub->async()->*method)(context, from, to, std::move(on_done));
+    };
+    auto finish = [name, decode](const grpc::Status& status, Request&, Response& to) -> Answer {
+      if (!status.ok()) return ServiceError(name, status);
+      if (!to.ok()) return AnswerError(name, to.error());
+      return decode(to);
+    };
+    return UnaryCall<Request, Response>(std::move(via), std::move(request), std::move(start),
+                                        std::move(finish));
+  }
+
+  CallContext via_;
+  std::string compression_;
+  const std::shared_ptr<::tools::ToolService::Stub> tools_;
+  const std::shared_ptr<::sources::SourceService::Stub> sources_;
+  const std::shared_ptr<::gateway::GatewayService::Stub> gateway_;
+};
+
+}  // namespace
+
+Error ServiceError(const char* call, const grpc::Status& status) {
+  Error error = ErrorOfStatus(call, status);
+  if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) error.code = ENOSYS;
+  return error;
+}
+
+Error AnswerError(const char* call, const std::string& words) {
+  std::string said;
+  for (const char c : words.substr(0, kLongestWords)) {
+    said += static_cast<unsigned char>(c) < ' ' || c == 0x7f ? ' ' : c;
+  }
+  const bool missing = said.find("not found") != std::string::npos;
+  return Error{missing ? ENOENT : EREMOTEIO, std::string(call) + ": " + said};
+}
+
+std::shared_ptr<GatewayServices> MakeGrpcServices(CallContext via) {
+  return std::make_shared<GrpcServices>(std::move(via));
+}
+
+}  // namespace airstore::broker

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every method of v1 with its messages, as seen on the wire.
+#pragma once
+
+namespace airstore::gateway {
+
+// "/package.Service/Method request response"; "*": a stream.
+inline constexpr const char* kV1Methods = R"(
+/filesystem.FilesystemService/Stat StatRequest StatResponse
+/filesystem.FilesystemService/ReadDir ReadDirRequest ReadDirResponse
+/filesystem.FilesystemService/Mkdir MkdirRequest MkdirResponse
+/filesystem.FilesystemService/Create CreateRequest CreateResponse
+/filesystem.FilesystemService/Rename RenameRequest RenameResponse
+/filesystem.FilesystemService/Remove RemoveRequest RemoveResponse
+/filesystem.FilesystemService/Chmod ChmodRequest ChmodResponse
+/context.ContextService/Stat ContextStatRequest ContextStatResponse
+/context.ContextService/ReadDir ContextReadDirRequest ContextReadDirResponse
+/context.ContextService/Read ContextReadRequest ContextReadResponse
+/context.ContextService/Write ContextWriteRequest ContextWriteResponse
+/context.ContextService/Create ContextCreateRequest ContextCreateResponse
+/context.ContextService/Delete ContextDeleteRequest ContextDeleteResponse
+/context.ContextService/Mkdir ContextMkdirRequest ContextMkdirResponse
+/context.ContextService/Rename ContextRenameRequest ContextRenameResponse
+/context.ContextService/Truncate ContextTruncateRequest ContextTruncateResponse
+/context.ContextService/Symlink ContextSymlinkRequest ContextSymlinkResponse
+/context.ContextService/Readlink ContextReadlinkRequest ContextReadlinkResponse
+/context.ContextService/ListTree ListTreeRequest ListTreeResponse
+/sources.SourceService/Stat SourceStatRequest SourceStatResponse
+/sources.SourceService/ReadDir SourceReadDirRequest SourceReadDirResponse
+/sources.SourceService/Read SourceReadRequest SourceReadResponse
+/sources.SourceService/Readlink SourceReadlinkRequest SourceReadlinkResponse
+/sources.SourceService/CreateView CreateViewRequest CreateViewResponse
+/sources.SourceService/GetView GetViewRequest GetViewResponse
+/sources.SourceService/ListViews ListViewsRequest ListViewsResponse
+/sources.SourceService/DeleteView DeleteViewRequest DeleteViewResponse
+/sources.SourceService/UpdateView UpdateViewRequest UpdateViewResponse
+/sources.SourceService/ExecuteView ExecuteViewRequest ExecuteViewResponse
+/sources.SourceService/SyncView SyncViewRequest SyncViewResponse
+/sources.SourceService/ListResources ListResourcesRequest ListResourcesResponse
+/sources.SourceService/CreateSmartQuery CreateViewRequest CreateViewResponse
+/sources.SourceService/GetSmartQuery GetViewRequest GetViewResponse
+/sources.SourceService/ListSmartQueries ListViewsRequest ListViewsResponse
+/sources.SourceService/DeleteSmartQuery DeleteViewRequest DeleteViewResponse
+/sources.SourceService/UpdateSmartQuery UpdateViewRequest UpdateViewResponse
+/sources.SourceService/ExecuteSmartQuery ExecuteViewRequest ExecuteViewResponse
+/tools.ToolService/ListTools ListToolsRequest ListToolsResponse
+/tools.ToolService/GetToolHelp GetToolHelpRequest GetToolHelpResponse
+/tools.ToolService/ExecuteTool ExecuteToolRequest *ExecuteToolResponse
+/gateway.GatewayService/CreateWorkspace CreateWorkspaceRequest WorkspaceResponse
+/gateway.GatewayService/ListWorkspaces ListWorkspacesRequest ListWorkspacesResponse
+/gateway.GatewayService/GetWorkspace GetWorkspaceRequest WorkspaceResponse
+/gateway.GatewayService/DeleteWorkspace DeleteWorkspaceRequest DeleteResponse
+/gateway.GatewayService/AddMember AddMemberRequest MemberResponse
+/gateway.GatewayService/ListMembers ListMembersRequest ListMembersResponse
+/gateway.GatewayService/RemoveMember RemoveMemberRequest DeleteResponse
+/gateway.GatewayService/CreateToken CreateTokenRequest CreateTokenResponse
+/gateway.GatewayService/ListTokens ListTokensRequest ListTokensResponse
+/gateway.GatewayService/RevokeToken RevokeTokenRequest DeleteResponse
+/gateway.GatewayService/CreateTask CreateTaskRequest TaskResponse
+/gateway.GatewayService/ListTasks ListTasksRequest ListTasksResponse
+/gateway.GatewayService/GetTask GetTaskRequest TaskResponse
+/gateway.GatewayService/DeleteTask DeleteTaskRequest DeleteResponse
+/gateway.GatewayService/GetTaskLogs GetTaskLogsRequest GetTaskLogsResponse
+/gateway.AccessLogService/IngestAccessEvents IngestAccessEventsRequest IngestAccessEventsResponse
+)";
+
+}  // namespace airstore::gateway
