@@ -31,20 +31,6 @@ std::string ProgramDirectory() {
   return text.substr(0, text.find_last_of('/'));
 }
 
-// What a key may say, if that is one of a few words.
-const std::vector<const char*>* WordsOf(const OptionKey& key) {
-  static const std::vector<std::pair<std::string_view, std::vector<const char*>>> kWords = {
-      {"gateway_protocol", {"auto", "v1", "v2"}},
-      {"on_stop", {"auto", "unmount", "leave"}},
-      {"virtual", {"auto", "on", "off"}},
-      {"compression", {"off", "strip", "distill", "chain"}},
-  };
-  for (const auto& [name, words] : kWords) {
-    if (name == key.name) return &words;
-  }
-  return nullptr;
-}
-
 // Beside this program, as in a build directory, or where an installation has it.
 std::string FrontendDirectory() {
   const std::string beside = ProgramDirectory();
@@ -53,6 +39,19 @@ std::string FrontendDirectory() {
     return access((directory + "/airstore-fuse").c_str(), X_OK) == 0;
   };
   return !has_it(beside) && has_it(installed) ? installed : beside;
+}
+
+// What a key may say, if that is one of a few words.
+const std::vector<const char*>* WordsOf(const OptionKey& key) {
+  static const std::vector<std::pair<std::string_view, std::vector<const char*>>> kWords = {
+      {"on_stop", {"auto", "unmount", "leave"}},
+      {"virtual", {"auto", "on", "off"}},
+      {"compression", {"off", "strip", "distill", "chain"}},
+  };
+  for (const auto& [name, words] : kWords) {
+    if (name == key.name) return &words;
+  }
+  return nullptr;
 }
 
 constexpr uint32_t kLeastInodes = 1000;
@@ -139,12 +138,6 @@ const std::vector<OptionKey>& OptionKeys() {
       {"gateway_key_file", &Options::gateway_key_file, "FILE", "Key of the certificate (PEM)"},
       {"gateway_insecure", &Options::gateway_insecure, "",
        "Permit gateways on other hosts without TLS: tokens and data travel in the clear"},
-      {"gateway_protocol", &Options::gateway_protocol, "PROTOCOL",
-       "auto, v2, or v1: what original gateways speak"},
-      {"v1_freshness", Duration{&Options::v1_freshness, std::chrono::seconds(1)}, "TIME",
-       "How long what a v1 gateway said is believed"},
-      {"v1_first_era", &Options::v1_first_era, "",
-       "v1 gateways are of the first ones: no modes are kept, links look like files in listings"},
       {"frontend_dir", &Options::frontend_dir, "DIR", "Where airstore-fuse and airstore-nfs are"},
       {"log_level", &Options::log_level, "LEVEL", "trace, debug, info, warn, error or off"},
       {"inode_limit", &Options::inode_limit, "COUNT",
