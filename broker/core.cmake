@@ -71,7 +71,6 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/notifier.cc
   ${CMAKE_CURRENT_LIST_DIR}/orphans.cc
   ${CMAKE_CURRENT_LIST_DIR}/session.cc
-  ${CMAKE_CURRENT_LIST_DIR}/service_manager.cc
   ${CMAKE_CURRENT_LIST_DIR}/session_manifest.cc
   ${CMAKE_CURRENT_LIST_DIR}/session_refused.cc
   ${CMAKE_CURRENT_LIST_DIR}/spool_budget.cc

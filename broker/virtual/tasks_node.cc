@@ -34,7 +34,7 @@ class TasksNode final : public VirtualNode {
   Task<Result<bool>> HasSomething() override {
     auto tasks = co_await services_->ListTasks();
     if (!tasks) co_return tasks.error();
-    co_return true;
+    co_return !tasks->empty();
   }
 
   Task<Result<std::vector<VirtualEntry>>> List(std::string path) override {
