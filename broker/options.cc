@@ -44,6 +44,7 @@ std::string FrontendDirectory() {
 // What a key may say, if that is one of a few words.
 const std::vector<const char*>* WordsOf(const OptionKey& key) {
   static const std::vector<std::pair<std::string_view, std::vector<const char*>>> kWords = {
+      {"gateway_protocol", {"auto", "v1", "v2"}},
       {"on_stop", {"auto", "unmount", "leave"}},
       {"virtual", {"auto", "on", "off"}},
       {"compression", {"off", "strip", "distill", "chain"}},
@@ -138,6 +139,12 @@ const std::vector<OptionKey>& OptionKeys() {
       {"gateway_key_file", &Options::gateway_key_file, "FILE", "Key of the certificate (PEM)"},
       {"gateway_insecure", &Options::gateway_insecure, "",
        "Permit gateways on other hosts without TLS: tokens and data travel in the clear"},
+      {"gateway_protocol", &Options::gateway_protocol, "PROTOCOL",
+       "auto, v2, or v1: what original gateways speak"},
+      {"v1_freshness", Duration{&Options::v1_freshness, std::chrono::seconds(1)}, "TIME",
+       "How long what a v1 gateway said is believed"},
+      {"v1_first_era", &Options::v1_first_era, "",
+       "v1 gateways are of the first ones: no modes are kept, links look like files in listings"},
       {"frontend_dir", &Options::frontend_dir, "DIR", "Where airstore-fuse and airstore-nfs are"},
       {"log_level", &Options::log_level, "LEVEL", "trace, debug, info, warn, error or off"},
       {"inode_limit", &Options::inode_limit, "COUNT",
