@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Large directories that change while they are listed: what stays is listed exactly once, and an
-// offset goes on meaning the same place. AIRSTORE_LISTING_ENTRIES in the environment says how large.
+// offset goes on meaning the same place. AIRSTORE_LISTING_ENTRIES in the environment says how
+// large.
 #include <dirent.h>
 #include <unistd.h>
 

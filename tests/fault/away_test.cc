@@ -229,7 +229,8 @@ TEST_F(Away, TheSpoolKeepsItsLimitAndNothingIsLost) {
 
   const auto counters = host().MountStatus(served()).at("counters");
   printf("served: %s waits for the lane, %s for room\n",
-         counters.at("queue_full_waits").dump().c_str(), counters.at("write_stalls").dump().c_str());
+         counters.at("queue_full_waits").dump().c_str(),
+         counters.at("write_stalls").dump().c_str());
 
   EXPECT_EQ(host().Status().at("broker").at("lost_items"), 0) << host().Airctl({"recover"}).All();
 

@@ -56,8 +56,8 @@ void PrintBroker(std::ostream& out, const wire::BrokerInfo& broker, bool colours
 }
 
 void PrintSessions(std::ostream& out, const wire::StatusResponse& status, bool colours) {
-  Table table({"WORKSPACE", "GATEWAY", "PROTOCOL", "STATE", "LEASE", "UNSENT>", "CHANGES>", "OLDEST>",
-               "FETCHED>", "UPLOADED>", "CALLS>", "INODES>", "CACHED>"});
+  Table table({"WORKSPACE", "GATEWAY", "PROTOCOL", "STATE", "LEASE", "UNSENT>", "CHANGES>",
+               "OLDEST>", "FETCHED>", "UPLOADED>", "CALLS>", "INODES>", "CACHED>"});
   for (const wire::SessionInfo& session : status.sessions()) {
     table.Add({session.workspace(), session.gateway(), session.protocol(), State(session.state()),
                session.write_lease() ? "write" : "no", Dirty(session.dirty_bytes()),
