@@ -75,7 +75,7 @@ class MountHelper : public MountTest {
  protected:
   void SetUp() override {
     MountTest::SetUp();
-    if (!IsSkipped()) token_ = host().CreateToken("work", "helper-token");
+    if (!IsSkipped()) token_ = host().CreateToken("work", host().Path("helper.token"));
   }
   Finished Helper(const std::string& name, const Arguments& arguments,
                   const std::string& socket = "") {
