@@ -193,6 +193,7 @@ class Tree {
   // But for the size, which is the content's.
   void ApplySetattr(const SetattrOp& op);
   void ApplyAgain(const MutationRecord& record);
+  void RestoreTarget(const CreateOp& op);
   void FinishElision(const MutationRecord& record);
   Task<void> AskForInodes();
   Task<Result<void>> Committed(Ticket ticket, uint64_t inode);

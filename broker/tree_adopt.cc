@@ -54,9 +54,23 @@ void Tree::Adopt(const JournalState& state) {
     ApplyAgain(at->second);
     Applied(at->first);
   }
+  for (const auto& [ticket, record] : state.pending) {
+    if (const auto* create = std::get_if<CreateOp>(&record.mutation.op)) RestoreTarget(*create);
+  }
   AdoptXattrs(state);
   next_inode_ = noted_inode_ = state.inodes.first;
   end_inode_ = state.inodes.first + state.inodes.count;
+}
+
+// Tables of another ABI come without slabs, and the gateway does not know of the link yet.
+void Tree::RestoreTarget(const CreateOp& op) {
+  const auto record = inodes_->Get(op.inode);
+  if (!record || !IsSymlink(record->mode) ||
+      record->content_kind == static_cast<uint32_t>(shm::ContentKind::kSlab)) {
+    return;
+  }
+  const auto* target = reinterpret_cast<const uint8_t*>(op.symlink_target.data());
+  (void)inodes_->StoreSmall(op.inode, {target, op.symlink_target.size()});
 }
 
 void Tree::ApplyAgain(const MutationRecord& record) {

@@ -254,6 +254,11 @@ Task<Result<void>> Tree::LoadTarget(uint64_t inode) {
   }
   const int64_t deadline = MonotonicNs() + patience_ns_;
   auto results = co_await ResolveBefore(deadline, OneGetattr(inode, 0));
+  if (results && results->front().error == ENOENT && log_->PendingOf(inode) != 0) {
+    // The gateway answers, and has not heard of it yet.
+    co_await log_->WaitIdle(inode);
+    results = co_await ResolveBefore(deadline, OneGetattr(inode, 0));
+  }
   if (!results) co_return results.error();
   if (results->front().error != 0) co_return Error{results->front().error, "symbolic link"};
   const std::string target = results->front().entry.attr.symlink_target;

@@ -221,6 +221,20 @@ TEST_F(OtherAbi, ASuccessorThatDiesLeavesAllAsItWas) {
   RemountFresh();
 }
 
+TEST_F(OtherAbi, LinksThatTheGatewayHasNotHeardOfSayWhereTheyLead) {
+  e2e::WriteFile(At("file"), "content");
+  EXPECT_EQ(e2e::NamesIn(mount()).size(), 1u);
+  host().FreezeGateway();
+  ASSERT_EQ(symlink("there", At("link").c_str()), 0);
+  Upgrade(Other());
+  char target[16] = {};
+  EXPECT_EQ(readlink(At("link").c_str(), target, sizeof(target)), 5) << strerror(errno);
+  EXPECT_STREQ(target, "there");
+  host().ThawGateway();
+  RemountFresh();
+  EXPECT_EQ(readlink(At("link").c_str(), target, sizeof(target)), 5) << strerror(errno);
+}
+
 TEST_F(OtherAbi, WhatCannotBeBroughtOverIsRefused) {
   const std::string file = Spool() + "/mount-0.json";
   std::string manifest = e2e::ReadFile(file);
