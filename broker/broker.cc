@@ -436,6 +436,7 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   options.passthrough = passthrough_ && spec.passthrough && !nfs;
   options.io_timeout = options_.io_timeout;
   options.budget = &budget_;
+  options.trace = Tracing();
   progress("mounting " + spec.mountpoint, 0, 0);
   auto mount = co_await broker::Mount::Start(executor_, &session, index, std::move(options));
   slot->starting.erase(index);

@@ -91,6 +91,8 @@ Mount::Mount(boost::asio::any_io_executor executor, Session* session, uint32_t i
       call_watch_(std::make_shared<CallWatch>(
           executor, std::chrono::nanoseconds(options_.io_timeout + kAnswerGrace).count(),
           [this](uint32_t slot, int error) { GiveUp(slot, error); })),
+      trace_(options_.trace),
+      trace_timer_(executor),
       changed_(executor) {}
 
 Mount::~Mount() {
@@ -134,6 +136,7 @@ void Mount::Begin() {
   serving_ = true;
   session_->tasks().Spawn(Serve());
   session_->tasks().Spawn(WatchFrontend());
+  StartTrace();
 }
 
 Result<void> Mount::Prepare() {
@@ -331,8 +334,10 @@ Task<void> Mount::HandleCall(shm::Call call) {
   const uint64_t watched = call_watch_->Begin(call.slot, call.args.pid, &session_->tasks());
   ++calls_in_work_;
   std::string text;
+  const int64_t begun_ns = trace_.on() ? MonotonicNs() : 0;
   const shm::RequestReply reply = co_await AnswerCall(session_, this, call, &text);
   --calls_in_work_;
+  if (begun_ns != 0) NoteCall(call, reply, begun_ns);
   const bool wanted = call_watch_->End(watched);
   for (const uint64_t directory : locked) {
     locked_directories_.erase(locked_directories_.find(directory));
@@ -410,6 +415,7 @@ void Mount::Detach() {
   ForgetDescriptor(NameOfDevice(HexOf(session_->id()), index_));
   state_ = State::kDead;
   restart_timer_.cancel();
+  trace_timer_.cancel();
   device_->Abort();
   if (auto done = device_->Unmount(true); !done) {
     spdlog::error("{}: {}", options_.spec.mountpoint, done.error().ToString());
@@ -438,6 +444,7 @@ Task<Result<void>> Mount::Stop(bool force) {
   const bool served = state_ == State::kReady;
   state_ = State::kUnmounting;
   restart_timer_.cancel();
+  trace_timer_.cancel();
   if (!served) frontend_.Kill();
   auto work = [](MountDevice* device, bool lazy) -> Task<int> {
     auto done = device->Unmount(lazy);

@@ -25,6 +25,7 @@
 #include <string>
 
 #include "broker/broker_api.h"
+#include "broker/call_trace.h"
 #include "broker/call_watch.h"
 #include "broker/frontend.h"
 #include "broker/frontend_link.h"
@@ -52,6 +53,7 @@ struct MountOptions {
   std::chrono::milliseconds io_timeout{30'000};
   SpoolBudget* budget = nullptr;
   NfsExportNames nfs;  // of a mount that is served over NFS
+  TraceSettings trace = {};
 };
 
 class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
@@ -88,6 +90,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   // Mounted and not on its way out.
   bool in_service() const { return state_ == State::kReady || state_ == State::kRecovering; }
   Session* session() const { return session_; }
+  // Calls after that number which took at least as long, from now on; and totals.
+  TraceAnswer Trace(uint64_t after, int64_t slow_ns);
   uint64_t wakeups() const { return wakeups_; }
   // What came of the call, if an earlier broker has carried it out and not answered.
   std::optional<shm::Executed> ExecutedBefore(const shm::Call& call) const;
@@ -166,6 +170,11 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Result<void> AdmitOpen(const shm::Call& call, const shm::RequestReply& reply);
   void NoteSpace();
   void GiveUp(uint32_t slot, int error);
+  // mount_trace.cc
+  void StartTrace();
+  Task<void> TraceIntervals();
+  void NoteCall(const shm::Call& call, const shm::RequestReply& reply, int64_t begun_ns);
+  Task<void> AddToTrace(shm::Call call, int error, int64_t duration_ns);
   void Detach();
 
   // mount_recovery.cc
@@ -214,6 +223,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   boost::asio::steady_timer names_timer_;  // how long they are
   Event forgot_;                           // a name, or every name
   std::shared_ptr<CallWatch> call_watch_;
+  CallTrace trace_;
+  boost::asio::steady_timer trace_timer_;
   State state_ = State::kStarting;
   bool frontend_gone_ = false;  // for good
   bool serving_ = false;

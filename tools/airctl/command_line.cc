@@ -153,6 +153,25 @@ void AddMount(CLI::App* app, Invocation& out) {
   mount->add_flag("-v,--verbose", out.verbose, "Say what is being done");
 }
 
+void AddTrace(CLI::App* app, Invocation& out) {
+  CLI::App* trace =
+      Add(app, "trace", "Show what a mount is asked, as it happens", out, Command::kTrace);
+  trace->add_option("mountpoint", out.mountpoint, "Directory")
+      ->option_text("MOUNTPOINT")
+      ->required();
+  trace
+      ->add_option("--slow", out.slow_ms,
+                   "Each call to airstored that took as long (default: 50; 0: all of them)")
+      ->option_text("MS")
+      ->check(CLI::NonNegativeNumber);
+  trace->add_option("--op", out.ops, "Only these: lookup, open, read, rename, ...")
+      ->option_text("OP...")
+      ->delimiter(',');
+  trace->add_option("--for", out.timeout_seconds, "End after this long (default: at Ctrl-C)")
+      ->option_text("SECONDS")
+      ->check(CLI::PositiveNumber);
+}
+
 void AddRecover(CLI::App* app, Invocation& out) {
   CLI::App* recover =
       Add(app, "recover", "List what gateways refused for good, export or discard it", out,
@@ -280,6 +299,7 @@ std::shared_ptr<CLI::App> MakeParser(Invocation& out) {
           "--binary", out.program,
           "The airstored to go on with (default: the file that the broker was started from)")
       ->option_text("PATH");
+  AddTrace(app.get(), out);
   AddRecover(app.get(), out);
   AddWorkspace(app.get(), out);
   AddToken(app.get(), out);

@@ -26,6 +26,7 @@ enum class Command {
   kFlush,
   kUpgrade,
   kRecover,
+  kTrace,
   kWorkspaceCreate,
   kWorkspaceList,
   kWorkspaceDelete,
@@ -62,7 +63,9 @@ struct Invocation {
   bool force = false;
   bool verbose = false;
   double timeout_seconds = 0;  // 0: none
-  bool export_items = false;   // recover: into `directory`
+  double slow_ms = 50;         // trace
+  std::vector<std::string> ops;
+  bool export_items = false;  // recover: into `directory`
   bool discard_items = false;
   bool all_items = false;
   std::vector<std::string> items;  // ids

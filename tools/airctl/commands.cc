@@ -17,6 +17,7 @@
 #include "tools/airctl/recover.h"
 #include "tools/airctl/status_text.h"
 #include "tools/airctl/token_source.h"
+#include "tools/airctl/trace.h"
 
 namespace airstore::airctl {
 namespace {
@@ -343,6 +344,8 @@ Trouble Do(const Invocation& asked, const Surroundings& around) {
       return Upgrade(asked, around);
     case Command::kRecover:
       return Recover(asked, around);
+    case Command::kTrace:
+      return Trace(asked, around);
     case Command::kVersion:
       return Version(asked, around);
     case Command::kCompletion:

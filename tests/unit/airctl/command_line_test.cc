@@ -108,6 +108,11 @@ TEST_F(CommandLineTest, KnowsEveryCommand) {
   EXPECT_TRUE(token.invocation->read_only);
   EXPECT_EQ(Parse({"token", "list"}).invocation->command, Command::kTokenList);
   EXPECT_EQ(Parse({"token", "revoke", "id"}).invocation->name, "id");
+  const auto trace = Parse({"trace", "/m", "--slow", "0.5", "--op", "open,read", "--for", "3"});
+  EXPECT_EQ(trace.invocation->command, Command::kTrace);
+  EXPECT_EQ(trace.invocation->slow_ms, 0.5);
+  EXPECT_EQ(trace.invocation->ops, (std::vector<std::string>{"open", "read"}));
+  EXPECT_EQ(trace.invocation->timeout_seconds, 3);
   EXPECT_EQ(Parse({"version"}).invocation->command, Command::kVersion);
   EXPECT_EQ(Parse({"completion", "fish"}).invocation->command, Command::kCompletion);
 }

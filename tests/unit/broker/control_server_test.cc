@@ -80,6 +80,9 @@ class FakeBroker final : public BrokerApi {
     if (id != "0badcafe") return {{}, {FailureKind::kNotFound, id, ""}};
     return {offset == 0 ? "content" : "", {}};
   }
+  Outcome<TraceAnswer> Trace(const Caller&, const std::string&, uint64_t, int64_t) override {
+    return {};
+  }
   Outcome<Nothing> DiscardLost(const Caller&, const std::string& id) override {
     discarded = id;
     return {Nothing(), {}};
