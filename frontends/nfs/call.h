@@ -28,6 +28,11 @@ class ReplySender {
  public:
   // `head`: what was encoded; `payload` follows it.
   virtual void Send(std::span<const char> head, const iovec* payload, int count) = 0;
+  // A reply whose payload of so many bytes comes in pieces. Nobody else's is sent before it is
+  // finished. Not `good`: the client is to ask again.
+  virtual void Begin(std::span<const char> head, size_t bytes) = 0;
+  virtual void AddPiece(std::span<const uint8_t> piece) = 0;
+  virtual void Finish(bool good) = 0;
 
  protected:
   ~ReplySender() = default;

@@ -28,12 +28,12 @@ bool ReceiveAll(int socket, std::span<uint8_t> into) {
   return true;
 }
 
-bool SendAll(int socket, iovec* parts, int count) {
+bool SendAll(int socket, iovec* parts, int count, int flags = 0) {
   while (count > 0) {
     msghdr message{};
     message.msg_iov = parts;
     message.msg_iovlen = static_cast<size_t>(count);
-    ssize_t sent = sendmsg(socket, &message, MSG_NOSIGNAL);
+    ssize_t sent = sendmsg(socket, &message, MSG_NOSIGNAL | flags);
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0) return false;
     while (count > 0 && static_cast<size_t>(sent) >= parts->iov_len) {
@@ -77,6 +77,19 @@ void Connection::SendReply(std::span<const char> head, const iovec* payload, int
   memcpy(parts + 2, payload, sizeof(iovec) * static_cast<size_t>(count));
   const std::lock_guard lock(sending_);
   if (!SendAll(socket_.get(), parts, count + 2)) End();
+}
+
+std::unique_lock<std::mutex> Connection::BeginReply(std::span<const char> head, size_t bytes) {
+  uint32_t marker = htonl(static_cast<uint32_t>(head.size() + bytes) | kLastFragment);
+  iovec parts[] = {{&marker, sizeof(marker)}, {const_cast<char*>(head.data()), head.size()}};
+  std::unique_lock lock(sending_);
+  if (!SendAll(socket_.get(), parts, 2, MSG_MORE)) End();
+  return lock;
+}
+
+void Connection::SendPiece(std::span<const uint8_t> piece) {
+  iovec part{const_cast<uint8_t*>(piece.data()), piece.size()};
+  if (!SendAll(socket_.get(), &part, 1)) End();
 }
 
 void Connection::End() { shutdown(socket_.get(), SHUT_RDWR); }

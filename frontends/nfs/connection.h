@@ -29,6 +29,9 @@ class Connection {
   std::span<const uint8_t> ReadRecord(std::span<uint8_t> buffer);
   // Ends the connection when it cannot be sent.
   void SendReply(std::span<const char> head, const iovec* payload, int count);
+  // The same in pieces, while the lock is held.
+  std::unique_lock<std::mutex> BeginReply(std::span<const char> head, size_t bytes);
+  void SendPiece(std::span<const uint8_t> piece);
   // Reading ends.
   void End();
 

@@ -27,23 +27,45 @@ class ReplySink final : public volume::ReadSink {
       payload[used] = parts[used];
       bytes += static_cast<uint32_t>(parts[used].iov_len);
     }
-    static constexpr char kPadding[4] = {};
     if (bytes % 4 != 0) payload[used++] = {const_cast<char*>(kPadding), 4 - bytes % 4};
-    READ3reshead head{call_.Tell(node_.record), bytes, offset_ + bytes >= node_.record.size};
-    if (!Put(out_, NFS3_OK) || !xdr_READ3reshead(out_, &head) || !xdr_u_int32_t(out_, &bytes)) {
-      return;
-    }
+    if (!EncodeHead(bytes)) return;
     call_.sender().Send({out_->x_base, xdr_getpos(out_)}, payload, used);
     sent_ = true;
   }
+  bool Begin(size_t bytes) override {
+    left_ = bytes;
+    padding_ = (4 - bytes % 4) % 4;
+    if (!EncodeHead(static_cast<uint32_t>(bytes))) return false;
+    call_.sender().Begin({out_->x_base, xdr_getpos(out_)}, bytes + padding_);
+    sent_ = true;
+    return true;
+  }
+  void AddPiece(std::span<const uint8_t> piece) override {
+    call_.sender().AddPiece(piece);
+    left_ -= piece.size();
+    if (left_ != 0) return;
+    if (padding_ != 0) {
+      call_.sender().AddPiece({reinterpret_cast<const uint8_t*>(kPadding), padding_});
+    }
+    call_.sender().Finish(true);
+  }
+  void Abandon() override { call_.sender().Finish(false); }
   bool sent() const { return sent_; }
 
  private:
+  static constexpr char kPadding[4] = {};
+  bool EncodeHead(uint32_t bytes) {
+    READ3reshead head{call_.Tell(node_.record), bytes, offset_ + bytes >= node_.record.size};
+    return Put(out_, NFS3_OK) && xdr_READ3reshead(out_, &head) && xdr_u_int32_t(out_, &bytes);
+  }
+
   Call& call_;
   XDR* out_;
   const volume::Node& node_;
   const uint64_t offset_;
   bool sent_ = false;
+  size_t left_ = 0;  // of a reply in pieces
+  size_t padding_ = 0;
 };
 
 Outcome RefuseWith(XDR* out, nfsstat3 status, wcc_data wcc) {

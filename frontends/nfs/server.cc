@@ -37,9 +37,20 @@ class Sender final : public ReplySender {
     connection_.SendReply(head, payload, count);
     Reach(FaultPoint::kFrontendAfterReply);
   }
+  void Begin(std::span<const char> head, size_t bytes) override {
+    Reach(FaultPoint::kFrontendBeforeReply);
+    sending_ = connection_.BeginReply(head, bytes);
+  }
+  void AddPiece(std::span<const uint8_t> piece) override { connection_.SendPiece(piece); }
+  void Finish(bool good) override {
+    if (!good) connection_.End();
+    sending_.unlock();
+    Reach(FaultPoint::kFrontendAfterReply);
+  }
 
  private:
   Connection& connection_;
+  std::unique_lock<std::mutex> sending_;
 };
 
 }  // namespace

@@ -95,10 +95,16 @@ struct Statfs {
   uint64_t block_bytes = 0;
 };
 
-// Takes the bytes of a read while they are protected; called exactly once by a read that succeeds.
+// Takes the bytes of a read while they are protected, once, or in pieces if it can.
 class ReadSink {
  public:
+  // Called exactly once by a read that succeeds, unless Begin has said yes.
   virtual void Deliver(const iovec* parts, int count) = 0;
+  // So many bytes will come in pieces. False: it takes them as a whole only.
+  virtual bool Begin(size_t /*bytes*/) { return false; }
+  virtual void AddPiece(std::span<const uint8_t> /*piece*/) {}
+  // There will be no further piece, and those so far are to be of no effect.
+  virtual void Abandon() {}
 
  protected:
   ~ReadSink() = default;
@@ -329,6 +335,10 @@ class Volume {
   ReadStep ReadSlab(const shm::InodeRef& file, uint64_t offset, uint32_t size, ReadSink& sink);
   ReadStep ReadFile(Request& request, const shm::InodeRef& file, uint64_t offset, uint32_t size,
                     ReadSink& sink, int* error);
+  void ReadPieces(const shm::InodeRef& file, int fd, uint64_t offset, size_t wanted,
+                  ReadSink& sink);
+  // What was read of that content file is the file's content.
+  bool StillRight(const shm::InodeRef& file, shm::InodeRecord* now) const;
   int FetchContentFd(Request& request, const shm::InodeRecord& record, ContentFd* out);
   ReadStep CopyTarget(const shm::InodeRef& link, std::string* target);
 

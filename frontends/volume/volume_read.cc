@@ -18,6 +18,7 @@ namespace {
 
 // Each try that fails means that the content was replaced meanwhile.
 constexpr int kReadTries = 64;
+constexpr size_t kPieceBytes = 128u << 10;  // of a large read
 
 bool IsSlab(const shm::InodeRecord& record) {
   return record.content_kind == static_cast<uint32_t>(shm::ContentKind::kSlab);
@@ -103,6 +104,34 @@ Volume::ReadStep Volume::ReadSlab(const shm::InodeRef& file, uint64_t offset, ui
   return ReadStep::kDone;
 }
 
+bool Volume::StillRight(const shm::InodeRef& file, shm::InodeRecord* now) const {
+  return reader_.ReadInode(file.index, file.record.inode, now) && IsFile(*now) &&
+         now->content_file == file.record.content_file &&
+         (!IsComplete(file.record) || IsComplete(*now));
+}
+
+// The client takes one piece while the next is read. It does nothing with them before it has the
+// last one, which is held back until they are known to be right.
+void Volume::ReadPieces(const shm::InodeRef& file, int fd, uint64_t offset, size_t wanted,
+                        ReadSink& sink) {
+  const auto buffer = buffers_.Take(kPieceBytes);
+  for (size_t done = 0; done < wanted;) {
+    const size_t bytes = std::min(kPieceBytes, wanted - done);
+    const ssize_t got = ReadFully(fd, buffer.data(), bytes, offset + done);
+    if (got < 0) return sink.Abandon();
+    memset(buffer.data() + got, 0, bytes - static_cast<size_t>(got));
+    done += bytes;
+    shm::InodeRecord now;
+    if (done == wanted && (!StillRight(file, &now) ||
+                           Available(now, offset, static_cast<uint32_t>(wanted)) != wanted)) {
+      return sink.Abandon();
+    }
+    sink.AddPiece({buffer.data(), bytes});
+  }
+  lane_->Count(shm::kReadFile);
+  lane_->Count(shm::kReadBytes, wanted);
+}
+
 Volume::ReadStep Volume::ReadFile(Request& request, const shm::InodeRef& file, uint64_t offset,
                                   uint32_t size, ReadSink& sink, int* error) {
   ContentFd fd;
@@ -110,6 +139,10 @@ Volume::ReadStep Volume::ReadFile(Request& request, const shm::InodeRef& file, u
   if (*error != 0) return ReadStep::kFailed;
   if (fd == nullptr) return ReadStep::kAgain;
   const size_t wanted = Available(file.record, offset, size);
+  if (wanted > kPieceBytes && sink.Begin(wanted)) {
+    ReadPieces(file, fd->get(), offset, wanted, sink);
+    return ReadStep::kDone;
+  }
   const auto buffer = buffers_.Take(wanted);
   const ssize_t got = ReadFully(fd->get(), buffer.data(), wanted, offset);
   if (got < 0) {
@@ -118,11 +151,7 @@ Volume::ReadStep Volume::ReadFile(Request& request, const shm::InodeRef& file, u
   }
   memset(buffer.data() + got, 0, wanted - static_cast<size_t>(got));
   shm::InodeRecord now;
-  if (!reader_.ReadInode(file.index, file.record.inode, &now) || !IsFile(now) ||
-      now.content_file != file.record.content_file ||
-      (IsComplete(file.record) && !IsComplete(now))) {
-    return ReadStep::kAgain;
-  }
+  if (!StillRight(file, &now)) return ReadStep::kAgain;
   const size_t valid = std::min(wanted, Available(now, offset, size));
   const iovec part{buffer.data(), valid};
   lane_->Count(shm::kReadFile);

@@ -133,7 +133,7 @@ void HardClient::Work(const Handle& root, const std::atomic<bool>& end) {
 class Faults : public ServedTest {
  protected:
   e2e::HostOptions Options() const override {
-    return {.environment = {{"AIRSTORE_FAULT", board_.path()}}};
+    return {.patience = Patience(), .environment = {{"AIRSTORE_FAULT", board_.path()}}};
   }
   // Has somebody die there, and brings back who does not come back by itself.
   void DieAt(FaultPoint point, int64_t skip) {

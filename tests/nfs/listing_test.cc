@@ -17,7 +17,7 @@ namespace {
 class Listing : public ServedTest {
  protected:
   e2e::HostOptions Options() const override {
-    return {.broker_arguments = {"--inode-limit", "2000"}};
+    return {.broker_arguments = {"--inode-limit", "2000"}, .patience = Patience()};
   }
   void SetUp() override {
     ServedTest::SetUp();

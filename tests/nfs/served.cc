@@ -205,6 +205,12 @@ nlohmann::json ServedTest::Serve(const std::string& name, const e2e::Arguments& 
   return host().AirctlJson(arguments)["mount"];
 }
 
+std::chrono::seconds ServedTest::Patience() {
+  const bool longer =
+      getenv("AIRSTORE_NFS_LONG") != nullptr || getenv("AIRSTORE_NFS_FILES") != nullptr;
+  return std::chrono::seconds(longer ? 3600 : 240);
+}
+
 std::string ServedTest::MountElsewhere() {
   EXPECT_TRUE(e2e::WaitUntil(std::chrono::seconds(10), [&] {
     return host().Airctl({"unmount", name()}).code == 0;

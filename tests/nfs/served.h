@@ -50,6 +50,8 @@ class Client : public RpcClient {
 class ServedTest : public e2e::HostTest {
  protected:
   void SetUp() override;
+  // Of a test that AIRSTORE_NFS_LONG or AIRSTORE_NFS_FILES makes longer.
+  static std::chrono::seconds Patience();
   // Another name for `airctl mount --backend nfs --serve-only`; extra arguments go to it.
   nlohmann::json Serve(const std::string& name, const e2e::Arguments& extra = {});
   uint16_t port() const { return port_; }

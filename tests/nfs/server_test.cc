@@ -13,6 +13,7 @@ using e2e::Finished;
 
 class Server : public ServedTest {
  protected:
+  e2e::HostOptions Options() const override { return {.patience = Patience()}; }
   // As a program that is broken does.
   void Crash() { ASSERT_EQ(kill(Frontend(), SIGABRT), 0); }
   void AwaitAnother(pid_t before) {
