@@ -102,7 +102,7 @@ INSTANTIATE_TEST_SUITE_P(
         StatusCase{grpc::StatusCode::PERMISSION_DENIED, EACCES, FailureKind::kPermission},
         StatusCase{grpc::StatusCode::NOT_FOUND, ENOENT, FailureKind::kNotFound},
         StatusCase{grpc::StatusCode::FAILED_PRECONDITION, ESTALE, FailureKind::kInternal},
-        StatusCase{grpc::StatusCode::UNIMPLEMENTED, EPROTO, FailureKind::kInternal},
+        StatusCase{grpc::StatusCode::UNIMPLEMENTED, ENOSYS, FailureKind::kInternal},
         StatusCase{grpc::StatusCode::INVALID_ARGUMENT, EIO, FailureKind::kInternal},
         StatusCase{grpc::StatusCode::INTERNAL, EIO, FailureKind::kInternal},
         StatusCase{grpc::StatusCode::UNKNOWN, EIO, FailureKind::kInternal},
