@@ -173,4 +173,21 @@ void ToWire(const TokenEntry& from, wire::TokenEntry* to) {
   to->set_revoked_ns(from.revoked_ns);
 }
 
+void ToWire(const AccessEntry& from, wire::AccessEvent* to) {
+  to->set_ts_ms(from.ts_ms);
+  to->set_path(from.path);
+  to->set_session(from.session);
+  to->set_mount(from.mount);
+  to->set_origin(from.origin);
+  to->set_cache_source(from.cache_source);
+  to->set_offset(from.offset);
+  to->set_requested_bytes(from.requested_bytes);
+  to->set_read_bytes(from.read_bytes);
+  to->set_latency_ms(from.latency_ms);
+  to->set_outcome(from.outcome);
+  to->set_error(from.error);
+  to->set_source_uri(from.source_uri);
+  to->set_fetch_ms(from.fetch_ms);
+}
+
 }  // namespace airstore::broker

@@ -241,6 +241,19 @@ Task<wire::Response> ControlRequests::Administer(Caller caller, wire::Request re
       }
       co_return response;
     }
+    case wire::Request::kAccessLog: {
+      const wire::AccessLogRequest& asked = request.access_log();
+      const auto admin = AdminFor(caller, asked.gateway());
+      if (!admin.value) co_return Failed(admin.failure);
+      const AccessQuery query{asked.workspace(), asked.path(), asked.since_ms(), asked.limit()};
+      const auto found = co_await (*admin.value)->QueryAccessLog(query);
+      if (!found.value) co_return Failed(found.failure);
+      response.mutable_access_events();
+      for (const auto& item : *found.value) {
+        ToWire(item, response.mutable_access_events()->add_events());
+      }
+      co_return response;
+    }
     case wire::Request::kTokenRevoke: {
       const auto admin = AdminFor(caller, request.token_revoke().gateway());
       if (!admin.value) co_return Failed(admin.failure);

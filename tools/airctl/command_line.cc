@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <sstream>
 #include <vector>
 
 #include "tools/airctl/failure.h"
+#include "tools/airctl/since.h"
 
 namespace airstore::airctl {
 namespace {
@@ -228,6 +230,33 @@ void AddToken(CLI::App* app, Invocation& out) {
   for (CLI::App* command : {create, list, revoke}) AddGateway(command, out);
 }
 
+void AddAccessLog(CLI::App* app, Invocation& out) {
+  CLI::App* log = Add(app, "access-log", "Show what mounts have read of a workspace (admin token)",
+                      out, Command::kAccessLog);
+  log->add_option("workspace", out.workspace, "Its name")->option_text("WORKSPACE")->required();
+  log->add_option("--path", out.path, "Only this file, or what is below this directory")
+      ->option_text("PATH");
+  log->add_option_function<std::string>(
+         "--since",
+         [&out](const std::string& text) {
+           const auto now = std::chrono::system_clock::now().time_since_epoch();
+           const auto since =
+               ParseSince(text, std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+           if (!since) {
+             throw CLI::ValidationError("--since",
+                                        "like 10m, 2h, 3d, 2026-01-31 or "
+                                        "2026-01-31T12:00:00Z");
+           }
+           out.since_ms = *since;
+         },
+         "Not before: so long ago (10m, 2h, 3d), a day, or a time in UTC")
+      ->option_text("T");
+  log->add_option("--limit", out.limit, "The newest ones only (default: 1000)")
+      ->option_text("N")
+      ->check(CLI::Range(uint32_t{1}, uint32_t{5000}));
+  AddGateway(log, out);
+}
+
 }  // namespace
 
 std::string DefaultSocket(const GetEnv& getenv) {
@@ -287,6 +316,7 @@ std::shared_ptr<CLI::App> MakeParser(Invocation& out) {
       Command::kDoctor);
   AddWorkspace(app.get(), out);
   AddToken(app.get(), out);
+  AddAccessLog(app.get(), out);
   Add(app.get(), "version", "Show the versions of airctl and of the broker", out,
       Command::kVersion);
   CLI::App* completion =

@@ -34,6 +34,7 @@ enum class Command {
   kTokenCreate,
   kTokenList,
   kTokenRevoke,
+  kAccessLog,
   kVersion,
   kCompletion,
 };
@@ -50,6 +51,9 @@ struct Invocation {
   std::string mountpoint;  // as typed
   std::string name;        // of a workspace, a token's id, a shell
   std::string principal;
+  std::string path;                     // access-log: below this
+  int64_t since_ms = 0;                 // since the epoch; 0: from the start
+  uint32_t limit = 0;                   // 0: the gateway's choice
   std::optional<uint64_t> quota_bytes;  // 0: none
   std::optional<uint64_t> quota_inodes;
   std::optional<uint32_t> uid;
