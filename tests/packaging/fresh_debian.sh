@@ -11,7 +11,9 @@ repo=$(cd "$here/../.." && pwd)
 build=$(realpath "$1")
 cache=$build/packaging-cache
 suite=bookworm
-mirror=${AIRSTORE_DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# Where this host has its own packages from.
+mirror=${AIRSTORE_DEBIAN_MIRROR:-$(apt-cache policy base-files 2>/dev/null |
+  sed -n 's/^ *[0-9]* \(https\{0,1\}:[^ ]*\) .*/\1/p' | head -n 1)}
 first=0.1.0
 second=0.1.1
 root=/nonexistent
