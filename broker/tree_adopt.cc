@@ -70,6 +70,7 @@ void Tree::RestoreTarget(const CreateOp& op) {
     return;
   }
   const auto* target = reinterpret_cast<const uint8_t*>(op.symlink_target.data());
+  // Without room for it, the gateway is asked once it has heard of the link.
   (void)inodes_->StoreSmall(op.inode, {target, op.symlink_target.size()});
 }
 
