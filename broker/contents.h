@@ -268,7 +268,8 @@ class Contents : public ContentSource {
     int64_t last_change_ns = 0;
     FileStamp seen;               // at the last look of the debounce timer
     uint64_t charged = 0;         // bytes on disk that count as unsent
-    uint64_t charged_before = 0;  // at the look before
+    uint64_t charged_before = 0;  // the most at the two looks before
+    uint64_t charged_once = 0;    // at the look before
     bool in_lru = false;
     uint64_t lru_bytes = 0;
     std::list<uint64_t>::iterator lru;

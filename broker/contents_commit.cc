@@ -112,7 +112,9 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
     if (error != 0) {
       spdlog::error("reading content file {} failed: {}", file->slot->path, strerror(error));
       op.extents.clear();
+      // With hashes of what was read and not sent the next try would take it for holes.
       file->never_sent = true;
+      file->sent_hash.Forget();
       inodes_->Update(inode, [&](shm::InodeRecord& record) {
         record.write_error = static_cast<uint32_t>(error);
       });

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "broker/contents.h"
 
@@ -49,7 +50,10 @@ void Contents::LookAtKernelWrites() {
   for (const uint64_t inode : watched_) {
     const NodePtr node = Find(inode);
     if (!node || !node->file) continue;
-    node->charged_before = node->charged;
+    // While ext4 writes back what it had only reserved it counts those blocks as neither, for a
+    // moment: what is more than at one look before may have been there all the time.
+    node->charged_before =
+        std::max(node->charged, std::exchange(node->charged_once, node->charged));
     Charge(node);
   }
   options_.budget->Look();

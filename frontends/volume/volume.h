@@ -323,7 +323,8 @@ class Volume {
   bool NotInTable(const shm::InodeRecord& record) const;
   bool OpenLocally(Request& request, uint64_t inode, uint32_t flags, Opened* out);
   bool HasLocks(uint64_t inode, OpenHandle handle) const;
-  bool IsInPlace(uint64_t inode, uint64_t offset, uint64_t bytes) const;
+  // The write needs no more disk space than the file has.
+  bool IsInPlace(Request& request, uint64_t inode, uint64_t offset, uint64_t bytes);
 
   bool WaitForSlab(const shm::InodeRecord& record);
   ReadStep ReadSlab(const shm::InodeRef& file, uint64_t offset, uint32_t size, ReadSink& sink);

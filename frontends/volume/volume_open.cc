@@ -3,6 +3,7 @@
 // Opening, writing and closing files.
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -185,16 +186,29 @@ void Volume::DropOpen(uint32_t index) {
 }
 
 // What is in place already can be overwritten on a full disk, too.
-bool Volume::IsInPlace(uint64_t inode, uint64_t offset, uint64_t bytes) const {
+bool Volume::IsInPlace(Request& request, uint64_t inode, uint64_t offset, uint64_t bytes) {
+  // What was accepted before may be what this one overwrites.
+  if (!lane_->WaitWrites(inode)) return false;
   shm::InodeRef found;
   if (!reader_.FindInode(inode, &found)) return false;
   const shm::InodeRecord& record = found.record;
-  return offset <= record.size && bytes <= record.size - offset &&
-         record.allocated_bytes >= record.size;
+  if (offset > record.size || bytes > record.size - offset) return false;
+  if (record.allocated_bytes >= record.size) return true;
+  // Sparse; or the file system has counted too few for a moment, as ext4 does when it writes back
+  // what it had only reserved. A map's stores must not be refused for that: who made them is told
+  // by fsync only.
+  ContentFd fd;
+  if (record.content_kind != static_cast<uint32_t>(shm::ContentKind::kFile) ||
+      (record.flags & shm::kContentComplete) == 0 || FetchContentFd(request, record, &fd) != 0 ||
+      fd == nullptr) {
+    return false;
+  }
+  const off_t hole = lseek(fd->get(), static_cast<off_t>(offset), SEEK_HOLE);
+  return hole >= 0 && static_cast<uint64_t>(hole) >= offset + bytes;
 }
 
 int Volume::AwaitRoom(Request& request, uint64_t inode, uint64_t offset, uint64_t bytes) {
-  if (!lane_->writes_wait() || IsInPlace(inode, offset, bytes)) return 0;
+  if (!lane_->writes_wait() || IsInPlace(request, inode, offset, bytes)) return 0;
   bool waiting = false;
   const int error = lane_->AwaitRoom(bytes, [&] {
     if (!std::exchange(waiting, true)) request.StartWait();
