@@ -286,12 +286,7 @@ class Contents : public ContentSource {
   // contents_adopt.cc
   bool AdoptFile(const AttachedRecord& attached, const shm::InodeRecord& record);
 
-  // contents_open.cc
-  Result<OpenResult> OpenNow(MountPort* mount, const NodePtr& node, bool for_write, bool complete);
-  Result<int32_t> BackingFor(MountPort* mount, ContentFile* file);
-  Result<void> MoveToFile(const NodePtr& node);
-  void MoveToSlab(const NodePtr& node);
-  Task<Result<void>> MakeWritable(const NodePtr& node);
+  // contents.cc
   Task<void> Refill();
   void PublishFile(const NodePtr& node);
   // Puts on record that the file belongs to the inode.
@@ -301,11 +296,19 @@ class Contents : public ContentSource {
   Result<void> NoteDirty(ContentFile* file);
   void NoteClean(const NodePtr& node);
   void SetFlags(uint64_t inode, uint32_t set, uint32_t clear);
+  bool IsDirty(const Node& node) const;
+
+  // contents_open.cc
+  Result<OpenResult> OpenNow(MountPort* mount, const NodePtr& node, bool for_write, bool complete);
+  Result<int32_t> BackingFor(MountPort* mount, ContentFile* file);
   void WriterGone(const NodePtr& node);
   void Closed(const NodePtr& node);
-  void SetFileTimes(uint64_t inode, timespec atime, timespec mtime);
   void Watch(const NodePtr& node);
-  bool IsDirty(const Node& node) const;
+
+  // contents_cache.cc
+  Result<void> MoveToFile(const NodePtr& node);
+  void MoveToSlab(const NodePtr& node);
+  Task<Result<void>> MakeWritable(const NodePtr& node);
   void Touch(const NodePtr& node);
   void LeaveLru(const NodePtr& node);
   void ParkSome();
@@ -313,6 +316,9 @@ class Contents : public ContentSource {
   bool MayLetGo(const NodePtr& node) const;
   void LetGo(const NodePtr& node);
   void Evict();
+
+  // contents_write.cc
+  void SetFileTimes(uint64_t inode, timespec atime, timespec mtime);
 
   // contents_append.cc
   void Reserve(const NodePtr& node, const AppendCall& call, uint64_t end);

@@ -35,8 +35,10 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/content_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_seal.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_upload.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_adopt.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_append.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents_cache.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_commit.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_copy.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_fetch.cc
@@ -47,6 +49,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/contents_share.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_sparse.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_sync.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents_write.cc
   ${CMAKE_CURRENT_LIST_DIR}/evictor.cc
   ${CMAKE_CURRENT_LIST_DIR}/frontend.cc
   ${CMAKE_CURRENT_LIST_DIR}/frontend_link.cc
