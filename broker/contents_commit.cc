@@ -200,7 +200,15 @@ Settled Contents::ContentSettled(uint64_t inode, int error) {
     if (!std::exchange(node->keeping, true)) tasks_->Spawn(Refused(node, error));
     return Settled::kForGood;
   }
-  if (!node->file->never_sent) node->file->settled_bytes = node->file->sent.allocated_bytes;
+  if (!node->file->never_sent) {
+    const FileStamp& sent = node->file->sent;
+    node->file->settled_bytes = sent.allocated_bytes;
+    // The stamp may be of a moment in which ext4 had counted too little.
+    const auto now = node->file->Stamp();
+    if (now && now->size == sent.size && now->mtime_ns == sent.mtime_ns) {
+      node->file->settled_bytes = std::max(sent.allocated_bytes, now->allocated_bytes);
+    }
+  }
   Charge(node);
   if (node->opens() == 0) {
     // The log still counts this item as pending: look again once it does not.
