@@ -465,6 +465,7 @@ class Answer {
   Task<Result<void>> Fsync() {
     session_->contents().Refresh(args_.inode);
     co_await session_->contents().Retry(args_.inode);
+    AIRSTORE_TRY_CO(co_await session_->contents().AwaitReplaced(args_.inode));
     if (mount_->spec().fsync_local && session_->tree().lease() && !session_->journal_failed()) {
       co_return co_await FsyncHere();
     }

@@ -159,7 +159,7 @@ Result<void> Contents::NoteDirty(ContentFile* file) {
 
 void Contents::NoteClean(const NodePtr& node) {
   if (!node->file || !node->file->needed || node->writers() != 0 || node->passthrough_used ||
-      node->sending || log_->ContentPending(node->inode) || IsDirty(*node)) {
+      node->replacing || node->sending || log_->ContentPending(node->inode) || IsDirty(*node)) {
     return;
   }
   Reach(FaultPoint::kContentBeforeClean);

@@ -176,6 +176,9 @@ class Contents : public ContentSource {
   void FlushAll();
   // What the gateway has refused of the inode is to be sent once more, if it is safe in lost+found.
   Task<void> Retry(uint64_t inode);
+  // Waits while another host's bytes are put in place of ours. An error: they could not be, and
+  // what is here is nothing that could be sent.
+  Task<Result<void>> AwaitReplaced(uint64_t inode);
   // The inode is gone for good.
   void Destroy(uint64_t inode);
   // Gives up what is here of a file that nobody uses. False: it is in use, or not at the gateway.
@@ -227,6 +230,9 @@ class Contents : public ContentSource {
   bool BuildsOnPending(uint64_t inode) const override;
   Settled ContentSettled(uint64_t inode, int error) override;
   uint64_t ContentVersion(uint64_t inode) const override;
+  bool MustMatch(uint64_t inode) const override;
+  // Others may have changed what is cached here, and have been told of it only in part.
+  void DoubtVersions();
   void ContentApplied(uint64_t inode, uint64_t content_version) override;
 
  private:
@@ -375,6 +381,7 @@ class Contents : public ContentSource {
   bool MakeRoom(uint64_t bytes);
 
   // contents_remote.cc
+  void KeepMixture(const NodePtr& node);
   void DropFile(const NodePtr& node);
   Task<Result<void>> ReplaceInPlace(NodePtr node, Attr attr);
 
@@ -400,6 +407,7 @@ class Contents : public ContentSource {
   ContentPool pool_;
   std::unordered_map<uint64_t, NodePtr> nodes_;
   // Inodes whose file may be dirty: those that are `needed`. Others may be among them.
+  bool evicting_ = false;
   std::unordered_set<uint64_t> maybe_dirty_;
   struct Held {
     uint64_t lsn = 0;  // of the journal, when it may go

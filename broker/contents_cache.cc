@@ -156,8 +156,7 @@ bool Contents::LetGo(uint64_t inode) {
 }
 
 void Contents::Evict() {
-  auto candidate = lru_.begin();
-  while (lru_bytes_ > options_.limit_bytes && candidate != lru_.end()) EvictOne(*candidate++);
+  if (lru_bytes_ > options_.limit_bytes) EvictBytes(lru_bytes_ - options_.limit_bytes);
 }
 
 }  // namespace airstore::broker

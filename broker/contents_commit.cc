@@ -193,6 +193,7 @@ Settled Contents::ContentSettled(uint64_t inode, int error) {
   if (error != 0) {
     // Keep everything as unsent: the next change, close or fsync tries again with all of it.
     node->file->never_sent = true;
+    node->file->unsure = true;
     node->file->sent_hash.Forget();
     inodes_->Update(inode, [&](shm::InodeRecord& record) {
       record.write_error = static_cast<uint32_t>(error);

@@ -104,7 +104,9 @@ bool Contents::EvictOne(uint64_t inode) {
   return true;
 }
 
+// To give up a file changes the account, and that may ask for more to be given up.
 uint64_t Contents::EvictBytes(uint64_t bytes) {
+  if (std::exchange(evicting_, true)) return 0;
   uint64_t gained = 0;
   for (auto candidate = lru_.begin(); candidate != lru_.end() && gained < bytes;) {
     const uint64_t inode = *candidate++;
@@ -112,6 +114,7 @@ uint64_t Contents::EvictBytes(uint64_t bytes) {
     const uint64_t size = node ? node->lru_bytes : 0;
     if (EvictOne(inode)) gained += size;
   }
+  evicting_ = false;
   return gained;
 }
 

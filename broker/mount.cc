@@ -264,7 +264,10 @@ void Mount::MarkDrained() {
 Task<void> Mount::HandleWrite(const shm::LaneConsumer::Item& item) {
   // What an earlier broker has written may have been cut off since.
   if (lane_->popped() > ledger_->handled()) {
+    // While it waits for room nobody else may say that it is applied: its bytes are in the arena.
+    ++notifying_;
     co_await ApplyWrite(item);
+    --notifying_;
     ledger_->Handled(lane_->popped());
   }
   if (session_->mounts().size() > 1) {

@@ -281,6 +281,7 @@ void Recovery::Lose(LostItem item, const std::string& content) {
   if (!content.empty()) UnsealContentFile(content);  // it is moved
   if (auto kept = lost_.Keep(std::move(item), content); !kept) {
     spdlog::error("{}", kept.error().ToString());
+    state_.incomplete = true;  // so that all of the spool is kept
   }
 }
 
