@@ -474,7 +474,10 @@ class Answer {
     for (Ticket ticket = session_->contents().Flush(args_.inode); ticket != 0;
          ticket = session_->log().PendingOf(args_.inode)) {
       const int refused = co_await session_->log().WaitSettled(ticket, args_.inode);
-      if (refused != 0) co_return Error{refused, "fsync"};
+      if (refused != 0) {
+        (void)TakeWriteError();  // it is told now
+        co_return Error{refused, "fsync"};
+      }
       if (++rounds == 3) break;
     }
     co_return TakeWriteError();
