@@ -30,6 +30,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/broker_services.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_token.cc
   ${CMAKE_CURRENT_LIST_DIR}/call_watch.cc
+  ${CMAKE_CURRENT_LIST_DIR}/clock_watch.cc
   ${CMAKE_CURRENT_LIST_DIR}/calls.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_copy.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_file.cc
@@ -107,4 +108,4 @@ target_precompile_headers(airstore_broker_core PRIVATE
 add_executable(airstored ${CMAKE_CURRENT_LIST_DIR}/main.cc)
 target_link_libraries(airstored PRIVATE
   airstore_options airstore_broker_core airstore_broker_control airstore_broker_gateway
-  airstore_broker_v1_grpc)
+  airstore_broker_metrics airstore_broker_v1_grpc)

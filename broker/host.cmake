@@ -5,6 +5,7 @@ add_library(airstore_broker_host STATIC
   ${CMAKE_CURRENT_LIST_DIR}/durable_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/fuse_device.cc
   ${CMAKE_CURRENT_LIST_DIR}/fuse_mount.cc
+  ${CMAKE_CURRENT_LIST_DIR}/metrics_address.cc
   ${CMAKE_CURRENT_LIST_DIR}/names.cc
   ${CMAKE_CURRENT_LIST_DIR}/nfs_export.cc
   ${CMAKE_CURRENT_LIST_DIR}/nfs_mount.cc

@@ -8,6 +8,7 @@
 #include <array>
 #include <charconv>
 
+#include "broker/metrics_address.h"
 #include "broker/options_keys.h"
 
 namespace airstore::broker {
@@ -147,6 +148,8 @@ const std::vector<OptionKey>& OptionKeys() {
        "v1 gateways are of the first ones: no modes are kept, links look like files in listings"},
       {"frontend_dir", &Options::frontend_dir, "DIR", "Where airstore-fuse and airstore-nfs are"},
       {"log_level", &Options::log_level, "LEVEL", "trace, debug, info, warn, error or off"},
+      {"metrics", &Options::metrics, "ADDRESS",
+       "Serve metrics for Prometheus: unix:/path, or a port of this host (127.0.0.1:9464)"},
       {"inode_limit", &Options::inode_limit, "COUNT",
        "Files and directories that are known at once, for each session"},
       {"slab_limit", &Options::slab_limit, "SIZE", "Memory for cached small files"},
@@ -275,6 +278,9 @@ Result<void> CheckOptions(const Options& options) {
     if (!path->empty() && path->front() != '/') {
       return Error{EINVAL, "not an absolute path: " + *path};
     }
+  }
+  if (!options.metrics.empty()) {
+    if (auto address = ParseMetricsAddress(options.metrics); !address) return address.error();
   }
   if (options.write_debounce > options.write_debounce_max) {
     return Error{EINVAL, "write_debounce_ms is greater than write_debounce_max_ms"};

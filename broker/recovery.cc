@@ -353,6 +353,7 @@ SessionStatus Recovery::Status() const {
   if (log_ && log_->oldest_ns() != 0) {
     status.oldest_dirty_ms = static_cast<uint64_t>((MonotonicNs() - log_->oldest_ns()) / 1'000'000);
   }
+  if (journal_) status.journal_bytes = journal_->journal().bytes();
   if (gateway_) {
     status.uploaded_bytes = gateway_->counters().uploaded_bytes;
     status.gateway_calls = gateway_->counters().calls;

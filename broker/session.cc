@@ -455,6 +455,8 @@ SessionStatus Session::Status() const {
   } else if (gone()) {
     status.last_error = refused_;
   }
+  status.journal_bytes = journal_->journal().bytes();
+  status.refused_changes = refusals_;
   status.fetched_bytes = gateway_->counters().fetched_bytes;
   status.uploaded_bytes = gateway_->counters().uploaded_bytes;
   status.gateway_calls = gateway_->counters().calls;

@@ -196,6 +196,7 @@ class Session {
   int64_t statfs_at_ns_ = 0;
   uint64_t made_since_ = 0;  // inodes, since the gateway told how many there are
   std::string refused_;
+  uint64_t refusals_ = 0;
   struct Losing {
     LostItem item;
     std::optional<Result<void>> done;

@@ -57,6 +57,7 @@ void Session::SetToken(const std::string& token) {
 void Session::Refused(const Mutation& mutation, int error) {
   refused_ =
       std::string("the gateway refused a ") + MutationName(mutation) + ": " + strerror(error);
+  ++refusals_;
   spdlog::error("workspace {}: {}", workspace(), refused_);
   // Content goes its own way, and a touch is nothing that could be lost.
   if (!std::holds_alternative<WriteOp>(mutation.op)) {

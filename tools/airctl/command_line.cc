@@ -155,6 +155,28 @@ void AddMount(CLI::App* app, Invocation& out) {
   mount->add_flag("-v,--verbose", out.verbose, "Say what is being done");
 }
 
+void AddObservers(CLI::App* app, Invocation& out) {
+  CLI::App* stats =
+      Add(app, "stats", "Print what mounts did: since they were made, or in intervals", out,
+          Command::kStats);
+  CLI::App* top =
+      Add(app, "top", "Show what mounts do, live (? lists the keys)", out, Command::kTop);
+  for (CLI::App* command : {stats, top}) {
+    command->add_option("mountpoint", out.mountpoint, "Only of this mount")
+        ->option_text("[MOUNTPOINT]");
+    command
+        ->add_option("--interval", out.interval_seconds,
+                     command == stats ? "Print what happens in each interval of so long"
+                                      : "Look again after so long (default: 1)")
+        ->option_text("SECONDS")
+        ->check(CLI::Range(0.05, 86400.0));
+  }
+  stats->add_option("--count", out.count, "Leave after so many intervals")
+      ->option_text("N")
+      ->needs("--interval")
+      ->check(CLI::PositiveNumber);
+}
+
 void AddRecover(CLI::App* app, Invocation& out) {
   CLI::App* recover =
       Add(app, "recover", "List what gateways refused for good, export or discard it", out,
@@ -283,10 +305,12 @@ std::shared_ptr<CLI::App> MakeParser(Invocation& out) {
           "The airstored to go on with (default: the file that the broker was started from)")
       ->option_text("PATH");
   AddRecover(app.get(), out);
+  AddObservers(app.get(), out);
   Add(app.get(), "doctor", "Say what this host can mount with, and what would mend the rest", out,
       Command::kDoctor);
   AddWorkspace(app.get(), out);
   AddToken(app.get(), out);
+  Add(app.get(), "schema", "Print the JSON schema of what --json prints", out, Command::kSchema);
   Add(app.get(), "version", "Show the versions of airctl and of the broker", out,
       Command::kVersion);
   CLI::App* completion =

@@ -27,6 +27,9 @@ enum class Command {
   kUpgrade,
   kRecover,
   kDoctor,
+  kStats,
+  kTop,
+  kSchema,
   kWorkspaceCreate,
   kWorkspaceList,
   kWorkspaceDelete,
@@ -62,8 +65,10 @@ struct Invocation {
   bool allow_non_empty = false;
   bool force = false;
   bool verbose = false;
-  double timeout_seconds = 0;  // 0: none
-  bool export_items = false;   // recover: into `directory`
+  double timeout_seconds = 0;   // 0: none
+  double interval_seconds = 0;  // stats, top; 0: not given
+  uint64_t count = 0;           // of reports; 0: without end
+  bool export_items = false;    // recover: into `directory`
   bool discard_items = false;
   bool all_items = false;
   std::vector<std::string> items;  // ids

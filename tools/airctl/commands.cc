@@ -9,12 +9,14 @@
 
 #include "tools/airctl/client.h"
 #include "tools/airctl/completion.h"
-#include "tools/airctl/doctor.h"
+#include "tools/airctl/doctor_command.h"
 #include "tools/airctl/failure.h"
 #include "tools/airctl/force_unmount.h"
 #include "tools/airctl/format.h"
 #include "tools/airctl/json_output.h"
+#include "tools/airctl/json_schema.h"
 #include "tools/airctl/mount_checks.h"
+#include "tools/airctl/observe.h"
 #include "tools/airctl/recover.h"
 #include "tools/airctl/status_text.h"
 #include "tools/airctl/token_source.h"
@@ -333,20 +335,6 @@ void PrintAdministered(const Invocation& asked, const wire::Response& answer,
   }
 }
 
-Trouble Doctor(const Invocation& asked, const Surroundings& around) {
-  const Diagnosis found = Diagnose({}, geteuid() == 0);
-  if (asked.json) {
-    around.out << ToJson(found) << "\n";
-  } else {
-    PrintDiagnosis(around.out, found, around.colours);
-  }
-  if (found.fuse || found.nfs) return {};
-  // Programs have been told.
-  return Failure{wire::FAILURE_KIND_NO_BACKEND,
-                 asked.json ? "" : "nothing can be mounted here: neither FUSE nor NFS is to be had",
-                 ""};
-}
-
 Trouble Do(const Invocation& asked, const Surroundings& around) {
   switch (asked.command) {
     case Command::kMount:
@@ -365,6 +353,13 @@ Trouble Do(const Invocation& asked, const Surroundings& around) {
       return Recover(asked, around);
     case Command::kDoctor:
       return Doctor(asked, around);
+    case Command::kStats:
+      return Stats(asked, around);
+    case Command::kTop:
+      return Top(asked, around);
+    case Command::kSchema:
+      around.out << JsonSchema() << "\n";
+      return {};
     case Command::kVersion:
       return Version(asked, around);
     case Command::kCompletion:
