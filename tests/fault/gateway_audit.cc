@@ -11,7 +11,7 @@
 
 #include "tests/e2e/support/files.h"
 #include "tools/gateway/content.h"
-#include "tools/gateway/sqlite_store.h"
+#include "tools/gateway/meta/sqlite/sqlite_store.h"
 
 namespace airstore::fault {
 namespace {

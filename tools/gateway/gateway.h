@@ -30,6 +30,8 @@ namespace airstore::gateway {
 
 struct GatewayOptions {
   std::string data_dir;
+  std::string metadata;          // a URL (store_url.h); empty: DATA/metadata.sqlite
+  std::string blocks;            // a URL; empty: DATA/blocks
   std::string admin_token_file;  // empty: DATA/admin-token
   std::chrono::seconds gc_grace{3600};
   std::chrono::seconds session_lifetime{60};
@@ -65,6 +67,8 @@ class Gateway {
   Result<void> DeleteWorkspace(const std::string& name_or_id);
   // Called with the id of each workspace that was deleted; null: nobody any more. Before the server
   // starts, and after its shutdown.
+  // Called once, from the housekeeping thread, when another gateway has taken the store over.
+  void WhenLost(std::function<void()> call);
   void WhenDeleted(std::function<void(const std::string& id)> call) { deleted_ = std::move(call); }
   // The next free inode numbers of a workspace.
   Result<InodeNo> GrantInodes(WorkspaceKey ws, uint64_t count);
@@ -75,6 +79,7 @@ class Gateway {
   explicit Gateway(GatewayOptions options);
   Result<void> Start();
   void Housekeep();
+  void CheckStore();
   void ExpireSessions();
   void ForgetOldSessions();
   void CollectGarbage();
@@ -86,6 +91,7 @@ class Gateway {
   LockTable locks_;
   AccessLog access_log_;
   std::function<void(const std::string& id)> deleted_;
+  std::function<void()> lost_;  // guarded by mu_
   std::unique_ptr<MetadataStore> store_;
   std::unique_ptr<BlockStore> block_store_;
   std::unique_ptr<Blocks> blocks_;

@@ -1,26 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A transaction of the SQLite engine: every row operation of MetadataReader and MetadataWriter as
-// one or two prepared statements. Readers are handed out as MetadataReader, so they cannot write.
+// A transaction of the Redis engine: rows and tables in terms of a RedisView's values and maps.
+// Readers are handed out as MetadataReader, so they cannot write.
+//
+// Why WATCH and MULTI, and no scripts: ARCHITECTURE.md, "Redis".
 //
 // Threads: one at a time.
-// Ownership: a reader owns its connection until it gives it back to the store; a writer owns the
-// store's writer lock. Rolled back by destruction unless committed.
+// Ownership: owns its connection until it gives it back to the store; a writer owns the store's
+// writer lock. Without Commit() nothing has reached the server.
 #pragma once
 
 #include <memory>
 #include <mutex>
 
-#include "tools/gateway/sqlite_store.h"
+#include "tools/gateway/meta/redis/redis_store.h"
+#include "tools/gateway/meta/redis/redis_view.h"
 
 namespace airstore::gateway {
 
-class SqliteTransaction final : public MetadataWriter {
+class RedisTransaction final : public MetadataWriter {
  public:
-  SqliteTransaction(SqliteStore& store, std::unique_ptr<SqliteDb> reader);
-  SqliteTransaction(SqliteStore& store, std::unique_lock<std::mutex> writer_lock);
-  ~SqliteTransaction() override;
-  Result<void> Begin();
+  RedisTransaction(RedisStore& store, std::unique_ptr<RedisConnection> connection,
+                   std::unique_lock<std::mutex> writer_lock = {});
+  ~RedisTransaction() override;
 
   Result<void> status() const override;
   Result<void> Commit() override;
@@ -44,7 +46,7 @@ class SqliteTransaction final : public MetadataWriter {
   std::vector<RecordedBatch> ListOutcomes(const SessionId& id, uint64_t first,
                                           uint64_t last) override;
   std::vector<InodeNo> ListOrphans(WorkspaceKey ws, const SessionId& id) override;
-  std::vector<LeaseRecord> ListLeases() override;
+  std::vector<LeaseRecord> ListLeases(std::optional<WorkspaceKey> ws) override;
   std::optional<TokenRecord> FindToken(std::string_view hash) override;
   std::vector<TokenRecord> ListTokens(std::optional<WorkspaceKey> ws) override;
   std::optional<MemberRecord> GetMember(std::string_view id) override;
@@ -73,18 +75,28 @@ class SqliteTransaction final : public MetadataWriter {
   void PutOrphan(WorkspaceKey ws, InodeNo ino, const SessionId& id) override;
   void DeleteOrphan(WorkspaceKey ws, InodeNo ino) override;
   void PutLease(const LeaseRecord& lease) override;
-  void DeleteLease(uint64_t id) override;
+  void DeleteLease(const LeaseRecord& lease) override;
   void PutToken(const TokenRecord& token) override;
   bool RevokeToken(std::string_view id, int64_t now_ns) override;
   void PutMember(const MemberRecord& member) override;
   void DeleteMember(std::string_view id) override;
 
  private:
-  SqliteStore& store_;
-  std::unique_ptr<SqliteDb> reader_;          // readers only
+  std::optional<Workspace> ReadWorkspace(WorkspaceKey ws);
+  std::vector<WorkspaceKey> WorkspaceKeys();
+  std::vector<TokenRecord> AllTokens();
+  std::optional<Inode> InodeFrom(InodeNo ino, std::string_view row);
+  void PutGarbage(WorkspaceKey ws, const BlockRecord& block);
+  // Removes what is left of a deleted workspace, but for the rows of its blocks, which become
+  // garbage. At any time, by any gateway, and again when one has died meanwhile.
+  void Sweep(WorkspaceKey ws);
+
+  RedisStore& store_;
+  const RedisKeys& keys_;
+  std::unique_ptr<RedisConnection> connection_;
   std::unique_lock<std::mutex> writer_lock_;  // writers only
-  SqliteDb& db_;
-  bool open_ = false;
+  mutable RedisView view_;
+  std::vector<WorkspaceKey> deleted_;  // swept behind the commit
 };
 
 }  // namespace airstore::gateway

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tools/gateway/sqlite_store.h"
+#include "tools/gateway/meta/sqlite/sqlite_store.h"
 
-#include "tools/gateway/sqlite_schema.h"
-#include "tools/gateway/sqlite_transaction.h"
+#include "tools/gateway/meta/sqlite/sqlite_schema.h"
+#include "tools/gateway/meta/sqlite/sqlite_transaction.h"
 
 namespace airstore::gateway {
 
@@ -31,6 +31,23 @@ Result<std::unique_ptr<SqliteStore>> SqliteStore::Open(const std::string& path) 
   std::unique_ptr<SqliteStore> store(new SqliteStore(path));
   store->writer_ = std::move(*db);
   return store;
+}
+
+Result<std::string> SqliteStore::Identity() {
+  std::lock_guard lock(writer_mu_);
+  // No part of the schema: databases whose blocks lie beside them have no need of it.
+  AIRSTORE_TRY(writer_->Execute(
+      "BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS identity(id BLOB NOT NULL);"
+      "INSERT INTO identity SELECT randomblob(16) WHERE NOT EXISTS (SELECT 1 FROM identity);"
+      "COMMIT"));
+  writer_->ClearFailure();
+  std::string id;
+  {
+    Query q(*writer_, "SELECT id FROM identity");
+    if (q.Step()) id = q.String(0);
+  }
+  if (writer_->failed()) return writer_->failure();
+  return id;
 }
 
 Result<std::unique_ptr<MetadataReader>> SqliteStore::Read() {

@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "tools/gateway/meta/sqlite/sqlite_db.h"
 #include "tools/gateway/metadata_store.h"
-#include "tools/gateway/sqlite_db.h"
 
 namespace airstore::gateway {
 
@@ -22,6 +22,8 @@ class SqliteStore final : public MetadataStore {
  public:
   static Result<std::unique_ptr<SqliteStore>> Open(const std::string& path);
 
+  // What tells this store from all others, for ever. It has none until this is called.
+  Result<std::string> Identity();
   Result<std::unique_ptr<MetadataReader>> Read() override;
   Result<std::unique_ptr<MetadataWriter>> Write() override;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tools/gateway/sqlite_db.h"
+#include "tools/gateway/meta/sqlite/sqlite_db.h"
 
 #include <sqlite3.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // SqliteTransaction: rows about the tree's users (workspaces, sessions, outcomes, leases, tokens).
-#include "tools/gateway/sqlite_transaction.h"
+#include "tools/gateway/meta/sqlite/sqlite_transaction.h"
 
 namespace airstore::gateway {
 namespace {
@@ -152,9 +152,10 @@ void SqliteTransaction::DeleteOrphan(WorkspaceKey ws, InodeNo ino) {
   Query(db_, "DELETE FROM orphans WHERE ws=?1 AND ino=?2", ws, ino).Run();
 }
 
-std::vector<LeaseRecord> SqliteTransaction::ListLeases() {
+std::vector<LeaseRecord> SqliteTransaction::ListLeases(std::optional<WorkspaceKey> ws) {
   std::vector<LeaseRecord> leases;
-  Query q(db_, "SELECT id, ws, ino, session FROM leases ORDER BY id");
+  Query q(db_, "SELECT id, ws, ino, session FROM leases WHERE ?1=0 OR ws=?1 ORDER BY id",
+          ws.value_or(0));
   while (q.Step()) leases.push_back({q.Uint(0), q.Int(1), q.Uint(2), q.Id16<SessionId>(3)});
   return leases;
 }
@@ -165,8 +166,8 @@ void SqliteTransaction::PutLease(const LeaseRecord& l) {
       .Run();
 }
 
-void SqliteTransaction::DeleteLease(uint64_t id) {
-  Query(db_, "DELETE FROM leases WHERE id=?1", id).Run();
+void SqliteTransaction::DeleteLease(const LeaseRecord& lease) {
+  Query(db_, "DELETE FROM leases WHERE id=?1", lease.id).Run();
 }
 
 std::optional<TokenRecord> SqliteTransaction::FindToken(std::string_view hash) {

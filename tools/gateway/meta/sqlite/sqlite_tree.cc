@@ -3,7 +3,7 @@
 // SqliteTransaction: rows of the tree (inodes, entries, extents, extended attributes, blocks).
 #include <sys/stat.h>
 
-#include "tools/gateway/sqlite_transaction.h"
+#include "tools/gateway/meta/sqlite/sqlite_transaction.h"
 
 namespace airstore::gateway {
 namespace {

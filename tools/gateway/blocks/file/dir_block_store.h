@@ -25,8 +25,12 @@ class DirBlockStore final : public BlockStore {
 
   Result<void> Put(const BlockKey& key, std::string_view header, std::string_view data) override;
   Result<std::string> Get(const BlockKey& key) override;
-  Result<void> Delete(const BlockKey& key) override;
+  Result<void> Delete(std::span<const BlockKey> keys) override;
   Result<void> List(int64_t before_ns, const std::function<void(const BlockKey&)>& visit) override;
+
+  // Blocks are deleted when the metadata does not know them: so they are for one metadata store,
+  // and none but it may come here. EEXIST: this is another one's.
+  Result<void> Claim(const std::string& identity);
 
   std::string PathOf(const BlockKey& key) const;
 

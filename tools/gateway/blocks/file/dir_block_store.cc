@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tools/gateway/dir_block_store.h"
+#include "tools/gateway/blocks/file/dir_block_store.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -8,36 +8,16 @@
 
 #include <charconv>
 #include <filesystem>
+#include <fstream>
 
 #include "shm/base/fault.h"
 #include "shm/base/fd.h"
+#include "tools/gateway/blocks/block_name.h"
 
 namespace airstore::gateway {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr char kHex[] = "0123456789abcdef";
-
-std::string ToHex(std::string_view bytes) {
-  std::string hex;
-  for (const char c : bytes) {
-    const auto byte = static_cast<unsigned char>(c);
-    hex.push_back(kHex[byte >> 4]);
-    hex.push_back(kHex[byte & 15]);
-  }
-  return hex;
-}
-
-bool FromHex(const std::string& hex, BlockId* id) {
-  if (hex.size() != 2 * id->bytes.size()) return false;
-  for (size_t i = 0; i < id->bytes.size(); ++i) {
-    const char* at = hex.data() + 2 * i;
-    const auto [end, error] = std::from_chars(at, at + 2, id->bytes[i], 16);
-    if (error != std::errc() || end != at + 2) return false;
-  }
-  return true;
-}
 
 Result<void> SyncDirectory(const std::string& path) {
   const UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -74,6 +54,25 @@ Result<std::unique_ptr<DirBlockStore>> DirBlockStore::Open(const std::string& ro
   AIRSTORE_TRY(MakeDirectory(root + "/tmp"));
   AIRSTORE_TRY(SyncDirectory(root));
   return std::unique_ptr<DirBlockStore>(new DirBlockStore(root));
+}
+
+Result<void> DirBlockStore::Claim(const std::string& identity) {
+  const std::string path = root_ + "/store";
+  const std::string ours = ToHex(identity);
+  std::string theirs;
+  if (std::ifstream(path) >> theirs) {
+    if (theirs == ours) return {};
+    return Error{EEXIST, root_ + " has the blocks of another store"};
+  }
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(root_, error)) {
+    if (entry.path().filename() != "tmp") {
+      return Error{EEXIST, root_ + " has blocks, and nothing says of which store"};
+    }
+  }
+  std::ofstream file(path);
+  if (!(file << ours << "\n").flush()) return SysError("write " + path);
+  return SyncDirectory(root_);
 }
 
 std::string DirBlockStore::FanOutOf(const BlockKey& key) const {
@@ -138,9 +137,11 @@ Result<std::string> DirBlockStore::Get(const BlockKey& key) {
   return bytes;
 }
 
-Result<void> DirBlockStore::Delete(const BlockKey& key) {
-  const std::string path = PathOf(key);
-  if (unlink(path.c_str()) != 0 && errno != ENOENT) return SysError("unlink " + path);
+Result<void> DirBlockStore::Delete(std::span<const BlockKey> keys) {
+  for (const BlockKey& key : keys) {
+    const std::string path = PathOf(key);
+    if (unlink(path.c_str()) != 0 && errno != ENOENT) return SysError("unlink " + path);
+  }
   return {};
 }
 
@@ -156,7 +157,9 @@ Result<void> DirBlockStore::List(int64_t before_ns,
     for (fs::recursive_directory_iterator it(workspace.path(), error), last; it != last;
          it.increment(error)) {
       struct stat st;
-      if (error || !FromHex(it->path().filename(), &key.id)) continue;
+      const auto id = BlockIdFromHex(it->path().filename().string());
+      if (error || !id) continue;
+      key.id = *id;
       if (stat(it->path().c_str(), &st) != 0 || !S_ISREG(st.st_mode)) continue;
       const int64_t stored_ns = st.st_mtim.tv_sec * 1'000'000'000 + st.st_mtim.tv_nsec;
       if (stored_ns < before_ns) visit(key);
