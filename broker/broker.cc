@@ -554,6 +554,8 @@ Outcome<BrokerStatus> Broker::Status(const Caller& caller, const std::string& mo
   status.clock_set_ago_ms =
       static_cast<uint64_t>((MonotonicNs() - clock_.last_at_ns()) / 1'000'000);
   status.metrics = metrics_;
+  for (const RecoveryPtr& recovery : recoveries_) status.torn_journals += recovery->journal_torn();
+  for (const SlotPtr& slot : sessions_) status.torn_journals += slot->session->journal_torn();
   if (const auto lost = Lost(caller); lost.value) {
     status.lost_items = lost.value->size();
     for (const LostFile& item : *lost.value) status.lost_bytes += item.bytes;

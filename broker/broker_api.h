@@ -170,7 +170,8 @@ struct BrokerStatus {
   uint64_t clock_sets = 0;  // times that somebody set the clock of this host
   int64_t clock_jump_ms = 0;
   uint64_t clock_set_ago_ms = 0;
-  std::string metrics;  // where they are served; empty: nowhere
+  uint64_t torn_journals = 0;  // ended in the middle of a record when we started
+  std::string metrics;         // where they are served; empty: nowhere
   std::vector<SessionStatus> sessions;
   std::vector<MountStatus> mounts;
 };

@@ -20,3 +20,7 @@ target_link_libraries(airstore_broker_metrics
   PRIVATE airstore_options airstore_broker_control airstore_broker_host airstore_shm
     PkgConfig::PROMETHEUS
   PUBLIC spdlog::spdlog)
+
+# Where log lines go, of airstored.
+add_library(airstore_broker_log STATIC ${CMAKE_CURRENT_LIST_DIR}/log_setup.cc)
+target_link_libraries(airstore_broker_log PRIVATE airstore_options PUBLIC spdlog::spdlog)

@@ -146,6 +146,7 @@ void ToWire(const BrokerStatus& from, wire::StatusResponse* to) {
   broker->set_lost_bytes(from.lost_bytes);
   broker->set_clock_sets(from.clock_sets);
   broker->set_clock_jump_ms(from.clock_jump_ms);
+  broker->set_torn_journals(from.torn_journals);
   broker->set_metrics(from.metrics);
   for (const Problem& problem : ProblemsOf(from)) {
     wire::Problem* told = to->add_problems();

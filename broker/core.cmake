@@ -108,4 +108,4 @@ target_precompile_headers(airstore_broker_core PRIVATE
 add_executable(airstored ${CMAKE_CURRENT_LIST_DIR}/main.cc)
 target_link_libraries(airstored PRIVATE
   airstore_options airstore_broker_core airstore_broker_control airstore_broker_gateway
-  airstore_broker_metrics airstore_broker_v1_grpc)
+  airstore_broker_log airstore_broker_metrics airstore_broker_v1_grpc)

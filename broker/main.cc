@@ -3,7 +3,6 @@
 // airstored: parses its options, then runs the event loop until SIGTERM or SIGINT, or until another
 // airstored takes over.
 #include <signal.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -21,7 +20,7 @@
 #include "broker/grpc_admin.h"
 #include "broker/grpc_gateway.h"
 #include "broker/handover.h"
-#include "broker/log_counts.h"
+#include "broker/log_setup.h"
 #include "broker/metrics.h"
 #include "broker/metrics_server.h"
 #include "broker/options.h"
@@ -257,10 +256,11 @@ int main(int argc, char** argv) {
     fputs(line.text.c_str(), line.exit_code == 0 ? stdout : stderr);
     return line.exit_code;
   }
-  spdlog::set_default_logger(spdlog::stderr_color_mt("airstored"));
-  const auto log_counts = std::make_shared<LogCounts>();
-  spdlog::default_logger()->sinks().push_back(log_counts);
-  spdlog::set_level(spdlog::level::from_str(line.options.log_level));
+  const auto log_counts = SetUpLog(line.options);
+  if (!log_counts) {
+    fprintf(stderr, "airstored: %s\n", log_counts.error().message.c_str());
+    return EXIT_FAILURE;
+  }
   MeetServiceManager();
-  return Run(line.options, std::vector<std::string>(argv + 1, argv + argc), log_counts);
+  return Run(line.options, std::vector<std::string>(argv + 1, argv + argc), *log_counts);
 }

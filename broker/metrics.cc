@@ -122,6 +122,9 @@ void AddBroker(const BrokerStatus& status, const LogCounts& log, Families* out) 
                status.clock_sets);
   out->Gauge("airstore_clock_last_jump_seconds", "By how much, the last time.",
              static_cast<double>(status.clock_jump_ms) / 1000);
+  out->Counter("airstore_torn_journals_total",
+               "Journals that ended in the middle of a record when airstored started.",
+               status.torn_journals);
   std::map<Cause, std::map<std::string, int>> wrong;
   for (const Problem& problem : ProblemsOf(status)) wrong[problem.cause][problem.subject] = 1;
   for (const Cause cause : AllCauses()) {

@@ -13,8 +13,8 @@ constexpr uint64_t kToldMs = 10 * 60'000;
 constexpr uint64_t kFrontendToldMs = 60'000;
 
 constexpr const char* kNames[] = {
-    "gateway_unreachable", "gateway_certificate", "gateway_token", "workspace_gone",
-    "spool_full",          "frontend_failing",    "clock_set",     "changes_refused",
+    "gateway_unreachable", "gateway_certificate", "gateway_token", "workspace_gone",  "spool_full",
+    "frontend_failing",    "journal_torn",        "clock_set",     "changes_refused",
 };
 constexpr size_t kCauses = sizeof kNames / sizeof kNames[0];
 static_assert(static_cast<size_t>(Cause::kChangesRefused) + 1 == kCauses);
@@ -108,6 +108,12 @@ std::vector<Problem> ProblemsOf(const BrokerStatus& status) {
                        ", or raise spool_limit in airstored.toml: systemctl reload airstored"});
   }
   AddMounts(status, &out);
+  if (status.torn_journals != 0 && status.uptime_ms < kToldMs) {
+    out.push_back({Cause::kJournalTorn, "",
+                   "a journal ended in the middle of a record when airstored started; what came "
+                   "before it counts",
+                   "journalctl -u airstored says which; look after its disk: dmesg, smartctl -H"});
+  }
   if (status.clock_sets != 0 && status.clock_set_ago_ms < kToldMs) {
     char seconds[32];
     snprintf(seconds, sizeof seconds, "%+.1f s", static_cast<double>(status.clock_jump_ms) / 1000);

@@ -19,6 +19,7 @@ enum class Cause {
   kWorkspaceGone,       // ditto
   kSpoolFull,
   kFrontendFailing,  // subject: a mount point
+  kJournalTorn,
   kClockSet,
   kChangesRefused,
 };

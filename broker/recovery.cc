@@ -76,6 +76,7 @@ Task<void> Recovery::ReadJournal() {
     auto opened = SessionJournal::Open(JournalDirectory(spool_), options, &state_);
     if (opened) {
       journal_ = std::move(*opened);
+      torn_ = torn_ || state_.torn;
       journal_sync_ = std::make_unique<JournalSync>(executor_, workers_, &journal_->journal());
       error_.clear();
       co_return;

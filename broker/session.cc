@@ -114,6 +114,7 @@ Result<std::unique_ptr<Session>> Session::Adopt(boost::asio::any_io_executor exe
                            {.session = manifest.session, .keep_until_synced = true}, &left);
   if (!journal) return journal.error();
   session->journal_ = std::move(*journal);
+  session->journal_torn_ = left.torn;
   if (left.incomplete) return Error{EPROTO, "parts of the journal cannot be read"};
   UnsealContentFiles(session->content_directory());
   AIRSTORE_TRY(ReplayOtherLanes(options.spool, session->content_directory(), manifest.session,

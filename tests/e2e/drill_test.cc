@@ -113,6 +113,35 @@ TEST_F(Drill, SpoolFull) {
   ExpectOver("spool_full");
 }
 
+// The last record of a journal that a dead broker has left loses its end.
+TEST_F(Drill, TornJournal) {
+  host().CreateWorkspace("work");
+  const std::string mount = host().Mount("work", "mnt");
+  EXPECT_EQ(NamesIn(mount).size(), 0u);  // whole: what is not there is known
+  host().KillGateway();
+  for (int i = 0; i < 5; ++i) WriteFile(mount + "/" + std::to_string(i), "content");
+  host().KillBroker();
+  size_t torn = 0;
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(host().Path("state/spool"))) {
+    if (entry.path().filename().string().rfind("segment-", 0) != 0) continue;
+    const std::string bytes = ReadFile(entry.path());
+    const size_t last = bytes.find_last_not_of('\0');
+    ASSERT_NE(last, std::string::npos);
+    const UniqueFd file = Open(entry.path(), O_RDWR);
+    WriteAt(file.get(), std::string(1, static_cast<char>(bytes[last] ^ 0x5a)),
+            static_cast<off_t>(last));
+    ++torn;
+  }
+  ASSERT_GE(torn, 1u);
+  Broken();
+  host().StartBroker();
+  ExpectNamed("journal_torn", "the end is torn and was cut off");
+  host().StartGateway();
+  EXPECT_EQ(host().Airctl({"flush", "--timeout", "60"}).code, 0);
+  EXPECT_EQ(ReadFile(mount + "/0"), "content") << "what came before it counts";
+}
+
 // Forward by a fifth of a second, and back.
 TEST_F(Drill, ClockJump) {
   const auto jump = [](long ns) {
@@ -146,6 +175,8 @@ class DrillTls : public Drill {
     Make("trusted", "/CN=localhost", "DNS:localhost,IP:127.0.0.1", "365");
     Make("unknown", "/CN=localhost", "DNS:localhost,IP:127.0.0.1", "365");
     Make("misnamed", "/CN=other.example", "DNS:other.example", "365");
+    Make("client", "/CN=client", "DNS:client", "365");
+    MakeExpired("expired");
     Drill::SetUp();
   }
   void TearDown() override {
@@ -154,11 +185,11 @@ class DrillTls : public Drill {
   }
   HostOptions Options() const override {
     HostOptions options = Drill::Options();
-    // Of the others only the authority is in doubt, or the name.
-    RunOk({"/bin/sh", "-c",
-           "cat " + Key("trusted.pem") + " " + Key("misnamed.pem") + " > " + Key("ca.pem")});
+    // Of the others only the authority is in doubt, or the name, or the time.
+    RunOk({"/bin/sh", "-c", "cd " + keys_ + "; cat trusted.pem misnamed.pem expired.pem > ca.pem"});
     options.broker_arguments.insert(options.broker_arguments.end(),
-                                    {"--gateway-ca-file", Key("ca.pem")});
+                                    {"--gateway-ca-file", Key("ca.pem"), "--gateway-cert-file",
+                                     Key("client.pem"), "--gateway-key-file", Key("client.key")});
     return options;
   }
   std::string Key(const std::string& name) const { return keys_ + "/" + name; }
@@ -168,14 +199,23 @@ class DrillTls : public Drill {
            "-nodes", "-keyout", Key(name + ".key"), "-out", Key(name + ".pem"), "-days", days,
            "-subj", subject, "-addext", "subjectAltName=" + names});
   }
+  void MakeExpired(const std::string& name) {
+    WriteFile(Key("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n");
+    RunOk({"openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+           "-nodes", "-keyout", Key(name + ".key"), "-out", Key(name + ".csr"), "-subj",
+           "/CN=localhost"});
+    RunOk({"openssl", "x509", "-req", "-in", Key(name + ".csr"), "-signkey", Key(name + ".key"),
+           "-days", "-1", "-extfile", Key("names"), "-out", Key(name + ".pem")});
+  }
   // With that certificate, where it was before.
-  void StartTls(const std::string& name) {
+  void StartTls(const std::string& name, const Arguments& extra = {}) {
     gateway_.Kill();
     std::filesystem::remove(Key("port"));
-    gateway_ = Process({Program("airstore-gateway"), "--data", Key("data"), "--listen",
-                        "127.0.0.1:" + port_, "--port-file", Key("port"), "--tls-cert",
-                        Key(name + ".pem"), "--tls-key", Key(name + ".key")},
-                       {.output_file = Key("gateway.log")});
+    Arguments words = {Program("airstore-gateway"), "--data",      Key("data"),       "--listen",
+                       "127.0.0.1:" + port_,        "--port-file", Key("port"),       "--tls-cert",
+                       Key(name + ".pem"),          "--tls-key",   Key(name + ".key")};
+    words.insert(words.end(), extra.begin(), extra.end());
+    gateway_ = Process(words, {.output_file = Key("gateway.log")});
     ASSERT_TRUE(WaitUntil(seconds(60), [&] { return Exists(Key("port")); }))
         << ReadFile(Key("gateway.log"));
     port_ = std::to_string(std::stoi(ReadFile(Key("port"))));
@@ -215,6 +255,29 @@ TEST_F(DrillTls, BadCertificate) {
   StartTls("trusted");
   ExpectOver("gateway_certificate");
   EXPECT_EQ(ReadFile(mount + "/file"), "content");
+}
+
+// Each of these certificates is well-formed, and no good; the token is right in all cases.
+TEST_F(DrillTls, CertificatesThatAreNoGoodAreRefused) {
+  StartTls("trusted");
+  const Finished good = List();
+  EXPECT_EQ(good.code, 0) << good.All();
+  for (const char* name : {"unknown", "misnamed", "expired"}) {
+    StartTls(name);
+    const Finished refused = List();
+    EXPECT_EQ(refused.code, 6) << name << ": " << refused.All();
+    EXPECT_EQ(refused.out, "") << name;
+  }
+}
+
+// The gateway wants to see one, too.
+TEST_F(DrillTls, ClientsWithoutACertificateAreNotLetIn) {
+  StartTls("trusted", {"--tls-client-ca", Key("client.pem")});
+  const Finished good = List();
+  EXPECT_EQ(good.code, 0) << good.All();
+  StartTls("trusted", {"--tls-client-ca", Key("unknown.pem")});
+  const Finished refused = List();
+  EXPECT_EQ(refused.code, 6) << refused.All();
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What an operator looks at: metrics, stats, top, doctor, and that they agree.
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <sstream>
@@ -92,6 +93,10 @@ TEST_F(Operate, JsonIsAsTheSchemaSays) {
       {"dirty", {"dirty"}},
       {"recover", {"recover"}},
       {"doctor", {"doctor"}},
+      {"warm", {"warm", mount()}},
+      {"debug spool", {"debug", "spool"}},
+      {"debug journal", {"debug", "journal"}},
+      {"debug shm", {"debug", "shm"}},
       {"workspace list", {"workspace", "list"}},
       {"token list", {"token", "list"}},
       {"error", {"status", "/nowhere"}},
@@ -204,6 +209,56 @@ TEST_F(Operate, TopWantsATerminal) {
   const Finished said = host().Airctl({"top"});
   EXPECT_EQ(said.code, 2) << said.All();
   EXPECT_NE(said.err.find("airctl stats --interval 1"), std::string::npos) << said.All();
+}
+
+// The only file with a token is the session's manifest.
+class OperateLoud : public Operate {
+ protected:
+  HostOptions Options() const override {
+    HostOptions options = Operate::Options();
+    options.broker_arguments.insert(options.broker_arguments.end(), {"--log-level", "trace"});
+    options.gateway_arguments.insert(options.gateway_arguments.end(), {"--log-level", "trace"});
+    return options;
+  }
+};
+
+TEST_F(OperateLoud, NothingThatIsWrittenHasAToken) {
+  Use();
+  const Arguments gateway = {"--gateway", host().gateway_address()};
+  std::string said;
+  const auto say = [&](Arguments words, const RunOptions& options = {}) {
+    words.insert(words.end(), gateway.begin(), gateway.end());
+    said += host().Airctl(words, options).All();
+  };
+  const std::string wrong = "wrong-token-0123456789";
+  say({"workspace", "list"}, {.env = {{"AIRSTORE_TOKEN", wrong}}});
+  say({"mount", host().Path("other"), "--allow-non-empty", "-v"},
+      {.env = {{"AIRSTORE_TOKEN", wrong}}});
+  std::filesystem::create_directory(host().Path("other"));
+  say({"mount", host().Path("other"), "-v"}, {.env = {{"AIRSTORE_TOKEN", wrong}}});
+  host().KillGateway();
+  WriteFile(At("unsent"), "content");
+  say({"mount", host().Path("other")}, {.env = {{"AIRSTORE_TOKEN", wrong}}});
+  said += host().Airctl({"--json", "status"}).All() + host().Airctl({"doctor"}).All();
+  said += Scrape(host());
+  host().KillBroker();
+  host().StartGateway();
+  host().StartBroker();
+  EXPECT_EQ(host().Airctl({"flush", "--timeout", "60"}).code, 0);
+  for (const char* log : {"broker.log", "gateway.log"}) said += ReadFile(host().Path(log));
+  size_t files = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(host().Path("state"))) {
+    if (!entry.is_regular_file() || entry.path().filename() == "session.json") continue;
+    said += ReadFile(entry.path().string());
+    ++files;
+  }
+  EXPECT_GT(files, 3u);
+  EXPECT_NE(said.find("session on workspace work"), std::string::npos) << "it has been said much";
+  for (const std::string& file : {host().Path("work.token"), host().admin_token_file()}) {
+    const std::string token = ReadFile(file);
+    EXPECT_EQ(said.find(token.substr(0, token.find('\n'))), std::string::npos) << file;
+  }
+  EXPECT_EQ(said.find(wrong), std::string::npos);
 }
 
 // A broker that hangs is said to hang.

@@ -177,6 +177,26 @@ void AddObservers(CLI::App* app, Invocation& out) {
       ->check(CLI::PositiveNumber);
 }
 
+void AddDebug(CLI::App* app, Invocation& out) {
+  CLI::App* group = Add(app, "debug", "Look at what a broker has, without asking it; it may hang",
+                        out, Command::kNone);
+  Add(group, "spool", "Sessions in its state directory, and the room they take", out,
+      Command::kDebugSpool);
+  Add(group, "journal", "Records of their journals", out, Command::kDebugJournal);
+  Add(group, "shm", "Queues and calls of its mounts", out, Command::kDebugShm);
+  CLI::App* bundle = Add(group, "bundle",
+                         "Pack all of this, status, doctor, configuration and log, without tokens",
+                         out, Command::kDebugBundle);
+  bundle->add_option("file", out.name, "Archive (default: airstore-bundle.tar.gz)")
+      ->option_text("[FILE]");
+  for (CLI::App* command : group->get_subcommands({})) {
+    command
+        ->add_option("--state-dir", out.state_dir,
+                     "The broker's state directory (default: of the broker at that socket)")
+        ->option_text("DIR");
+  }
+}
+
 void AddRecover(CLI::App* app, Invocation& out) {
   CLI::App* recover =
       Add(app, "recover", "List what gateways refused for good, export or discard it", out,
@@ -306,6 +326,23 @@ std::shared_ptr<CLI::App> MakeParser(Invocation& out) {
       ->option_text("PATH");
   AddRecover(app.get(), out);
   AddObservers(app.get(), out);
+  CLI::App* warm =
+      Add(app.get(), "warm", "Read a tree once, so that it is on this host when needed", out,
+          Command::kWarm);
+  warm->add_option("path", out.mountpoint, "Directory or file in a mount")
+      ->option_text("PATH")
+      ->required();
+  warm->add_flag("-v,--verbose", out.verbose, "Say what is being done");
+  CLI::App* login = Add(app.get(), "login", "Keep the token of a workspace, for mounts to come",
+                        out, Command::kLogin);
+  login->add_option("workspace", out.workspace, "What it is for")
+      ->option_text("WORKSPACE")
+      ->required();
+  login
+      ->add_option("--token-file", out.token_file,
+                   "File of mode 600 with the token, - for stdin (default: AIRSTORE_TOKEN)")
+      ->option_text("FILE");
+  AddDebug(app.get(), out);
   Add(app.get(), "doctor", "Say what this host can mount with, and what would mend the rest", out,
       Command::kDoctor);
   AddWorkspace(app.get(), out);

@@ -30,6 +30,12 @@ enum class Command {
   kStats,
   kTop,
   kSchema,
+  kWarm,
+  kLogin,
+  kDebugSpool,
+  kDebugJournal,
+  kDebugShm,
+  kDebugBundle,
   kWorkspaceCreate,
   kWorkspaceList,
   kWorkspaceDelete,
@@ -73,7 +79,8 @@ struct Invocation {
   bool all_items = false;
   std::vector<std::string> items;  // ids
   std::string directory;
-  std::string backend;  // "": as AIRSTORE_MOUNT_BACKEND says, else auto
+  std::string state_dir;  // debug; empty: found by the socket
+  std::string backend;    // "": as AIRSTORE_MOUNT_BACKEND says, else auto
   bool serve_only = false;
   std::string passthrough = "auto";
   std::string fsync = "gateway";

@@ -9,6 +9,7 @@
 
 #include "tools/airctl/client.h"
 #include "tools/airctl/completion.h"
+#include "tools/airctl/debug.h"
 #include "tools/airctl/doctor_command.h"
 #include "tools/airctl/failure.h"
 #include "tools/airctl/force_unmount.h"
@@ -20,6 +21,8 @@
 #include "tools/airctl/recover.h"
 #include "tools/airctl/status_text.h"
 #include "tools/airctl/token_source.h"
+#include "tools/airctl/token_store.h"
+#include "tools/airctl/warm.h"
 
 namespace airstore::airctl {
 namespace {
@@ -60,7 +63,13 @@ Outcome<wire::Response> Ask(const Invocation& asked, const wire::Request& reques
 }
 
 Trouble FillGateway(const Invocation& asked, const Surroundings& around, wire::GatewayRef* to) {
-  auto token = ReadToken(asked.token_file, around.getenv("AIRSTORE_TOKEN"));
+  const char* variable = around.getenv("AIRSTORE_TOKEN");
+  std::string file = asked.token_file;
+  const bool given = !file.empty() || (variable != nullptr && *variable != '\0');
+  if (!given && asked.command == Command::kMount) {
+    file = KeptToken(TokenDirectory(around.getenv), asked.workspace);
+  }
+  auto token = ReadToken(file, variable);
   if (!token.value) return token.failure;
   to->set_address(asked.gateway);
   to->set_token(std::move(*token.value));
@@ -335,6 +344,15 @@ void PrintAdministered(const Invocation& asked, const wire::Response& answer,
   }
 }
 
+Trouble Login(const Invocation& asked, const Surroundings& around) {
+  const auto token = ReadToken(asked.token_file, around.getenv("AIRSTORE_TOKEN"));
+  if (!token.value) return token.failure;
+  const auto kept = KeepToken(TokenDirectory(around.getenv), asked.workspace, *token.value);
+  if (!kept.value) return kept.failure;
+  around.out << (asked.json ? "{}" : "kept in " + Printable(*kept.value)) << "\n";
+  return {};
+}
+
 Trouble Do(const Invocation& asked, const Surroundings& around) {
   switch (asked.command) {
     case Command::kMount:
@@ -357,6 +375,18 @@ Trouble Do(const Invocation& asked, const Surroundings& around) {
       return Stats(asked, around);
     case Command::kTop:
       return Top(asked, around);
+    case Command::kWarm:
+      return Warm(asked, around);
+    case Command::kLogin:
+      return Login(asked, around);
+    case Command::kDebugSpool:
+      return DebugSpool(asked, around);
+    case Command::kDebugJournal:
+      return DebugJournal(asked, around);
+    case Command::kDebugShm:
+      return DebugShm(asked, around);
+    case Command::kDebugBundle:
+      return DebugBundle(asked, around);
     case Command::kSchema:
       around.out << JsonSchema() << "\n";
       return {};

@@ -45,6 +45,8 @@ void AddFlags(CLI::App& app, Options& options, int64_t& gc_grace, int64_t& sessi
   app.add_option("--port-file", options.port_file, "Write the port in use to this file");
   app.add_option("--tls-cert", options.server.tls_cert, "PEM file of the certificate chain");
   app.add_option("--tls-key", options.server.tls_key, "PEM file of the private key");
+  app.add_option("--tls-client-ca", options.server.tls_client_ca,
+                 "PEM file of authorities: clients need a certificate of theirs");
   app.add_flag("--insecure", options.server.insecure,
                "Allow plain text on an address that is not loopback");
   app.add_option("--admin-token-file", options.gateway.admin_token_file,

@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
 #include <set>
+#include <string>
 
 namespace airstore::broker {
 namespace {
@@ -88,6 +91,11 @@ TEST(Problems, OfTheBrokerItself) {
   status.spool_full = true;
   EXPECT_EQ(Of(status).cause, Cause::kSpoolFull);
   status = {};
+  status.torn_journals = 1;
+  EXPECT_EQ(Of(status).cause, Cause::kJournalTorn);
+  status.uptime_ms = 3'600'000;
+  EXPECT_TRUE(ProblemsOf(status).empty());
+  status = {};
   status.clock_sets = 1;
   status.clock_jump_ms = -3'600'000;
   const Problem clock = Of(status);
@@ -98,6 +106,17 @@ TEST(Problems, OfTheBrokerItself) {
   status = {};
   status.lost_items = 2;
   EXPECT_EQ(Of(status).cause, Cause::kChangesRefused);
+}
+
+// Who reads one of them finds what it means.
+TEST(Problems, EachCauseIsExplained) {
+  for (const char* name : {"/man/airctl.1", "/../docs/operations.md"}) {
+    std::ifstream file(std::string(AIRSTORE_PACKAGING_DIR) + name);
+    const std::string text(std::istreambuf_iterator<char>(file), {});
+    for (const Cause cause : AllCauses()) {
+      EXPECT_NE(text.find(CauseName(cause)), std::string::npos) << CauseName(cause) << name;
+    }
+  }
 }
 
 TEST(Problems, EachCauseHasAName) {
