@@ -26,6 +26,20 @@ class Gateways : public MountTest {
       if (entry.path().filename() != "admin-token") std::filesystem::remove_all(entry.path());
     }
   }
+  // On the same store as the first one.
+  Process StartAnother(const std::string& listen, const std::string& parameters) {
+    std::string why;
+    const S3Server& s3 = *S3Server::Get(&why);
+    std::string place = host().directory();
+    std::replace(place.begin(), place.end(), '/', '-');
+    return Process(
+        {Program("airstore-gateway"), "--data", host().Path("other"), "--listen", listen,
+         "--port-file", host().Path("other-port"), "--admin-token-file", host().admin_token_file(),
+         "--metadata", "redis://" + host().Path("redis/redis.sock") + parameters, "--blocks",
+         "s3://" + s3.bucket() + "/" + place + "?endpoint=" + s3.endpoint()},
+        {.env = s3.environment(), .output_file = host().Path("other.log")});
+  }
+  bool AnotherServes() { return std::filesystem::exists(host().Path("other-port")); }
 };
 
 TEST_F(Gateways, AnotherOneGoesOnWhereTheFirstDied) {
@@ -52,18 +66,8 @@ TEST_F(Gateways, OneThatWasStoppedAndReplacedCommitsNothingAndEnds) {
   // Queued for the stopped one: it is going to find this when it wakes.
   WriteFile(At("file"), "second");
   // The store is taken over by another one, on a port of its own, and with it the work.
-  std::string why;
-  const S3Server& s3 = *S3Server::Get(&why);
-  std::string place = host().directory();
-  std::replace(place.begin(), place.end(), '/', '-');
-  const Process other(
-      {Program("airstore-gateway"), "--data", host().Path("other"), "--listen", "127.0.0.1:0",
-       "--port-file", host().Path("other-port"), "--admin-token-file", host().admin_token_file(),
-       "--metadata", "redis://" + host().Path("redis/redis.sock"), "--blocks",
-       "s3://" + s3.bucket() + "/" + place + "?endpoint=" + s3.endpoint()},
-      {.env = s3.environment(), .output_file = host().Path("other.log")});
-  ASSERT_TRUE(WaitUntil(std::chrono::seconds(60),
-                        [&] { return std::filesystem::exists(host().Path("other-port")); }));
+  const Process other = StartAnother("127.0.0.1:0", "");
+  ASSERT_TRUE(WaitUntil(std::chrono::seconds(60), [&] { return AnotherServes(); }));
   host().ThawGateway();
   EXPECT_TRUE(WaitUntil(std::chrono::seconds(60), [&] { return !host().GatewayRuns(); }))
       << "it serves what is not its own any more";
@@ -72,6 +76,22 @@ TEST_F(Gateways, OneThatWasStoppedAndReplacedCommitsNothingAndEnds) {
   RunOk({"sync", At("file")});
   RemountFresh();
   EXPECT_EQ(ReadFile(At("file")), "second");
+}
+
+TEST_F(Gateways, OneOnStandbyTakesOverByItself) {
+  WriteFile(At("file"), "first");
+  RunOk({"sync", At("file")});
+  // At the first one's address, which it needs only when it is its turn.
+  const Process standby = StartAnother(host().gateway_address(), "?standby=3");
+  WriteFile(At("file"), "second");
+  RunOk({"sync", At("file")});
+  EXPECT_FALSE(AnotherServes());
+  host().KillGateway();
+  WriteFile(At("file"), "third");
+  RunOk({"sync", At("file")});
+  EXPECT_TRUE(AnotherServes());
+  RemountFresh();
+  EXPECT_EQ(ReadFile(At("file")), "third");
 }
 
 }  // namespace

@@ -3,7 +3,8 @@
 // Where a gateway keeps its store, as URLs:
 //   sqlite:///FILE
 //   redis://[USER@]HOST[:PORT][/DATABASE]?..., rediss://... (TLS), redis:///SOCKET?database=N
-//       prefix=P  password-file=F  timeout=SECONDS  ca-file=F  cert-file=F  key-file=F
+//       prefix=P  password-file=F  timeout=SECONDS  standby=SECONDS  ca-file=F  cert-file=F
+//       key-file=F
 //   file:///DIRECTORY
 //   s3://BUCKET[/PREFIX]?...
 //       endpoint=URL  region=R  style=path|virtual  credentials=F  profile=P  connections=N

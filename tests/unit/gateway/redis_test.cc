@@ -175,6 +175,28 @@ TEST_F(Redis, WhoTakesItOverIsTheOnlyOne) {
   EXPECT_TRUE(reader->status());
 }
 
+TEST_F(Redis, WhoIsOnStandbyWaitsForAsLongAsTheOwnerIsHeardOf) {
+  RedisOptions options = Options();
+  options.standby = std::chrono::seconds(2);
+  auto standby = std::move(*RedisStore::Open(options));
+  ASSERT_TRUE(standby->WaitForTurn()) << "there never was one";
+  auto owner = Open();
+  ASSERT_TRUE(owner->TakeOver());
+  std::atomic<bool> waited{false};
+  std::thread waiting([&] {
+    EXPECT_TRUE(standby->WaitForTurn());
+    waited = true;
+  });
+  for (int i = 0; i < 30; ++i) {
+    EXPECT_FALSE(owner->IsLost());
+    EXPECT_FALSE(waited);
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  waiting.join();
+  ASSERT_TRUE(standby->TakeOver());
+  EXPECT_TRUE(owner->IsLost());
+}
+
 TEST_F(Redis, AReaderSeesOneMomentOrIsTold) {
   auto one = Open(), two = Open();
   const WorkspaceKey ws = Make(*one, {});

@@ -36,6 +36,7 @@ struct RedisOptions {
   std::string cert_file, key_file;  // for servers that ask
   std::string prefix = "airstore";  // of all keys
   std::chrono::milliseconds timeout{10'000};
+  std::chrono::seconds standby{0};  // see RedisStore::WaitForTurn()
 
   std::string Name() const { return socket.empty() ? host + ":" + std::to_string(port) : socket; }
 };

@@ -69,6 +69,7 @@ class RedisKeys {
 
   std::string Schema() const { return Common("schema"); }
   std::string Owner() const { return Common("owner"); }  // how often the store was taken over
+  std::string Alive() const { return Common("alive"); }  // counted up by the owner, each second
   std::string Identity() const { return Common("identity"); }
   std::string NextWorkspace() const { return Common("next"); }
   RedisMap Workspaces() const { return {Common("ws"), 8}; }  // key -> name

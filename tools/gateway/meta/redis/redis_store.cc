@@ -2,6 +2,10 @@
 #include "tools/gateway/meta/redis/redis_store.h"
 
 #include <openssl/rand.h>
+#include <signal.h>
+
+#include <chrono>
+#include <thread>
 
 #include "tools/gateway/meta/redis/redis_transaction.h"
 
@@ -12,6 +16,12 @@ namespace {
 std::string Setting(RedisConnection& connection, const std::string& name) {
   auto reply = connection.Call(RedisCommand{"CONFIG", "GET", name});
   return reply && reply->items.size() == 2 ? reply->items[1].text : "";
+}
+
+bool EndIsPending() {
+  sigset_t pending;
+  sigpending(&pending);
+  return sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1;
 }
 
 }  // namespace
@@ -83,8 +93,33 @@ bool RedisStore::IsLost() {
   auto connection = Take();
   if (!connection) return false;
   const auto count = (*connection)->Call(RedisCommand{"GET", fence_.key});
+  const bool ours = count && count->text == fence_.value;
+  if (ours) (void)(*connection)->Call(RedisCommand{"INCR", keys_.Alive()});
   GiveBack(std::move(*connection));
-  return count && count->text != fence_.value;
+  return count && !ours;
+}
+
+Result<void> RedisStore::WaitForTurn() {
+  using std::chrono::steady_clock;
+  if (options_.standby.count() == 0) return {};
+  std::string last;
+  auto heard = steady_clock::now();
+  while (true) {
+    auto connection = Take();
+    const auto now = connection
+                         ? (*connection)->Call(RedisCommand{"MGET", keys_.Owner(), keys_.Alive()})
+                         : Result<RedisReply>(connection.error());
+    if (connection) GiveBack(std::move(*connection));
+    // A server that is away is no owner that is away.
+    if (!now || now->items.size() != 2 || now->items[1].text != last) heard = steady_clock::now();
+    if (now && now->items.size() == 2) {
+      if (now->items[0].is_nil()) return {};
+      last = now->items[1].text;
+    }
+    if (steady_clock::now() - heard >= options_.standby) return {};
+    if (EndIsPending()) return Error{EINTR, "ended while it waited for its turn"};
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  }
 }
 
 Result<std::unique_ptr<RedisConnection>> RedisStore::Take() {

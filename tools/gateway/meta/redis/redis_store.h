@@ -36,7 +36,12 @@ class RedisStore final : public MetadataStore {
   // Commits that the server may forget when it dies.
   std::string weakness() const override { return weakness_; }
 
+  // To be asked each second: it also tells others that this one lives.
   bool IsLost() override;
+  // Waits until the store's owner has not been heard of for RedisOptions::standby; not at all when
+  // that is 0, or when there never was one. EINTR: a SIGTERM or SIGINT has come, which is left
+  // pending.
+  Result<void> WaitForTurn();
   // From then on only this one may use the store: what an earlier one still wants is refused
   // (ESTALE), whatever held it up. Before the first transaction.
   Result<void> TakeOver();
