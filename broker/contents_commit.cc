@@ -61,7 +61,12 @@ std::vector<Contents::Unsent> Contents::ListUnsent() const {
     if (!record || (record->flags & shm::kOrphan) != 0) continue;
     const int64_t queued_ns = log_->PendingSince(inode);
     if (queued_ns == 0 && !IsDirty(*node)) continue;
-    unsent.push_back({inode, record->size, queued_ns != 0 ? queued_ns : node->dirty_since_ns,
+    // Of what the kernel writes the record may not tell yet.
+    uint64_t size = record->size;
+    if ((record->flags & shm::kPassthroughWriter) != 0 && node->file) {
+      if (const auto stamp = node->file->Stamp()) size = stamp->size;
+    }
+    unsent.push_back({inode, size, queued_ns != 0 ? queued_ns : node->dirty_since_ns,
                       static_cast<int>(record->write_error)});
   }
   return unsent;

@@ -15,7 +15,7 @@
 namespace airstore::broker {
 namespace {
 
-constexpr int kMaxMessageBytes = 64 << 20;
+constexpr int kMaxMessageBytes = 16 << 20;
 constexpr int kMaxV1MessageBytes = 64 << 20;
 constexpr int kKeepaliveMs = 30'000;
 constexpr int kV1KeepaliveMs = 5 * 60'000;

@@ -14,7 +14,7 @@
 namespace airstore::gateway {
 namespace {
 
-constexpr int kMaxMessageBytes = 64 << 20;
+constexpr int kMaxMessageBytes = 16 << 20;
 constexpr std::chrono::seconds kStopGrace{2};
 
 Result<std::string> ReadFile(const std::string& path) {
