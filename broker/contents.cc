@@ -209,6 +209,11 @@ bool Contents::HasOpens(uint64_t inode) const {
   return node && (node->opens() != 0 || node->opening != 0);
 }
 
+bool Contents::HasDaemonWriter(uint64_t inode, uint32_t mount) const {
+  const NodePtr node = Find(inode);
+  return node && node->daemon_writers.contains(mount);
+}
+
 bool Contents::HasWriter(uint64_t inode, uint32_t mount) const {
   const NodePtr node = Find(inode);
   return node &&

@@ -135,8 +135,8 @@ class Contents : public ContentSource {
   // Of what is in a content file and not empty.
   std::optional<FileEnd> End(uint64_t inode) const;
 
-  // Bytes of a daemon-mode writer. EIO when the file was not opened for writing. ENOSPC: not now,
-  // but they were accepted: to be tried again.
+  // Bytes that a writer has sent through its daemon. EIO when the file was not opened for writing.
+  // ENOSPC: not now, but they were accepted: to be tried again.
   Result<void> Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
                      int64_t time_ns);
   // Where `bytes` more go that are appended through a daemon. The next append is answered when
@@ -214,6 +214,8 @@ class Contents : public ContentSource {
   bool HasOpens(uint64_t inode) const;
   // Somebody has it open for writing through that mount.
   bool HasWriter(uint64_t inode, uint32_t mount) const;
+  // ... whose bytes come through its daemon, those of maps too.
+  bool HasDaemonWriter(uint64_t inode, uint32_t mount) const;
   // Its content is in a content file, or it is open.
   bool HasFile(uint64_t inode) const { return Find(inode) != nullptr; }
 

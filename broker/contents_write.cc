@@ -22,9 +22,10 @@ using shm::InodeRecord;
 Result<void> Contents::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
                              int64_t time_ns) {
   const NodePtr node = Find(inode);
-  if (!node || !node->file || !node->file->complete || node->daemon_writers.empty()) {
+  if (!node || !node->file || !node->file->complete || node->writers() == 0) {
     return Error{EIO, "write to a file that is not open for writing"};
   }
+  Unseal(node);  // it was accepted
   Reach(FaultPoint::kContentBeforeWrite);
   size_t done = 0;
   while (done < data.size()) {

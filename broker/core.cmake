@@ -85,6 +85,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/tree_adopt.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_lookup.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_mutate.cc
+  ${CMAKE_CURRENT_LIST_DIR}/tree_notify.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_paths.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_remote.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_rename.cc

@@ -112,8 +112,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   bool InWork(uint32_t slot, uint64_t position) const override {
     return lane_->Keeps(slot, position);
   }
-  // The kernel refuses to have it written (ETXTBSY).
-  bool IsRun(uint64_t inode) const {
+  bool IsRun(uint64_t inode) const override {
     return device_->has_kernel() && broker::IsRun(device_->minor(), inode);
   }
   bool Answering(uint64_t inode) const override { return lane_->Answering(inode); }
