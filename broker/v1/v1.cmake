@@ -20,7 +20,7 @@ add_library(airstore_broker_v1 STATIC
   ${CMAKE_CURRENT_LIST_DIR}/v1_gateway.cc)
 target_link_libraries(airstore_broker_v1
   PRIVATE airstore_options PkgConfig::CRYPTO PkgConfig::XXHASH
-  PUBLIC airstore_broker_host spdlog::spdlog)
+  PUBLIC airstore_broker_host airstore_shm spdlog::spdlog)
 target_precompile_headers(airstore_broker_v1 PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/../task.h <spdlog/spdlog.h>)
 
