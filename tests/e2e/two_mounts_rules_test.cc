@@ -11,6 +11,8 @@
 
 #include <atomic>
 #include <filesystem>
+#include <sstream>
+#include <thread>
 
 #include "tests/e2e/two_mounts.h"
 
@@ -172,20 +174,24 @@ TEST_F(SecondMount, AppendsDoNotOverlap) {
   host().CreateWorkspace("work");
   const std::string first = host().Mount("work", "first", {"--passthrough", "off"});
   const UniqueFd here = Open(first + "/log", O_RDWR | O_CREAT | O_APPEND);
-  std::string expected = "begin";
-  ASSERT_EQ(write(here.get(), expected.data(), 5), 5);
+  ASSERT_EQ(write(here.get(), "begin", 5), 5);
   const std::string second = host().Mount("work", "second", {"--passthrough", "off"});
   const UniqueFd there = Open(second + "/log", O_WRONLY | O_APPEND);
-  for (int i = 0; i < 200; ++i) {
-    const std::string text = (i % 2 == 0 ? "here " : "there ") + std::to_string(i) + ";";
-    ASSERT_EQ(write((i % 2 == 0 ? here : there).get(), text.data(), text.size()),
-              static_cast<ssize_t>(text.size()));
-    expected += text;
-  }
-  EXPECT_EQ(ReadFile(second + "/log"), expected);
+  constexpr int kEach = 1500;
+  const auto append = [](const UniqueFd& file, const std::string& text) {
+    for (int i = 0; i < kEach; ++i) (void)!write(file.get(), text.data(), text.size());
+  };
+  std::thread other(append, std::cref(there), "there;");
+  append(here, "here;");
+  other.join();
+  const std::string all = ReadFile(second + "/log");
+  EXPECT_EQ(all.size(), 5 + kEach * (5 + 6));
+  std::map<std::string, int> found;
+  std::istringstream words(all.substr(std::min<size_t>(5, all.size())));
+  for (std::string word; std::getline(words, word, ';');) ++found[word];
+  EXPECT_EQ(found, (std::map<std::string, int>{{"here", kEach}, {"there", kEach}}));
   // What the kernel had put where the end was before it goes when the write has returned.
-  EXPECT_TRUE(
-      WaitUntil(std::chrono::seconds(10), [&] { return ReadFile(first + "/log") == expected; }));
+  EXPECT_TRUE(WaitUntil(std::chrono::seconds(10), [&] { return ReadFile(first + "/log") == all; }));
 }
 
 }  // namespace
