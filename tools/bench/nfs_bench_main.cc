@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // airstore-bench-nfs: how fast an NFS version 3 server answers libnfs: one file written and read in
-// pieces of 1 MiB (reading: the median of some passes), and GETATTR and LOOKUP with some calls under
-// way. Prints one line of JSON.
-// Writing is timed without the COMMIT at its end.
+// pieces of 1 MiB (reading: the median of some passes), and GETATTR and LOOKUP with some calls
+// under way. Prints one line of JSON. Writing is timed without the COMMIT at its end.
 #include <fcntl.h>
 #include <nfsc/libnfs.h>
 #include <poll.h>
