@@ -31,11 +31,19 @@ TEST_F(Debug, ReadsWhatABrokerHasThatHangs) {
     return host().SessionStatus("work").at("pending_mutations").get<int>() >= 10;
   }));
   host().broker().Signal(SIGSTOP);
-  const auto before = Tree(host().Path("state"));
+  // A spool's copy of a program is shared by its links, with the copies of other brokers.
+  const auto look = [this] {
+    auto entries = Tree(host().Path("state"));
+    std::erase_if(entries, [](const auto& entry) {
+      return entry.first.find("/program-") != std::string::npos;
+    });
+    return entries;
+  };
+  const auto before = look();
   const auto spool = Look("spool");
   const auto journal = Look("journal");
   const auto shm = Look("shm");
-  const auto after = Tree(host().Path("state"));
+  const auto after = look();
   host().broker().Signal(SIGCONT);
   EXPECT_EQ(Difference(before, after), "") << "it only reads";
 
