@@ -27,6 +27,7 @@ enum class Command {
   kUpgrade,
   kRecover,
   kDoctor,
+  kTrace,
   kWorkspaceCreate,
   kWorkspaceList,
   kWorkspaceDelete,
@@ -34,6 +35,7 @@ enum class Command {
   kTokenCreate,
   kTokenList,
   kTokenRevoke,
+  kAccessLog,
   kVersion,
   kCompletion,
 };
@@ -50,6 +52,9 @@ struct Invocation {
   std::string mountpoint;  // as typed
   std::string name;        // of a workspace, a token's id, a shell
   std::string principal;
+  std::string path;                     // access-log: below this
+  int64_t since_ms = 0;                 // since the epoch; 0: from the start
+  uint32_t limit = 0;                   // 0: the gateway's choice
   std::optional<uint64_t> quota_bytes;  // 0: none
   std::optional<uint64_t> quota_inodes;
   std::optional<uint32_t> uid;
@@ -63,7 +68,9 @@ struct Invocation {
   bool force = false;
   bool verbose = false;
   double timeout_seconds = 0;  // 0: none
-  bool export_items = false;   // recover: into `directory`
+  double slow_ms = 50;         // trace
+  std::vector<std::string> ops;
+  bool export_items = false;  // recover: into `directory`
   bool discard_items = false;
   bool all_items = false;
   std::vector<std::string> items;  // ids
