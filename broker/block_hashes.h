@@ -34,7 +34,7 @@ class BlockHashes {
     if (!chunks_[block / kChunk].each.empty()) return block + 1;
     return std::min(size_, (block / kChunk + 1) * kChunk);
   }
-  // REQUIRES: block < size()
+  // REQUIRES: block < size(), but for Fill.
   void Set(uint64_t block, uint64_t hash) {
     Chunk& chunk = chunks_[block / kChunk];
     if (chunk.each.empty()) {
@@ -55,10 +55,12 @@ class BlockHashes {
     size_ = size;
     chunks_.resize(static_cast<size_t>((size + kChunk - 1) / kChunk));
   }
-  // All of them 0.
-  void Forget() {
-    for (Chunk& chunk : chunks_) chunk = Chunk();
+  // All of them this.
+  void Fill(uint64_t hash) {
+    for (Chunk& chunk : chunks_) chunk = {hash, {}};
+    for (uint64_t block = size_; block < chunks_.size() * kChunk; ++block) Set(block, 0);
   }
+  void Forget() { Fill(0); }
   void Clear() { Resize(0); }
 
  private:

@@ -67,6 +67,7 @@ Broker::Broker(boost::asio::any_io_executor executor, Options options, std::stri
       make_gateway_(std::move(make_gateway)),
       explain_open_(std::move(explain_open)),
       started_ns_(MonotonicNs()),
+      clock_(executor_),
       passthrough_(options_.fuse_passthrough && FuseDevice::PassthroughPossible()),
       budget_(executor_, options_.store_dir.empty() ? spool_ : options_.store_dir,
               (options_.store_dir.empty() ? options_.state_dir : options_.store_dir) + "/reserve",
@@ -549,6 +550,13 @@ Outcome<BrokerStatus> Broker::Status(const Caller& caller, const std::string& mo
   status.spool_bytes = budget_.used();
   status.spool_limit = budget_.limit();
   status.spool_full = budget_.gate().closed();
+  status.clock_sets = clock_.sets();
+  status.clock_jump_ms = clock_.last_jump_ns() / 1'000'000;
+  status.clock_set_ago_ms =
+      static_cast<uint64_t>((MonotonicNs() - clock_.last_at_ns()) / 1'000'000);
+  status.metrics = metrics_;
+  for (const RecoveryPtr& recovery : recoveries_) status.torn_journals += recovery->journal_torn();
+  for (const SlotPtr& slot : sessions_) status.torn_journals += slot->session->journal_torn();
   if (const auto lost = Lost(caller); lost.value) {
     status.lost_items = lost.value->size();
     for (const LostFile& item : *lost.value) status.lost_bytes += item.bytes;
@@ -575,6 +583,12 @@ Outcome<BrokerStatus> Broker::Status(const Caller& caller, const std::string& mo
     for (const RecoveryPtr& recovery : recoveries_) {
       if (!recovery->done()) status.sessions.push_back(recovery->Status());
     }
+  }
+  for (SessionStatus& session : status.sessions) {
+    GatewayHealth health = health_of_ ? health_of_(session.gateway) : GatewayHealth();
+    session.unanswered_calls = health.unanswered;
+    session.gateway_error = std::move(health.error);
+    session.call_latencies = std::move(health.latency);
   }
   return Outcome<BrokerStatus>{std::move(status), {}};
 }

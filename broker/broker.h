@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "broker/broker_api.h"
+#include "broker/clock_watch.h"
+#include "broker/gateway_health.h"
 #include "broker/lost_found.h"
 #include "broker/mount.h"
 #include "broker/options.h"
@@ -54,6 +56,10 @@ class Broker : public BrokerApi {
   using HandOver = std::function<Task<Outcome<Nothing>>(std::string program, ProgressFn progress)>;
   // Who carries an upgrade out.
   void OnUpgrade(HandOver hand_over) { hand_over_ = std::move(hand_over); }
+  // For status: of the connection to that address.
+  using HealthOf = std::function<GatewayHealth(const std::string& address)>;
+  void OnHealth(HealthOf health_of) { health_of_ = std::move(health_of); }
+  void TellMetricsAddress(std::string address) { metrics_ = std::move(address); }
   // From here on nothing of ours is touched any more, and frontends look for the next broker. The
   // loop does not run any more, and nothing may be called but the destructor.
   void LetGo();
@@ -130,6 +136,9 @@ class Broker : public BrokerApi {
   ExplainOpen explain_open_;
   HandOver hand_over_;
   int64_t started_ns_;
+  ClockWatch clock_;
+  std::string metrics_;
+  HealthOf health_of_;
   bool passthrough_;
   SpoolBudget budget_;
   SpoolBudget::Share lost_space_;

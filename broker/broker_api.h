@@ -72,6 +72,9 @@ struct MountSpec {
   std::optional<bool> access_log;
 };
 
+// How often something took how long: element b counts [2^b, 2^(b+1)) nanoseconds.
+using LatencyCounts = std::vector<uint64_t>;
+
 struct MountStatus {
   std::string mountpoint;
   std::string workspace;
@@ -89,6 +92,8 @@ struct MountStatus {
   uint64_t ready_us = 0;
   uint64_t frontend_restarts = 0;
   std::string problem;  // why it is recovering or dead
+  uint64_t frontend_up_ms = 0;
+  std::string last_end;  // how the last frontend that was replaced had ended
   // Of backend nfs.
   std::string nfs_host;
   uint32_t nfs_port = 0;
@@ -98,6 +103,7 @@ struct MountStatus {
   std::map<std::string, uint64_t> counters;
   std::map<std::string, uint64_t> latency_p50_ns;
   std::map<std::string, uint64_t> latency_p99_ns;
+  std::map<std::string, LatencyCounts> latencies;
 };
 
 struct SessionStatus {
@@ -124,6 +130,12 @@ struct SessionStatus {
   uint64_t access_sent = 0;
   uint64_t access_dropped = 0;
   uint64_t access_waiting = 0;
+  // Of the connection, which all sessions with the gateway share.
+  uint64_t unanswered_calls = 0;
+  std::string gateway_error;  // why it does not answer; empty: it does
+  LatencyCounts call_latencies;
+  uint64_t journal_bytes = 0;
+  uint64_t refused_changes = 0;
 };
 
 struct DirtyFile {
@@ -160,6 +172,11 @@ struct BrokerStatus {
   bool spool_full = false;
   uint64_t lost_items = 0;
   uint64_t lost_bytes = 0;
+  uint64_t clock_sets = 0;  // times that somebody set the clock of this host
+  int64_t clock_jump_ms = 0;
+  uint64_t clock_set_ago_ms = 0;
+  uint64_t torn_journals = 0;  // ended in the middle of a record when we started
+  std::string metrics;         // where they are served; empty: nowhere
   std::vector<SessionStatus> sessions;
   std::vector<MountStatus> mounts;
 };

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "broker/mount.h"
+#include "broker/process_groups.h"
 #include "broker/session.h"
 #include "broker/virtual/inode.h"
 #include "shm/request_rules.h"
@@ -147,6 +148,10 @@ class Answer {
         if (!session_->tree().lease()) co_return co_await Fsync();
         co_return TakeWriteError();
       case Op::kReadRange:
+        if (args_.flags == shm::kBeforeWrite) {
+          co_await session_->tree().AnnounceData(mount_, args_.inode, args_.offset, args_.size);
+          co_return Result<void>{};
+        }
         session_->contents().Refresh(args_.inode);
         AIRSTORE_TRY_CO(co_await session_->tree().Ensure(args_.inode));
         AIRSTORE_TRY_CO(
@@ -161,6 +166,11 @@ class Answer {
         auto offset = co_await session_->contents().Append(call, args_.inode, args_.size);
         if (!offset) co_return offset.error();
         reply_.value = *offset;
+        // The page is locked until the request is answered; that is waited for beside.
+        if (args_.flags == shm::kKeepsPages && *offset != args_.offset) {
+          session_->tasks().Spawn(
+              mount_->InvalidateData(args_.inode, args_.offset, args_.size, std::nullopt));
+        }
         co_return Result<void>{};
       }
       case Op::kStatfs:
@@ -244,9 +254,14 @@ class Answer {
                       .atime_ns = args_.atime_ns,
                       .mtime_ns = args_.mtime_ns};
     session_->contents().Refresh(args_.inode);
+    if ((args_.valid & shm::kSetSize) != 0) {
+      const auto record = session_->inodes().Get(args_.inode);
+      if (record && IsRunElsewhere(*record)) co_return Error{ETXTBSY, "truncate"};
+    }
     if (args_.valid == shm::kKillSetId) {
       AIRSTORE_TRY_CO(co_await MayKillSetId());
     }
+    change.of_group = IsOfGroup(args_.inode);
     AIRSTORE_TRY_CO(co_await session_->tree().Setattr(origin_, args_.inode, change));
     co_return Fill(args_.inode);
   }
@@ -268,6 +283,15 @@ class Answer {
     if (args_.uid == 0 || args_.uid == record->uid) co_return Result<void>{};
     if (session_->contents().HasWriter(args_.inode, mount_->index())) co_return Result<void>{};
     co_return Error{EPERM, "set-id bits"};
+  }
+
+  // What Linux asks (since 6.2) before it leaves the set-group-id bit of a file that its group may
+  // not execute. Looks for more than the caller's own group only where it matters.
+  bool IsOfGroup(uint64_t inode) const {
+    const auto record = session_->inodes().Get(inode);
+    if (!record || (record->mode & (S_ISGID | S_IXGRP)) != S_ISGID) return true;
+    if (args_.uid == 0 || args_.gid == record->gid) return true;
+    return mount_->spec().squash == SquashWho::kNobody && IsInGroup(args_.pid, record->gid);
   }
 
   NewNode OfCaller(uint32_t mode) const {
@@ -340,6 +364,16 @@ class Answer {
     co_return Opened(inode, *opened);
   }
 
+  // The kernel of this mount looks at the programs that it runs itself.
+  bool IsRunElsewhere(const shm::InodeRecord& record) const {
+    if ((record.mode & 0111) == 0) return false;
+    for (const MountPort* mount : session_->mounts().all()) {
+      if (mount == mount_ || (record.known_by >> mount->index() & 1) == 0) continue;
+      if (mount->IsRun(record.inode)) return true;
+    }
+    return false;
+  }
+
   Task<Result<void>> Open(uint64_t inode, uint32_t flags) {
     AIRSTORE_TRY_CO(co_await session_->tree().Ensure(inode));
     if (IsVirtual(inode)) co_return co_await OpenVirtual(inode, true);
@@ -347,6 +381,8 @@ class Answer {
     if (record && IsDirectory(record->mode)) co_return Error{EISDIR, "open"};
     // Something else has taken the name meanwhile: the kernel looks again.
     if (!record || !IsRegular(record->mode)) co_return Error{ESTALE, "open"};
+    const bool changes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0;
+    if (changes && IsRunElsewhere(*record)) co_return Error{ETXTBSY, "open"};
     if ((flags & O_ACCMODE) != O_RDONLY && (flags & O_TRUNC) == 0) {
       AIRSTORE_TRY_CO(co_await session_->AdmitBytes(1));
     }
@@ -358,6 +394,7 @@ class Answer {
       session_->contents().Refresh(inode);
       AttrChange empty;
       empty.valid = shm::kSetSize | (args_.valid & shm::kKillSetId);
+      empty.of_group = IsOfGroup(inode);
       AIRSTORE_TRY_CO(co_await session_->tree().Setattr(origin_, inode, empty));
     }
     co_await TakeReads(inode);
@@ -375,6 +412,16 @@ class Answer {
     return Fill(inode);
   }
 
+  // As its owner's, whatever else there is to be checked.
+  bool IsOpenToCaller(uint64_t inode) const {
+    const auto record = session_->inodes().Get(inode);
+    if (!record || mount_->spec().uid || args_.uid != record->uid) return false;
+    const uint32_t access = args_.flags & O_ACCMODE;
+    uint32_t wanted = access == O_WRONLY ? S_IWUSR : S_IRUSR;
+    if (access == O_RDWR || (args_.flags & O_TRUNC) != 0) wanted |= S_IWUSR;
+    return (record->mode & wanted) == wanted;
+  }
+
   Task<Result<void>> Create() {
     if (IsVirtual(args_.inode)) {
       AIRSTORE_TRY_CO(co_await MakeVirtual(false));
@@ -388,6 +435,9 @@ class Answer {
       if (made.error().code != EEXIST || (args_.flags & O_EXCL) != 0) co_return made.error();
       auto existing = co_await session_->tree().Lookup(args_.inode, call_.name);
       if (!existing) co_return existing.error();
+      // This kernel takes what it gets for made by the caller, and asks nobody's permission. With
+      // ESTALE it looks once more, and at who may open it.
+      if (!IsOpenToCaller(*existing)) co_return Error{ESTALE, "made by somebody else"};
       co_return co_await Open(*existing, args_.flags);
     }
     const auto record = session_->inodes().Get(*made);
@@ -481,6 +531,7 @@ class Answer {
   Task<Result<void>> Fsync() {
     session_->contents().Refresh(args_.inode);
     co_await session_->contents().Retry(args_.inode);
+    AIRSTORE_TRY_CO(co_await session_->contents().AwaitReplaced(args_.inode));
     if (mount_->spec().fsync_local && session_->tree().lease() && !session_->journal_failed()) {
       co_return co_await FsyncHere();
     }
@@ -489,7 +540,10 @@ class Answer {
     for (Ticket ticket = session_->contents().Flush(args_.inode); ticket != 0;
          ticket = session_->log().PendingOf(args_.inode)) {
       const int refused = co_await session_->log().WaitSettled(ticket, args_.inode);
-      if (refused != 0) co_return Error{refused, "fsync"};
+      if (refused != 0) {
+        (void)TakeWriteError();  // it is told now
+        co_return Error{refused, "fsync"};
+      }
       if (++rounds == 3) break;
     }
     co_return TakeWriteError();

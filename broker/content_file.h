@@ -73,6 +73,8 @@ struct ContentFile {
   uint64_t truncations = 0;   // tells a sender that what it read may be of before
   uint64_t base_version = 0;  // the gateway's content version that this is made of; 0: not known
   bool never_sent = false;    // the gateway has no content: everything here is to be sent
+  // Another host may have changed it since that version: ours is taken on that version only.
+  bool unsure = false;
   // What was sent is not known (another broker did it): everything is to be sent, holes too.
   bool resend = false;
   // The journal says that the file is needed for a replay: it must not go away.

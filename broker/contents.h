@@ -135,8 +135,8 @@ class Contents : public ContentSource {
   // Of what is in a content file and not empty.
   std::optional<FileEnd> End(uint64_t inode) const;
 
-  // Bytes of a daemon-mode writer. EIO when the file was not opened for writing. ENOSPC: not now,
-  // but they were accepted: to be tried again.
+  // Bytes that a writer has sent through its daemon. EIO when the file was not opened for writing.
+  // ENOSPC: not now, but they were accepted: to be tried again.
   Result<void> Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
                      int64_t time_ns);
   // Where `bytes` more go that are appended through a daemon. The next append is answered when
@@ -176,6 +176,9 @@ class Contents : public ContentSource {
   void FlushAll();
   // What the gateway has refused of the inode is to be sent once more, if it is safe in lost+found.
   Task<void> Retry(uint64_t inode);
+  // Waits while another host's bytes are put in place of ours. An error: they could not be, and
+  // what is here is nothing that could be sent.
+  Task<Result<void>> AwaitReplaced(uint64_t inode);
   // The inode is gone for good.
   void Destroy(uint64_t inode);
   // Gives up what is here of a file that nobody uses. False: it is in use, or not at the gateway.
@@ -211,6 +214,8 @@ class Contents : public ContentSource {
   bool HasOpens(uint64_t inode) const;
   // Somebody has it open for writing through that mount.
   bool HasWriter(uint64_t inode, uint32_t mount) const;
+  // ... whose bytes come through its daemon, those of maps too.
+  bool HasDaemonWriter(uint64_t inode, uint32_t mount) const;
   // Its content is in a content file, or it is open.
   bool HasFile(uint64_t inode) const { return Find(inode) != nullptr; }
 
@@ -227,6 +232,9 @@ class Contents : public ContentSource {
   bool BuildsOnPending(uint64_t inode) const override;
   Settled ContentSettled(uint64_t inode, int error) override;
   uint64_t ContentVersion(uint64_t inode) const override;
+  bool MustMatch(uint64_t inode) const override;
+  // Others may have changed what is cached here, and have been told of it only in part.
+  void DoubtVersions();
   void ContentApplied(uint64_t inode, uint64_t content_version) override;
 
  private:
@@ -268,7 +276,8 @@ class Contents : public ContentSource {
     int64_t last_change_ns = 0;
     FileStamp seen;               // at the last look of the debounce timer
     uint64_t charged = 0;         // bytes on disk that count as unsent
-    uint64_t charged_before = 0;  // at the look before
+    uint64_t charged_before = 0;  // the most at the two looks before
+    uint64_t charged_once = 0;    // at the look before
     bool in_lru = false;
     uint64_t lru_bytes = 0;
     std::list<uint64_t>::iterator lru;
@@ -285,12 +294,7 @@ class Contents : public ContentSource {
   // contents_adopt.cc
   bool AdoptFile(const AttachedRecord& attached, const shm::InodeRecord& record);
 
-  // contents_open.cc
-  Result<OpenResult> OpenNow(MountPort* mount, const NodePtr& node, bool for_write, bool complete);
-  Result<int32_t> BackingFor(MountPort* mount, ContentFile* file);
-  Result<void> MoveToFile(const NodePtr& node);
-  void MoveToSlab(const NodePtr& node);
-  Task<Result<void>> MakeWritable(const NodePtr& node);
+  // contents.cc
   Task<void> Refill();
   void PublishFile(const NodePtr& node);
   // Puts on record that the file belongs to the inode.
@@ -300,11 +304,19 @@ class Contents : public ContentSource {
   Result<void> NoteDirty(ContentFile* file);
   void NoteClean(const NodePtr& node);
   void SetFlags(uint64_t inode, uint32_t set, uint32_t clear);
+  bool IsDirty(const Node& node) const;
+
+  // contents_open.cc
+  Result<OpenResult> OpenNow(MountPort* mount, const NodePtr& node, bool for_write, bool complete);
+  Result<int32_t> BackingFor(MountPort* mount, ContentFile* file);
   void WriterGone(const NodePtr& node);
   void Closed(const NodePtr& node);
-  void SetFileTimes(uint64_t inode, timespec atime, timespec mtime);
   void Watch(const NodePtr& node);
-  bool IsDirty(const Node& node) const;
+
+  // contents_cache.cc
+  Result<void> MoveToFile(const NodePtr& node);
+  void MoveToSlab(const NodePtr& node);
+  Task<Result<void>> MakeWritable(const NodePtr& node);
   void Touch(const NodePtr& node);
   void LeaveLru(const NodePtr& node);
   void ParkSome();
@@ -312,6 +324,9 @@ class Contents : public ContentSource {
   bool MayLetGo(const NodePtr& node) const;
   void LetGo(const NodePtr& node);
   void Evict();
+
+  // contents_write.cc
+  void SetFileTimes(uint64_t inode, timespec atime, timespec mtime);
 
   // contents_append.cc
   void Reserve(const NodePtr& node, const AppendCall& call, uint64_t end);
@@ -368,6 +383,7 @@ class Contents : public ContentSource {
   bool MakeRoom(uint64_t bytes);
 
   // contents_remote.cc
+  void KeepMixture(const NodePtr& node);
   void DropFile(const NodePtr& node);
   Task<Result<void>> ReplaceInPlace(NodePtr node, Attr attr);
 
@@ -393,6 +409,7 @@ class Contents : public ContentSource {
   ContentPool pool_;
   std::unordered_map<uint64_t, NodePtr> nodes_;
   // Inodes whose file may be dirty: those that are `needed`. Others may be among them.
+  bool evicting_ = false;
   std::unordered_set<uint64_t> maybe_dirty_;
   struct Held {
     uint64_t lsn = 0;  // of the journal, when it may go

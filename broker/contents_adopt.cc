@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "broker/clock.h"
+#include "broker/content_upload.h"
 #include "broker/contents.h"
 #include "broker/session_journal.h"
 
@@ -57,11 +58,16 @@ bool Contents::AdoptFile(const AttachedRecord& attached, const InodeRecord& reco
   file->never_sent = attached.never_sent;
   file->resend = attached.dirty;
   file->base_version = record.content_version;
+  file->unsure = true;
   file->sent = *stamp;
   file->settled_bytes = attached.dirty ? 0 : stamp->allocated_bytes;
   const uint64_t blocks = BlocksOf(file->complete ? stamp->size : record.size);
   file->sent_hash.Resize(blocks);
-  if (!file->complete) file->valid.assign(blocks, false);
+  if (file->complete) {
+    file->sent_hash.Fill(kUnknownHash);  // nothing is known to be a hole there
+  } else {
+    file->valid.assign(blocks, false);
+  }
   const NodePtr node = Get(attached.inode);
   node->file = std::move(file);
   node->seen = *stamp;

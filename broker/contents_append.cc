@@ -15,9 +15,10 @@ constexpr auto kAppendPatience = std::chrono::seconds(1);
 
 Task<Result<uint64_t>> Contents::Append(AppendCall call, uint64_t inode, uint64_t bytes) {
   for (;;) {
+    Refresh(inode);
     const NodePtr node = Find(inode);
     const auto record = inodes_->Get(inode);
-    if (!node || !record || node->daemon_writers.empty()) {
+    if (!node || !record || node->writers() == 0) {
       co_return Error{EIO, "append to a file that is not open for writing"};
     }
     const auto appending = node->appending;

@@ -61,7 +61,12 @@ std::vector<Contents::Unsent> Contents::ListUnsent() const {
     if (!record || (record->flags & shm::kOrphan) != 0) continue;
     const int64_t queued_ns = log_->PendingSince(inode);
     if (queued_ns == 0 && !IsDirty(*node)) continue;
-    unsent.push_back({inode, record->size, queued_ns != 0 ? queued_ns : node->dirty_since_ns,
+    // Of what the kernel writes the record may not tell yet.
+    uint64_t size = record->size;
+    if ((record->flags & shm::kPassthroughWriter) != 0 && node->file) {
+      if (const auto stamp = node->file->Stamp()) size = stamp->size;
+    }
+    unsent.push_back({inode, size, queued_ns != 0 ? queued_ns : node->dirty_since_ns,
                       static_cast<int>(record->write_error)});
   }
   return unsent;
@@ -112,7 +117,9 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
     if (error != 0) {
       spdlog::error("reading content file {} failed: {}", file->slot->path, strerror(error));
       op.extents.clear();
+      // With hashes of what was read and not sent the next try would take it for holes.
       file->never_sent = true;
+      file->sent_hash.Forget();
       inodes_->Update(inode, [&](shm::InodeRecord& record) {
         record.write_error = static_cast<uint32_t>(error);
       });
@@ -191,6 +198,7 @@ Settled Contents::ContentSettled(uint64_t inode, int error) {
   if (error != 0) {
     // Keep everything as unsent: the next change, close or fsync tries again with all of it.
     node->file->never_sent = true;
+    node->file->unsure = true;
     node->file->sent_hash.Forget();
     inodes_->Update(inode, [&](shm::InodeRecord& record) {
       record.write_error = static_cast<uint32_t>(error);
@@ -198,7 +206,15 @@ Settled Contents::ContentSettled(uint64_t inode, int error) {
     if (!std::exchange(node->keeping, true)) tasks_->Spawn(Refused(node, error));
     return Settled::kForGood;
   }
-  if (!node->file->never_sent) node->file->settled_bytes = node->file->sent.allocated_bytes;
+  if (!node->file->never_sent) {
+    const FileStamp& sent = node->file->sent;
+    node->file->settled_bytes = sent.allocated_bytes;
+    // The stamp may be of a moment in which ext4 had counted too little.
+    const auto now = node->file->Stamp();
+    if (now && now->size == sent.size && now->mtime_ns == sent.mtime_ns) {
+      node->file->settled_bytes = std::max(sent.allocated_bytes, now->allocated_bytes);
+    }
+  }
   Charge(node);
   if (node->opens() == 0) {
     // The log still counts this item as pending: look again once it does not.

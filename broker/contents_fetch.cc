@@ -98,8 +98,9 @@ Task<Result<void>> Contents::EnsureRange(uint64_t inode, uint64_t offset, uint64
       co_return error;
     }
     PublishFile(node);
+    const std::shared_ptr<ContentFile> file = node->file;
     co_await MarkHoles(node);
-    if (!node->file) {  // cut or replaced meanwhile
+    if (node->file != file) {  // cut or replaced meanwhile
       DropIfIdle(node);
       co_return co_await EnsureRange(inode, offset, size);
     }

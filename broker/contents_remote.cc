@@ -20,7 +20,14 @@ namespace {
 struct Written {
   int error = 0;
   std::vector<uint64_t> hashes;
+  int64_t mtime_ns = 0;
 };
+
+// How the file looks when nobody but us writes into it.
+int64_t ModifiedNs(int fd) {
+  struct stat st {};
+  return fstat(fd, &st) == 0 ? FromTimespec(st.st_mtim.tv_sec, st.st_mtim.tv_nsec) : 0;
+}
 
 // Puts fetched bytes where they belong. The hashes are of what was fetched: bytes that a local
 // writer puts there meanwhile are to be found as a difference. `offset` is that of a block. Runs on
@@ -44,6 +51,7 @@ Written Overwrite(int fd, const std::vector<FetchedRange>& ranges, uint64_t offs
     }
     done += static_cast<size_t>(written);
   }
+  result.mtime_ns = ModifiedNs(fd);
   for (uint64_t at = 0; at < length; at += kContentBlock) {
     result.hashes.push_back(XXH3_64bits(bytes.data() + at, std::min(kContentBlock, length - at)));
   }
@@ -72,10 +80,22 @@ uint64_t Contents::ContentVersion(uint64_t inode) const {
   return record ? record->content_version : 0;
 }
 
+bool Contents::MustMatch(uint64_t inode) const {
+  const NodePtr node = Find(inode);
+  return node && node->file && node->file->unsure;
+}
+
+void Contents::DoubtVersions() {
+  for (const auto& [inode, node] : nodes_) {
+    if (node->file) node->file->unsure = true;
+  }
+}
+
 void Contents::ContentApplied(uint64_t inode, uint64_t content_version) {
   const NodePtr node = Find(inode);
   if (node && node->file) {
     node->file->base_version = content_version;
+    node->file->unsure = false;
     if (node->file->needed) journal_->Append(VersionRecord{inode, content_version});
     // A version that is forgotten would make our next one look like another host's.
     if (sync_soon_) sync_soon_();
@@ -86,6 +106,13 @@ void Contents::ContentApplied(uint64_t inode, uint64_t content_version) {
 
 void Contents::DropFile(const NodePtr& node) {
   LeaveLru(node);
+  if (node->file && node->file->needed) {
+    // It is clean, or it would not go: the journal must not take it for unsent.
+    journal_->Append(CleanRecord{node->inode});
+    node->file->needed = false;
+    Released(node->file.get());
+    maybe_dirty_.erase(node->inode);
+  }
   LoseFile(node);
   node->replacing = false;
   inodes_->Update(node->inode, [](shm::InodeRecord& record) {
@@ -113,6 +140,7 @@ Task<Result<void>> Contents::Replace(Attr attr) {
     done = co_await ReplaceInPlace(node, attr);
     --node->opening;
     node->replace_runs = false;
+    node->progress->NotifyAll();
     // Half of this and half of that is nothing to send, and is replaced at the next try.
     if (done) node->replacing = false;
   } else {
@@ -129,6 +157,24 @@ Task<Result<void>> Contents::Replace(Attr attr) {
   co_return done;
 }
 
+Task<Result<void>> Contents::AwaitReplaced(uint64_t inode) {
+  NodePtr node = Find(inode);
+  while (node && node->replace_runs) {
+    co_await node->progress->Wait();
+    node = Find(inode);
+  }
+  if (!node || !node->replacing) co_return Result<void>{};
+  co_return co_await refresh_stale_(inode);
+}
+
+// Somebody here writes into what is being replaced. All of it is offered as made of the version
+// before: the gateway refuses that, and lost+found has it.
+void Contents::KeepMixture(const NodePtr& node) {
+  node->replacing = false;
+  node->file->never_sent = node->file->unsure = true;
+  node->file->sent_hash.Forget();
+}
+
 Task<Result<void>> Contents::ReplaceInPlace(NodePtr node, Attr attr) {
   const std::shared_ptr<ContentFile> file = node->file;
   const int fd = file->fd();
@@ -137,6 +183,7 @@ Task<Result<void>> Contents::ReplaceInPlace(NodePtr node, Attr attr) {
     co_return SysError("resize content file " + file->slot->path);
   }
   ++file->truncations;
+  int64_t ours_ns = ModifiedNs(fd);
   std::vector<uint64_t> hashes;
   const uint64_t step =
       std::max<uint64_t>(1, limits_.max_fetch_bytes / kContentBlock) * kContentBlock;
@@ -149,10 +196,15 @@ Task<Result<void>> Contents::ReplaceInPlace(NodePtr node, Attr attr) {
     auto fetched = co_await gateway_->Fetch(attr.inode, offset, length);
     if (!fetched) co_return fetched.error();
     if (fetched->content_version != attr.content_version) co_return Error{EAGAIN, "changed"};
+    if (node->dirty_hint || ModifiedNs(fd) != ours_ns) {
+      KeepMixture(node);
+      co_return Error{EAGAIN, "written meanwhile"};
+    }
     const Written written = co_await boost::asio::co_spawn(
         workers_->get_executor(), overwrite(fd, std::move(fetched->ranges), offset, length),
         boost::asio::use_awaitable);
     if (written.error != 0) co_return Error{written.error, "write to content file"};
+    ours_ns = written.mtime_ns;
     hashes.insert(hashes.end(), written.hashes.begin(), written.hashes.end());
   }
   if (node->file != file) co_return Error{EAGAIN, "replaced"};
@@ -161,6 +213,7 @@ Task<Result<void>> Contents::ReplaceInPlace(NodePtr node, Attr attr) {
   if (auto stamp = file->Stamp()) file->sent = node->seen = *stamp;
   file->sent_hash = BlockHashes(hashes);
   file->base_version = attr.content_version;
+  file->unsure = false;
   if (file->needed) journal_->Append(VersionRecord{attr.inode, attr.content_version});
   file->never_sent = file->resend = file->refused = false;
   if (auto stamp = file->Stamp()) file->settled_bytes = stamp->allocated_bytes;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "broker/contents.h"
 
@@ -49,7 +50,10 @@ void Contents::LookAtKernelWrites() {
   for (const uint64_t inode : watched_) {
     const NodePtr node = Find(inode);
     if (!node || !node->file) continue;
-    node->charged_before = node->charged;
+    // While ext4 writes back what it had only reserved it counts those blocks as neither, for a
+    // moment: what is more than at one look before may have been there all the time.
+    node->charged_before =
+        std::max(node->charged, std::exchange(node->charged_once, node->charged));
     Charge(node);
   }
   options_.budget->Look();
@@ -100,7 +104,9 @@ bool Contents::EvictOne(uint64_t inode) {
   return true;
 }
 
+// To give up a file changes the account, and that may ask for more to be given up.
 uint64_t Contents::EvictBytes(uint64_t bytes) {
+  if (std::exchange(evicting_, true)) return 0;
   uint64_t gained = 0;
   for (auto candidate = lru_.begin(); candidate != lru_.end() && gained < bytes;) {
     const uint64_t inode = *candidate++;
@@ -108,6 +114,7 @@ uint64_t Contents::EvictBytes(uint64_t bytes) {
     const uint64_t size = node ? node->lru_bytes : 0;
     if (EvictOne(inode)) gained += size;
   }
+  evicting_ = false;
   return gained;
 }
 

@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include "broker/problems.h"
+
 namespace airstore::broker {
 namespace {
 
@@ -24,6 +26,10 @@ static_assert(static_cast<int>(FailureKind::kNfsUnavailable) == wire::FAILURE_KI
 static_assert(static_cast<int>(FailureKind::kNoBackend) == wire::FAILURE_KIND_NO_BACKEND);
 static_assert(static_cast<int>(FailureKind::kNfsFallbackFailed) ==
               wire::FAILURE_KIND_NFS_FALLBACK_FAILED);
+
+void SetCounts(const LatencyCounts& from, wire::Latencies* to) {
+  to->mutable_counts()->Add(from.begin(), from.end());
+}
 
 void SessionToWire(const SessionStatus& from, wire::SessionInfo* to) {
   to->set_workspace(from.workspace);
@@ -51,6 +57,11 @@ void SessionToWire(const SessionStatus& from, wire::SessionInfo* to) {
   to->set_slab_bytes(from.slab_bytes);
   to->set_content_file_bytes(from.content_file_bytes);
   to->set_mounts(from.mounts);
+  to->set_unanswered_calls(from.unanswered_calls);
+  to->set_gateway_error(from.gateway_error);
+  SetCounts(from.call_latencies, to->mutable_call_latencies());
+  to->set_journal_bytes(from.journal_bytes);
+  to->set_refused_changes(from.refused_changes);
 }
 
 }  // namespace
@@ -107,6 +118,11 @@ void ToWire(const MountStatus& from, wire::MountInfo* to) {
   to->set_ready_us(from.ready_us);
   to->set_frontend_restarts(from.frontend_restarts);
   to->set_problem(from.problem);
+  to->set_frontend_up_ms(from.frontend_up_ms);
+  to->set_last_end(from.last_end);
+  for (const auto& [name, counts] : from.latencies) {
+    SetCounts(counts, &(*to->mutable_latencies())[name]);
+  }
   if (from.nfs_port != 0) {
     wire::NfsInfo* nfs = to->mutable_nfs();
     nfs->set_host(from.nfs_host);
@@ -134,6 +150,17 @@ void ToWire(const BrokerStatus& from, wire::StatusResponse* to) {
   broker->set_spool_full(from.spool_full);
   broker->set_lost_items(from.lost_items);
   broker->set_lost_bytes(from.lost_bytes);
+  broker->set_clock_sets(from.clock_sets);
+  broker->set_clock_jump_ms(from.clock_jump_ms);
+  broker->set_torn_journals(from.torn_journals);
+  broker->set_metrics(from.metrics);
+  for (const Problem& problem : ProblemsOf(from)) {
+    wire::Problem* told = to->add_problems();
+    told->set_cause(CauseName(problem.cause));
+    told->set_subject(problem.subject);
+    told->set_says(problem.says);
+    told->set_mend(problem.mend);
+  }
   for (const SessionStatus& session : from.sessions) SessionToWire(session, to->add_sessions());
   for (const MountStatus& mount : from.mounts) ToWire(mount, to->add_mounts());
 }

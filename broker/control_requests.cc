@@ -168,6 +168,7 @@ wire::Response ControlRequests::Status(const Caller& caller, const wire::StatusR
   if (!status.value) return Failed(status.failure);
   wire::Response response;
   ToWire(*status.value, response.mutable_status());
+  response.mutable_status()->mutable_broker()->set_gateway(api_.default_gateway());
   return response;
 }
 

@@ -32,13 +32,16 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/broker_token.cc
   ${CMAKE_CURRENT_LIST_DIR}/call_trace.cc
   ${CMAKE_CURRENT_LIST_DIR}/call_watch.cc
+  ${CMAKE_CURRENT_LIST_DIR}/clock_watch.cc
   ${CMAKE_CURRENT_LIST_DIR}/calls.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_copy.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_seal.cc
   ${CMAKE_CURRENT_LIST_DIR}/content_upload.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_adopt.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_append.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents_cache.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_commit.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_copy.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_fetch.cc
@@ -49,6 +52,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/contents_share.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_sparse.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_sync.cc
+  ${CMAKE_CURRENT_LIST_DIR}/contents_write.cc
   ${CMAKE_CURRENT_LIST_DIR}/evictor.cc
   ${CMAKE_CURRENT_LIST_DIR}/frontend.cc
   ${CMAKE_CURRENT_LIST_DIR}/frontend_link.cc
@@ -84,6 +88,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/tree_adopt.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_lookup.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_mutate.cc
+  ${CMAKE_CURRENT_LIST_DIR}/tree_notify.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_paths.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_remote.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_rename.cc
@@ -107,4 +112,4 @@ target_precompile_headers(airstore_broker_core PRIVATE
 add_executable(airstored ${CMAKE_CURRENT_LIST_DIR}/main.cc)
 target_link_libraries(airstored PRIVATE
   airstore_options airstore_broker_core airstore_broker_control airstore_broker_gateway
-  airstore_broker_v1_grpc)
+  airstore_broker_log airstore_broker_metrics airstore_broker_v1_grpc)

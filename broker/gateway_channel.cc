@@ -2,12 +2,15 @@
 #include "broker/gateway_channel.h"
 
 #include <grpc/grpc.h>
+#include <spdlog/spdlog.h>
 
+#include <bit>
 #include <fstream>
 #include <iterator>
 
 #include "broker/gateway_address.h"
 #include "broker/gateway_channel_impl.h"
+#include "broker/grpc_status.h"
 
 namespace airstore::broker {
 namespace {
@@ -51,12 +54,53 @@ void GatewayChannel::Enter(grpc::ClientContext* context) {
   if (closed_) context->TryCancel();
 }
 
+namespace {
+
+bool Unanswered(const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+         status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+}
+
+}  // namespace
+
+void GatewayChannel::Tally(std::chrono::nanoseconds took, const grpc::Status& status) {
+  if (Unanswered(status)) return;
+  const auto ns = static_cast<uint64_t>(std::max<int64_t>(took.count(), 1));
+  const auto bucket = std::min(static_cast<size_t>(std::bit_width(ns) - 1), latency_.size() - 1);
+  latency_[bucket].fetch_add(1, std::memory_order_relaxed);
+}
+
 void GatewayChannel::Forget(grpc::ClientContext* context, const grpc::Status& status) {
-  const bool unanswered = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
-                          status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
-  last_.store(unanswered ? kUnanswered : kAnswered, std::memory_order_relaxed);
+  const bool unanswered = Unanswered(status);
+  const int before =
+      last_.exchange(unanswered ? kUnanswered : kAnswered, std::memory_order_relaxed);
+  std::string error;
+  if (unanswered) {
+    unanswered_.fetch_add(1, std::memory_order_relaxed);
+    error = PrintableStatus(status);
+  } else if (before == kUnanswered) {
+    spdlog::info("gateway {} answers again", address_);
+  }
   const std::lock_guard lock(mutex_);
+  // One that is away fails in the same way for long; another way is news.
+  const bool news = unanswered && error != logged_ && other_reason_.Due();
+  if (news || (unanswered && not_reached_.Due())) {
+    spdlog::warn("gateway {} does not answer: {}", address_, error);
+    logged_ = error;
+  }
+  error_ = std::move(error);
   contexts_.erase(context);
+}
+
+GatewayHealth GatewayChannel::Health() const {
+  GatewayHealth health;
+  health.unanswered = unanswered_.load(std::memory_order_relaxed);
+  for (const auto& count : latency_) {
+    health.latency.push_back(count.load(std::memory_order_relaxed));
+  }
+  const std::lock_guard lock(mutex_);
+  health.error = error_;
+  return health;
 }
 
 void GatewayChannel::Leave() {
@@ -147,6 +191,19 @@ Outcome<std::shared_ptr<GatewayChannel>> GatewayChannelPool::Get(const std::stri
       address, parsed->on_host, grpc::CreateCustomChannel(parsed->target, credentials, arguments));
   channels_.emplace(std::pair(address, speech), channel);
   return Answer{std::move(channel), {}};
+}
+
+GatewayHealth GatewayChannelPool::Health(const std::string& address) const {
+  GatewayHealth sum;
+  for (const auto& [place, channel] : channels_) {
+    if (place.first != address) continue;
+    GatewayHealth one = channel->Health();
+    sum.unanswered += one.unanswered;
+    if (sum.error.empty()) sum.error = std::move(one.error);
+    sum.latency.resize(std::max(sum.latency.size(), one.latency.size()));
+    for (size_t b = 0; b < one.latency.size(); ++b) sum.latency[b] += one.latency[b];
+  }
+  return sum;
 }
 
 void GatewayChannelPool::Shutdown() {

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "broker/broker_api.h"
+#include "broker/gateway_health.h"
 
 namespace airstore::broker {
 
@@ -44,6 +45,9 @@ class GatewayChannelPool {
   // kHost (certificate files).
   Outcome<std::shared_ptr<GatewayChannel>> Get(const std::string& address,
                                                Speech speech = Speech::kV2);
+
+  // Of all that is said to the address.
+  GatewayHealth Health(const std::string& address) const;
 
   // Ends every call in flight (EAGAIN) and all to come. Blocks for as long as gRPC needs to.
   void Shutdown();

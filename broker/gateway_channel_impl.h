@@ -6,12 +6,17 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <set>
 #include <string>
+
+#include "broker/gateway_health.h"
+#include "broker/log_limit.h"
 
 namespace airstore::broker {
 
@@ -26,6 +31,8 @@ class GatewayChannel {
 
   // A call starts. After Shutdown it is cancelled at once.
   void Enter(grpc::ClientContext* context);
+  // A call with one answer has ended after so long.
+  void Tally(std::chrono::nanoseconds took, const grpc::Status& status);
   // It has ended: its context may go.
   void Forget(grpc::ClientContext* context, const grpc::Status& status);
   // The last thing that gRPC's thread does with the call, and with this object.
@@ -38,6 +45,7 @@ class GatewayChannel {
 
   // "connected", "connecting", "unreachable".
   std::string State() const;
+  GatewayHealth Health() const;
 
  private:
   enum Last : int { kNoCall, kAnswered, kUnanswered };
@@ -47,11 +55,18 @@ class GatewayChannel {
   const std::shared_ptr<grpc::Channel> channel_;
   // For status only, so no ordering is needed.
   std::atomic<int> last_{kNoCall};
+  std::atomic<uint64_t> unanswered_{0};
+  static constexpr size_t kLatencyBuckets = 40;
+  std::array<std::atomic<uint64_t>, kLatencyBuckets> latency_{};
+  LogLimit not_reached_{std::chrono::seconds(10)};
+  LogLimit other_reason_{std::chrono::seconds(1)};
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   // Guarded by mutex_.
   std::condition_variable left_;
   std::set<grpc::ClientContext*> contexts_;
+  std::string error_;   // of the last call, if that was not answered
+  std::string logged_;  // the error that was logged last
   size_t entered_ = 0;
   bool closed_ = false;
 };

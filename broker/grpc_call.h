@@ -46,16 +46,18 @@ auto UnaryCall(CallContext via, Request request, Start start, Decode decode)
   call->request = std::move(request);
   call->context.AddMetadata("authorization", "Bearer " + via.token);
   for (const auto& [key, value] : via.metadata) call->context.AddMetadata(key, value);
+  const auto begun = std::chrono::steady_clock::now();
   call->context.set_deadline(std::chrono::system_clock::now() + via.timeout);
 
-  auto initiate = [&call, &via, &start, &decode](auto handler) {
+  auto initiate = [&call, &via, &start, &decode, begun](auto handler) {
     using Handler = std::decay_t<decltype(handler)>;
     via.channel->Enter(&call->context);
     // std::function wants what can be copied.
     auto resume = std::make_shared<Handler>(std::move(handler));
-    auto on_done = [call, resume, loop = via.loop, channel = via.channel.get(),
+    auto on_done = [call, resume, loop = via.loop, channel = via.channel.get(), begun,
                     decode](const grpc::Status& status) mutable {
       call->outcome = std::make_unique<Outcome>(decode(status, call->request, call->response));
+      channel->Tally(std::chrono::steady_clock::now() - begun, status);
       channel->Forget(&call->context, status);
       boost::asio::post(loop, std::move(*resume));
       // From here on the coroutine may run, and end. gRPC's connection must not end with what this

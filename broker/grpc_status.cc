@@ -48,6 +48,10 @@ Error ErrorOfStatus(const char* call, const grpc::Status& status) {
   return Error{CodeOf(status), std::string(call) + ": " + Printable(status.error_message())};
 }
 
+std::string PrintableStatus(const grpc::Status& status) {
+  return Printable(status.error_message());
+}
+
 Failure FailureOfStatus(const std::string& address, const grpc::Status& status) {
   const std::string said = Printable(status.error_message());
   switch (status.error_code()) {

@@ -14,6 +14,9 @@ namespace airstore::broker {
 // As broker/gateway.h documents. REQUIRES: !status.ok()
 Error ErrorOfStatus(const char* call, const grpc::Status& status);
 
+// What the gateway, or gRPC, said, for terminals and logs.
+std::string PrintableStatus(const grpc::Status& status);
+
 // Of an administrative call. REQUIRES: !status.ok()
 Failure FailureOfStatus(const std::string& address, const grpc::Status& status);
 

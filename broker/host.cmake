@@ -5,6 +5,7 @@ add_library(airstore_broker_host STATIC
   ${CMAKE_CURRENT_LIST_DIR}/durable_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/fuse_device.cc
   ${CMAKE_CURRENT_LIST_DIR}/fuse_mount.cc
+  ${CMAKE_CURRENT_LIST_DIR}/metrics_address.cc
   ${CMAKE_CURRENT_LIST_DIR}/names.cc
   ${CMAKE_CURRENT_LIST_DIR}/nfs_export.cc
   ${CMAKE_CURRENT_LIST_DIR}/nfs_mount.cc
@@ -14,6 +15,7 @@ add_library(airstore_broker_host STATIC
   ${CMAKE_CURRENT_LIST_DIR}/options_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/options_flags.cc
   ${CMAKE_CURRENT_LIST_DIR}/proc_mounts.cc
+  ${CMAKE_CURRENT_LIST_DIR}/process_groups.cc
   ${CMAKE_CURRENT_LIST_DIR}/running_files.cc
   ${CMAKE_CURRENT_LIST_DIR}/restart_policy.cc
   ${CMAKE_CURRENT_LIST_DIR}/run_program.cc

@@ -62,6 +62,7 @@ struct JournalState {
   LockState locks;
   WatchRecord watch;
   NamelessXattrs xattrs;
+  bool torn = false;        // it ended in the middle of a record, which was cut off
   bool incomplete = false;  // parts of the journal could not be read, and are set aside
 
   bool empty() const;  // nothing is to be sent

@@ -18,10 +18,11 @@ bool InTheWay(const LockRange& held, const LockRange& wanted) {
 }  // namespace
 
 const LockRange* LockRanges::Conflict(const LockRange& wanted) const {
+  const LockRange* first = nullptr;
   for (const LockRange& held : held_) {
-    if (InTheWay(held, wanted)) return &held;
+    if (InTheWay(held, wanted) && (first == nullptr || held.first < first->first)) first = &held;
   }
-  return nullptr;
+  return first;
 }
 
 std::vector<LockOwner> LockRanges::Holders(const LockRange& wanted) const {

@@ -32,7 +32,7 @@ struct LockRange {
 
 class LockRanges {
  public:
-  // The first that stands in the way of `wanted`; nullptr: it can be had.
+  // What stands in the way of `wanted`: of several the one that begins first; nullptr: nothing.
   const LockRange* Conflict(const LockRange& wanted) const;
   // Whoever stands in its way, each once.
   std::vector<LockOwner> Holders(const LockRange& wanted) const;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "broker/lost_found.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #include "broker/clock.h"
 #include "broker/durable_file.h"
 #include "broker/state_dir.h"
+#include "shm/base/fd.h"
 
 namespace airstore::broker {
 namespace {
@@ -201,6 +203,8 @@ Result<void> LostFound::Keep(LostItem item, const std::string& content) {
     if (failed == std::errc::cross_device_link) {
       failed.clear();
       fs::copy_file(content, to, fs::copy_options::overwrite_existing, failed);
+      const UniqueFd copy(failed ? -1 : open(to.c_str(), O_RDONLY | O_CLOEXEC));
+      if (!failed && (!copy || fsync(copy.get()) != 0)) return SysError("sync " + to);
       if (!failed) fs::remove(content, failed);
     }
     if (failed) return SysError("keep " + content + " as " + to, failed.value());

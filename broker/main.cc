@@ -3,7 +3,6 @@
 // airstored: parses its options, then runs the event loop until SIGTERM or SIGINT, or until another
 // airstored takes over.
 #include <signal.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -21,6 +20,9 @@
 #include "broker/grpc_admin.h"
 #include "broker/grpc_gateway.h"
 #include "broker/handover.h"
+#include "broker/log_setup.h"
+#include "broker/metrics.h"
+#include "broker/metrics_server.h"
 #include "broker/options.h"
 #include "broker/remap.h"
 #include "broker/service_manager.h"
@@ -100,7 +102,8 @@ Outcome<std::shared_ptr<Gateway>> MakeGateway(boost::asio::any_io_executor loop,
   return Made{v1::MakeNegotiatedGateway(std::move(v2), make_v1), {}};
 }
 
-int Run(const Options& options, const std::vector<std::string>& arguments) {
+int Run(const Options& options, const std::vector<std::string>& arguments,
+        std::shared_ptr<const LogCounts> log_counts) {
   const std::string own_program = OwnProgram();
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an errno
@@ -156,6 +159,7 @@ int Run(const Options& options, const std::vector<std::string>& arguments) {
                            token);
       },
       OpenFailure);
+  broker.OnHealth([&channels](const std::string& address) { return channels.Health(address); });
   Handover handover(loop.get_executor(), arguments);
   broker.OnUpgrade([&](std::string program, ProgressFn progress) -> Task<Outcome<Nothing>> {
     if (program.empty()) program = own_program;
@@ -179,6 +183,23 @@ int Run(const Options& options, const std::vector<std::string>& arguments) {
   if (!control) {
     spdlog::error("{}", control.error().ToString());
     return EXIT_FAILURE;
+  }
+
+  // Without metrics mounts are served all the same.
+  std::unique_ptr<MetricsServer> metrics;
+  if (!options.metrics.empty()) {
+    auto serving = MetricsServer::Listen(
+        loop.get_executor(), *ParseMetricsAddress(options.metrics), [&broker, log_counts] {
+          const auto status = broker.Status(Caller{.uid = 0}, "");
+          return status.value ? MetricsText(*status.value, *log_counts) : std::string();
+        });
+    if (serving) {
+      metrics = std::move(*serving);
+      broker.TellMetricsAddress(metrics->address());
+      spdlog::info("metrics are served at {}", metrics->address());
+    } else {
+      spdlog::error("metrics are not served: {}", serving.error().ToString());
+    }
   }
 
   // Before the old broker ends, or its end is taken for ours.
@@ -215,6 +236,7 @@ int Run(const Options& options, const std::vector<std::string>& arguments) {
     // what would be removed is the successor's.
     broker.LetGo();
     if (leaves) control->reset();
+    if (leaves) metrics.reset();
     spdlog::default_logger()->flush();
     if (leaves || handover.Complete(state_dir->lock(), (*control)->fd())) _exit(EXIT_SUCCESS);
     StartAnew(arguments, state_dir->lock(), (*control)->fd());
@@ -234,8 +256,11 @@ int main(int argc, char** argv) {
     fputs(line.text.c_str(), line.exit_code == 0 ? stdout : stderr);
     return line.exit_code;
   }
-  spdlog::set_default_logger(spdlog::stderr_color_mt("airstored"));
-  spdlog::set_level(spdlog::level::from_str(line.options.log_level));
+  const auto log_counts = SetUpLog(line.options);
+  if (!log_counts) {
+    fprintf(stderr, "airstored: %s\n", log_counts.error().message.c_str());
+    return EXIT_FAILURE;
+  }
   MeetServiceManager();
-  return Run(line.options, std::vector<std::string>(argv + 1, argv + argc));
+  return Run(line.options, std::vector<std::string>(argv + 1, argv + argc), *log_counts);
 }

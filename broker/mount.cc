@@ -274,7 +274,10 @@ void Mount::MarkDrained() {
 Task<void> Mount::HandleWrite(const shm::LaneConsumer::Item& item) {
   // What an earlier broker has written may have been cut off since.
   if (lane_->popped() > ledger_->handled()) {
+    // While it waits for room nobody else may say that it is applied: its bytes are in the arena.
+    ++notifying_;
     co_await ApplyWrite(item);
+    --notifying_;
     ledger_->Handled(lane_->popped());
   }
   if (session_->mounts().size() > 1) {
@@ -698,6 +701,8 @@ MountStatus Mount::Status() const {
   status.frontend_pid = static_cast<uint32_t>(frontend_.pid());
   status.frontend_restarts = frontend_restarts_;
   status.problem = problem_;
+  status.frontend_up_ms = static_cast<uint64_t>((MonotonicNs() - frontend_since_ns_) / 1'000'000);
+  status.last_end = last_end_;
   DescribeExport(&status);
   status.owner_uid = options_.caller.uid;
   status.state = StateName(state_);
@@ -710,6 +715,10 @@ MountStatus Mount::Status() const {
   for (uint32_t i = 0; i < shm::kHistogramCount; ++i) {
     status.latency_p50_ns[shm::kHistogramNames[i]] = Quantile(*lane_, i, 0.5);
     status.latency_p99_ns[shm::kHistogramNames[i]] = Quantile(*lane_, i, 0.99);
+    LatencyCounts& counts = status.latencies[shm::kHistogramNames[i]];
+    for (uint32_t b = 0; b < shm::kHistogramBuckets; ++b) {
+      counts.push_back(lane_->HistogramBucket(i, b));
+    }
   }
   return status;
 }

@@ -116,8 +116,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   bool InWork(uint32_t slot, uint64_t position) const override {
     return lane_->Keeps(slot, position);
   }
-  // The kernel refuses to have it written (ETXTBSY).
-  bool IsRun(uint64_t inode) const {
+  bool IsRun(uint64_t inode) const override {
     return device_->has_kernel() && broker::IsRun(device_->minor(), inode);
   }
   bool Answering(uint64_t inode) const override { return lane_->Answering(inode); }
@@ -258,6 +257,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   uint32_t calls_in_work_ = 0;
   Event changed_;                // state, or one of the two above
   std::string problem_;          // why it is recovering or dead
+  std::string last_end_;         // of the frontend that was replaced last
   uint64_t program_device_ = 0;  // of the frontend
   uint64_t program_inode_ = 0;
   int64_t frontend_since_ns_ = 0;

@@ -42,6 +42,8 @@ class MountPort {
   // A call that has made the inode is under way, or this mount's kernel does not have the answer
   // yet.
   virtual bool Answering(uint64_t inode) const = 0;
+  // A program that this mount's kernel runs: that one alone refuses to have it written.
+  virtual bool IsRun(uint64_t /*inode*/) const { return false; }
   // How many listings of directories that were changing this mount has been given.
   virtual uint64_t ListedWhileChanging() const = 0;
   // Adds the slab extents that the frontend is handing out.

@@ -123,6 +123,7 @@ Task<bool> Mount::Replace(ProcessEnd end) {
   const int64_t ended_ns = MonotonicNs();
   state_ = State::kRecovering;
   problem_ = "the frontend ended unexpectedly: " + end.text;
+  last_end_ = end.text;
   spdlog::warn("{}: {}; replacing it", options_.spec.mountpoint, problem_);
   RefuseBlamed(end);
   std::chrono::nanoseconds lived(ended_ns - frontend_since_ns_);

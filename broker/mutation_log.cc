@@ -350,7 +350,10 @@ Task<void> MutationLog::SendBatch() {
         front->content_inode != 0 ? front->content_inode : ContentOf(front->mutation);
     // The second change of a file's content is made of what the first one leaves, which only the
     // answer tells.
-    if (lease_id == 0 && content != 0 && !changed.insert(content).second) break;
+    if (content != 0 && (lease_id == 0 || contents_->MustMatch(content)) &&
+        !changed.insert(content).second) {
+      break;
+    }
     bytes += front->content_inode != 0 ? kContentItemBytes : AttributeBytes(front->mutation);
     Unindex(front);
     items.push_back(std::move(*front));
@@ -362,7 +365,7 @@ Task<void> MutationLog::SendBatch() {
     if (item.content_inode != 0) content_in_flight_.insert(item.content_inode);
   }
 
-  const uint64_t sequence_before = next_sequence_;
+  bool sent = false;
   Part part;
   size_t inline_bytes = 0;
   for (size_t i = 0; i < items.size(); ++i) {
@@ -390,6 +393,7 @@ Task<void> MutationLog::SendBatch() {
       inline_bytes += InlineBytes(write);
     }
     mutation.sequence = next_sequence_++;
+    sent = true;
     part.mutations->push_back(std::move(mutation));
     part.item_of.push_back(i);
     // A batch that grew too long is sent in parts; order is kept.
@@ -400,20 +404,42 @@ Task<void> MutationLog::SendBatch() {
     }
   }
   if (!part.mutations->empty()) co_await SendPart(items, std::move(part), lease_id);
-  Finish(items, next_sequence_ == sequence_before ? 0 : next_sequence_ - 1);
+  Finish(items, sent ? next_sequence_ - 1 : 0);
 }
 
 Task<void> MutationLog::SendRestored() {
   co_await MakeDurable();
   const std::vector<Item> items = std::move(restored_);
   Part part;
+  sending_ = {.first_sequence = items.front().mutation.sequence, .entries = {}};
   for (size_t i = 0; i < items.size(); ++i) {
     part.mutations->push_back(items[i].mutation);
     part.item_of.push_back(i);
+    sending_.entries.push_back(
+        {.ticket = items[i].ticket, .content_inode = items[i].content_inode});
   }
   const auto results = co_await ApplyUntilAnswered(part.mutations, lease_id_);
   Settle(items, part, results);
-  Finish(items, items.back().mutation.sequence);
+  Finish(items, part.mutations->back().sequence);
+}
+
+// The gateway has forgotten the session, or is one of before: it takes no number but the next.
+void MutationLog::Renumber(std::vector<Mutation>* batch, uint64_t first) {
+  BatchRecord record{.first_sequence = first, .entries = {}};
+  for (const Mutation& mutation : *batch) {
+    const uint64_t at = mutation.sequence - sending_.first_sequence;
+    if (at >= sending_.entries.size()) return;
+    record.entries.push_back(sending_.entries[at]);
+  }
+  spdlog::warn("the gateway expects change {} of this session, not {}; numbering anew", first,
+               batch->front().sequence);
+  if (auto written = journal_->Append(record); !written) {
+    last_error_ = "journal: " + written.error().ToString();
+    return;
+  }
+  next_sequence_ = first;
+  for (Mutation& mutation : *batch) mutation.sequence = next_sequence_++;
+  if (record.entries.size() == sending_.entries.size()) sending_ = std::move(record);
 }
 
 Task<void> MutationLog::SendPart(const std::vector<Item>& items, Part part, uint64_t lease_id) {
@@ -431,6 +457,7 @@ Task<void> MutationLog::SendPart(const std::vector<Item>& items, Part part, uint
     co_await backoff.Wait(executor_);
   }
   Reach(FaultPoint::kLogAfterNumber);
+  sending_ = std::move(record);
   co_await MakeDurable();
   const auto results = co_await ApplyUntilAnswered(part.mutations, lease_id);
   Settle(items, part, results);
@@ -450,8 +477,8 @@ void MutationLog::Finish(const std::vector<Item>& items, uint64_t last_sequence)
 
 Task<std::vector<MutationResult>> MutationLog::ApplyUntilAnswered(
     std::shared_ptr<std::vector<Mutation>> batch, uint64_t lease_id) {
-  if (lease_id == 0) {
-    for (Mutation& mutation : *batch) SetPrecondition(&mutation);
+  for (Mutation& mutation : *batch) {
+    if (lease_id == 0 || contents_->MustMatch(ContentOf(mutation))) SetPrecondition(&mutation);
   }
   Backoff backoff;
   for (;;) {
@@ -479,6 +506,9 @@ Task<std::vector<MutationResult>> MutationLog::ApplyUntilAnswered(
     if (error.code == ESTALE) {
       const auto reopened = co_await reopen_();
       if (!reopened && reopened.error().code == ENOENT) co_return AllRefused(*batch, ESTALE);
+      if (reopened && *reopened + 1 < batch->front().sequence) {
+        Renumber(batch.get(), *reopened + 1);
+      }
     }
     co_await backoff.Wait(executor_);
   }

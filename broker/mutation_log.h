@@ -46,6 +46,9 @@ class ContentSource {
   virtual Settled ContentSettled(uint64_t inode, int error) = 0;
   // The gateway's version that the content here is made of; 0: not known.
   virtual uint64_t ContentVersion(uint64_t inode) const = 0;
+  // A change is to be made on that version only, also under a lease: the content here may be from
+  // before the lease, and of another host's making there.
+  virtual bool MustMatch(uint64_t inode) const = 0;
   // A creation, write or truncation was applied, which made this version.
   virtual void ContentApplied(uint64_t inode, uint64_t content_version) = 0;
 };
@@ -173,6 +176,7 @@ class MutationLog {
                                                        uint64_t lease_id);
   // Without a lease, and each by itself: one that is refused stops no other.
   Task<std::vector<MutationResult>> ApplyEach(std::shared_ptr<const std::vector<Mutation>> batch);
+  void Renumber(std::vector<Mutation>* batch, uint64_t first);
   void SetPrecondition(Mutation* mutation) const;
   void TakeVersions(const std::vector<Mutation>& batch, const std::vector<MutationResult>& results);
   void Settle(const std::vector<Item>& items, const Part& part,
@@ -205,6 +209,7 @@ class MutationLog {
   int64_t in_flight_since_ns_ = 0;
   Ticket next_ticket_ = 1;
   Ticket settled_ = 0;
+  BatchRecord sending_;  // numbers of what is in flight, as they were given
   uint64_t next_sequence_ = 1;
   bool urgent_ = false;
   bool stalled_ = false;

@@ -42,13 +42,18 @@ Result<void> MountDirectly(const NfsMountOptions& options) {
   return SysError("NFS mount: mount " + options.mountpoint);
 }
 
-Result<void> RunUmount(std::vector<std::string> arguments, const std::string& mountpoint) {
-  arguments.insert(arguments.begin(), {"umount", "-i"});
+// A program of its own can be killed when the file system does not answer; a thread of ours cannot.
+Result<ProgramRun> RunOn(const std::string& mountpoint, std::vector<std::string> arguments) {
   arguments.insert(arguments.end(), {"--", mountpoint});
   ProgramSpec program;
   program.arguments = std::move(arguments);
   program.patience = kPatience;
-  auto run = RunProgram(std::move(program));
+  return RunProgram(std::move(program));
+}
+
+Result<void> RunUmount(std::vector<std::string> arguments, const std::string& mountpoint) {
+  arguments.insert(arguments.begin(), {"umount", "-i"});
+  auto run = RunOn(mountpoint, std::move(arguments));
   if (!run) return run.error();
   if (run->success) return {};
   return Error{EBUSY, "unmount " + mountpoint + ": " + (run->late ? "no answer" : run->output)};
@@ -103,6 +108,9 @@ Result<void> UnmountNfs(const std::string& mountpoint, bool force) {
     if (umount2(mountpoint.c_str(), UMOUNT_NOFOLLOW) == 0) return {};
     return SysError("unmount " + mountpoint);
   }
+  // What the client still keeps to itself would have nowhere to go, and who closes the file would
+  // wait for that for ever.
+  (void)RunOn(mountpoint, {"sync", "-f"});
   if (RunUmount({}, mountpoint) || RunUmount({"-f"}, mountpoint)) return {};
   return RunUmount({"-l"}, mountpoint);
 }

@@ -8,6 +8,7 @@
 #include <array>
 #include <charconv>
 
+#include "broker/metrics_address.h"
 #include "broker/options_keys.h"
 
 namespace airstore::broker {
@@ -147,6 +148,10 @@ const std::vector<OptionKey>& OptionKeys() {
        "v1 gateways are of the first ones: no modes are kept, links look like files in listings"},
       {"frontend_dir", &Options::frontend_dir, "DIR", "Where airstore-fuse and airstore-nfs are"},
       {"log_level", &Options::log_level, "LEVEL", "trace, debug, info, warn, error or off"},
+      {"log_file", &Options::log_file, "FILE",
+       "Where to log instead of stderr; rotated at 16 MiB, five older ones are kept"},
+      {"metrics", &Options::metrics, "ADDRESS",
+       "Serve metrics for Prometheus: unix:/path, or a port of this host (127.0.0.1:9464)"},
       {"inode_limit", &Options::inode_limit, "COUNT",
        "Files and directories that are known at once, for each session"},
       {"slab_limit", &Options::slab_limit, "SIZE", "Memory for cached small files"},
@@ -277,10 +282,14 @@ Result<void> CheckOptions(const Options& options) {
        {&options.gateway_ca_file, &options.gateway_cert_file, &options.gateway_key_file}) {
     if (!file->empty() && access(file->c_str(), R_OK) != 0) return SysError("read " + *file);
   }
-  for (const auto* path : {&options.state_dir, &options.socket, &options.store_dir}) {
+  for (const auto* path :
+       {&options.state_dir, &options.socket, &options.store_dir, &options.log_file}) {
     if (!path->empty() && path->front() != '/') {
       return Error{EINVAL, "not an absolute path: " + *path};
     }
+  }
+  if (!options.metrics.empty()) {
+    if (auto address = ParseMetricsAddress(options.metrics); !address) return address.error();
   }
   if (options.write_debounce > options.write_debounce_max) {
     return Error{EINVAL, "write_debounce_ms is greater than write_debounce_max_ms"};

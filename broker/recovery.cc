@@ -76,6 +76,7 @@ Task<void> Recovery::ReadJournal() {
     auto opened = SessionJournal::Open(JournalDirectory(spool_), options, &state_);
     if (opened) {
       journal_ = std::move(*opened);
+      torn_ = torn_ || state_.torn;
       journal_sync_ = std::make_unique<JournalSync>(executor_, workers_, &journal_->journal());
       error_.clear();
       co_return;
@@ -281,6 +282,7 @@ void Recovery::Lose(LostItem item, const std::string& content) {
   if (!content.empty()) UnsealContentFile(content);  // it is moved
   if (auto kept = lost_.Keep(std::move(item), content); !kept) {
     spdlog::error("{}", kept.error().ToString());
+    state_.incomplete = true;  // so that all of the spool is kept
   }
 }
 
@@ -352,6 +354,7 @@ SessionStatus Recovery::Status() const {
   if (log_ && log_->oldest_ns() != 0) {
     status.oldest_dirty_ms = static_cast<uint64_t>((MonotonicNs() - log_->oldest_ns()) / 1'000'000);
   }
+  if (journal_) status.journal_bytes = journal_->journal().bytes();
   if (gateway_) {
     status.uploaded_bytes = gateway_->counters().uploaded_bytes;
     status.gateway_calls = gateway_->counters().calls;

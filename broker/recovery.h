@@ -52,6 +52,7 @@ class Recovery {
   uint64_t dirty_bytes() const;
   const SessionManifest& manifest() const { return manifest_; }
   const std::string& spool() const { return spool_; }
+  bool journal_torn() const { return torn_; }
   const std::string& last_error() const;
   SessionStatus Status() const;
   // Another token of the same principal, for one that is stuck.
@@ -85,6 +86,7 @@ class Recovery {
   LostFound lost_;
   SpoolBudget::Share space_;
   JournalState state_;
+  bool torn_ = false;
   std::shared_ptr<Gateway> gateway_;
   std::unique_ptr<SessionJournal> journal_;
   std::unique_ptr<JournalSync> journal_sync_;

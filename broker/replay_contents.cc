@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "broker/backoff.h"
 #include "broker/clock.h"
@@ -129,6 +130,10 @@ void ReplayContents::ContentApplied(uint64_t inode, uint64_t content_version) {
 Settled ReplayContents::ContentSettled(uint64_t inode, int error) {
   const auto found = entries_.find(inode);
   if (found == entries_.end()) return Settled::kForGood;
+  // Blocks that it refers to were collected meanwhile. Once: it may be another reason.
+  if (error == EIO && found->second.error == 0 && !std::exchange(found->second.sent_again, true)) {
+    return Settled::kSendAgain;
+  }
   const Entry entry = found->second;
   entries_.erase(found);
   const int failed = entry.error != 0 ? entry.error : error;

@@ -45,6 +45,7 @@ class ReplayContents : public ContentSource {
   bool BuildsOnPending(uint64_t /*inode*/) const override { return false; }
   Settled ContentSettled(uint64_t inode, int error) override;
   uint64_t ContentVersion(uint64_t inode) const override;
+  bool MustMatch(uint64_t /*inode*/) const override { return false; }
   void ContentApplied(uint64_t inode, uint64_t content_version) override;
 
  private:
@@ -53,6 +54,7 @@ class ReplayContents : public ContentSource {
     int64_t changed_ns = 0;        // the latest change of attributes that is on record
     uint64_t cut_to = UINT64_MAX;  // the smallest size that a change still to be sent gives it
     int error = 0;
+    bool sent_again = false;
   };
   // Whether the file may replace what the gateway has.
   Task<int> Vet(uint64_t inode, const File& file, uint64_t cut_to);

@@ -114,6 +114,7 @@ Result<std::unique_ptr<Session>> Session::Adopt(boost::asio::any_io_executor exe
                            {.session = manifest.session, .keep_until_synced = true}, &left);
   if (!journal) return journal.error();
   session->journal_ = std::move(*journal);
+  session->journal_torn_ = left.torn;
   if (left.incomplete) return Error{EPROTO, "parts of the journal cannot be read"};
   UnsealContentFiles(session->content_directory());
   AIRSTORE_TRY(ReplayOtherLanes(options.spool, session->content_directory(), manifest.session,
@@ -470,6 +471,8 @@ SessionStatus Session::Status() const {
   } else if (gone()) {
     status.last_error = refused_;
   }
+  status.journal_bytes = journal_->journal().bytes();
+  status.refused_changes = refusals_;
   status.fetched_bytes = gateway_->counters().fetched_bytes;
   status.uploaded_bytes = gateway_->counters().uploaded_bytes;
   status.gateway_calls = gateway_->counters().calls;

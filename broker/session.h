@@ -130,6 +130,8 @@ class Session {
   // Every change that was made before outlives a loss of power, content excepted, which has its
   // Contents::Sync. After a failure it fails for good: only the gateway is to be relied upon.
   Task<Result<void>> SyncJournal() { return journal_sync_->Sync(); }
+  // It ended in the middle of a record when an earlier broker had left it.
+  bool journal_torn() const { return journal_torn_; }
   bool journal_failed() const { return journal_sync_->failed(); }
 
   Task<Result<StatFs>> Statfs();
@@ -201,6 +203,8 @@ class Session {
   int64_t statfs_at_ns_ = 0;
   uint64_t made_since_ = 0;  // inodes, since the gateway told how many there are
   std::string refused_;
+  uint64_t refusals_ = 0;
+  bool journal_torn_ = false;
   struct Losing {
     LostItem item;
     std::optional<Result<void>> done;

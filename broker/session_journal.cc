@@ -35,6 +35,7 @@ Result<std::unique_ptr<SessionJournal>> SessionJournal::Open(const std::string& 
     spdlog::error("{}: {} records make no sense", directory, reader.rejected());
   }
   *state = std::move(reader.state());
+  state->torn = end.damaged;
   state->incomplete = end.incomplete;
 
   std::unique_ptr<SessionJournal> self(new SessionJournal(std::move(*journal)));

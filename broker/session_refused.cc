@@ -28,13 +28,14 @@ int CopyFile(const std::string& from, const std::string& to) {
   const UniqueFd target(
       open(to.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR));
   if (!source || !target) return errno;
-  if (ioctl(target.get(), FICLONE, source.get()) == 0) return 0;
   constexpr size_t kAtOnce = 1u << 26;
+  const bool whole = ioctl(target.get(), FICLONE, source.get()) == 0;
   for (;;) {
     const ssize_t copied =
-        copy_file_range(source.get(), nullptr, target.get(), nullptr, kAtOnce, 0);
-    if (copied == 0) return 0;
-    if (copied > 0 || errno == EINTR) continue;
+        whole ? 0 : copy_file_range(source.get(), nullptr, target.get(), nullptr, kAtOnce, 0);
+    // The original may go as soon as this one is there.
+    if (copied == 0 && fsync(target.get()) == 0) return 0;
+    if (copied > 0 || (copied < 0 && errno == EINTR)) continue;
     const int error = errno;
     unlink(to.c_str());
     return error;
@@ -56,6 +57,7 @@ void Session::SetToken(const std::string& token) {
 void Session::Refused(const Mutation& mutation, int error) {
   refused_ =
       std::string("the gateway refused a ") + MutationName(mutation) + ": " + strerror(error);
+  ++refusals_;
   spdlog::error("workspace {}: {}", workspace(), refused_);
   // Content goes its own way, and a touch is nothing that could be lost.
   if (!std::holds_alternative<WriteOp>(mutation.op)) {

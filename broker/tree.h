@@ -50,6 +50,9 @@ struct AttrChange {
   uint64_t size = 0;
   int64_t atime_ns = 0;
   int64_t mtime_ns = 0;
+  // Who changes it is in the file's group, or root: the set-group-id bit of a file that its group
+  // may not execute stays.
+  bool of_group = true;
 };
 
 // Where a change comes from.
@@ -171,10 +174,15 @@ class Tree {
 
   Task<void> NotifyName(MountPort* origin, uint64_t parent, std::string name);
   Task<void> NotifyData(MountPort* origin, uint64_t inode, uint64_t offset, uint64_t length);
+  // Before a change of content: what other mounts have stored there to maps is there when it
+  // returns. `length` 0: to the end.
+  Task<void> AnnounceData(MountPort* origin, uint64_t inode, uint64_t offset, uint64_t length);
   void NotifyAttr(MountPort* origin, uint64_t inode);
   void NotifyOwner(MountPort* origin, uint64_t inode);
 
  private:
+  Task<void> TellData(uint32_t to, uint64_t inode, uint64_t offset, uint64_t length,
+                      std::optional<FileEnd> end);
   Task<Result<uint64_t>> NextInode();
   void NoteUnusedInodes();
   // A change is on record, and its effect on the tables follows at once.
@@ -300,6 +308,7 @@ class Tree {
   XattrCache xattrs_;
   // Negative entries, oldest first: there is no end to the names that do not exist.
   std::deque<std::pair<uint32_t, uint64_t>> negatives_;  // (dentry index, parent)
+  std::set<uint64_t> announcing_;  // inodes whose content other kernels are writing out
   // Calls whose changes were pending when their broker died.
   std::map<std::pair<uint32_t, uint64_t>, shm::Executed> executed_before_;
 };

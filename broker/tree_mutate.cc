@@ -24,12 +24,11 @@ using shm::PosixAcl;
 
 namespace {
 
-const std::string kCapabilities = "security.capability";
+const std::string kCapabilities(shm::kCapabilities);
 
-uint32_t WithoutSetId(uint32_t mode) {
+uint32_t WithoutSetId(uint32_t mode, bool of_group) {
   mode &= ~uint32_t{S_ISUID};
-  // Without group execution it is no set-group-id but means mandatory locking.
-  return (mode & S_IXGRP) != 0 ? mode & ~uint32_t{S_ISGID} : mode;
+  return (mode & S_IXGRP) != 0 || !of_group ? mode & ~uint32_t{S_ISGID} : mode;
 }
 
 }  // namespace
@@ -290,6 +289,7 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
   const bool kills_capabilities = gives_away || resize || change.valid == 0;
   const bool needs_xattrs = kills_capabilities || (change.valid & shm::kSetMode) != 0;
   const std::vector<uint64_t> subjects(1, inode);
+  if (resize) co_await AnnounceData(origin.mount, inode, 0, 0);
   AnnouncedChange announced(inodes_, mounts_, origin.mount, {});
   std::optional<shm::InodeRecord> before;
   for (;;) {
@@ -320,7 +320,7 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
   SetattrOp op;
   op.inode = inode;
   uint32_t mode = record->mode;
-  if (kills_setid && !IsDirectory(mode)) mode = WithoutSetId(mode);
+  if (kills_setid && !IsDirectory(mode)) mode = WithoutSetId(mode, change.of_group);
   if ((change.valid & shm::kSetMode) != 0) mode = (mode & 0170000) | (change.mode & 07777);
   if (mode != record->mode || (change.valid & shm::kSetMode) != 0) op.mode = mode & 07777;
   if ((change.valid & shm::kSetUid) != 0) op.uid = change.uid;
@@ -425,6 +425,7 @@ void Tree::ApplySetattr(const SetattrOp& op) {
 Task<Result<void>> Tree::Fallocate(Origin origin, uint64_t inode, uint64_t offset, uint64_t length,
                                    int mode) {
   AIRSTORE_TRY_CO(co_await Ensure(inode));
+  co_await AnnounceData(origin.mount, inode, offset, length);
   AIRSTORE_TRY_CO(contents_->Fallocate(inode, offset, length, mode, origin.place()));
   co_await NotifyData(origin.mount, inode, offset, length);
   co_return Result<void>{};
@@ -433,49 +434,13 @@ Task<Result<void>> Tree::Fallocate(Origin origin, uint64_t inode, uint64_t offse
 Task<Result<uint64_t>> Tree::CopyRange(Origin origin, broker::CopyRange range) {
   AIRSTORE_TRY_CO(co_await Ensure(range.source));
   AIRSTORE_TRY_CO(co_await Ensure(range.target));
+  co_await AnnounceData(origin.mount, range.source, range.source_offset, range.length);
+  co_await AnnounceData(origin.mount, range.target, range.target_offset, range.length);
   auto copied = co_await contents_->Copy(range, origin.place());
   if (copied && *copied != 0) {
     co_await NotifyData(origin.mount, range.target, range.target_offset, *copied);
   }
   co_return copied;
-}
-
-Task<void> Tree::NotifyName(MountPort* origin, uint64_t parent, std::string name) {
-  if (mounts_->size() < 2) co_return;
-  const uint64_t known_by = inodes_->KnownBy(parent);
-  for (MountPort* mount : std::vector<MountPort*>(mounts_->all())) {
-    if (mount == origin || (known_by & (1ull << mount->index())) == 0) continue;
-    co_await mount->InvalidateName(parent, name);
-  }
-}
-
-Task<void> Tree::NotifyData(MountPort* origin, uint64_t inode, uint64_t offset, uint64_t length) {
-  if (mounts_->size() < 2) co_return;
-  const uint64_t known_by = inodes_->KnownBy(inode);
-  std::optional<FileEnd> end = contents_->End(inode);
-  if (end && length != 0 && offset + length < end->size) end.reset();
-  for (MountPort* mount : std::vector<MountPort*>(mounts_->all())) {
-    if (mount == origin || (known_by & (1ull << mount->index())) == 0) continue;
-    co_await mount->InvalidateData(inode, offset, length, end);
-  }
-}
-
-void Tree::NotifyAttr(MountPort* origin, uint64_t inode) {
-  if (mounts_->size() < 2) return;
-  const uint64_t known_by = inodes_->KnownBy(inode);
-  for (MountPort* mount : mounts_->all()) {
-    if (mount == origin || (known_by & (1ull << mount->index())) == 0) continue;
-    mount->InvalidateAttr(inode);
-  }
-}
-
-void Tree::NotifyOwner(MountPort* origin, uint64_t inode) {
-  if (mounts_->size() < 2) return;
-  const uint64_t known_by = inodes_->KnownBy(inode);
-  for (MountPort* mount : mounts_->all()) {
-    if (mount == origin || (known_by & (1ull << mount->index())) == 0) continue;
-    mount->InvalidateOwner(inode);
-  }
 }
 
 }  // namespace airstore::broker

@@ -204,6 +204,8 @@ Task<void> Watcher::Hold(AcquiredLease lease) {
   }
   if (stopping_ || recalled_ >= lease.lease_id || lease_id_ == lease.lease_id) co_return;
   lease_id_ = lease.lease_id;
+  // What was changed here before, or is open since, may be made of what others have replaced.
+  contents_->DoubtVersions();
   log_->SetLease(lease_id_);
   tree_->SetLease(true);
   Note();

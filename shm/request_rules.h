@@ -16,6 +16,12 @@ inline constexpr size_t kMaxSymlinkTarget = 4095;
 inline constexpr size_t kMaxXattrValue = 65536;
 static_assert(kMaxName + kMaxXattrValue <= kRequestText);
 
+// RequestArgs::flags of kReadRange: what other mounts have stored to maps of the range is to be
+// there; it is about to be written.
+inline constexpr uint32_t kBeforeWrite = 1;
+// Of kAppend: the kernel keeps pages, also where it takes the bytes to go (`offset`).
+inline constexpr uint32_t kKeepsPages = 1;
+
 // 0, or ENAMETOOLONG, ERANGE, E2BIG or EINVAL. `args.name_bytes` and `name2_bytes` are not looked
 // at.
 int CheckRequest(const RequestArgs& args, std::string_view name, std::string_view name2);

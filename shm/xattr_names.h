@@ -14,6 +14,8 @@ namespace airstore::shm {
 inline constexpr std::string_view kAccessAcl = "system.posix_acl_access";
 inline constexpr std::string_view kDefaultAcl = "system.posix_acl_default";
 
+inline constexpr std::string_view kCapabilities = "security.capability";
+
 inline constexpr std::string_view kXattrPrefixes[] = {"user.", "trusted.", "security."};
 
 inline bool IsKeptXattr(std::string_view name) {

@@ -80,15 +80,24 @@ void Write(fuse_req_t req, fuse_ino_t inode, const char* data, size_t size, off_
   volume::Volume& volume = request.volume();
   const auto at = static_cast<uint64_t>(offset);
   const std::span<const uint8_t> bytes{reinterpret_cast<const uint8_t*>(data), size};
+  const OpenHandle handle = OpenHandle::Decode(file->fh);
   // What the kernel writes back for a map has a place of its own, whoever opened the file.
-  const bool append = (file->flags & O_APPEND) != 0 && !file->writepage;
+  const bool stored = file->writepage != 0;
+  const bool append = (file->flags & O_APPEND) != 0 && !stored;
   // Where an append goes is the broker's to say: it is never in place.
   int error = volume.AwaitRoom(request, inode, append ? UINT64_MAX : at, size);
   if (error == 0 && (Hints().kill_set_id || request.squashed()))
     error = volume.KillSetId(request, inode);
+  if (error == 0 && !stored) error = volume.KillCapabilities(request, inode);
+  if (error == 0 && !stored && !append) {
+    error = volume.AnnounceWrite(request, inode, handle, at, size);
+  }
   if (error == 0) {
-    error = append ? volume.Append(request, inode, OpenHandle::Decode(file->fh), at, bytes)
-                   : volume.Write(inode, at, bytes);
+    error = append ? volume.Append(request, inode, handle, at, bytes)
+                   : volume.Write(inode, at, bytes, volume::VisibleThrough(handle));
+  }
+  if (error == 0 && !stored && (file->flags & O_DSYNC) != 0) {
+    error = volume.Fsync(request, inode, (file->flags & O_SYNC) == O_SYNC ? 0 : kDataOnly);
   }
   if (error != 0) {
     fuse_reply_err(req, error);

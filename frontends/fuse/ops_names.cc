@@ -7,7 +7,7 @@
 #include "frontends/fuse/ops.h"
 #include "frontends/fuse/raw_requests.h"
 #include "frontends/fuse/replies.h"
-#include "frontends/volume/stopwatch.h"
+#include "shm/base/file_clock.h"
 
 namespace airstore::fuse {
 namespace {
@@ -48,7 +48,7 @@ void Getattr(fuse_req_t req, fuse_ino_t inode, fuse_file_info* /*file*/) {
 }
 
 int64_t NanosecondsOf(const timespec& time) {
-  return static_cast<int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+  return shm::NanosecondsOf(time.tv_sec, time.tv_nsec);
 }
 
 volume::SetattrArgs SetattrArgsOf(const struct stat& attr, int to_set) {
@@ -70,7 +70,8 @@ volume::SetattrArgs SetattrArgsOf(const struct stat& attr, int to_set) {
   values.uid = attr.st_uid;
   values.gid = attr.st_gid;
   values.size = static_cast<uint64_t>(attr.st_size);
-  const auto now = static_cast<int64_t>(volume::ClockNs(CLOCK_REALTIME));
+  constexpr int kNow = FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW;
+  const int64_t now = (to_set & kNow) != 0 ? shm::FileClockNs() : 0;
   values.atime_ns = (to_set & FUSE_SET_ATTR_ATIME_NOW) != 0 ? now : NanosecondsOf(attr.st_atim);
   values.mtime_ns = (to_set & FUSE_SET_ATTR_MTIME_NOW) != 0 ? now : NanosecondsOf(attr.st_mtim);
   return values;

@@ -83,6 +83,10 @@ abi::OpenOut RawOpenOf(const volume::Opened& opened) {
   switch (opened.handle.path()) {
     case shm::kOpenPassthrough:
       out.open_flags = abi::kFopenPassthrough;
+      // Reads and writes come to us, maps stay the kernel's.
+      if (opened.through_daemon) {
+        out.open_flags |= abi::kFopenDirectIo | abi::kFopenParallelDirectWrites;
+      }
       out.backing_id = opened.backing_id;
       break;
     case shm::kOpenDirect:

@@ -28,6 +28,8 @@ class ReplySender {
  public:
   // `head`: what was encoded; `payload` follows it.
   virtual void Send(std::span<const char> head, const iovec* payload, int count) = 0;
+  // This call takes its time: others of its client go on. May be called more than once.
+  virtual void LetOthersGoOn() = 0;
 
  protected:
   ~ReplySender() = default;
@@ -43,6 +45,7 @@ class Call final : public volume::Request, public volume::Groups {
   bool Interrupted() override { return false; }
   void StartWait() override {}
   void EndWait() override {}
+  void WillWait() override { sender_.LetOthersGoOn(); }
   bool Contain(uint32_t gid) const override;
   volume::Credentials credentials() const { return {identity_.uid, identity_.gid, this}; }
 

@@ -68,6 +68,11 @@ std::span<const uint8_t> Connection::ReadRecord(std::span<uint8_t> buffer) {
   }
 }
 
+bool Connection::HasMore() const {
+  char next;
+  return recv(socket_.get(), &next, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
+}
+
 void Connection::SendReply(std::span<const char> head, const iovec* payload, int count) {
   size_t bytes = head.size();
   for (int i = 0; i < count; ++i) bytes += payload[i].iov_len;

@@ -27,6 +27,8 @@ class Connection {
 
   // Reads one record into the buffer. Empty: the connection has ended, or makes no sense.
   std::span<const uint8_t> ReadRecord(std::span<uint8_t> buffer);
+  // Something of the next record has come, or the connection has ended.
+  bool HasMore() const;
   // Ends the connection when it cannot be sent.
   void SendReply(std::span<const char> head, const iovec* payload, int count);
   // Reading ends.

@@ -65,10 +65,12 @@ bool Dispatcher::Serve(std::span<const uint8_t> record, const Peer& peer, std::s
       EncodeAuthError(&out, head.xid, identified);
     } else if (entry == nullptr) {
       EncodeFailure(&out, head.xid, PROC_UNAVAIL);
-    } else if (entry->once) {
+    } else if (entry->kind == Kind::kOnce) {
+      sender.LetOthersGoOn();
       RunOnce(*entry, head, record, &in, &out, sender);
       return true;
     } else {
+      if (entry->kind == Kind::kLong) sender.LetOthersGoOn();
       Call call(&service_, head, kUnnamed, &sender);
       if (Execute(entry->run, call, head.xid, &in, &out) == Outcome::kSent) return true;
     }

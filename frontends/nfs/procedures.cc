@@ -6,23 +6,21 @@
 namespace airstore::nfs {
 namespace {
 
-constexpr bool kOnce = true;
-constexpr bool kAgain = false;
+using enum Kind;
 
 // By number. COMMIT reports an error once, so that it must not get lost with a reply.
 constexpr ProcedureEntry kNfs[] = {
-    {Null, kAgain},     {Getattr, kAgain},     {Setattr, kOnce}, {Lookup, kAgain},
-    {Access, kAgain},   {Readlink, kAgain},    {Read, kAgain},   {Write, kAgain},
-    {Create, kOnce},    {Mkdir, kOnce},        {Symlink, kOnce}, {Mknod, kOnce},
-    {Remove, kOnce},    {Rmdir, kOnce},        {Rename, kOnce},  {Link, kOnce},
-    {Readdir, kAgain},  {ReaddirPlus, kAgain}, {Fsstat, kAgain}, {Fsinfo, kAgain},
-    {Pathconf, kAgain}, {Commit, kOnce},
+    {Null, kQuick},     {Getattr, kQuick}, {Setattr, kOnce},     {Lookup, kQuick}, {Access, kQuick},
+    {Readlink, kQuick}, {Read, kLong},     {Write, kLong},       {Create, kOnce},  {Mkdir, kOnce},
+    {Symlink, kOnce},   {Mknod, kOnce},    {Remove, kOnce},      {Rmdir, kOnce},   {Rename, kOnce},
+    {Link, kOnce},      {Readdir, kLong},  {ReaddirPlus, kLong}, {Fsstat, kLong},  {Fsinfo, kQuick},
+    {Pathconf, kQuick}, {Commit, kOnce},
 };
 static_assert(std::size(kNfs) == NFSPROC3_COMMIT + 1);
 
 constexpr ProcedureEntry kMount[] = {
-    {Null, kAgain},    {Mount, kAgain},   {Dump, kAgain},
-    {Unmount, kAgain}, {Unmount, kAgain}, {Export, kAgain},
+    {Null, kQuick},    {Mount, kLong},    {Dump, kQuick},
+    {Unmount, kQuick}, {Unmount, kQuick}, {Export, kQuick},
 };
 static_assert(std::size(kMount) == MOUNTPROC3_EXPORT + 1);
 

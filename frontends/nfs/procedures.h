@@ -14,10 +14,15 @@ enum class Outcome { kEncoded, kGarbage, kSent };
 
 using Procedure = Outcome (*)(Call& call, XDR* in, XDR* out);
 
+enum class Kind {
+  kQuick,  // mostly answered from what is here, and at once
+  kLong,
+  kOnce,  // not to be done a second time when a client sends the same call once more
+};
+
 struct ProcedureEntry {
   Procedure run;
-  // Not to be done a second time when a client sends the same call once more.
-  bool once;
+  Kind kind;
 };
 
 // nullptr: there is no such procedure.

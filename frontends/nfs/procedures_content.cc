@@ -4,6 +4,7 @@
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "frontends/nfs/procedures.h"
@@ -56,6 +57,10 @@ wcc_data WccOfWrite(Call& call, const volume::Node* before, uint64_t inode) {
   return call.volume().Settled(inode) ? call.Wcc(before, inode) : wcc_data{};
 }
 
+// A client takes STALE for the end of the file. That another host was first is the end of what was
+// written only.
+nfsstat3 StatusOfWritten(int error) { return StatusOf(error == ESTALE ? EIO : error); }
+
 nfsstat3 WriteBytes(Call& call, const volume::Node& node, const WRITE3argshead& args,
                     std::span<const uint8_t> data) {
   const uint64_t inode = node.record.inode;
@@ -72,7 +77,7 @@ nfsstat3 WriteBytes(Call& call, const volume::Node& node, const WRITE3argshead& 
     error = volume.Fsync(call, inode, args.stable == DATA_SYNC ? kDataOnly : 0);
   }
   writers.Done(call, inode, stable);
-  return StatusOf(error);
+  return StatusOfWritten(error);
 }
 
 }  // namespace
@@ -135,7 +140,7 @@ Outcome Commit(Call& call, XDR* in, XDR* out) {
   nfsstat3 status = call.FindFile(args.file, &node);
   if (status != NFS3_OK) return RefuseWith(out, status, {});
   const uint64_t inode = node.record.inode;
-  status = StatusOf(call.volume().Fsync(call, inode, 0));
+  status = StatusOfWritten(call.volume().Fsync(call, inode, 0));
   call.service().writers.Close(call, inode);
   const wcc_data wcc = call.Wcc(&node, inode);
   if (status != NFS3_OK) return RefuseWith(out, status, wcc);

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <thread>
+#include <utility>
 
 #include "frontends/nfs/worker_memory.h"
 #include "frontends/volume/stopwatch.h"
@@ -28,21 +29,29 @@ class HouseRequest final : public volume::Request {
   void EndWait() override {}
 };
 
-// A reply of the call that this worker serves.
-class Sender final : public ReplySender {
+}  // namespace
+
+// A reply of the call that this worker serves. Its connection is this worker's until the call takes
+// longer, when it goes back to whoever is free.
+class Server::Sender final : public ReplySender {
  public:
-  explicit Sender(Connection* connection) : connection_(*connection) {}
+  Sender(Server* server, Connection* connection) : server_(*server), connection_(*connection) {}
   void Send(std::span<const char> head, const iovec* payload, int count) override {
     Reach(FaultPoint::kFrontendBeforeReply);
     connection_.SendReply(head, payload, count);
     Reach(FaultPoint::kFrontendAfterReply);
   }
 
- private:
-  Connection& connection_;
-};
+  void LetOthersGoOn() override {
+    if (!std::exchange(given_back_, true)) server_.Watch(EPOLL_CTL_MOD, connection_.socket());
+  }
+  bool given_back() const { return given_back_; }
 
-}  // namespace
+ private:
+  Server& server_;
+  Connection& connection_;
+  bool given_back_ = false;
+};
 
 class Server::Worker {
  public:
@@ -90,13 +99,18 @@ class Server::Worker {
     }
     const ConnectionPtr connection = server_.Find(event.data.fd);
     if (connection == nullptr) return;
-    const auto record = connection->ReadRecord(memory_.record());
-    if (record.empty()) return server_.Drop(event.data.fd);
-    server_.Watch(EPOLL_CTL_MOD, event.data.fd);
-    server_.service_.volume.CountRequest();
-    Sender sender(connection.get());
-    if (!server_.dispatcher_.Serve(record, connection->peer(), memory_.reply(), sender)) {
-      connection->End();
+    // Calls that come close upon each other are served here while each is quick: handing every one
+    // to another thread would cost more than serving it.
+    for (;;) {
+      const auto record = connection->ReadRecord(memory_.record());
+      if (record.empty()) return server_.Drop(event.data.fd);
+      server_.service_.volume.CountRequest();
+      Sender sender(&server_, connection.get());
+      if (!server_.dispatcher_.Serve(record, connection->peer(), memory_.reply(), sender)) {
+        connection->End();
+      }
+      if (sender.given_back()) return;
+      if (!connection->HasMore()) return sender.LetOthersGoOn();
     }
   }
 

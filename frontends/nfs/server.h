@@ -5,9 +5,10 @@
 // libtirpc's svc_run is not used: it reads and answers in one thread, so a COMMIT that waits for
 // the gateway would hold up everybody; it copies each record through its own stream, and gives a
 // reply no bytes that it has not copied. Here a worker takes whatever connection has a record,
-// reads that one, leaves the connection to the next worker, and serves the call to its end. There
-// are as many workers as calls wait, and a few more; what is not needed goes. Threads: Run blocks
-// and makes the workers. Owns: the listening socket, the connections.
+// reads that one, serves the call to its end, and leaves the connection to the next worker before
+// the call can take long. There are as many workers as calls wait, and a few more; what is not
+// needed goes. Threads: Run blocks and makes the workers. Owns: the listening socket, the
+// connections.
 #pragma once
 
 #include <atomic>
@@ -36,6 +37,7 @@ class Server {
   static constexpr int kKeptWorkers = 4;
   static constexpr size_t kMostConnections = 64;
 
+  class Sender;
   class Worker;
   using ConnectionPtr = std::shared_ptr<Connection>;
 

@@ -3,12 +3,10 @@
 
 #include <sys/stat.h>
 
-#include "frontends/volume/stopwatch.h"
+#include "shm/base/file_clock.h"
 
 namespace airstore::nfs {
 namespace {
-
-int64_t NowNs() { return static_cast<int64_t>(volume::ClockNs(CLOCK_REALTIME)); }
 
 bool SetsNow(const sattr3& wanted) {
   return wanted.atime.set_it == SET_TO_SERVER_TIME && wanted.mtime.set_it == SET_TO_SERVER_TIME;
@@ -18,7 +16,7 @@ bool SetsNow(const sattr3& wanted) {
 
 nfsstat3 SetAttributes(Call& call, const volume::Node& node, const sattr3& wanted) {
   const shm::InodeRecord& record = node.record;
-  volume::SetattrArgs change = ChangesOf(wanted, NowNs());
+  volume::SetattrArgs change = ChangesOf(wanted, shm::FileClockNs());
   if (change.valid == 0) return NFS3_OK;
   if ((change.valid & shm::kSetSize) != 0 && !S_ISREG(record.mode)) {
     return S_ISDIR(record.mode) ? NFS3ERR_ISDIR : NFS3ERR_INVAL;

@@ -9,17 +9,21 @@ BufferPool::Lease::~Lease() {
   if (pool_->free_.size() < kKept) pool_->free_.push_back(std::move(buffer_));
 }
 
+BufferPool::Buffer BufferPool::Make(size_t bytes) {
+  return Buffer(static_cast<uint8_t*>(operator new[](bytes, kAlignment)));
+}
+
 BufferPool::Lease BufferPool::Take(size_t bytes) {
-  if (bytes > kBufferBytes) return {nullptr, std::make_unique_for_overwrite<uint8_t[]>(bytes)};
+  if (bytes > kBufferBytes) return {nullptr, Make(bytes)};
   {
     const std::lock_guard lock(mutex_);
     if (!free_.empty()) {
-      std::unique_ptr<uint8_t[]> buffer = std::move(free_.back());
+      Buffer buffer = std::move(free_.back());
       free_.pop_back();
       return {this, std::move(buffer)};
     }
   }
-  return {this, std::make_unique_for_overwrite<uint8_t[]>(kBufferBytes)};
+  return {this, Make(kBufferBytes)};
 }
 
 }  // namespace airstore::volume

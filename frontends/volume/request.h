@@ -27,6 +27,9 @@ class Request {
   // Around a wait that may be interrupted: in between, an interrupt must call Volume::Interrupt().
   virtual void StartWait() = 0;
   virtual void EndWait() = 0;
+  // The operation is not answered from what is here: it will wait for the broker. May be called
+  // more than once.
+  virtual void WillWait() {}
 
  protected:
   ~Request() = default;

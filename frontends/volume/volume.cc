@@ -54,6 +54,7 @@ shm::RequestReply Volume::Call(Request& request, shm::RequestArgs args, Wait wai
   args.umask = caller.umask;
   args.uid = options_.show_uid.value_or(caller.uid);
   args.gid = options_.show_gid.value_or(caller.gid);
+  request.WillWait();
   const int64_t until = wait == Wait::kBriefly ? lane_->InAMoment() : shm::kForever;
   shm::RequestReply reply = lane_->CallBroker(args, name, name2, {}, text, until);
   constexpr int32_t kGreatestErrno = 4095;  // what the kernel takes for one

@@ -73,10 +73,19 @@ struct SetattrArgs {
 
 struct Opened {
   OpenHandle handle;
-  int32_t backing_id = 0;   // passthrough only
-  bool keep_cache = false;  // the client's pages are still those of this content
-  bool tell_close = false;  // closing a descriptor of it may mean something
+  int32_t backing_id = 0;       // passthrough only
+  bool through_daemon = false;  // ... but for maps: reads and writes are to come to us
+  bool keep_cache = false;      // the client's pages are still those of this content
+  bool tell_close = false;      // closing a descriptor of it may mean something
 };
+
+// Who is to see a write when it has returned, besides those who ask us: mounts of the session
+// always, those whom the kernel shows the content file itself if there are any.
+enum class Visible { kToAskers, kToTheKernel };
+
+inline Visible VisibleThrough(OpenHandle handle) {
+  return handle.path() == shm::kOpenPassthrough ? Visible::kToTheKernel : Visible::kToAskers;
+}
 
 // A lock as a client asks for it.
 struct LockArgs {
@@ -202,9 +211,15 @@ class Volume {
   // Before a write. ENOSPC: this host has no room for what is unsent, and the write needs some.
   // EINTR.
   int AwaitRoom(Request& request, uint64_t inode, uint64_t offset, uint64_t bytes);
-  int Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data);
+  // Before a write that is no append: what other mounts have stored there to maps comes first.
+  int AnnounceWrite(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset,
+                    uint64_t size);
+  int Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
+            Visible visible = Visible::kToAskers);
   // As a write does: no effect where there are no set-id bits.
   int KillSetId(Request& request, uint64_t inode);
+  // ... no file capabilities.
+  int KillCapabilities(Request& request, uint64_t inode);
   int Fallocate(Request& request, uint64_t inode, uint64_t offset, uint64_t length, int mode);
   // `whence`: SEEK_DATA or SEEK_HOLE.
   int Seek(Request& request, uint64_t inode, uint64_t offset, int whence, uint64_t* found);
@@ -326,7 +341,8 @@ class Volume {
   bool NotInTable(const shm::InodeRecord& record) const;
   bool OpenLocally(Request& request, uint64_t inode, uint32_t flags, Opened* out);
   bool HasLocks(uint64_t inode, OpenHandle handle) const;
-  bool IsInPlace(uint64_t inode, uint64_t offset, uint64_t bytes) const;
+  // The write needs no more disk space than the file has.
+  bool IsInPlace(Request& request, uint64_t inode, uint64_t offset, uint64_t bytes);
 
   // What a read came to.
   struct Served {

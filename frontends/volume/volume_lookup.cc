@@ -36,6 +36,7 @@ int Volume::Lookup(Request& request, uint64_t parent, std::string_view name, Nod
       return ENOENT;
     }
     // The kernel takes the size from here: it must count what it has written before.
+    if (!Settled(inode)) request.WillWait();
     if (!lane_->WaitWrites(inode) || !lane_->WaitTouches(inode)) return ETIMEDOUT;
     shm::InodeRef found;
     // The kernel writes passthrough files behind our back: the broker knows how they are now.
@@ -110,6 +111,7 @@ void Volume::ForgetAll() {
 
 int Volume::Getattr(Request& request, uint64_t inode, Node* out) {
   const Stopwatch watch(*lane_, shm::kLatencyGetattr);
+  if (!Settled(inode)) request.WillWait();
   if (!lane_->WaitWrites(inode) || !lane_->WaitTouches(inode)) return ETIMEDOUT;
   return GetattrAsItIs(request, inode, out);
 }

@@ -3,6 +3,7 @@
 // Opening, writing and closing files.
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -10,6 +11,9 @@
 #include "frontends/volume/stopwatch.h"
 #include "frontends/volume/volume.h"
 #include "shm/access_time.h"
+#include "shm/base/file_clock.h"
+#include "shm/request_rules.h"
+#include "shm/xattr_names.h"
 
 namespace airstore::volume {
 namespace {
@@ -44,14 +48,14 @@ bool Volume::KeepCache(uint32_t index, uint32_t content_generation) {
 
 bool Volume::WantsToSeeRead(const shm::InodeRecord& record, uint32_t flags) const {
   if (!options_.relatime || (flags & O_NOATIME) != 0) return false;
-  return shm::AccessTimeIsDue(record, static_cast<int64_t>(ClockNs(CLOCK_REALTIME)));
+  return shm::AccessTimeIsDue(record, shm::FileClockNs());
 }
 
 void Volume::NoteRead(uint64_t inode, uint32_t index, uint32_t flags) {
   shm::InodeRef found;
   if (!options_.relatime || !Find(inode, index, &found)) return;
   if (!WantsToSeeRead(found.record, flags)) return;
-  lane_->QueueTouch(inode, static_cast<int64_t>(ClockNs(CLOCK_REALTIME)));
+  lane_->QueueTouch(inode, shm::FileClockNs());
 }
 
 // As with lookups: we count the open and then look at the record; the broker marks the record
@@ -83,6 +87,9 @@ void Volume::FillOpened(Request& request, const shm::RequestReply& reply, uint32
   switch (out->handle.path()) {
     case shm::kOpenPassthrough:
       out->backing_id = reply.backing_id;
+      // The kernel's own way keeps O_DIRECT as it was at the open, and nobody hears of the writes
+      // that are to be waited for.
+      out->through_daemon = (flags & O_DIRECT) != 0 || (ForWrite(flags) && (flags & O_DSYNC) != 0);
       lane_->Count(shm::kOpenPassthroughs);
       break;
     case shm::kOpenCached:
@@ -185,16 +192,29 @@ void Volume::DropOpen(uint32_t index) {
 }
 
 // What is in place already can be overwritten on a full disk, too.
-bool Volume::IsInPlace(uint64_t inode, uint64_t offset, uint64_t bytes) const {
+bool Volume::IsInPlace(Request& request, uint64_t inode, uint64_t offset, uint64_t bytes) {
+  // What was accepted before may be what this one overwrites.
+  if (!lane_->WaitWrites(inode)) return false;
   shm::InodeRef found;
   if (!reader_.FindInode(inode, &found)) return false;
   const shm::InodeRecord& record = found.record;
-  return offset <= record.size && bytes <= record.size - offset &&
-         record.allocated_bytes >= record.size;
+  if (offset > record.size || bytes > record.size - offset) return false;
+  if (record.allocated_bytes >= record.size) return true;
+  // Sparse; or the file system has counted too few for a moment, as ext4 does when it writes back
+  // what it had only reserved. A map's stores must not be refused for that: who made them is told
+  // by fsync only.
+  ContentFd fd;
+  if (record.content_kind != static_cast<uint32_t>(shm::ContentKind::kFile) ||
+      (record.flags & shm::kContentComplete) == 0 || FetchContentFd(request, record, &fd) != 0 ||
+      fd == nullptr) {
+    return false;
+  }
+  const off_t hole = lseek(fd->get(), static_cast<off_t>(offset), SEEK_HOLE);
+  return hole >= 0 && static_cast<uint64_t>(hole) >= offset + bytes;
 }
 
 int Volume::AwaitRoom(Request& request, uint64_t inode, uint64_t offset, uint64_t bytes) {
-  if (!lane_->writes_wait() || IsInPlace(inode, offset, bytes)) return 0;
+  if (!lane_->writes_wait() || IsInPlace(request, inode, offset, bytes)) return 0;
   bool waiting = false;
   const int error = lane_->AwaitRoom(bytes, [&] {
     if (!std::exchange(waiting, true)) request.StartWait();
@@ -204,21 +224,23 @@ int Volume::AwaitRoom(Request& request, uint64_t inode, uint64_t offset, uint64_
   return error;
 }
 
-int Volume::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data) {
+int Volume::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data, Visible visible) {
   const Stopwatch watch(*lane_, shm::kLatencyWrite);
   if (options_.read_only) return EROFS;
   if (offset > kGreatestSize || data.size() > kGreatestSize - offset) return EFBIG;
   lane_->Count(shm::kWrites);
   lane_->Count(shm::kWriteBytes, data.size());
-  const auto time_ns = static_cast<int64_t>(ClockNs(CLOCK_REALTIME));
+  const int64_t time_ns = shm::FileClockNs();
   while (!data.empty()) {
     const auto part = data.first(std::min<size_t>(data.size(), shm::kMaxWrite));
     const auto place = lane_->QueueWrite(inode, offset, part, time_ns);
     if (!place) return ETIMEDOUT;
     data = data.subspan(part.size());
     offset += part.size();
-    // A write that has returned is visible on every mount of the session.
-    if (data.empty() && lane_->shared_session() && !lane_->WaitApplied(*place)) return ETIMEDOUT;
+    // A write that has returned is visible on every mount of the session, and to those whom the
+    // kernel shows the content file itself.
+    const bool waits = lane_->shared_session() || visible == Visible::kToTheKernel;
+    if (data.empty() && waits && !lane_->WaitApplied(*place)) return ETIMEDOUT;
   }
   return 0;
 }
@@ -232,6 +254,17 @@ int Volume::KillSetId(Request& request, uint64_t inode) {
   shm::RequestArgs args = Args(shm::Op::kSetattr, inode);
   args.valid = shm::kKillSetId;
   return Call(request, args, Wait::kToTheEnd).error;
+}
+
+int Volume::KillCapabilities(Request& request, uint64_t inode) {
+  shm::InodeRef found;
+  if (reader_.FindInode(inode, &found) && KnownHere(found.record) &&
+      found.record.xattr_count == 0) {
+    return 0;
+  }
+  const int error =
+      Call(request, Args(shm::Op::kRemovexattr, inode), Wait::kToTheEnd, shm::kCapabilities).error;
+  return error == ENODATA || error == EOPNOTSUPP ? 0 : error;
 }
 
 int Volume::Fallocate(Request& request, uint64_t inode, uint64_t offset, uint64_t length,
@@ -270,20 +303,38 @@ int Volume::CopyRange(Request& request, const CopyArgs& copy, uint64_t* copied) 
   return reply.error;
 }
 
-// A writer who shares the file with other mounts keeps no pages, and its kernel does not hear of
-// what they append. The answer to the call is kept until the request is answered: one that is made
-// again after a crash goes to the same place.
+// The kernel does not hear of what other mounts append. The answer to the call is kept until the
+// request is answered: one that is made again after a crash goes to the same place.
 int Volume::Append(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset,
                    std::span<const uint8_t> data) {
   if (options_.read_only) return EROFS;
-  if (handle.path() == shm::kOpenDirect && lane_->shared_session()) {
+  if (lane_->shared_session()) {
     shm::RequestArgs args = Args(shm::Op::kAppend, inode);
+    args.offset = offset;
     args.size = data.size();
+    args.flags = handle.path() == shm::kOpenCached ? shm::kKeepsPages : 0;
     const auto reply = Call(request, args, Wait::kToTheEnd);
     if (reply.error != 0) return reply.error;
     offset = reply.value;
   }
-  return Write(inode, offset, data);
+  return Write(inode, offset, data, VisibleThrough(handle));
+}
+
+// Stores to maps of the file through other mounts that their kernels have not told yet come first,
+// or they would be put on top of this one.
+int Volume::AnnounceWrite(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset,
+                          uint64_t size) {
+  if (!lane_->shared_session() || handle.path() == shm::kOpenPassthrough) return 0;
+  shm::InodeRef found;
+  if (Find(inode, handle.index, &found) &&
+      (found.record.known_by & ~(uint64_t{1} << options_.mount_index)) == 0) {
+    return 0;
+  }
+  shm::RequestArgs args = Args(shm::Op::kReadRange, inode);
+  args.offset = offset;
+  args.size = size;
+  args.flags = shm::kBeforeWrite;
+  return Call(request, args, Wait::kToTheEnd).error;
 }
 
 // The kernel lets nobody go who closes a file, not even a process that was killed, before this has

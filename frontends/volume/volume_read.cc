@@ -110,21 +110,24 @@ Volume::ReadStep Volume::ReadFile(Request& request, const shm::InodeRef& file, u
   *error = FetchContentFd(request, file.record, &fd);
   if (*error != 0) return ReadStep::kFailed;
   if (fd == nullptr) return ReadStep::kAgain;
-  const size_t wanted = Available(file.record, offset, size);
+  // The table has the size that the kernel's own writes have left behind.
+  const bool grows = (file.record.flags & shm::kPassthroughWriter) != 0;
+  const size_t wanted = grows ? size : Available(file.record, offset, size);
   const auto buffer = buffers_.Take(wanted);
   const ssize_t got = ReadFully(fd->get(), buffer.data(), wanted, offset);
   if (got < 0) {
     *error = errno;
     return ReadStep::kFailed;
   }
-  memset(buffer.data() + got, 0, wanted - static_cast<size_t>(got));
+  if (!grows) memset(buffer.data() + got, 0, wanted - static_cast<size_t>(got));
   shm::InodeRecord now;
   if (!reader_.ReadInode(file.index, file.record.inode, &now) || !IsFile(now) ||
       now.content_file != file.record.content_file ||
       (IsComplete(file.record) && !IsComplete(now))) {
     return ReadStep::kAgain;
   }
-  const size_t valid = std::min(wanted, Available(now, offset, size));
+  const size_t valid =
+      grows ? static_cast<size_t>(got) : std::min(wanted, Available(now, offset, size));
   const iovec part{buffer.data(), valid};
   lane_->Count(shm::kReadFile);
   lane_->Count(shm::kReadBytes, valid);
@@ -164,7 +167,8 @@ int Volume::ReadContent(Request& request, uint64_t inode, OpenHandle handle, uin
     ReadStep step = ReadStep::kAgain;
     bool here = false;
     if (Find(inode, handle.index, &file)) {
-      if (Available(file.record, offset, size) == 0) {
+      if ((file.record.flags & shm::kPassthroughWriter) == 0 &&
+          Available(file.record, offset, size) == 0) {
         sink.Deliver(nullptr, 0);
         return 0;
       }

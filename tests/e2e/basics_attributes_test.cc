@@ -166,6 +166,52 @@ TEST_F(Basics, MovesTimesForward) {
   EXPECT_GT(Stat(At("d/f")).st_ctim.tv_sec, 1000);
 }
 
+// Whoever stamps them, the kernel (what it writes itself) or we.
+TEST_F(Basics, TimesOfLaterChangesAreLater) {
+  const UniqueFd target = Open(At("target"), O_WRONLY | O_CREAT);
+  const auto time_of = [&](const std::string& name) {
+    const timespec at = Stat(At(name)).st_mtim;
+    return at.tv_sec * 1'000'000'000 + at.tv_nsec;
+  };
+  int64_t last = 0;
+  int backwards = 0;
+  const auto expect_later = [&](const std::string& name) {
+    const int64_t now = time_of(name);
+    if (now < last) ++backwards;
+    last = now;
+  };
+  for (int i = 0; i < 100; ++i) {
+    WriteFile(At("made"), "");
+    expect_later("made");
+    WriteAt(target.get(), "x", 0);
+    expect_later("target");
+    ASSERT_EQ(utimensat(AT_FDCWD, At("made").c_str(), nullptr, 0), 0);
+    expect_later("made");
+    WriteAt(target.get(), "y", 0);
+    expect_later("target");
+    Open(At("made"), O_WRONLY | O_TRUNC);
+    expect_later("made");
+    WriteAt(target.get(), "z", 0);
+    expect_later("target");
+    unlink(At("made").c_str());
+  }
+  EXPECT_EQ(backwards, 0);
+}
+
+// 64 bits of nanoseconds end in 2262: what lies behind is the last of them.
+TEST_F(Basics, TimesBeyondTheLastAreTheLast) {
+  WriteFile(At("f"), "x");
+  constexpr int64_t kLast = INT64_MAX / 1'000'000'000;
+  for (const int64_t second : {int64_t{4'102'444'800}, kLast, kLast + 1, int64_t{1} << 40}) {
+    const timespec times[2] = {{second, 5}, {second, 5}};
+    ASSERT_EQ(utimensat(AT_FDCWD, At("f").c_str(), times, 0), 0) << second;
+    EXPECT_EQ(Stat(At("f")).st_mtim.tv_sec, std::min(second, kLast));
+    EXPECT_EQ(Stat(At("f")).st_atim.tv_sec, std::min(second, kLast));
+  }
+  RemountFresh();
+  EXPECT_EQ(Stat(At("f")).st_mtim.tv_sec, kLast);
+}
+
 TEST_F(Basics, TellsTheMount) {
   // Of struct statx since Linux 5.8, which Debian 12's C library does not name.
   constexpr size_t kMountIdAt = 0x90;

@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 #include <functional>
+#include <vector>
 
 #include "tests/e2e/basics.h"
 
@@ -218,6 +220,40 @@ TEST_F(Basics, KeepsMappedStoresMadeAfterTheLastClose) {
   EXPECT_EQ(ReadFile(At("f")).substr(7999, 4), "abca");
 }
 
+// As dd does for what is left at the end.
+TEST_F(Basics, DirectFilesStopBeingDirect) {
+  constexpr size_t kPage = 4096;
+  alignas(kPage) static char page[kPage];
+  memset(page, 'a', sizeof(page));
+  UniqueFd plain = Open(At("f"), O_RDWR | O_CREAT);
+  auto* const map = static_cast<char*>(
+      mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE, MAP_SHARED, plain.get(), 0));
+  ASSERT_NE(static_cast<void*>(map), MAP_FAILED);
+  {
+    const UniqueFd file = Open(At("f"), O_RDWR | O_DIRECT);
+    ASSERT_EQ(write(file.get(), page, kPage), static_cast<ssize_t>(kPage)) << strerror(errno);
+    ASSERT_EQ(fcntl(file.get(), F_SETFL, fcntl(file.get(), F_GETFL) & ~O_DIRECT), 0);
+    ASSERT_EQ(write(file.get(), "the rest", 8), 8) << strerror(errno);
+    EXPECT_EQ(ReadSome(file.get(), 10, kPage - 2), "aathe rest");
+    EXPECT_EQ(ReadSome(plain.get(), 10, kPage - 2), "aathe rest");
+    EXPECT_EQ(std::string(map + kPage - 2, 10), "aathe rest");
+    map[1] = 'b';
+    WriteAt(plain.get(), "c", 2);
+    EXPECT_EQ(ReadSome(file.get(), 4, 0), "abca");
+    WriteAt(plain.get(), "more", kPage + 8);
+    EXPECT_EQ(ReadSome(file.get(), 20, kPage + 4), "restmore");
+    struct stat info {};
+    ASSERT_EQ(fstat(file.get(), &info), 0);
+    EXPECT_EQ(info.st_size, static_cast<off_t>(kPage) + 12);
+  }
+  munmap(map, 2 * kPage);
+  plain.reset();
+  const std::string content = ReadFile(At("f"));
+  EXPECT_EQ(content, "abc" + std::string(kPage - 3, 'a') + "the restmore");
+  RemountFresh();
+  EXPECT_EQ(ReadFile(At("f")), content);
+}
+
 TEST_F(Basics, SyncsToTheGateway) {
   std::map<std::string, std::string> contents;
   mkdir(At("d").c_str(), 0755);
@@ -227,6 +263,15 @@ TEST_F(Basics, SyncsToTheGateway) {
     const UniqueFd file = Open(At(name), O_WRONLY | O_CREAT);
     WriteAt(file.get(), content, 0);
     ASSERT_EQ(fsync(file.get()), 0) << strerror(errno);
+  }
+  std::vector<UniqueFd> open;
+  for (const int flags : {O_SYNC, O_DSYNC, O_DSYNC | O_APPEND}) {
+    const std::string name = "d/s" + std::to_string(flags);
+    contents[name] = "old" + RandomBytes(static_cast<uint64_t>(flags), 5000);
+    open.push_back(Open(At(name), O_WRONLY | O_CREAT | flags));
+    ASSERT_EQ(write(open.back().get(), "old", 3), 3);
+    ASSERT_EQ(fsync(open.back().get()), 0);
+    ASSERT_EQ(write(open.back().get(), contents[name].data() + 3, 5000), 5000) << strerror(errno);
   }
   host().KillGateway();
   host().KillBrokerAndMounts();

@@ -243,6 +243,12 @@ TEST_F(BasicsXattrs, KeepsFileCapabilities) {
   { WriteAt(Open(At("f"), O_WRONLY).get(), "y", 0); }
   EXPECT_EQ(has(), "") << "a write takes them away";
   RunOk({"/usr/sbin/setcap", "cap_net_raw+ep", At("f")});
+  {
+    alignas(4096) static char page[4096] = {'y'};
+    ASSERT_EQ(write(Open(At("f"), O_WRONLY | O_DIRECT).get(), page, sizeof page), 4096);
+  }
+  EXPECT_EQ(has(), "") << "by whatever way";
+  RunOk({"/usr/sbin/setcap", "cap_net_raw+ep", At("f")});
   Open(At("f"), O_WRONLY | O_TRUNC);
   EXPECT_EQ(has(), "") << "and so does O_TRUNC";
   RunOk({"/usr/sbin/setcap", "cap_net_raw+ep", At("f")});

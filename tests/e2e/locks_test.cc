@@ -109,6 +109,10 @@ TEST_P(Locks, RangesSplitAndAreTold) {
   ASSERT_TRUE(open_end);
   EXPECT_EQ(open_end->start, 40);
   EXPECT_EQ(open_end->length, 0) << "to the end";
+  ASSERT_EQ(a.TryLock(mine, Kind::kProcess, {F_WRLCK, 2, 3}), 0);
+  const auto smallest = b.Test(theirs, Kind::kProcess, {F_WRLCK, 0, 0});
+  ASSERT_TRUE(smallest);
+  EXPECT_EQ(smallest->start, 2) << "of several the first in the file";
 }
 
 TEST_P(Locks, WaitersGetItWhenItIsFree) {

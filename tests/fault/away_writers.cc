@@ -115,8 +115,15 @@ class Mapper final : public Writer {
 
  private:
   static constexpr size_t kBytes = 8u << 20;
+  // What could not be written back is told here, and nowhere else.
   void Close() override {
-    if (map_ != nullptr) munmap(std::exchange(map_, nullptr), kBytes);
+    if (map_ == nullptr) return;
+    const UniqueFd fd(open(Path(name()).c_str(), O_RDONLY | O_CLOEXEC));
+    constexpr unsigned kAll =
+        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    if (!fd || sync_file_range(fd.get(), 0, kBytes, kAll) != 0)
+      Lost("write back stores to the map", errno);
+    munmap(std::exchange(map_, nullptr), kBytes);
   }
   void Step() override {
     if (map_ == nullptr && !Make()) return;
@@ -171,12 +178,13 @@ void Writer::Stop() {
 
 // EPERM: a file that the kernel writes into by itself was sealed before the spool ran over.
 void Writer::Failed(const std::string& what, int error) {
-  if (error != ENOSPC && error != EPERM) {
-    surprise_ = name_ + ": " + what + ": " + strerror(error);
-    return;
-  }
+  if (error != ENOSPC && error != EPERM) return Lost(what, error);
   ++refused_;
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
+}
+
+void Writer::Lost(const std::string& what, int error) {
+  surprise_ = name_ + ": " + what + ": " + strerror(error);
 }
 
 std::unique_ptr<Writer> MakeStream(const std::string& directory, const std::string& name,

@@ -39,6 +39,8 @@ class Writer {
   void Accept(uint64_t bytes) { accepted_ += bytes; }
   // A call failed: there is no room, or it is a surprise.
   void Failed(const std::string& what, int error);
+  // What was accepted is not kept: whatever the reason, a surprise.
+  void Lost(const std::string& what, int error);
 
  private:
   std::string directory_;

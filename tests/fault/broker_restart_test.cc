@@ -87,6 +87,23 @@ TEST_F(BrokerRestart, WhatIsHeldStaysWhatItIs) {
   EXPECT_EQ(e2e::ReadFile(At("dir/new")), "line\nline\nline\nline\n");
 }
 
+// The next broker does not know of which blocks the gateway has nothing.
+TEST_F(BrokerRestart, HolesMadeAfterItAreHolesAtTheGateway) {
+  const std::string before = e2e::RandomBytes(5, 1'000'000);
+  e2e::WriteFile(At("file"), before);
+  (void)host().AirctlJson({"flush"});
+  Restart();
+  constexpr size_t kBlock = 256u << 10;
+  ASSERT_EQ(fallocate(e2e::Open(At("file"), O_RDWR).get(),
+                      FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, kBlock, kBlock),
+            0);
+  std::string after = before;
+  after.replace(kBlock, kBlock, kBlock, '\0');
+  EXPECT_TRUE(e2e::ReadFile(At("file")) == after);
+  RemountFresh();
+  EXPECT_TRUE(e2e::ReadFile(At("file")) == after);
+}
+
 TEST_F(BrokerRestart, AfterItAnUnmountIsClean) {
   e2e::WriteFile(At("file"), e2e::RandomBytes(1, 100'000));
   Restart();

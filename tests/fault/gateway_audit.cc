@@ -7,11 +7,12 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <span>
 #include <sstream>
 
 #include "tests/e2e/support/files.h"
 #include "tools/gateway/content.h"
-#include "tools/gateway/sqlite_store.h"
+#include "tools/gateway/meta/sqlite/sqlite_store.h"
 
 namespace airstore::fault {
 namespace {
@@ -45,7 +46,7 @@ class BlocksOfAnother : public gateway::BlockStore {
   Result<void> Put(const BlockKey&, std::string_view, std::string_view) override {
     return Error{EROFS, root_};
   }
-  Result<void> Delete(const BlockKey&) override { return Error{EROFS, root_}; }
+  Result<void> Delete(std::span<const BlockKey>) override { return Error{EROFS, root_}; }
   Result<void> List(int64_t, const std::function<void(const BlockKey&)>&) override {
     return Error{EROFS, root_};
   }

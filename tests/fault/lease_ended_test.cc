@@ -140,6 +140,41 @@ TEST_P(LeaseEnded, NobodyIsInConflictWithHimself) {
   EXPECT_TRUE(e2e::ReadFile(fresh + "/file") == expected);
 }
 
+// The host sleeps, or has no broker. The lease that it gets back says nothing about what it did
+// before.
+TEST_P(LeaseEnded, WhatWasWrittenMeanwhileDoesNotOverwrite) {
+  const std::string original = e2e::RandomBytes(1, 200'000);
+  const std::string theirs = e2e::RandomBytes(2, 200'000);
+  e2e::WriteFile(At("file"), original);
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Pending() == 0; }));
+  ASSERT_TRUE(host().SessionStatus("work").at("write_lease"));
+  UniqueFd file = e2e::Open(At("file"), O_RDWR);
+  if (adopted()) {
+    host().KillBroker();
+  } else {
+    host().broker().Signal(SIGSTOP);
+  }
+  {
+    e2e::OtherBroker other(host());
+    const std::string there = other.Mount("work", "there");
+    Write(there + "/file", theirs);
+    other.Unmount(there);
+    other.Stop();
+  }
+  e2e::WriteAt(file.get(), e2e::RandomBytes(3, 5000), 100'000);
+  if (adopted()) {
+    host().StartBroker();
+  } else {
+    host().broker().Signal(SIGCONT);
+  }
+  close(file.release());
+  ASSERT_TRUE(e2e::WaitUntil(seconds(60), [&] { return Settled() && Lost().size() == 1; }))
+      << Lost();
+  EXPECT_EQ(Lost().at(0).at("error"), ESTALE);
+  RemountFresh();
+  EXPECT_TRUE(e2e::ReadFile(At("file")) == theirs);
+}
+
 INSTANTIATE_TEST_SUITE_P(, LeaseEnded, testing::Bool(),
                          [](const auto& mode) { return mode.param ? "Adopted" : "Replayed"; });
 

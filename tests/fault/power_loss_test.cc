@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The power fails: what the disk has then, and nothing else, is what the next broker finds. The
-// disk is a file behind a loop device, and its copy in the middle of everything is the cut.
+// The power fails: what the disk has then, and nothing else, is what the next broker finds.
 #include <fcntl.h>
-#include <signal.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <filesystem>
-#include <fstream>
 #include <map>
 
 #include "tests/e2e/support/host_test.h"
+#include "tests/fault/power_cut.h"
 
 namespace airstore::fault {
 namespace {
@@ -29,15 +25,7 @@ class PowerLoss : public e2e::HostTest, public testing::WithParamInterface<bool>
     HostTest::SetUp();
     if (IsSkipped()) return;
     host().CreateWorkspace("work");
-    host().StopBroker();
-    host().WipeBrokerState();
-    std::filesystem::create_directory(host().Path("state"));
-    std::ofstream(host().Path("disk"));
-    std::filesystem::resize_file(host().Path("disk"), 256u << 20);
-    const auto made = e2e::RunProgram({"/usr/sbin/mkfs.ext4", "-q", "-F", host().Path("disk")});
-    if (made.code != 0) GTEST_SKIP() << "no mkfs.ext4 (package e2fsprogs): " << made.All();
-    const auto mounted = UseDisk("disk");
-    if (mounted.code != 0) GTEST_SKIP() << "no loop devices: " << mounted.All();
+    if (const std::string why = power_.UseDisk(host()); !why.empty()) GTEST_SKIP() << why;
     host().StartBroker();
     mount_ = host().Mount("work", "mnt", Arguments());
   }
@@ -45,29 +33,6 @@ class PowerLoss : public e2e::HostTest, public testing::WithParamInterface<bool>
     e2e::Arguments words = {"--fsync", "local"};
     if (!GetParam()) words.insert(words.end(), {"--passthrough", "off"});
     return words;
-  }
-  // Its journal is committed when somebody asks for that, and seldom else.
-  e2e::Finished UseDisk(const std::string& name) {
-    return e2e::RunProgram(
-        {"mount", "-o", "loop,commit=300", host().Path(name), host().Path("state")});
-  }
-  // All stops at once; what the disk has stays in the copy.
-  void CutPower() {
-    host().broker().Signal(SIGSTOP);
-    e2e::RunOk({"cp", "--sparse=always", host().Path("disk"), host().Path("disk-after")});
-    host().broker().Signal(SIGCONT);  // it is asked for its frontends
-    host().KillBrokerAndMounts();
-    ASSERT_FALSE(e2e::Exists(host().Path("state/spool")));
-    const auto mounted = UseDisk("disk-after");
-    ASSERT_EQ(mounted.code, 0) << mounted.All();
-    ASSERT_TRUE(e2e::Exists(host().Path("state/spool")));
-  }
-  // As after a boot.
-  void StartBrokerAfterBoot() {
-    e2e::WriteFile(host().Path("boot-id"), "11111111-2222-4333-8444-555555555555\n");
-    host().StartBrokerWith({"unshare", "-m", "sh", "-c",
-                            "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\"",
-                            host().Path("boot-id")});
   }
   bool Recovered() {
     const nlohmann::json status = host().Status();
@@ -78,9 +43,7 @@ class PowerLoss : public e2e::HostTest, public testing::WithParamInterface<bool>
   }
   // Another host's view: a broker that knows nothing, on another disk.
   void MountFresh() {
-    host().StopBroker();
-    ASSERT_EQ(umount2(host().Path("state").c_str(), MNT_DETACH), 0);
-    host().WipeBrokerState();
+    power_.TakeDiskAway(host());
     host().StartBroker();
     mount_ = host().Mount("work", "mnt");
   }
@@ -97,6 +60,8 @@ class PowerLoss : public e2e::HostTest, public testing::WithParamInterface<bool>
     const UniqueFd directory = e2e::Open(mount_, O_RDONLY | O_DIRECTORY);
     ASSERT_EQ(e2e::ErrnoOf(fsync(directory.get())), 0);
   }
+
+  PowerCut power_;
 
  private:
   std::string mount_;
@@ -157,8 +122,8 @@ TEST_P(PowerLoss, WhatFsyncReturnedForIsThere) {
   ASSERT_GT(at_stake, kFiles);
   growing.reset();
 
-  CutPower();
-  StartBrokerAfterBoot();
+  power_.Cut(host());
+  power_.StartBrokerAfterBoot(host());
   EXPECT_FALSE(Recovered());
   host().ThawGateway();
   ASSERT_TRUE(e2e::WaitUntil(seconds(60), [&] { return Recovered(); }));

@@ -9,82 +9,21 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <cstring>
-#include <map>
 #include <thread>
 
 #include "tests/e2e/support/host_test.h"
+#include "tests/fault/service_store.h"
 
 namespace airstore::fault {
 namespace {
 
 using std::chrono::seconds;
 
-// What systemd does with the messages of sd_pid_notify_with_fds(3).
-class Store {
- public:
-  explicit Store(const std::string& path) : path_(path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    path.copy(address.sun_path, sizeof(address.sun_path) - 1);
-    socket_.reset(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    EXPECT_EQ(bind(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-  }
-  void Receive() {
-    for (;;) {
-      char text[4096];
-      iovec part{text, sizeof(text)};
-      alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-      msghdr header{};
-      header.msg_iov = &part;
-      header.msg_iovlen = 1;
-      header.msg_control = control;
-      header.msg_controllen = sizeof(control);
-      const ssize_t got = recvmsg(socket_.get(), &header, MSG_CMSG_CLOEXEC);
-      if (got < 0) return;
-      UniqueFd fd;
-      if (const cmsghdr* rights = CMSG_FIRSTHDR(&header)) {
-        int raw = -1;
-        memcpy(&raw, CMSG_DATA(rights), sizeof(raw));
-        fd.reset(raw);
-      }
-      const std::string message(text, static_cast<size_t>(got));
-      ready_ |= message.find("READY=1") != std::string::npos;
-      alive_ += message.find("WATCHDOG=1") != std::string::npos;
-      if (const size_t main = message.find("MAINPID="); main != std::string::npos) {
-        main_pid_ = atoi(message.c_str() + main + 8);
-      }
-      const size_t at = message.find("FDNAME=");
-      if (at == std::string::npos) continue;
-      const std::string name = message.substr(at + 7, message.find('\n', at) - at - 7);
-      if (message.find("FDSTOREREMOVE=1") != std::string::npos) kept_.erase(name);
-      if (message.find("FDSTORE=1") != std::string::npos) kept_[name] = std::move(fd);
-    }
-  }
-  bool ready() const { return ready_; }
-  int alive() const { return alive_; }  // how often it said so
-  pid_t main_pid() const { return main_pid_; }
-  const std::map<std::string, UniqueFd>& kept() const { return kept_; }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-  UniqueFd socket_;
-  bool ready_ = false;
-  int alive_ = 0;
-  pid_t main_pid_ = 0;
-  std::map<std::string, UniqueFd> kept_;
-};
-
 TEST(ServiceManager, MountsOutliveBrokerAndFrontend) {
   if (const std::string missing = e2e::WhatIsMissing(); !missing.empty()) GTEST_SKIP() << missing;
   e2e::Host host;
   host.StopBroker();
-  Store store(host.Path("notify"));
-  setenv("NOTIFY_SOCKET", store.path().c_str(), 1);
-  struct Unset {
-    ~Unset() { unsetenv("NOTIFY_SOCKET"); }
-  } unset;
+  ServiceStore store(host.Path("notify"));
   host.StartBroker();
   host.CreateWorkspace("work");
   const std::string mount = host.Mount("work", "mnt");
@@ -104,26 +43,7 @@ TEST(ServiceManager, MountsOutliveBrokerAndFrontend) {
   const auto frontends = host.FrontendPids();
   host.KillBroker();
   for (const pid_t pid : frontends) kill(pid, SIGKILL);
-  // As the next start finds it: descriptors from 3 on, and who they are for.
-  std::string names;
-  int number = 3;
-  std::vector<UniqueFd> aside;  // what lies there now
-  std::vector<std::pair<int, int>> placed;
-  for (const auto& [name, fd] : store.kept()) {
-    names += (names.empty() ? "" : ":") + name;
-    placed.emplace_back(fcntl(fd.get(), F_DUPFD_CLOEXEC, 100), number++);
-  }
-  std::string script = "export LISTEN_PID=$$ LISTEN_FDS=" + std::to_string(placed.size()) +
-                       " LISTEN_FDNAMES=" + names + "; exec";
-  for (const auto& [from, to] : placed) {
-    fcntl(from, F_SETFD, 0);
-    // Shells know descriptors of one digit only.
-    script += " " + std::to_string(to) + "<&" + std::to_string(from);
-  }
-  ASSERT_LE(placed.size(), 6u);
-  script += "; exec \"$0\" \"$@\"";
-  host.StartBrokerWith({"/bin/bash", "-c", script});
-  for (const auto& [from, to] : placed) close(from);
+  store.StartBroker(host);
 
   EXPECT_EQ(e2e::Stat(mount).st_dev, device);
   EXPECT_EQ(e2e::ReadFile(mount + "/small"), "content of a small file");
@@ -155,11 +75,7 @@ TEST(ServiceManager, GivesTheSocketAndHearsThatAllIsWell) {
   ASSERT_EQ(listen(listening.get(), 10), 0);
   const auto made = e2e::Stat(host.socket());
 
-  Store store(host.Path("notify"));
-  setenv("NOTIFY_SOCKET", store.path().c_str(), 1);
-  struct Unset {
-    ~Unset() { unsetenv("NOTIFY_SOCKET"); }
-  } unset;
+  ServiceStore store(host.Path("notify"));
   const UniqueFd given(fcntl(listening.get(), F_DUPFD, 100));
   host.StartBrokerWith({"/bin/bash", "-c",
                         "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=control WATCHDOG_PID=$$ "

@@ -186,7 +186,11 @@ void ServedTest::SetUp() {
   if (IsSkipped()) return;
   host().CreateWorkspace("work");
   name_ = host().Path("nfs");
-  const auto served = Serve(name_);
+  ServeAgain();
+}
+
+void ServedTest::ServeAgain(const e2e::Arguments& extra) {
+  const auto served = Serve(name_, extra);
   port_ = served["nfs"]["port"].get<uint16_t>();
   path_ = served["nfs"]["path"];
 }
@@ -203,6 +207,12 @@ nlohmann::json ServedTest::Serve(const std::string& name, const e2e::Arguments& 
                               host().Path("work.token")};
   arguments.insert(arguments.end(), extra.begin(), extra.end());
   return host().AirctlJson(arguments)["mount"];
+}
+
+std::chrono::seconds ServedTest::Patience() {
+  const bool longer =
+      getenv("AIRSTORE_NFS_LONG") != nullptr || getenv("AIRSTORE_NFS_FILES") != nullptr;
+  return std::chrono::seconds(longer ? 3600 : 240);
 }
 
 std::string ServedTest::MountElsewhere() {

@@ -50,8 +50,12 @@ class Client : public RpcClient {
 class ServedTest : public e2e::HostTest {
  protected:
   void SetUp() override;
+  // Of a test that AIRSTORE_NFS_LONG or AIRSTORE_NFS_FILES makes longer.
+  static std::chrono::seconds Patience();
   // Another name for `airctl mount --backend nfs --serve-only`; extra arguments go to it.
   nlohmann::json Serve(const std::string& name, const e2e::Arguments& extra = {});
+  // After which port and path may be others.
+  void ServeAgain(const e2e::Arguments& extra = {});
   uint16_t port() const { return port_; }
   const std::string& path() const { return path_; }
   const std::string& name() const { return name_; }

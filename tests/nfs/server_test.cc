@@ -13,6 +13,7 @@ using e2e::Finished;
 
 class Server : public ServedTest {
  protected:
+  e2e::HostOptions Options() const override { return {.patience = Patience()}; }
   // As a program that is broken does.
   void Crash() { ASSERT_EQ(kill(Frontend(), SIGABRT), 0); }
   void AwaitAnother(pid_t before) {
@@ -66,6 +67,12 @@ TEST_F(Server, ServesWhoMay) {
   EXPECT_EQ(reply.why, uint32_t{AUTH_TOOWEAK});
   reply = client->Call(MOUNT3_PROGRAM, 3, MOUNTPROC3_MNT, "");
   EXPECT_TRUE(reply.denied);
+
+  // Other users of this host are not answered at all: 1 is the end of what can be read.
+  const Finished stranger = e2e::RunProgram(
+      {"setpriv", "--reuid=1234", "--regid=1234", "--clear-groups", "/bin/bash", "-c",
+       "exec 3<>/dev/tcp/127.0.0.1/$0 && read -r -n 1 -t 30 <&3; echo $?", std::to_string(port())});
+  EXPECT_EQ(stranger.out, "1\n") << stranger.All();
 
   // Handles of another export are none of this one.
   const auto other = Serve(host().Path("other"));

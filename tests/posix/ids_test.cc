@@ -120,6 +120,17 @@ const Change kChanges[] = {
          return synced;
        });
      }},
+    {"allocation",
+     [] { return WithFile(O_RDWR, [](int fd) { return Outcome(posix_fallocate(fd, 0, 100)); }); }},
+    {"copy",
+     [] {
+       return WithFile(O_RDWR, [](int fd) {
+         loff_t from = 0;
+         loff_t to = 3;
+         return Result(copy_file_range(fd, &from, fd, &to, 2, 0));
+       });
+     }},
+    {"change of group to one's own", [] { return Result(lchown("it", -1, getgid())); }},
     {"link", [] { return Result(link("it", "second")); }},
     {"utimensat", [] { return Result(utimensat(AT_FDCWD, "it", nullptr, 0)); }},
 };
@@ -129,7 +140,7 @@ const Change kChanges[] = {
 TEST_F(Ids, SetIdBitsEndWithAChange) {
   for (const Caller& caller : AllCallers()) {
     for (const Change& change : kChanges) {
-      for (const mode_t mode : {06777, 04777, 02777, 04666, 07777}) {
+      for (const mode_t mode : {06777, 04777, 02777, 04666, 07777, 02666, 06666, 07766}) {
         for (const gid_t group : {kGroup, kOtherGroup}) {
           Add({std::string(change.name) + " of a file of mode " + Octal(mode) + ", group " +
                    std::to_string(group),
@@ -143,7 +154,7 @@ TEST_F(Ids, SetIdBitsEndWithAChange) {
       }
     }
   }
-  Run({0});
+  Run({0, EPERM});
 }
 
 }  // namespace

@@ -46,9 +46,17 @@ Outcome<BrokerClient> BrokerClient::Connect(const std::string& path) {
 }
 
 Failure BrokerClient::Lost() {
+  if (Late()) {
+    return {wire::FAILURE_KIND_UNREACHABLE, "the broker at " + path_ + " does not answer",
+            "look whether it hangs, and what its log says ('journalctl -u airstored')"};
+  }
   lost_ = true;
   return {wire::FAILURE_KIND_UNREACHABLE, "the broker at " + path_ + " ended before it answered",
           "look into its log ('journalctl -u airstored')"};
+}
+
+bool BrokerClient::Late() const {
+  return patience_.count() != 0 && std::chrono::steady_clock::now() >= deadline_;
 }
 
 bool BrokerClient::ReadExactly(char* to, size_t bytes, Progress& progress) {
@@ -58,6 +66,7 @@ bool BrokerClient::ReadExactly(char* to, size_t bytes, Progress& progress) {
     const int ready = poll(&wait, 1, kTickMs);
     if (ready < 0 && errno != EINTR) return false;
     progress.Tick();
+    if (Late()) return false;
     if (ready <= 0) continue;
     const ssize_t got = recv(fd_.get(), to + have, bytes - have, 0);
     if (got < 0 && errno == EINTR) continue;
@@ -68,6 +77,7 @@ bool BrokerClient::ReadExactly(char* to, size_t bytes, Progress& progress) {
 }
 
 Outcome<wire::Response> BrokerClient::Call(const wire::Request& request, Progress& progress) {
+  deadline_ = std::chrono::steady_clock::now() + patience_;
   const std::string body = request.SerializeAsString();
   if (body.size() > control::kGreatestFrameBytes) {
     return Failure{wire::FAILURE_KIND_USAGE, "the request is too long", ""};

@@ -6,6 +6,7 @@
 
 #include <airstore/control/v1/control.pb.h>
 
+#include <chrono>
 #include <string>
 
 #include "shm/base/fd.h"
@@ -22,6 +23,9 @@ class BrokerClient {
   // The final response; a failure that the broker answered becomes one here.
   Outcome<control::v1::Response> Call(const control::v1::Request& request, Progress& progress);
 
+  // For calls from now on: who does not answer in that time is FAILURE_KIND_UNREACHABLE. 0: waits
+  // for ever.
+  void SetPatience(std::chrono::milliseconds patience) { patience_ = patience; }
   // The last call failed because the connection ended.
   bool lost() const { return lost_; }
 
@@ -30,10 +34,13 @@ class BrokerClient {
 
   bool ReadExactly(char* to, size_t bytes, Progress& progress);
   Failure Lost();
+  bool Late() const;
 
   UniqueFd fd_;
   std::string path_;
   bool lost_ = false;
+  std::chrono::milliseconds patience_{0};
+  std::chrono::steady_clock::time_point deadline_{};
 };
 
 }  // namespace airstore::airctl

@@ -176,6 +176,48 @@ void AddTrace(CLI::App* app, Invocation& out) {
       ->check(CLI::PositiveNumber);
 }
 
+void AddObservers(CLI::App* app, Invocation& out) {
+  CLI::App* stats =
+      Add(app, "stats", "Print what mounts did: since they were made, or in intervals", out,
+          Command::kStats);
+  CLI::App* top =
+      Add(app, "top", "Show what mounts do, live (? lists the keys)", out, Command::kTop);
+  for (CLI::App* command : {stats, top}) {
+    command->add_option("mountpoint", out.mountpoint, "Only of this mount")
+        ->option_text("[MOUNTPOINT]");
+    command
+        ->add_option("--interval", out.interval_seconds,
+                     command == stats ? "Print what happens in each interval of so long"
+                                      : "Look again after so long (default: 1)")
+        ->option_text("SECONDS")
+        ->check(CLI::Range(0.05, 86400.0));
+  }
+  stats->add_option("--count", out.count, "Leave after so many intervals")
+      ->option_text("N")
+      ->needs("--interval")
+      ->check(CLI::PositiveNumber);
+}
+
+void AddDebug(CLI::App* app, Invocation& out) {
+  CLI::App* group = Add(app, "debug", "Look at what a broker has, without asking it; it may hang",
+                        out, Command::kNone);
+  Add(group, "spool", "Sessions in its state directory, and the room they take", out,
+      Command::kDebugSpool);
+  Add(group, "journal", "Records of their journals", out, Command::kDebugJournal);
+  Add(group, "shm", "Queues and calls of its mounts", out, Command::kDebugShm);
+  CLI::App* bundle = Add(group, "bundle",
+                         "Pack all of this, status, doctor, configuration and log, without tokens",
+                         out, Command::kDebugBundle);
+  bundle->add_option("file", out.name, "Archive (default: airstore-bundle.tar.gz)")
+      ->option_text("[FILE]");
+  for (CLI::App* command : group->get_subcommands({})) {
+    command
+        ->add_option("--state-dir", out.state_dir,
+                     "The broker's state directory (default: of the broker at that socket)")
+        ->option_text("DIR");
+  }
+}
+
 void AddRecover(CLI::App* app, Invocation& out) {
   CLI::App* recover =
       Add(app, "recover", "List what gateways refused for good, export or discard it", out,
@@ -332,11 +374,30 @@ std::shared_ptr<CLI::App> MakeParser(Invocation& out) {
       ->option_text("PATH");
   AddTrace(app.get(), out);
   AddRecover(app.get(), out);
+  AddObservers(app.get(), out);
+  CLI::App* warm =
+      Add(app.get(), "warm", "Read a tree once, so that it is on this host when needed", out,
+          Command::kWarm);
+  warm->add_option("path", out.mountpoint, "Directory or file in a mount")
+      ->option_text("PATH")
+      ->required();
+  warm->add_flag("-v,--verbose", out.verbose, "Say what is being done");
+  CLI::App* login = Add(app.get(), "login", "Keep the token of a workspace, for mounts to come",
+                        out, Command::kLogin);
+  login->add_option("workspace", out.workspace, "What it is for")
+      ->option_text("WORKSPACE")
+      ->required();
+  login
+      ->add_option("--token-file", out.token_file,
+                   "File of mode 600 with the token, - for stdin (default: AIRSTORE_TOKEN)")
+      ->option_text("FILE");
+  AddDebug(app.get(), out);
   Add(app.get(), "doctor", "Say what this host can mount with, and what would mend the rest", out,
       Command::kDoctor);
   AddWorkspace(app.get(), out);
   AddToken(app.get(), out);
   AddAccessLog(app.get(), out);
+  Add(app.get(), "schema", "Print the JSON schema of what --json prints", out, Command::kSchema);
   Add(app.get(), "version", "Show the versions of airctl and of the broker", out,
       Command::kVersion);
   CLI::App* completion =

@@ -28,6 +28,15 @@ enum class Command {
   kRecover,
   kDoctor,
   kTrace,
+  kStats,
+  kTop,
+  kSchema,
+  kWarm,
+  kLogin,
+  kDebugSpool,
+  kDebugJournal,
+  kDebugShm,
+  kDebugBundle,
   kWorkspaceCreate,
   kWorkspaceList,
   kWorkspaceDelete,
@@ -67,15 +76,18 @@ struct Invocation {
   bool allow_non_empty = false;
   bool force = false;
   bool verbose = false;
-  double timeout_seconds = 0;  // 0: none
-  double slow_ms = 50;         // trace
+  double timeout_seconds = 0;   // 0: none
+  double interval_seconds = 0;  // stats, top; 0: not given
+  double slow_ms = 50;          // trace
   std::vector<std::string> ops;
+  uint64_t count = 0;         // of reports; 0: without end
   bool export_items = false;  // recover: into `directory`
   bool discard_items = false;
   bool all_items = false;
   std::vector<std::string> items;  // ids
   std::string directory;
-  std::string backend;  // "": as AIRSTORE_MOUNT_BACKEND says, else auto
+  std::string state_dir;  // debug; empty: found by the socket
+  std::string backend;    // "": as AIRSTORE_MOUNT_BACKEND says, else auto
   bool serve_only = false;
   std::string passthrough = "auto";
   std::string fsync = "gateway";

@@ -9,16 +9,21 @@
 
 #include "tools/airctl/client.h"
 #include "tools/airctl/completion.h"
-#include "tools/airctl/doctor.h"
+#include "tools/airctl/debug.h"
+#include "tools/airctl/doctor_command.h"
 #include "tools/airctl/failure.h"
 #include "tools/airctl/force_unmount.h"
 #include "tools/airctl/format.h"
 #include "tools/airctl/json_output.h"
+#include "tools/airctl/json_schema.h"
 #include "tools/airctl/mount_checks.h"
+#include "tools/airctl/observe.h"
 #include "tools/airctl/recover.h"
 #include "tools/airctl/status_text.h"
 #include "tools/airctl/token_source.h"
+#include "tools/airctl/token_store.h"
 #include "tools/airctl/trace.h"
+#include "tools/airctl/warm.h"
 
 namespace airstore::airctl {
 namespace {
@@ -59,7 +64,13 @@ Outcome<wire::Response> Ask(const Invocation& asked, const wire::Request& reques
 }
 
 Trouble FillGateway(const Invocation& asked, const Surroundings& around, wire::GatewayRef* to) {
-  auto token = ReadToken(asked.token_file, around.getenv("AIRSTORE_TOKEN"));
+  const char* variable = around.getenv("AIRSTORE_TOKEN");
+  std::string file = asked.token_file;
+  const bool given = !file.empty() || (variable != nullptr && *variable != '\0');
+  if (!given && asked.command == Command::kMount) {
+    file = KeptToken(TokenDirectory(around.getenv), asked.workspace);
+  }
+  auto token = ReadToken(file, variable);
   if (!token.value) return token.failure;
   to->set_address(asked.gateway);
   to->set_token(std::move(*token.value));
@@ -348,18 +359,13 @@ void PrintAdministered(const Invocation& asked, const wire::Response& answer,
   }
 }
 
-Trouble Doctor(const Invocation& asked, const Surroundings& around) {
-  const Diagnosis found = Diagnose({}, geteuid() == 0);
-  if (asked.json) {
-    around.out << ToJson(found) << "\n";
-  } else {
-    PrintDiagnosis(around.out, found, around.colours);
-  }
-  if (found.fuse || found.nfs) return {};
-  // Programs have been told.
-  return Failure{wire::FAILURE_KIND_NO_BACKEND,
-                 asked.json ? "" : "nothing can be mounted here: neither FUSE nor NFS is to be had",
-                 ""};
+Trouble Login(const Invocation& asked, const Surroundings& around) {
+  const auto token = ReadToken(asked.token_file, around.getenv("AIRSTORE_TOKEN"));
+  if (!token.value) return token.failure;
+  const auto kept = KeepToken(TokenDirectory(around.getenv), asked.workspace, *token.value);
+  if (!kept.value) return kept.failure;
+  around.out << (asked.json ? "{}" : "kept in " + Printable(*kept.value)) << "\n";
+  return {};
 }
 
 Trouble Do(const Invocation& asked, const Surroundings& around) {
@@ -382,6 +388,25 @@ Trouble Do(const Invocation& asked, const Surroundings& around) {
       return Doctor(asked, around);
     case Command::kTrace:
       return Trace(asked, around);
+    case Command::kStats:
+      return Stats(asked, around);
+    case Command::kTop:
+      return Top(asked, around);
+    case Command::kWarm:
+      return Warm(asked, around);
+    case Command::kLogin:
+      return Login(asked, around);
+    case Command::kDebugSpool:
+      return DebugSpool(asked, around);
+    case Command::kDebugJournal:
+      return DebugJournal(asked, around);
+    case Command::kDebugShm:
+      return DebugShm(asked, around);
+    case Command::kDebugBundle:
+      return DebugBundle(asked, around);
+    case Command::kSchema:
+      around.out << JsonSchema() << "\n";
+      return {};
     case Command::kVersion:
       return Version(asked, around);
     case Command::kCompletion:

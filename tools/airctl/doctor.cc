@@ -5,11 +5,11 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "shm/base/fd.h"
@@ -94,30 +94,43 @@ Diagnosis Diagnose(const DoctorPaths& paths, bool root) {
                   NfsHelper(paths.nfs_helper), NfsUser(root)};
   out.fuse = out.findings[0].good && out.findings[1].good;
   out.nfs = out.findings[2].good && out.findings[4].good;
+  // One of the two is enough.
+  for (Finding& finding : out.findings) finding.matters = !out.fuse && !out.nfs;
   return out;
+}
+
+bool IsWrong(const Diagnosis& found) {
+  if (!found.fuse && !found.nfs) return true;
+  return std::any_of(found.findings.begin(), found.findings.end(),
+                     [](const Finding& finding) { return !finding.good && finding.matters; });
 }
 
 void PrintDiagnosis(std::ostream& out, const Diagnosis& found, bool colours) {
   Table table({"WHAT", "OK", "FOUND", "MEND IT BY"});
   for (const Finding& finding : found.findings) {
-    table.Add({finding.what, finding.good ? Cell("yes", Colour::kGood) : Cell("no", Colour::kBad),
-               finding.says, finding.mend});
+    const Cell verdict = finding.good      ? Cell("yes", Colour::kGood)
+                         : finding.matters ? Cell("NO", Colour::kBad)
+                                           : Cell("no", Colour::kWarn);
+    table.Add({finding.what, verdict, finding.says, finding.mend});
   }
   table.Print(out, colours);
   out << "\nworkspaces can be mounted with FUSE: " << (found.fuse ? "yes" : "no")
       << "; over NFS: " << (found.nfs ? "yes" : "no") << "\n";
 }
 
-std::string ToJson(const Diagnosis& found) {
-  nlohmann::ordered_json out = {
-      {"fuse", found.fuse}, {"nfs", found.nfs}, {"findings", nlohmann::ordered_json::array()}};
+control::v1::DoctorReport ReportOf(const Diagnosis& found) {
+  control::v1::DoctorReport report;
+  report.set_fuse(found.fuse);
+  report.set_nfs(found.nfs);
   for (const Finding& finding : found.findings) {
-    out["findings"].push_back({{"what", finding.what},
-                               {"good", finding.good},
-                               {"says", finding.says},
-                               {"mend", finding.mend}});
+    control::v1::Finding* to = report.add_findings();
+    to->set_what(finding.what);
+    to->set_good(finding.good);
+    to->set_wrong(!finding.good && finding.matters);
+    to->set_says(finding.says);
+    to->set_mend(finding.mend);
   }
-  return out.dump(2);
+  return report;
 }
 
 }  // namespace airstore::airctl

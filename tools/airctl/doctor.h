@@ -4,6 +4,8 @@
 // Threads: any. Changes nothing.
 #pragma once
 
+#include <airstore/control/v1/report.pb.h>
+
 #include <ostream>
 #include <string>
 #include <vector>
@@ -13,8 +15,9 @@ namespace airstore::airctl {
 struct Finding {
   std::string what;  // "FUSE device"
   bool good = false;
-  std::string says;  // what was found
-  std::string mend;  // a command; empty: nothing is wrong
+  std::string says;     // what was found
+  std::string mend;     // a command; empty: nothing is wrong
+  bool matters = true;  // if it is not good, something is wrong; else it is only worth knowing
 };
 
 struct Diagnosis {
@@ -22,6 +25,8 @@ struct Diagnosis {
   bool fuse = false;  // workspaces can be mounted with it
   bool nfs = false;
 };
+// Something is wrong: nothing can be mounted, or a finding matters.
+bool IsWrong(const Diagnosis& found);
 
 // Where to look; others are for tests.
 struct DoctorPaths {
@@ -33,6 +38,6 @@ struct DoctorPaths {
 Diagnosis Diagnose(const DoctorPaths& paths, bool root);
 
 void PrintDiagnosis(std::ostream& out, const Diagnosis& found, bool colours);
-std::string ToJson(const Diagnosis& found);
+control::v1::DoctorReport ReportOf(const Diagnosis& found);
 
 }  // namespace airstore::airctl

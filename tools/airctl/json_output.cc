@@ -90,4 +90,8 @@ std::string ToJson(const Message& message) {
   return Convert(message).dump(2, ' ', false, Json::error_handler_t::replace);
 }
 
+std::string ToJsonLine(const Message& message) {
+  return Convert(message).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 }  // namespace airstore::airctl

@@ -11,6 +11,9 @@
 
 namespace airstore::airctl {
 
+// Every field is there, under its name in the .proto.
 std::string ToJson(const google::protobuf::Message& message);
+// The same on one line.
+std::string ToJsonLine(const google::protobuf::Message& message);
 
 }  // namespace airstore::airctl

@@ -40,18 +40,14 @@ void PrintBroker(std::ostream& out, const wire::BrokerInfo& broker, bool colours
       << HumanBytes(broker.rss_bytes()) << ", passthrough "
       << (broker.passthrough() ? "possible" : "not possible") << ", state in "
       << Printable(broker.state_dir()) << "\n";
-  if (broker.spool_full()) {
-    out << Painted("  the spool is full (" + HumanBytes(broker.spool_bytes()) + " of " +
-                       HumanBytes(broker.spool_limit()) + "): writes wait, then fail",
+}
+
+void PrintProblems(std::ostream& out, const wire::StatusResponse& status, bool colours) {
+  for (const wire::Problem& problem : status.problems()) {
+    const std::string subject = problem.subject().empty() ? "" : problem.subject() + ": ";
+    out << Painted("  " + Printable(problem.cause() + ": " + subject + problem.says()),
                    Colour::kBad, colours)
-        << "\n";
-  }
-  if (broker.lost_items() != 0) {
-    out << Painted("  " + std::to_string(broker.lost_items()) + " items (" +
-                       HumanBytes(broker.lost_bytes()) +
-                       ") that a gateway refused are kept: see airctl recover",
-                   Colour::kBad, colours)
-        << "\n";
+        << "\n    mend it by: " << Printable(problem.mend()) << "\n";
   }
 }
 
@@ -69,14 +65,6 @@ void PrintSessions(std::ostream& out, const wire::StatusResponse& status, bool c
   }
   table.Print(out, colours);
   for (const wire::SessionInfo& session : status.sessions()) {
-    if (session.state() == "refused") {
-      out << "  " << Printable(session.workspace())
-          << ": mount it once more at the same place, with a valid token, to go on\n";
-    }
-    if (session.state() == "gone") {
-      out << "  " << Printable(session.workspace())
-          << ": unmount it; what had not been sent is kept: see airctl recover\n";
-    }
     if (session.last_error().empty()) continue;
     out << Painted("  " + Printable(session.workspace()) +
                        ": last error: " + Printable(session.last_error()),
@@ -139,6 +127,7 @@ void PrintDetails(std::ostream& out, const wire::MountInfo& mount, bool colours)
 void PrintStatus(std::ostream& out, const wire::StatusResponse& status, bool one_mount,
                  bool colours) {
   PrintBroker(out, status.broker(), colours);
+  PrintProblems(out, status, colours);
   if (status.mounts().empty()) {
     out << "no mounts\n";
   } else {

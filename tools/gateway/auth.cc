@@ -76,10 +76,15 @@ Result<Caller> Authenticator::Authenticate(std::string_view header) {
   if (!header.starts_with(kScheme) || header.size() > kMaxSecret) return refused;
   const std::string hash = HashSecret(header.substr(kScheme.size()));
   if (SameHash(hash, admin_hash_)) return Caller{true, 0, "admin", false, "", ""};
-  auto reader = store_.Read();
-  if (!reader) return reader.error();
-  const auto token = (*reader)->FindToken(hash);
-  AIRSTORE_TRY((*reader)->status());
+  const auto found = UntilNoConflict([&]() -> Result<std::optional<TokenRecord>> {
+    auto reader = store_.Read();
+    if (!reader) return reader.error();
+    auto token = (*reader)->FindToken(hash);
+    AIRSTORE_TRY((*reader)->status());
+    return token;
+  });
+  if (!found) return found.error();
+  const auto& token = *found;
   if (!token || !SameHash(token->hash, hash) || token->revoked_ns != 0) return refused;
   if (token->expires_ns != 0 && token->expires_ns <= WallClockNs()) return refused;
   return Caller{false,     token->workspace, token->principal, token->read_only,

@@ -2,7 +2,6 @@
 #include "tools/gateway/batch.h"
 
 #include <cerrno>
-#include <future>
 
 #include "shm/base/fault.h"
 #include "tools/gateway/clock.h"
@@ -45,8 +44,7 @@ std::vector<MutationOutcome> Replayed(MetadataReader& store, const SessionId& se
 BatchResult::Refusal CheckLease(MetadataReader& store, const SessionRecord& session,
                                 uint64_t lease_id) {
   bool held = false;
-  for (const LeaseRecord& lease : store.ListLeases()) {
-    if (lease.workspace != session.workspace) continue;
+  for (const LeaseRecord& lease : store.ListLeases(session.workspace)) {
     if (lease.session != session.id) return BatchResult::Refusal::kHeldByOther;
     held = held || lease.id == lease_id;
   }
@@ -121,24 +119,39 @@ BatchResult BatchApplier::Apply(const SessionId& session_id, std::vector<Mutatio
       return Refuse(BatchResult::Refusal::kUnordered);
     }
   }
-  WorkspaceKey ws = 0;
-  uint64_t seen_sequence = 0;
-  {
+  const auto seen = UntilNoConflict([&]() -> Result<std::optional<SessionRecord>> {
     auto reader = store_.Read();
-    if (!reader) return StoreFailed(reader.error());
-    const auto session = (*reader)->GetSession(session_id);
-    if (auto status = (*reader)->status(); !status) return StoreFailed(status.error());
-    if (!session) return Refuse(BatchResult::Refusal::kUnknownSession);
-    ws = session->workspace;
-    seen_sequence = session->last_sequence;
-  }
+    if (!reader) return reader.error();
+    auto session = (*reader)->GetSession(session_id);
+    AIRSTORE_TRY((*reader)->status());
+    return session;
+  });
+  if (!seen) return StoreFailed(seen.error());
+  if (!*seen) return Refuse(BatchResult::Refusal::kUnknownSession);
+  const WorkspaceKey ws = (*seen)->workspace;
   std::vector<PackedBlock> packed;
-  if (!read_only) packed = Pack(mutations, seen_sequence);
-  std::future<Result<void>> stored;
+  if (!read_only) packed = Pack(mutations, (*seen)->last_sequence);
+  std::shared_future<Result<void>> stored;
   if (!packed.empty()) {
-    stored = std::async(std::launch::async, [&] { return Store(ws, packed); });
+    stored = std::async(std::launch::async, [&] { return Store(ws, packed); }).share();
+    if (blocks_.store().is_remote()) stored.wait();
   }
+  for (int attempt = 1;; ++attempt) {
+    BatchResult result =
+        ApplyStored(session_id, ws, mutations, packed, stored, read_only, lease_id);
+    if (result.refusal != BatchResult::Refusal::kStore || result.error.code != kStoreConflict ||
+        !PauseAfterConflict(attempt)) {
+      return result;
+    }
+  }
+}
 
+BatchResult BatchApplier::ApplyStored(const SessionId& session_id, WorkspaceKey ws,
+                                      std::span<const Mutation> mutations,
+                                      const std::vector<PackedBlock>& packed,
+                                      const std::shared_future<Result<void>>& stored,
+                                      bool read_only, uint64_t lease_id) {
+  const uint64_t first = mutations.front().sequence;
   auto writer = store_.Write();
   if (!writer) return StoreFailed(writer.error());
   MetadataWriter& txn = **writer;
@@ -172,7 +185,7 @@ BatchResult BatchApplier::Apply(const SessionId& session_id, std::vector<Mutatio
   WorkingTree tree(txn, ws, WallClockNs());
   for (const PackedBlock& block : packed) tree.AddBlock(block.record);
   Mutator mutator(tree, session_id, *workspace);
-  auto outcomes = RunAll(mutator, std::span(mutations).subspan(fresh), read_only);
+  auto outcomes = RunAll(mutator, mutations.subspan(fresh), read_only);
   tree.Flush();
   txn.PutOutcomes(session_id, {outcomes.front().sequence, last, EncodeOutcomes(outcomes)});
   if (last > kOutcomeWindow) txn.ForgetOutcomes(session_id, last - kOutcomeWindow);
@@ -211,10 +224,16 @@ Result<uint64_t> BatchApplier::Change(WorkspaceKey ws, const SessionId& by, Writ
     content = std::move(std::get<WriteOp>(mutations.front().op));
     AIRSTORE_TRY(Store(ws, packed));
   }
-  auto changed = ChangeStored(ws, by, content, packed, plan);
+  const WriteOp stored = std::move(content);
+  auto changed = UntilNoConflict([&] {
+    WriteOp fresh = stored;  // the plan fills in its inode
+    return ChangeStored(ws, by, fresh, packed, plan);
+  });
   if (!changed) {
     // Nothing refers to them, and there is no row that a collector would find.
-    for (const PackedBlock& block : packed) (void)blocks_.Delete({ws, block.record.id});
+    std::vector<BlockKey> keys;
+    for (const PackedBlock& block : packed) keys.push_back({ws, block.record.id});
+    (void)blocks_.Delete(keys);
   }
   return changed;
 }
@@ -250,17 +269,21 @@ Result<uint64_t> BatchApplier::ChangeStored(WorkspaceKey ws, const SessionId& by
 }
 
 Result<void> BatchApplier::EndSession(const SessionId& session_id) {
-  auto writer = store_.Write();
-  if (!writer) return writer.error();
-  MetadataWriter& txn = **writer;
-  const auto session = txn.GetSession(session_id);
-  if (!session) return txn.status();
-  WorkingTree tree(txn, session->workspace, WallClockNs());
-  Mutator mutator(tree, session_id, Workspace{});
-  for (const InodeNo ino : txn.ListOrphans(session->workspace, session_id)) mutator.DropOrphan(ino);
-  tree.Flush();
-  txn.DeleteSession(session_id);
-  return txn.Commit();
+  return UntilNoConflict([&]() -> Result<void> {
+    auto writer = store_.Write();
+    if (!writer) return writer.error();
+    MetadataWriter& txn = **writer;
+    const auto session = txn.GetSession(session_id);
+    if (!session) return txn.status();
+    WorkingTree tree(txn, session->workspace, WallClockNs());
+    Mutator mutator(tree, session_id, Workspace{});
+    for (const InodeNo ino : txn.ListOrphans(session->workspace, session_id)) {
+      mutator.DropOrphan(ino);
+    }
+    tree.Flush();
+    txn.DeleteSession(session_id);
+    return txn.Commit();
+  });
 }
 
 }  // namespace airstore::gateway

@@ -4,7 +4,8 @@
 // into blocks, and the one transaction around it all.
 //
 // The packed blocks are written (synced) while the transaction computes; the commit waits for them.
-// A crash between the two leaves a block without a row, which the collector finds.
+// Where they go far, they go first: nobody waits for a transaction that waits for a network. A
+// crash between the two leaves a block without a row, which the collector finds.
 //
 // Change() is for callers without a session (v1): what is to be done is found out inside of the
 // transaction, by names; it happens as a whole or not at all.
@@ -14,6 +15,8 @@
 #pragma once
 
 #include <functional>
+#include <future>
+#include <span>
 #include <vector>
 
 #include "tools/gateway/blocks.h"
@@ -103,6 +106,12 @@ class BatchApplier {
   };
   static std::vector<PackedBlock> Pack(std::vector<Mutation>& mutations, uint64_t last_applied);
   Result<void> Store(WorkspaceKey ws, const std::vector<PackedBlock>& packed);
+  // kStore with kStoreConflict: nothing has happened, and it may be done again.
+  BatchResult ApplyStored(const SessionId& session_id, WorkspaceKey ws,
+                          std::span<const Mutation> mutations,
+                          const std::vector<PackedBlock>& packed,
+                          const std::shared_future<Result<void>>& stored, bool read_only,
+                          uint64_t lease_id);
   Result<uint64_t> ChangeStored(WorkspaceKey ws, const SessionId& by, WriteOp& content,
                                 const std::vector<PackedBlock>& packed, const Plan& plan);
 

@@ -2,12 +2,14 @@
 //
 // Where blocks are kept: a flat map from (workspace, block id) to immutable bytes. Engines are
 // dumb on purpose; checksums, caching and the decision what is garbage live above (blocks.h,
-// collector.h), so that an object store needs only these four calls.
+// collector.h), so that an object store needs only these four calls. Engines: blocks/file/,
+// blocks/s3/.
 //
 // Threads: every call from any thread.
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -23,11 +25,13 @@ class BlockStore {
   virtual Result<void> Put(const BlockKey& key, std::string_view header, std::string_view data) = 0;
   // Header and data as one. ENOENT: there is none.
   virtual Result<std::string> Get(const BlockKey& key) = 0;
-  // Success also when there was none.
-  virtual Result<void> Delete(const BlockKey& key) = 0;
+  // Success also for those that were not there. Some may be gone when it fails.
+  virtual Result<void> Delete(std::span<const BlockKey> keys) = 0;
   // Calls `visit` with each block stored before `before_ns`; it may call Delete().
   virtual Result<void> List(int64_t before_ns,
                             const std::function<void(const BlockKey&)>& visit) = 0;
+  // Whether a call may take long, or wait for a network: then nobody should wait for its caller.
+  virtual bool is_remote() const { return false; }
 };
 
 }  // namespace airstore::gateway

@@ -20,7 +20,11 @@ struct Header {
 };
 static_assert(sizeof(Header) == Blocks::kHeaderBytes);
 
-bool IsIntact(std::string_view stored) {
+}  // namespace
+
+uint64_t ContentHash(std::string_view data) { return XXH3_64bits(data.data(), data.size()); }
+
+bool IsIntactBlock(std::string_view stored) {
   Header header;
   if (stored.size() < sizeof header) return false;
   std::memcpy(&header, stored.data(), sizeof header);
@@ -28,10 +32,6 @@ bool IsIntact(std::string_view stored) {
   return std::memcmp(header.magic, kMagic, sizeof kMagic) == 0 && header.length == data.size() &&
          header.xxh3 == ContentHash(data);
 }
-
-}  // namespace
-
-uint64_t ContentHash(std::string_view data) { return XXH3_64bits(data.data(), data.size()); }
 
 BlockId RandomBlockId() {
   BlockId id;
@@ -60,7 +60,7 @@ Result<BlockData> Blocks::Get(const BlockKey& key) {
     }
   }
   Result<std::string> stored = store_.Get(key);
-  const bool intact = stored && IsIntact(*stored);
+  const bool intact = stored && IsIntactBlock(*stored);
   BlockData data;
   if (intact) data = std::make_shared<const std::string>(std::move(*stored));
   {
@@ -74,12 +74,12 @@ Result<BlockData> Blocks::Get(const BlockKey& key) {
   return data;
 }
 
-Result<void> Blocks::Delete(const BlockKey& key) {
+Result<void> Blocks::Delete(std::span<const BlockKey> keys) {
   {
     std::lock_guard lock(mu_);
-    Erase(key);
+    for (const BlockKey& key : keys) Erase(key);
   }
-  return store_.Delete(key);
+  return store_.Delete(keys);
 }
 
 void Blocks::Insert(const BlockKey& key, BlockData data) {

@@ -25,6 +25,8 @@ namespace airstore::gateway {
 
 uint64_t ContentHash(std::string_view data);  // XXH3-64
 BlockId RandomBlockId();
+// Whether stored bytes are a header and the data that it describes.
+bool IsIntactBlock(std::string_view stored);
 
 struct BlockKeyHash {
   size_t operator()(const BlockKey& key) const {
@@ -42,7 +44,7 @@ class Blocks {
   Result<void> Put(const BlockKey& key, std::string_view data, uint64_t xxh3);
   // The data starts at kHeaderBytes of the string. ENOENT: no such block. EIO: damaged.
   Result<BlockData> Get(const BlockKey& key);
-  Result<void> Delete(const BlockKey& key);
+  Result<void> Delete(std::span<const BlockKey> keys);
   BlockStore& store() { return store_; }
 
   static constexpr size_t kHeaderBytes = 32;

@@ -26,30 +26,37 @@ Result<size_t> Collector::Collect(int64_t now_ns) {
 
 Result<size_t> Collector::CollectSome(int64_t now_ns) {
   std::vector<BlockKey> garbage;
-  {
+  AIRSTORE_TRY(UntilNoConflict([&] { return MarkGarbage(now_ns, &garbage); }));
+  if (garbage.empty()) return size_t{0};
+  Reach(FaultPoint::kGatewayGarbageMarked);
+  AIRSTORE_TRY(blocks_.Delete(garbage));
+  Reach(FaultPoint::kGatewayGarbageDeleted);
+  AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
     auto writer = store_.Write();
     if (!writer) return writer.error();
-    garbage = (*writer)->ListGarbage(now_ns - grace_ns_, kRound);
-    if (garbage.empty()) {
-      AIRSTORE_TRY((*writer)->status());
-      return size_t{0};
-    }
-    for (const BlockKey& key : garbage) {
-      auto block = (*writer)->GetBlock(key.workspace, key.id);
-      if (!block || block->deleting) continue;
-      block->deleting = true;
-      (*writer)->PutBlock(key.workspace, *block);
-    }
-    AIRSTORE_TRY((*writer)->Commit());
-  }
-  Reach(FaultPoint::kGatewayGarbageMarked);
-  for (const BlockKey& key : garbage) AIRSTORE_TRY(blocks_.Delete(key));
-  Reach(FaultPoint::kGatewayGarbageDeleted);
+    for (const BlockKey& key : garbage) (*writer)->DeleteBlock(key.workspace, key.id);
+    return (*writer)->Commit();
+  }));
+  return garbage.size();
+}
+
+Result<void> Collector::MarkGarbage(int64_t now_ns, std::vector<BlockKey>* garbage) {
   auto writer = store_.Write();
   if (!writer) return writer.error();
-  for (const BlockKey& key : garbage) (*writer)->DeleteBlock(key.workspace, key.id);
-  AIRSTORE_TRY((*writer)->Commit());
-  return garbage.size();
+  garbage->clear();
+  const auto listed = (*writer)->ListGarbage(now_ns - grace_ns_, kRound);
+  for (const BlockKey& key : listed) {
+    auto block = (*writer)->GetBlock(key.workspace, key.id);
+    // Other gateways are at work, too: it may have a reference by now.
+    if (block && block->live_bytes != 0) continue;
+    garbage->push_back(key);
+    if (!block || block->deleting) continue;
+    block->deleting = true;
+    (*writer)->PutBlock(key.workspace, *block);
+  }
+  AIRSTORE_TRY((*writer)->status());
+  if (garbage->empty()) return {};
+  return (*writer)->Commit();
 }
 
 Result<size_t> Collector::Scrub(int64_t now_ns, int64_t min_age_ns) {
@@ -64,7 +71,7 @@ Result<size_t> Collector::Scrub(int64_t now_ns, int64_t min_age_ns) {
     const bool has_row = (*reader)->GetBlock(key.workspace, key.id).has_value();
     AIRSTORE_TRY((*reader)->status());
     if (has_row) continue;
-    AIRSTORE_TRY(blocks_.Delete(key));
+    AIRSTORE_TRY(blocks_.Delete({&key, 1}));
     ++deleted;
   }
   return deleted;
@@ -87,16 +94,18 @@ Result<void> Collector::StorePut(WorkspaceKey ws, const BlockId& id, std::string
   }
   if (!stored) AIRSTORE_TRY(blocks_.Put({ws, id}, data, xxh3));
 
-  auto writer = store_.Write();
-  if (!writer) return writer.error();
-  auto known = (*writer)->GetBlock(ws, id);
-  if (known && known->deleting) return Error{EAGAIN, "block is being collected"};
-  if (stored && !known) return Error{EAGAIN, "block was collected"};
-  if (known && known->xxh3 != xxh3) return Error{EEXIST, "another block has this id"};
-  BlockRecord block = known.value_or(BlockRecord{id, data.size(), xxh3, 0, 0, false});
-  block.touched_ns = WallClockNs();  // the grace period starts anew
-  (*writer)->PutBlock(ws, block);
-  return (*writer)->Commit();
+  return UntilNoConflict([&]() -> Result<void> {
+    auto writer = store_.Write();
+    if (!writer) return writer.error();
+    auto known = (*writer)->GetBlock(ws, id);
+    if (known && known->deleting) return Error{EAGAIN, "block is being collected"};
+    if (stored && !known) return Error{EAGAIN, "block was collected"};
+    if (known && known->xxh3 != xxh3) return Error{EEXIST, "another block has this id"};
+    BlockRecord block = known.value_or(BlockRecord{id, data.size(), xxh3, 0, 0, false});
+    block.touched_ns = WallClockNs();  // the grace period starts anew
+    (*writer)->PutBlock(ws, block);
+    return (*writer)->Commit();
+  });
 }
 
 }  // namespace airstore::gateway

@@ -38,6 +38,7 @@ class Collector {
 
  private:
   Result<size_t> CollectSome(int64_t now_ns);
+  Result<void> MarkGarbage(int64_t now_ns, std::vector<BlockKey>* garbage);
 
   MetadataStore& store_;
   Blocks& blocks_;

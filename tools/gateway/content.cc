@@ -102,7 +102,7 @@ Result<FetchOutcome> FetchContent(MetadataStore& store, Blocks& blocks, Workspac
   // grace period ago; the next snapshot does not name it any more.
   constexpr int kAttempts = 3;
   for (int attempt = 1;; ++attempt) {
-    auto plan = MakePlan(store, ws, ino, ranges);
+    auto plan = UntilNoConflict([&] { return MakePlan(store, ws, ino, ranges); });
     if (!plan) return plan.error();
     FetchOutcome outcome = std::move(plan->outcome);
     int failed = 0;

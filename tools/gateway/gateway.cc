@@ -8,12 +8,16 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#include "tools/gateway/dir_block_store.h"
-#include "tools/gateway/sqlite_store.h"
+#include <filesystem>
+#include <utility>
+
+#include "tools/gateway/store_url.h"
 #include "tools/gateway/validate.h"
 
 namespace airstore::gateway {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr std::chrono::seconds kExpiryInterval{1};
 constexpr std::chrono::seconds kCollectInterval{60};
@@ -82,12 +86,19 @@ Result<void> Gateway::Start() {
                                      : options_.admin_token_file;
   auto secret = LoadOrCreateAdminSecret(token_file);
   if (!secret) return secret.error();
-  auto store = SqliteStore::Open(options_.data_dir + "/metadata.sqlite");
-  if (!store) return store.error();
-  store_ = std::move(*store);
-  auto block_store = DirBlockStore::Open(options_.data_dir + "/blocks");
-  if (!block_store) return block_store.error();
-  block_store_ = std::move(*block_store);
+  const auto in_data = [&](const char* scheme, const char* name) {
+    return std::string(scheme) + "://" +
+           UriEncode(fs::absolute(options_.data_dir).string() + name, true);
+  };
+  auto stores = OpenStores(
+      options_.metadata.empty() ? in_data("sqlite", "/metadata.sqlite") : options_.metadata,
+      options_.blocks.empty() ? in_data("file", "/blocks") : options_.blocks);
+  if (!stores) return stores.error();
+  store_ = std::move(stores->metadata);
+  block_store_ = std::move(stores->blocks);
+  if (const std::string weakness = store_->weakness(); !weakness.empty()) {
+    spdlog::warn("fsync promises less than it should: {}", weakness);
+  }
 
   blocks_ = std::make_unique<Blocks>(*block_store_, options_.cache_bytes);
   auth_ = std::make_unique<Authenticator>(*store_, *secret);
@@ -125,6 +136,7 @@ void Gateway::Housekeep() {
   std::unique_lock lock(mu_);
   while (!stop_.wait_for(lock, kExpiryInterval, [this] { return stopping_; })) {
     lock.unlock();
+    CheckStore();
     ExpireSessions();
     if (SteadyNow() >= next_collect) {
       CollectGarbage();
@@ -140,6 +152,21 @@ void Gateway::Housekeep() {
     }
     lock.lock();
   }
+}
+
+void Gateway::WhenLost(std::function<void()> call) {
+  std::lock_guard lock(mu_);
+  lost_ = std::move(call);
+}
+
+void Gateway::CheckStore() {
+  if (!store_->IsLost()) return;
+  std::function<void()> call;
+  {
+    std::lock_guard lock(mu_);
+    call = std::exchange(lost_, nullptr);
+  }
+  if (call) call();
 }
 
 void Gateway::ExpireSessions() {
@@ -180,45 +207,49 @@ void Gateway::CollectGarbage() {
 Result<Workspace> Gateway::CreateWorkspace(const std::string& name, const Quota& quota) {
   if (!IsWorkspaceName(name)) return Error{EINVAL, "workspace name"};
   if (!Plausible(quota)) return Error{EINVAL, "quota"};
-  auto writer = store_->Write();
-  if (!writer) return writer.error();
-  if ((*writer)->FindWorkspace(name)) return Error{EEXIST, "workspace exists"};
-  Workspace workspace;
-  workspace.id = NewWorkspaceId();
-  workspace.name = name;
-  workspace.created_ns = WallClockNs();
-  workspace.inodes = 1;
-  workspace.quota_bytes = quota.bytes.value_or(0);
-  workspace.quota_inodes = quota.inodes.value_or(0);
-  workspace.key = (*writer)->AddWorkspace(workspace);
-  Inode root;
-  root.ino = kRootInode;
-  root.mode = S_IFDIR | 0755;
-  root.nlink = 2;
-  root.atime_ns = root.mtime_ns = root.ctime_ns = root.btime_ns = workspace.created_ns;
-  (*writer)->PutInode(workspace.key, root);
-  AIRSTORE_TRY((*writer)->Commit());
-  return workspace;
+  return UntilNoConflict([&]() -> Result<Workspace> {
+    auto writer = store_->Write();
+    if (!writer) return writer.error();
+    if ((*writer)->FindWorkspace(name)) return Error{EEXIST, "workspace exists"};
+    Workspace workspace;
+    workspace.id = NewWorkspaceId();
+    workspace.name = name;
+    workspace.created_ns = WallClockNs();
+    workspace.inodes = 1;
+    workspace.quota_bytes = quota.bytes.value_or(0);
+    workspace.quota_inodes = quota.inodes.value_or(0);
+    workspace.key = (*writer)->AddWorkspace(workspace);
+    Inode root;
+    root.ino = kRootInode;
+    root.mode = S_IFDIR | 0755;
+    root.nlink = 2;
+    root.atime_ns = root.mtime_ns = root.ctime_ns = root.btime_ns = workspace.created_ns;
+    (*writer)->PutInode(workspace.key, root);
+    AIRSTORE_TRY((*writer)->Commit());
+    return workspace;
+  });
 }
 
 Result<Workspace> Gateway::SetQuota(const std::string& name_or_id, const Quota& quota) {
   if (!Plausible(quota)) return Error{EINVAL, "quota"};
-  auto writer = store_->Write();
-  if (!writer) return writer.error();
-  auto workspace = (*writer)->FindWorkspace(name_or_id);
-  AIRSTORE_TRY((*writer)->status());
-  if (!workspace) return Error{ENOENT, "no such workspace"};
-  workspace->quota_bytes = quota.bytes.value_or(workspace->quota_bytes);
-  workspace->quota_inodes = quota.inodes.value_or(workspace->quota_inodes);
-  (*writer)->SetQuota(workspace->key, workspace->quota_bytes, workspace->quota_inodes);
-  AIRSTORE_TRY((*writer)->Commit());
-  return *workspace;
+  return UntilNoConflict([&]() -> Result<Workspace> {
+    auto writer = store_->Write();
+    if (!writer) return writer.error();
+    auto workspace = (*writer)->FindWorkspace(name_or_id);
+    AIRSTORE_TRY((*writer)->status());
+    if (!workspace) return Error{ENOENT, "no such workspace"};
+    workspace->quota_bytes = quota.bytes.value_or(workspace->quota_bytes);
+    workspace->quota_inodes = quota.inodes.value_or(workspace->quota_inodes);
+    (*writer)->SetQuota(workspace->key, workspace->quota_bytes, workspace->quota_inodes);
+    AIRSTORE_TRY((*writer)->Commit());
+    return *workspace;
+  });
 }
 
 Result<void> Gateway::DeleteWorkspace(const std::string& name_or_id) {
   WorkspaceKey key = 0;
   std::string id;
-  {
+  const auto done = UntilNoConflict([&]() -> Result<void> {
     auto writer = store_->Write();
     if (!writer) return writer.error();
     const auto workspace = (*writer)->FindWorkspace(name_or_id);
@@ -227,8 +258,9 @@ Result<void> Gateway::DeleteWorkspace(const std::string& name_or_id) {
     key = workspace->key;
     id = workspace->id;
     (*writer)->DeleteWorkspace(key);
-    AIRSTORE_TRY((*writer)->Commit());
-  }
+    return (*writer)->Commit();
+  });
+  if (!done) return done.error();
   sessions_->ForgetWorkspace(key);
   hub_.End(key, nullptr, nullptr);
   access_log_.Remove(id);
@@ -237,15 +269,17 @@ Result<void> Gateway::DeleteWorkspace(const std::string& name_or_id) {
 }
 
 Result<InodeNo> Gateway::GrantInodes(WorkspaceKey ws, uint64_t count) {
-  auto writer = store_->Write();
-  if (!writer) return writer.error();
-  const auto workspace = (*writer)->GetWorkspace(ws);
-  AIRSTORE_TRY((*writer)->status());
-  if (!workspace) return Error{ENOENT, "no such workspace"};
-  if (workspace->next_inode > INT64_MAX - count) return Error{ENOSPC, "inode numbers"};
-  (*writer)->SetNextInode(ws, workspace->next_inode + count);
-  AIRSTORE_TRY((*writer)->Commit());
-  return workspace->next_inode;
+  return UntilNoConflict([&]() -> Result<InodeNo> {
+    auto writer = store_->Write();
+    if (!writer) return writer.error();
+    const auto workspace = (*writer)->GetWorkspace(ws);
+    AIRSTORE_TRY((*writer)->status());
+    if (!workspace) return Error{ENOENT, "no such workspace"};
+    if (workspace->next_inode > INT64_MAX - count) return Error{ENOSPC, "inode numbers"};
+    (*writer)->SetNextInode(ws, workspace->next_inode + count);
+    AIRSTORE_TRY((*writer)->Commit());
+    return workspace->next_inode;
+  });
 }
 
 Result<void> Gateway::CloseSession(const SessionRecord& session) {
@@ -258,6 +292,9 @@ Result<void> Gateway::CloseSession(const SessionRecord& session) {
 }
 
 Capacity Gateway::capacity() const {
+  // An object store does not say how much there is.
+  constexpr uint64_t kBoundless = uint64_t{1} << 50;
+  if (block_store_->is_remote()) return {kBoundless, kBoundless};
   struct statvfs st;
   if (statvfs(options_.data_dir.c_str(), &st) != 0) return {};
   return {st.f_blocks * st.f_frsize, st.f_bavail * st.f_frsize};

@@ -31,6 +31,8 @@ namespace airstore::gateway {
 
 struct GatewayOptions {
   std::string data_dir;
+  std::string metadata;          // a URL (store_url.h); empty: DATA/metadata.sqlite
+  std::string blocks;            // a URL; empty: DATA/blocks
   std::string admin_token_file;  // empty: DATA/admin-token
   std::chrono::seconds gc_grace{3600};
   std::chrono::seconds session_lifetime{60};
@@ -72,6 +74,8 @@ class Gateway {
   // What is absent stays as it is.
   Result<Workspace> SetQuota(const std::string& name_or_id, const Quota& quota);
   Result<void> DeleteWorkspace(const std::string& name_or_id);
+  // Called once, from the housekeeping thread, when another gateway has taken the store over.
+  void WhenLost(std::function<void()> call);
   // Called with the id of each workspace that was deleted; null: nobody any more. Before the server
   // starts, and after its shutdown.
   void WhenDeleted(std::function<void(const std::string& id)> call) { deleted_ = std::move(call); }
@@ -91,6 +95,7 @@ class Gateway {
   explicit Gateway(GatewayOptions options);
   Result<void> Start();
   void Housekeep();
+  void CheckStore();
   void ExpireSessions();
   void ForgetOldSessions();
   void CollectGarbage();
@@ -103,6 +108,7 @@ class Gateway {
   AccessLog access_log_;
   std::function<void(const std::string& id)> deleted_;
   std::function<Offer(const Workspace&)> offer_;
+  std::function<void()> lost_;  // guarded by mu_
   std::unique_ptr<MetadataStore> store_;
   std::unique_ptr<BlockStore> block_store_;
   std::unique_ptr<Blocks> blocks_;

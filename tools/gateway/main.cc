@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -29,13 +30,23 @@ struct Options {
 
 void AddFlags(CLI::App& app, Options& options, int64_t& gc_grace, int64_t& session_seconds,
               uint64_t& cache_mib, std::string& protocol) {
-  app.add_option("--data", options.gateway.data_dir, "Directory for metadata and blocks")
+  app.add_option("--data", options.gateway.data_dir,
+                 "Directory for what the gateway keeps; metadata and blocks are here, too, unless "
+                 "they are elsewhere")
       ->required();
+  app.add_option("--metadata", options.gateway.metadata,
+                 "URL of the metadata: sqlite:///FILE, redis://..., rediss://... "
+                 "(default DATA/metadata.sqlite)");
+  app.add_option(
+      "--blocks", options.gateway.blocks,
+      "URL of the blocks: file:///DIRECTORY, s3://BUCKET/PREFIX?... (default DATA/blocks)");
   app.add_option("--listen", options.server.listen, "host:port (port 0: any) or unix:/path")
       ->capture_default_str();
   app.add_option("--port-file", options.port_file, "Write the port in use to this file");
   app.add_option("--tls-cert", options.server.tls_cert, "PEM file of the certificate chain");
   app.add_option("--tls-key", options.server.tls_key, "PEM file of the private key");
+  app.add_option("--tls-client-ca", options.server.tls_client_ca,
+                 "PEM file of authorities: clients need a certificate of theirs");
   app.add_flag("--insecure", options.server.insecure,
                "Allow plain text on an address that is not loopback");
   app.add_option("--admin-token-file", options.gateway.admin_token_file,
@@ -82,6 +93,10 @@ Result<void> Serve(const Options& options, const sigset_t& signals) {
   }
   spdlog::info("airstore-gateway {} serves {} on {} (port {})", AIRSTORE_VERSION,
                options.gateway.data_dir, options.server.listen, (*server)->port());
+  (*gateway)->WhenLost([] {
+    spdlog::critical("another gateway has taken the store over: this one ends");
+    kill(getpid(), SIGTERM);
+  });
   int signal_number = 0;
   sigwait(&signals, &signal_number);
   spdlog::info("signal {}: stopping", signal_number);

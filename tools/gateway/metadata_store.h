@@ -3,15 +3,23 @@
 // The one transactional interface to metadata. It speaks of rows (inodes, entries, extents, ...),
 // not of file system operations: those live above it (mutator.h), once for every engine.
 //
+// Engines: meta/sqlite/ (one file, one gateway), meta/redis/ (a server, any number of gateways).
+//
 // Failure is sticky: when the engine fails inside a transaction, that call and every later one
 // answer "nothing", and status() / Commit() say why. The caller computes on and discards. This
 // keeps "there is no such row" apart from "the store is broken" without a check at each row.
 //
+// Other gateways: where there may be some, a transaction fails with kStoreConflict when another one
+// has changed what it was made of: a reader in status(), a writer in Commit(), which then has
+// changed nothing. UntilNoConflict() does it again.
+//
 // Threads: a MetadataStore may be used from any thread; a transaction by one thread at a time.
-// Ownership: a transaction must not outlive its store. A writer excludes other writers until it is
-// destroyed, also after Commit(), so that what follows a commit can be done in commit order.
+// Ownership: a transaction must not outlive its store. A writer excludes other writers of this
+// process until it is destroyed, also after Commit(), so that what follows a commit can be done in
+// commit order.
 #pragma once
 
+#include <cerrno>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +30,8 @@
 #include "tools/gateway/types.h"
 
 namespace airstore::gateway {
+
+inline constexpr int kStoreConflict = EDEADLK;
 
 // The recorded outcomes of consecutive sequences, encoded (see outcome_codec.h).
 struct RecordedBatch {
@@ -65,7 +75,7 @@ class MetadataReader {
                                                   uint64_t last) = 0;
   // Inodes without a name that live as long as the session.
   virtual std::vector<InodeNo> ListOrphans(WorkspaceKey ws, const SessionId& id) = 0;
-  virtual std::vector<LeaseRecord> ListLeases() = 0;
+  virtual std::vector<LeaseRecord> ListLeases(std::optional<WorkspaceKey> ws) = 0;  // by id
 
   virtual std::optional<TokenRecord> FindToken(std::string_view hash) = 0;
   virtual std::vector<TokenRecord> ListTokens(std::optional<WorkspaceKey> ws) = 0;
@@ -106,7 +116,7 @@ class MetadataWriter : public MetadataReader {
   virtual void PutOrphan(WorkspaceKey ws, InodeNo ino, const SessionId& id) = 0;
   virtual void DeleteOrphan(WorkspaceKey ws, InodeNo ino) = 0;
   virtual void PutLease(const LeaseRecord& lease) = 0;
-  virtual void DeleteLease(uint64_t id) = 0;
+  virtual void DeleteLease(const LeaseRecord& lease) = 0;
 
   virtual void PutToken(const TokenRecord& token) = 0;
   virtual bool RevokeToken(std::string_view id, int64_t now_ns) = 0;  // false: no such token
@@ -119,6 +129,22 @@ class MetadataStore {
   virtual ~MetadataStore() = default;
   virtual Result<std::unique_ptr<MetadataReader>> Read() = 0;
   virtual Result<std::unique_ptr<MetadataWriter>> Write() = 0;
+  // What a caller should know of how it keeps its promises; empty: it keeps them all.
+  virtual std::string weakness() const { return {}; }
+  // Asks whether another gateway has taken the store over: then nothing can be done here any more.
+  virtual bool IsLost() { return false; }
 };
+
+// Pauses before the attempt after `attempt` (1 was the first); false: it was the last one.
+bool PauseAfterConflict(int attempt);
+
+// Does `work`, which answers a Result, again for as long as another gateway has been in between.
+template <typename Work>
+auto UntilNoConflict(const Work& work) -> decltype(work()) {
+  for (int attempt = 1;; ++attempt) {
+    auto done = work();
+    if (done || done.error().code != kStoreConflict || !PauseAfterConflict(attempt)) return done;
+  }
+}
 
 }  // namespace airstore::gateway

@@ -29,6 +29,9 @@ Result<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(const ServerOpt
     return Error{EINVAL, "--tls-cert and --tls-key belong together"};
   }
   if (options.tls_cert.empty()) {
+    if (!options.tls_client_ca.empty()) {
+      return Error{EINVAL, "--tls-client-ca needs --tls-cert and --tls-key"};
+    }
     if (!options.insecure && !IsLocalAddress(options.listen)) {
       return Error{EPERM, "plain text on " + options.listen +
                               " would show tokens to the network: use TLS, or --insecure"};
@@ -39,7 +42,15 @@ Result<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(const ServerOpt
   if (!cert) return cert.error();
   auto key = ReadFile(options.tls_key);
   if (!key) return key.error();
-  grpc::SslServerCredentialsOptions ssl;
+  const auto clients = options.tls_client_ca.empty()
+                           ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
+                           : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
+  grpc::SslServerCredentialsOptions ssl(clients);
+  if (!options.tls_client_ca.empty()) {
+    auto authorities = ReadFile(options.tls_client_ca);
+    if (!authorities) return authorities.error();
+    ssl.pem_root_certs = std::move(*authorities);
+  }
   ssl.pem_key_cert_pairs.push_back({*key, *cert});
   return grpc::SslServerCredentials(ssl);
 }

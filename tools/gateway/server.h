@@ -25,7 +25,8 @@ struct ServerOptions {
   std::string listen = "127.0.0.1:7070";  // host:port or unix:/path
   std::string tls_cert;                   // PEM files; both or none
   std::string tls_key;
-  bool insecure = false;  // allow plain text on an address that others can reach
+  std::string tls_client_ca;  // PEM file; who has no certificate of theirs is not let in
+  bool insecure = false;      // allow plain text on an address that others can reach
   // What is not served is UNIMPLEMENTED. Administration and health always are.
   Protocol protocol = Protocol::kAll;
   Config config;  // what v1 offers besides files

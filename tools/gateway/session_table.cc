@@ -8,7 +8,7 @@ namespace airstore::gateway {
 Result<void> SessionTable::Load() {
   auto reader = store_.Read();
   if (!reader) return reader.error();
-  const auto leases = (*reader)->ListLeases();
+  const auto leases = (*reader)->ListLeases(std::nullopt);
   std::lock_guard lock(mu_);
   for (const SessionId& id : (*reader)->ListSessionsUnseenSince(INT64_MAX)) {
     if (auto session = (*reader)->GetSession(id)) live_[id] = {std::move(*session), SteadyNow()};
@@ -26,11 +26,14 @@ Result<std::optional<SessionRecord>> SessionTable::Find(const SessionId& id) {
     std::lock_guard lock(mu_);
     if (auto it = live_.find(id); it != live_.end()) return std::optional(it->second.record);
   }
-  auto reader = store_.Read();
-  if (!reader) return reader.error();
-  auto session = (*reader)->GetSession(id);
-  AIRSTORE_TRY((*reader)->status());
-  if (session) Remember(*session);
+  auto session = UntilNoConflict([&]() -> Result<std::optional<SessionRecord>> {
+    auto reader = store_.Read();
+    if (!reader) return reader.error();
+    auto row = (*reader)->GetSession(id);
+    AIRSTORE_TRY((*reader)->status());
+    return row;
+  });
+  if (session && *session) Remember(**session);
   return session;
 }
 
@@ -123,10 +126,12 @@ Result<SessionTable::Acquired> SessionTable::Acquire(const SessionRecord& sessio
   // Ids rise over restarts too: the clock keeps them above those of released leases.
   const auto clock = static_cast<uint64_t>(WallClockNs() / 1000);
   const LeaseRecord lease{std::max(last_lease_id_ + 1, clock), session.workspace, ino, session.id};
-  auto writer = store_.Write();
-  if (!writer) return writer.error();
-  (*writer)->PutLease(lease);
-  AIRSTORE_TRY((*writer)->Commit());
+  AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
+    auto writer = store_.Write();
+    if (!writer) return writer.error();
+    (*writer)->PutLease(lease);
+    return (*writer)->Commit();
+  }));
   last_lease_id_ = lease.id;
   leases_[lease.id] = {lease, {}};
   return Acquired{lease, false};
@@ -137,7 +142,7 @@ Result<void> SessionTable::Release(const SessionId& session, uint64_t lease_id) 
   const auto it = leases_.find(lease_id);
   if (it == leases_.end() || !(it->second.record.session == session)) return {};
   const WorkspaceKey ws = it->second.record.workspace;
-  AIRSTORE_TRY(DropLeases({lease_id}));
+  AIRSTORE_TRY(DropLeases({it->second.record}));
   WakeWaiters(ws);
   return {};
 }
@@ -150,20 +155,22 @@ std::optional<LeaseRecord> SessionTable::LeaseOf(const SessionId& session) {
   return std::nullopt;
 }
 
-Result<void> SessionTable::DropLeases(const std::vector<uint64_t>& ids) {
-  if (ids.empty()) return {};
-  auto writer = store_.Write();
-  if (!writer) return writer.error();
-  for (const uint64_t id : ids) (*writer)->DeleteLease(id);
-  AIRSTORE_TRY((*writer)->Commit());
-  for (const uint64_t id : ids) leases_.erase(id);
+Result<void> SessionTable::DropLeases(const std::vector<LeaseRecord>& leases) {
+  if (leases.empty()) return {};
+  AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
+    auto writer = store_.Write();
+    if (!writer) return writer.error();
+    for (const LeaseRecord& lease : leases) (*writer)->DeleteLease(lease);
+    return (*writer)->Commit();
+  }));
+  for (const LeaseRecord& lease : leases) leases_.erase(lease.id);
   return {};
 }
 
 Result<std::vector<SessionRecord>> SessionTable::Expire(SteadyTime now) {
   std::lock_guard lock(mu_);
   std::vector<SessionRecord> expired;
-  std::vector<uint64_t> leases;
+  std::vector<LeaseRecord> leases;
   for (const auto& [id, live] : live_) {
     if (now - live.seen > lifetime_) expired.push_back(live.record);
   }
@@ -171,7 +178,7 @@ Result<std::vector<SessionRecord>> SessionTable::Expire(SteadyTime now) {
     if (std::any_of(expired.begin(), expired.end(), [&](const SessionRecord& session) {
           return session.id == lease.record.session;
         })) {
-      leases.push_back(id);
+      leases.push_back(lease.record);
     }
   }
   if (auto dropped = DropLeases(leases); !dropped) {

@@ -79,9 +79,9 @@ class SessionTable {
     std::function<void()> again;
   };
   // 0: all of them.
-  void WakeWaiters(WorkspaceKey ws);                          // REQUIRES: mu_
-  bool IsAlone(const SessionRecord& session) const;           // REQUIRES: mu_
-  Result<void> DropLeases(const std::vector<uint64_t>& ids);  // REQUIRES: mu_
+  void WakeWaiters(WorkspaceKey ws);                                // REQUIRES: mu_
+  bool IsAlone(const SessionRecord& session) const;                 // REQUIRES: mu_
+  Result<void> DropLeases(const std::vector<LeaseRecord>& leases);  // REQUIRES: mu_
 
   MetadataStore& store_;
   const std::chrono::seconds lifetime_;

@@ -147,17 +147,22 @@ grpc::Status StorageService::DoResolve(const Context& context, const wire::Resol
   if (request.items_size() > kMaxResolveItems) {
     return {grpc::StatusCode::INVALID_ARGUMENT, "too many items"};
   }
-  auto reader = gateway_.store().Read();
-  if (!reader) return StoreStatus("resolve", reader.error());
-  Resolver resolver(**reader, gateway_.blocks(), access.session.workspace);
-  for (const wire::ResolveItem& item : request.items()) {
-    ResolveOne(resolver, item, response->add_results());
-    if (resolver.overflown()) {
-      return {grpc::StatusCode::RESOURCE_EXHAUSTED, "answer too large: ask for less at once"};
+  const auto done = UntilNoConflict([&]() -> Result<void> {
+    response->clear_results();
+    auto reader = gateway_.store().Read();
+    if (!reader) return reader.error();
+    Resolver resolver(**reader, gateway_.blocks(), access.session.workspace);
+    for (const wire::ResolveItem& item : request.items()) {
+      ResolveOne(resolver, item, response->add_results());
+      if (resolver.overflown()) return Error{E2BIG, {}};
     }
+    return (*reader)->status();
+  });
+  if (done) return grpc::Status::OK;
+  if (done.error().code == E2BIG) {
+    return {grpc::StatusCode::RESOURCE_EXHAUSTED, "answer too large: ask for less at once"};
   }
-  if (auto status = (*reader)->status(); !status) return StoreStatus("resolve", status.error());
-  return grpc::Status::OK;
+  return StoreStatus("resolve", done.error());
 }
 
 grpc::Status StorageService::DoFetch(const Context& context, const wire::FetchRequest& request,

@@ -77,37 +77,48 @@ grpc::Status StorageService::StartSession(const Caller& caller, const Workspace&
                                           const wire::OpenSessionRequest& request,
                                           SessionRecord* session,
                                           wire::OpenSessionResponse* response) {
-  auto writer = gateway_.store().Write();
-  if (!writer) return StoreStatus("open session", writer.error());
-  MetadataWriter& txn = **writer;
-  session->id = SessionId::From(request.session_id());
-  if (auto known = txn.GetSession(session->id)) {
-    if (known->workspace != workspace.key || known->principal != caller.principal) {
-      return {grpc::StatusCode::PERMISSION_DENIED, "the session belongs to another token"};
+  const SessionId id = SessionId::From(request.session_id());
+  grpc::Status refused;
+  const auto done = UntilNoConflict([&]() -> Result<void> {
+    auto writer = gateway_.store().Write();
+    if (!writer) return writer.error();
+    MetadataWriter& txn = **writer;
+    *session = {};
+    session->id = id;
+    const auto known = txn.GetSession(id);
+    response->set_resumed(known.has_value());
+    if (known) {
+      if (known->workspace != workspace.key || known->principal != caller.principal) {
+        refused = {grpc::StatusCode::PERMISSION_DENIED, "the session belongs to another token"};
+        return {};
+      }
+      *session = *known;
     }
-    *session = std::move(*known);
-    response->set_resumed(true);
-  }
-  session->workspace = workspace.key;
-  session->principal = caller.principal;
-  session->client = Printable(request.client());
-  session->seen_ns = WallClockNs();
-  txn.PutSession(*session);
-  // One transaction: the cursor is read while nobody can commit, so nothing is between it and what
-  // this session sees from now on.
-  const auto root = txn.GetInode(workspace.key, kRootInode);
-  const auto now = txn.GetWorkspace(workspace.key);
-  if (!root || !now || now->next_inode > INT64_MAX - kInodesPerGrant) {
-    return {grpc::StatusCode::NOT_FOUND, "no such workspace"};
-  }
-  txn.SetNextInode(workspace.key, now->next_inode + kInodesPerGrant);
-  response->set_watch_cursor(gateway_.hub().cursor(workspace.key));
-  if (auto done = txn.Commit(); !done) return StoreStatus("open session", done.error());
-  response->set_last_applied_sequence(session->last_sequence);
-  ToWire(*root, response->mutable_root());
-  response->mutable_inodes()->set_first(now->next_inode);
-  response->mutable_inodes()->set_count(kInodesPerGrant);
-  return grpc::Status::OK;
+    session->workspace = workspace.key;
+    session->principal = caller.principal;
+    session->client = Printable(request.client());
+    session->seen_ns = WallClockNs();
+    txn.PutSession(*session);
+    // One transaction: the cursor is read while nobody can commit, so nothing is between it and
+    // what this session sees from now on.
+    const auto root = txn.GetInode(workspace.key, kRootInode);
+    const auto now = txn.GetWorkspace(workspace.key);
+    AIRSTORE_TRY(txn.status());
+    if (!root || !now || now->next_inode > INT64_MAX - kInodesPerGrant) {
+      refused = {grpc::StatusCode::NOT_FOUND, "no such workspace"};
+      return {};
+    }
+    txn.SetNextInode(workspace.key, now->next_inode + kInodesPerGrant);
+    response->set_watch_cursor(gateway_.hub().cursor(workspace.key));
+    AIRSTORE_TRY(txn.Commit());
+    response->set_last_applied_sequence(session->last_sequence);
+    ToWire(*root, response->mutable_root());
+    response->mutable_inodes()->set_first(now->next_inode);
+    response->mutable_inodes()->set_count(kInodesPerGrant);
+    return {};
+  });
+  if (!done) return StoreStatus("open session", done.error());
+  return refused;
 }
 
 grpc::Status StorageService::DoOpenSession(const Context& context,

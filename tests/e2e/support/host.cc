@@ -6,13 +6,17 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <map>
+#include <memory>
 #include <sstream>
 #include <stdexcept>
 
 #include "tests/e2e/support/files.h"
+#include "tests/e2e/support/stores.h"
 
 namespace airstore::e2e {
 namespace {
@@ -42,9 +46,33 @@ Arguments WordsOf(const char* variable) {
   return words;
 }
 
+// AIRSTORE_TEST_STORE=scaled: gateways keep their store in Redis and S3.
+bool Scaled() {
+  const char* store = getenv("AIRSTORE_TEST_STORE");
+  return store != nullptr && std::string_view(store) == "scaled";
+}
+
+// The Redis servers of hosts that have one; they go with their host.
+std::map<const Host*, std::unique_ptr<RedisServer>> redis_servers;
+
+Arguments StoreArguments(const Host& host) {
+  std::string why;
+  const S3Server* s3 = S3Server::Get(&why);
+  if (s3 == nullptr) throw std::runtime_error(why);
+  auto& redis = redis_servers[&host];
+  if (!redis) redis = std::make_unique<RedisServer>(host.Path("redis"));
+  // A place of its own for each host: they share the bucket.
+  std::string name = host.directory();
+  std::replace(name.begin(), name.end(), '/', '-');
+  return {"--metadata", redis->url(), "--blocks",
+          "s3://" + s3->bucket() + "/" + name + "?endpoint=" + s3->endpoint()};
+}
+
 }  // namespace
 
 std::string WhatIsMissing() {
+  std::string why;
+  if (Scaled() && S3Server::Get(&why) == nullptr) return why;
   if (geteuid() != 0) return "mounting with passthrough needs root";
   const UniqueFd device(open("/dev/fuse", O_RDWR | O_CLOEXEC));
   if (!device) return std::string("/dev/fuse cannot be opened: ") + strerror(errno);
@@ -82,6 +110,7 @@ Host::Host(HostOptions options)
 Host::~Host() {
   const auto* test = testing::UnitTest::GetInstance()->current_test_info();
   if (test != nullptr && test->result()->Failed()) DumpLogs();
+  redis_servers.erase(this);
 }
 
 void Host::DumpLogs() const {
@@ -171,7 +200,14 @@ void Host::StartGateway() {
                      "--port-file",
                      port_file};
   words.insert(words.end(), options_.gateway_arguments.begin(), options_.gateway_arguments.end());
-  gateway_ = Process(words, {.env = options_.environment, .output_file = Path("gateway.log")});
+  std::map<std::string, std::string> environment = options_.environment;
+  if (Scaled() && options_.gateway_program == "airstore-gateway") {
+    const Arguments store = StoreArguments(*this);
+    words.insert(words.end(), store.begin(), store.end());
+    std::string why;
+    environment.merge(S3Server::Get(&why)->environment());
+  }
+  gateway_ = Process(words, {.env = environment, .output_file = Path("gateway.log")});
   const bool up = WaitUntil(
       seconds(60), [&] { return std::filesystem::exists(port_file) || !gateway_.running(); });
   if (!up || !gateway_.running()) {

@@ -1,19 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Gateway and broker in the guest, whose kernel has no FUSE and an NFS client. BIN: the programs.
-set -e
-dir=/run/airstore; mkdir -p $dir/mnt; umask 077; cd $dir
-export AIRSTORE_SOCKET=$dir/state/control.sock AIRSTORE_GATEWAY=unix:$dir/gateway.sock
-wait_for() { for i in $(seq 600); do if "$@" >/dev/null 2>&1; then return 0; fi; sleep 0.1; done
-  echo "waited in vain: $*"; tail -n 20 $dir/*.log; exit 1; }
-$BIN/airstore-gateway --data $dir/gateway --listen unix:$dir/gateway.sock >$dir/gateway.log 2>&1 &
-wait_for test -S $dir/gateway.sock
-refuses() { if "$@"; then echo "this should have failed: $*"; exit 1; fi; }
-start_broker() { $BIN/airstored --state-dir $dir/state >>$dir/broker.log 2>&1 & broker=$!; }
-start_broker
-wait_for $BIN/airctl status
-$BIN/airctl workspace create w --token-file $dir/gateway/admin-token
-$BIN/airctl token create w --token-file $dir/gateway/admin-token > token
+# Brokers in the guest mount and unmount by themselves. BIN: the programs.
+. "${0%/*}/host.sh"
 $BIN/airctl doctor | grep 'FUSE: no; over NFS: yes'
 said=$($BIN/airctl mount $dir/mnt --token-file token)
 echo "$said"; echo "$said" | grep 'over NFS'

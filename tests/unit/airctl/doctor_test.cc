@@ -2,13 +2,22 @@
 #include "tools/airctl/doctor.h"
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/utsname.h>
 
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "shm/base/fd.h"
 #include "tests/unit/broker/temp_dir.h"
+#include "tools/airctl/doctor_broker.h"
+#include "tools/airctl/doctor_host.h"
+#include "tools/airctl/json_output.h"
 
 namespace airstore::airctl {
 namespace {
@@ -54,12 +63,106 @@ TEST_F(DoctorTest, KnowsAModuleThatIsNotLoaded) {
   EXPECT_EQ(found.findings[2].mend, "modprobe nfsv3");
 }
 
+TEST_F(DoctorTest, OneWayToMountIsEnough) {
+  EXPECT_TRUE(IsWrong(Look()));
+  temp_.Write("fuse", "");
+  EXPECT_FALSE(IsWrong(Look())) << "there is no NFS client, but who needs one";
+}
+
+TEST_F(DoctorTest, LooksAtTheConfiguration) {
+  const auto of = [this](const std::string& program) {
+    for (const Finding& finding :
+         LookAtHost({.configuration = temp_ / "toml", .broker_program = program})) {
+      if (finding.what == "configuration") return finding;
+    }
+    return Finding{};
+  };
+  EXPECT_EQ(of("/bin/true").what, "") << "there is none";
+  temp_.Write("toml", "");
+  EXPECT_TRUE(of("/bin/true").good);
+  const Finding wrong = of("/bin/ls");  // it knows no --check-config
+  EXPECT_FALSE(wrong.good);
+  EXPECT_NE(wrong.says.find("--config"), std::string::npos) << wrong.says;
+}
+
+TEST_F(DoctorTest, FindsTokensThatOthersMayRead) {
+  std::filesystem::create_directory(temp_ / "tokens");
+  temp_.Write("tokens/a", "secret");
+  chmod((temp_ / "tokens/a").c_str(), 0644);
+  const auto of = [this] {
+    for (const Finding& finding : LookAtHost({.tokens = temp_ / "tokens"})) {
+      if (finding.what == "tokens") return finding;
+    }
+    return Finding{};
+  };
+  EXPECT_FALSE(of().good);
+  EXPECT_EQ(of().mend, "chmod 600 " + (temp_ / "tokens/a"));
+  EXPECT_EQ(of().says.find("secret"), std::string::npos);
+  ASSERT_EQ(system(of().mend.c_str()), 0);
+  EXPECT_TRUE(of().good);
+}
+
+TEST_F(DoctorTest, FindsAKernelThatLacksSomething) {
+  EXPECT_TRUE(LookAtHost({})[0].good);
+  EXPECT_FALSE(LookAtHost({.sandbox = temp_ / "none"})[0].good);
+}
+
+TEST_F(DoctorTest, LooksAtTheStateDirectory) {
+  const std::string state = temp_ / "state";
+  EXPECT_FALSE(LookAtStateDirectory(state)[0].good) << "it is not there";
+  std::filesystem::create_directories(state + "/spool");
+  chmod((state + "/spool").c_str(), 0755);
+  const Finding open = LookAtStateDirectory(state)[0];
+  EXPECT_FALSE(open.good);
+  ASSERT_EQ(system(open.mend.c_str()), 0);
+  EXPECT_TRUE(LookAtStateDirectory(state)[0].good);
+}
+
+TEST_F(DoctorTest, LooksWhetherAGatewayListens) {
+  const UniqueFd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  strcpy(address.sun_path, (temp_ / "g").c_str());
+  ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  EXPECT_FALSE(LookAtGateway("unix:" + (temp_ / "g")).good);
+  ASSERT_EQ(listen(listener.get(), 1), 0);
+  EXPECT_TRUE(LookAtGateway("unix:" + (temp_ / "g")).good);
+  for (const char* nowhere : {"unix:/none", "127.0.0.1:1", "[::1]:1", "http://127.0.0.1:1"}) {
+    const Finding finding = LookAtGateway(nowhere);
+    EXPECT_FALSE(finding.good) << nowhere;
+    EXPECT_FALSE(finding.mend.empty());
+  }
+}
+
+TEST_F(DoctorTest, TellsWhatTheBrokerTells) {
+  control::v1::StatusResponse status;
+  status.mutable_broker()->set_version(AIRSTORE_VERSION);
+  status.mutable_broker()->set_state_dir(temp_ / "none");
+  auto* session = status.add_sessions();
+  session->set_gateway("g:1");
+  session->set_state("unreachable");
+  auto* problem = status.add_problems();
+  problem->set_cause("gateway_unreachable");
+  problem->set_subject("g:1");
+  problem->set_says("no answer");
+  problem->set_mend("start it");
+  for (const Finding& finding : LookAtBroker(status)) {
+    if (finding.what != "gateway_unreachable") continue;
+    EXPECT_FALSE(finding.good);
+    EXPECT_TRUE(finding.matters);
+    EXPECT_EQ(finding.says, "g:1: no answer");
+    EXPECT_EQ(finding.mend, "start it");
+    return;
+  }
+  FAIL() << "not told";
+}
+
 TEST_F(DoctorTest, TellsPeopleAndPrograms) {
   const Diagnosis found = Look();
   std::ostringstream text;
   PrintDiagnosis(text, found, false);
   EXPECT_NE(text.str().find("with FUSE: no; over NFS: no"), std::string::npos);
-  const auto parsed = nlohmann::json::parse(ToJson(found));
+  const auto parsed = nlohmann::json::parse(ToJson(ReportOf(found)));
   EXPECT_EQ(parsed["fuse"], false);
   EXPECT_EQ(parsed["findings"].size(), found.findings.size());
   EXPECT_EQ(parsed["findings"][0]["mend"], found.findings[0].mend);

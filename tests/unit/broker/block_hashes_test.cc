@@ -52,5 +52,19 @@ TEST(BlockHashes, AreWhatAVectorWouldHold) {
   }
 }
 
+TEST(BlockHashes, FilledOnesEndWhereTheFileEnds) {
+  BlockHashes hashes;
+  hashes.Resize(700);
+  hashes.Fill(9);
+  EXPECT_EQ(hashes[0], 9u);
+  EXPECT_EQ(hashes[699], 9u);
+  hashes.Resize(1500);
+  EXPECT_EQ(hashes[699], 9u);
+  EXPECT_EQ(hashes[700], 0u);
+  EXPECT_EQ(hashes[1400], 0u);
+  hashes.Forget();
+  EXPECT_EQ(hashes[0], 0u);
+}
+
 }  // namespace
 }  // namespace airstore::broker

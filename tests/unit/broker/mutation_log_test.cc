@@ -20,6 +20,7 @@ class OnceGateway : public Gateway {
   Task<Result<std::vector<MutationResult>>> Apply(
       std::shared_ptr<const std::vector<Mutation>> batch, uint64_t) override {
     ++calls;
+    if (forgets && batch->front().sequence > applied.size() + 1) co_return Error{ESTALE, "a gap"};
     if (!silent || applies_when_silent) {
       for (const Mutation& mutation : *batch) {
         EXPECT_LE(mutation.sequence, applied.size() + 1) << "a gap";
@@ -65,7 +66,8 @@ class OnceGateway : public Gateway {
 
   bool silent = false;
   bool applies_when_silent = false;
-  int write_error = 0;  // of the next write
+  bool forgets = false;  // it may have fewer than it has answered
+  int write_error = 0;   // of the next write
   int calls = 0;
   std::map<uint64_t, Mutation> applied;  // by sequence
 
@@ -89,9 +91,12 @@ class OneByte : public ContentSource {
     settled.push_back(inode);
     return error == EIO ? Settled::kSendAgain : Settled::kForGood;
   }
-  uint64_t ContentVersion(uint64_t) const override { return 0; }
+  uint64_t ContentVersion(uint64_t) const override { return version; }
+  bool MustMatch(uint64_t) const override { return must_match; }
   void ContentApplied(uint64_t, uint64_t) override {}
   std::vector<uint64_t> settled;
+  uint64_t version = 0;
+  bool must_match = false;
 };
 
 Mutation Creation(uint64_t inode) {
@@ -234,6 +239,48 @@ TEST_F(MutationLogTest, AGatewayThatForgotTheSessionGetsNewNumbers) {
   life.DrainAndStop();
   ASSERT_EQ(fresh.applied.size(), 1u);
   EXPECT_EQ(std::get<CreateOp>(fresh.applied[1].op).inode, 11u);
+}
+
+// Without a restart.
+TEST_F(MutationLogTest, AGatewayThatForgetsTheSessionGetsNewNumbersAtOnce) {
+  gateway_.forgets = true;
+  auto drain = [](MutationLog* all) -> Task<bool> {
+    co_await all->Drain();
+    co_return true;
+  };
+  {
+    Life life(&gateway_, NewJournal());
+    life.log->Start();
+    life.log->Append(Creation(10), {10}, {1});
+    life.log->Append(Creation(11), {11}, {1});
+    std::optional<bool> drained;
+    Spawn(life.loop.get_executor(), Store(drain(life.log.get()), &drained));
+    while (!drained) life.loop.run_one();
+    gateway_.applied.clear();
+    life.log->Append(Creation(12), {12}, {1});
+    life.log->Append(Creation(13), {13}, {1});
+    life.DrainAndStop();
+  }
+  ASSERT_EQ(gateway_.applied.size(), 2u);
+  EXPECT_EQ(std::get<CreateOp>(gateway_.applied[1].op).inode, 12u);
+  EXPECT_EQ(std::get<CreateOp>(gateway_.applied[2].op).inode, 13u);
+  JournalState state;
+  OldJournal(&state);
+  EXPECT_TRUE(state.empty());
+  EXPECT_EQ(state.next_sequence, 3u);
+}
+
+TEST_F(MutationLogTest, UnderALeaseOnlyWhatMayBeOlderHasAPrecondition) {
+  Life life(&gateway_, NewJournal());
+  life.contents.version = 7;
+  life.contents.must_match = true;
+  life.log->SetLease(5);
+  life.log->AppendContent(10);
+  life.log->Start();
+  life.DrainAndStop();
+  ASSERT_EQ(gateway_.applied.size(), 1u);
+  EXPECT_EQ(gateway_.applied[1].if_inode, 10u);
+  EXPECT_EQ(gateway_.applied[1].if_content_version, 7u);
 }
 
 TEST_F(MutationLogTest, WhoWaitsForContentWaitsUntilItWasSentAgain) {

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <optional>
 #include <thread>
 
 #include "fake_broker.h"
@@ -33,6 +35,10 @@ class ContentFile {
       record->flags =
           complete ? record->flags | shm::kContentComplete : record->flags & ~shm::kContentComplete;
     });
+  }
+  void Extend(uint64_t size) {
+    EXPECT_EQ(ftruncate(fd_.get(), static_cast<off_t>(size)), 0);
+    broker_->Change(kFile, [size](shm::InodeRecord* record) { record->size = size; });
   }
   void Answer(shm::RequestReply* reply) {
     broker_->volume().OnContent(id_, UniqueFd(dup(fd_.get())));
@@ -221,6 +227,56 @@ TEST(VolumeRead, LinkTargetComesFromTheSlab) {
   EXPECT_EQ(0, broker.volume().Readlink(request, kFile, &target));
   EXPECT_EQ("../target", target);
   EXPECT_EQ(popped, broker.Popped());
+}
+
+// With no room left.
+class ClosedGate : public ::testing::Test {
+ protected:
+  static constexpr uint64_t kId = 5;
+  static constexpr size_t kPage = 4096;
+
+  void SetUp() override {
+    broker_.AddFile(kFile, shm::kRootInode, "a");
+    broker_.OnCall([this](const shm::Call& call, shm::RequestReply* reply) {
+      if (static_cast<shm::Op>(call.args.op) == shm::Op::kContentFd) content_->Answer(reply);
+      return true;
+    });
+    broker_.Do([this] { broker_.lane().SetWriteGate(shm::kWriteGateClosed, 0, 1); });
+  }
+  void Fill(const std::string& content, uint64_t allocated) {
+    content_.emplace(&broker_, kId, content, true);
+    broker_.Change(kFile, [&](shm::InodeRecord* record) { record->allocated_bytes = allocated; });
+  }
+  int Admit(uint64_t offset, uint64_t bytes) {
+    PlainRequest request;
+    return broker_.volume().AwaitRoom(request, kFile, offset, bytes);
+  }
+
+  FakeBroker broker_;
+  std::optional<ContentFile> content_;
+};
+
+TEST_F(ClosedGate, WhatIsWrittenInPlaceNeedsNoRoom) {
+  Fill(std::string(4 * kPage, 'x'), 4 * kPage);
+  EXPECT_EQ(Admit(kPage, kPage), 0);
+  EXPECT_EQ(broker_.CallsOf(shm::Op::kContentFd), 0u);
+  EXPECT_EQ(Admit(3 * kPage, 2 * kPage), ENOSPC) << "it grows";
+}
+
+TEST_F(ClosedGate, AFileOfWhichTooFewBlocksAreCountedIsLookedAt) {
+  Fill(std::string(4 * kPage, 'x'), 2 * kPage);
+  EXPECT_EQ(Admit(0, 4 * kPage), 0);
+  EXPECT_EQ(Admit(3 * kPage, kPage), 0);
+  EXPECT_EQ(broker_.CallsOf(shm::Op::kContentFd), 1u);
+}
+
+TEST_F(ClosedGate, AHoleNeedsRoom) {
+  content_.emplace(&broker_, kId, std::string(kPage, 'x'), true);
+  content_->Extend(8 * kPage);
+  broker_.Change(kFile, [](shm::InodeRecord* record) { record->allocated_bytes = kPage; });
+  EXPECT_EQ(Admit(0, kPage), 0);
+  EXPECT_EQ(Admit(4 * kPage, kPage), ENOSPC);
+  EXPECT_EQ(Admit(0, 2 * kPage), ENOSPC);
 }
 
 }  // namespace

@@ -15,12 +15,11 @@
 #include <string>
 
 #include "tools/gateway/batch.h"
+#include "tools/gateway/blocks/file/dir_block_store.h"
 #include "tools/gateway/clock.h"
 #include "tools/gateway/collector.h"
 #include "tools/gateway/content.h"
-#include "tools/gateway/dir_block_store.h"
 #include "tools/gateway/resolver.h"
-#include "tools/gateway/sqlite_store.h"
 
 namespace airstore::gateway {
 
@@ -40,15 +39,12 @@ class TempDirectory {
 // Opens a metadata engine at a directory; tests of semantics run for each.
 using EngineFactory = Result<std::unique_ptr<MetadataStore>> (*)(const std::string& directory);
 
-inline Result<std::unique_ptr<MetadataStore>> OpenSqlite(const std::string& directory) {
-  auto store = SqliteStore::Open(directory + "/metadata.sqlite");
-  if (!store) return store.error();
-  return std::unique_ptr<MetadataStore>(std::move(*store));
-}
+// The engine that AIRSTORE_TEST_ENGINE names ("redis"; else SQLite): the same tests hold for all.
+Result<std::unique_ptr<MetadataStore>> OpenEngine(const std::string& directory);
 
 class Bench {
  public:
-  explicit Bench(EngineFactory engine = OpenSqlite) : engine_(engine) {
+  explicit Bench(EngineFactory engine = OpenEngine) : engine_(engine) {
     Reopen();
     auto txn = store->Write();
     Workspace workspace;

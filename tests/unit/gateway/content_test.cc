@@ -169,7 +169,7 @@ TEST(Content, ADamagedBlockIsAnErrorNotData) {
   EXPECT_EQ(b.Fetch(file, 0, 8).error, EIO);
   ASSERT_EQ(truncate(b.block_store->PathOf(key).c_str(), 5), 0);
   EXPECT_EQ(b.Fetch(file, 0, 8).error, EIO);
-  ASSERT_TRUE(b.block_store->Delete(key));
+  ASSERT_TRUE(b.block_store->Delete({&key, 1}));
   EXPECT_EQ(b.Fetch(file, 0, 8).error, EIO);
   // Attributes stay readable: only the content is not inlined.
   auto reader = b.store->Read();

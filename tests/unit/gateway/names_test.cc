@@ -274,7 +274,7 @@ TEST_P(Names, ListingsInlineSmallFilesWithinTheirBudget) {
   EXPECT_FALSE(listed.entries[5].inlined);  // too large
 }
 
-INSTANTIATE_TEST_SUITE_P(Sqlite, Names, testing::Values(&OpenSqlite));
+INSTANTIATE_TEST_SUITE_P(Engine, Names, testing::Values(&OpenEngine));
 
 }  // namespace
 }  // namespace airstore::gateway

@@ -7,7 +7,8 @@
 #include <map>
 
 #include "tests/unit/gateway/bench.h"
-#include "tools/gateway/sqlite_schema.h"
+#include "tools/gateway/meta/sqlite/sqlite_schema.h"
+#include "tools/gateway/meta/sqlite/sqlite_store.h"
 
 namespace airstore::gateway {
 namespace {

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// URLs of stores: what they may say, what they may not, and that no secret is in them.
+#include "tools/gateway/store_url.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <random>
+
+#include "tests/e2e/support/stores.h"
+#include "tests/unit/gateway/bench.h"
+
+namespace airstore::gateway {
+namespace {
+
+Result<RedisOptions> Redis(std::string_view text) {
+  auto url = ParseStoreUrl(text);
+  if (!url) return url.error();
+  return RedisOptionsFrom(std::move(*url));
+}
+
+Result<S3Place> S3(std::string_view text) {
+  setenv("AWS_ACCESS_KEY_ID", "key", 1);
+  setenv("AWS_SECRET_ACCESS_KEY", "secret", 1);
+  auto url = ParseStoreUrl(text);
+  if (!url) return url.error();
+  return S3PlaceFrom(std::move(*url));
+}
+
+TEST(StoreUrl, Redis) {
+  auto options = Redis("redis://example.org");
+  ASSERT_TRUE(options);
+  EXPECT_EQ(options->Name(), "example.org:6379");
+  EXPECT_EQ(options->prefix, "airstore");
+  EXPECT_FALSE(options->tls);
+  options =
+      Redis("rediss://gate%40way@[::1]:7000/3?prefix=team-1&timeout=5&standby=7&ca-file=/a%20b");
+  ASSERT_TRUE(options);
+  EXPECT_EQ(options->host, "::1");
+  EXPECT_EQ(options->port, 7000);
+  EXPECT_EQ(options->database, 3);
+  EXPECT_EQ(options->user, "gate@way");
+  EXPECT_EQ(options->prefix, "team-1");
+  EXPECT_EQ(options->ca_file, "/a b");
+  EXPECT_EQ(options->timeout, std::chrono::seconds(5));
+  EXPECT_EQ(options->standby, std::chrono::seconds(7));
+  EXPECT_TRUE(options->tls);
+  options = Redis("redis:///run/redis.sock?database=2");
+  ASSERT_TRUE(options);
+  EXPECT_EQ(options->socket, "/run/redis.sock");
+  EXPECT_EQ(options->database, 2);
+  setenv("AIRSTORE_REDIS_PASSWORD", "secret", 1);
+  EXPECT_EQ(Redis("redis://h")->password, "secret");
+  unsetenv("AIRSTORE_REDIS_PASSWORD");
+  for (const char* wrong :
+       {"redis://", "rediss:///socket", "redis://h:0", "redis://h:x", "redis://h/name",
+        "redis://h?prefix=", "redis://h?prefix=a*b", "redis://h?unknown=1", "redis://h?timeout=0",
+        "redis://h?standby=x", "redis://h?cert-file=/a", "redis://h?prefix", "redis://h/%4",
+        "redis://h/%00", "redis://h?password-file=/nowhere"}) {
+    EXPECT_FALSE(Redis(wrong)) << wrong;
+  }
+  const auto secret = Redis("redis://user:word@h");
+  ASSERT_FALSE(secret);
+  EXPECT_NE(secret.error().message.find("password-file"), std::string::npos);
+}
+
+TEST(StoreUrl, S3) {
+  auto place = S3("s3://bucket/a/b/?region=eu-central-1");
+  ASSERT_TRUE(place) << place.error().ToString();
+  EXPECT_EQ(place->options.bucket, "bucket");
+  EXPECT_EQ(place->prefix, "a/b");
+  EXPECT_EQ(place->options.endpoint, "https://s3.eu-central-1.amazonaws.com");
+  EXPECT_TRUE(place->options.virtual_host);
+  EXPECT_EQ(place->options.keys.access_key, "key");
+  place = S3("s3://bucket?endpoint=http://127.0.0.1:9000&connections=4");
+  ASSERT_TRUE(place);
+  EXPECT_EQ(place->options.endpoint, "http://127.0.0.1:9000");
+  EXPECT_FALSE(place->options.virtual_host);
+  EXPECT_EQ(place->options.http.connections, 4u);
+  for (const char* wrong :
+       {"s3://", "s3:///x", "s3://b?endpoint=h", "s3://b?style=odd", "s3://b?connections=0",
+        "s3://b?credentials=/nowhere", "s3://b?secret=x"}) {
+    EXPECT_FALSE(S3(wrong)) << wrong;
+  }
+}
+
+TEST(StoreUrl, WhatIsNoStore) {
+  const TempDirectory directory;
+  const std::string blocks = "file://" + directory.path() + "/blocks";
+  for (const char* wrong : {"", "/data", "sqlite:/data", "sqlite://", "sqlite://host/file",
+                            "sqlite:///f?x=1", "mysql://h", "file:///d", "://x"}) {
+    EXPECT_EQ(OpenStores(wrong, blocks).error().code, EINVAL) << wrong;
+  }
+  for (const char* wrong : {"", "file://", "file://host/d", "file:///d?x=1", "sqlite:///f"}) {
+    EXPECT_EQ(OpenStores("sqlite:///nowhere/x", wrong).error().code, EINVAL) << wrong;
+  }
+}
+
+TEST(StoreUrl, BlocksAreOfOneMetadataStore) {
+  const TempDirectory directory;
+  const std::string root = "file://" + directory.path();
+  e2e::RedisServer server(directory.path() + "/redis");
+  const std::string one = server.url() + "?prefix=one", two = server.url() + "?prefix=two";
+  ASSERT_TRUE(OpenStores(one, root + "/a"));
+  ASSERT_TRUE(OpenStores(one, root + "/a")) << "its own";
+  const auto others = OpenStores(two, root + "/a");
+  ASSERT_FALSE(others);
+  EXPECT_EQ(others.error().code, EEXIST);
+  // Blocks that say nothing, as beside a database.
+  const std::string sqlite = "sqlite://" + directory.path() + "/db";
+  auto embedded = OpenStores(sqlite, root + "/b");
+  ASSERT_TRUE(embedded) << embedded.error().ToString();
+  ASSERT_TRUE(embedded->blocks->Put({1, BlockId{}}, "head", "data"));
+  EXPECT_EQ(OpenStores(one, root + "/b").error().code, EEXIST);
+  // A refusal takes nothing over.
+  auto first = OpenStores(one, root + "/a");
+  EXPECT_FALSE(OpenStores(one, root + "/b"));
+  EXPECT_FALSE(first->metadata->IsLost());
+  ASSERT_TRUE(OpenStores(one, root + "/a"));
+  EXPECT_TRUE(first->metadata->IsLost());
+}
+
+TEST(StoreUrl, AnythingMayComeAndNothingBreaks) {
+  std::mt19937 random(3);
+  constexpr char kBytes[] = "redis3://@:/?&=%[].a0\0\xff";
+  for (int round = 0; round < 20'000; ++round) {
+    std::string text = round % 2 == 0 ? "s3://" : "";
+    for (size_t i = random() % 24; i > 0; --i) text.push_back(kBytes[random() % sizeof kBytes]);
+    (void)ParseStoreUrl(text);
+  }
+}
+
+}  // namespace
+}  // namespace airstore::gateway

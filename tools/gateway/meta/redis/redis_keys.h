@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Names of the keys. All of a workspace have one hash tag, so that they lie on one node of a Redis
+// Cluster and may be changed together; what is about all workspaces has another one.
+//
+//   P:{W}:w          string   the workspace's row
+//   P:{W}:u          hash     used bytes (b) and inodes (i)
+//   P:{W}:i:INO      string   an inode
+//   P:{W}:d:INO      map      entries of a directory: name and NUL -> inode number
+//   P:{W}:e:INO      map      extents of a file: offset -> length, block, offset in it
+//   P:{W}:x:INO      map      extended attributes: name and NUL -> value
+//   P:{W}:b:ID       string   a block
+//   P:{W}:g          zset     blocks without a reference, by microseconds when they were touched
+//   P:{W}:s          map      sessions: id -> row
+//   P:{W}:o:ID       map      outcomes of a session: last sequence -> first, data
+//   P:{W}:n          map      inodes without a name: inode number -> session
+//   P:{W}:l          map      leases: id -> inode number, session
+//   P:{W}:v:N        counter  a guard: changes with whatever it stands for
+//   P:{*}:...                 schema, next key, names and ids of workspaces, tokens, members, which
+//                             workspace a session belongs to, workspaces that are being deleted
+//
+// A map is a sorted set whose members (key and value in one) all have the score 0: Redis sorts them
+// as bytes, and finds one or a range of them by its beginning.
+//
+// Guards are what transactions watch: a read of a row is a read of its guard, a change of it counts
+// the guard up. Inodes share kInodeGuards of them, neighbours the same one, because a batch makes
+// neighbours.
+//
+// Threads: plain values.
+#pragma once
+
+#include <string>
+
+#include "tools/gateway/types.h"
+
+namespace airstore::gateway {
+
+// A sorted set that is used as a map. `width`: of the key, in bytes; 0: it ends with its first NUL.
+struct RedisMap {
+  std::string key;
+  size_t width = 0;
+};
+
+class RedisKeys {
+ public:
+  explicit RedisKeys(std::string prefix) : prefix_(std::move(prefix)) {}
+
+  std::string Of(WorkspaceKey ws, std::string_view rest) const {
+    return prefix_ + ":{" + std::to_string(ws) + "}:" + std::string(rest);
+  }
+  std::string Common(std::string_view rest) const { return prefix_ + ":{*}:" + std::string(rest); }
+
+  std::string WorkspaceRow(WorkspaceKey ws) const { return Of(ws, "w"); }
+  std::string Usage(WorkspaceKey ws) const { return Of(ws, "u"); }
+  std::string InodeRow(WorkspaceKey ws, InodeNo ino) const { return Of(ws, Numbered("i:", ino)); }
+  RedisMap Entries(WorkspaceKey ws, InodeNo ino) const { return {Of(ws, Numbered("d:", ino)), 0}; }
+  RedisMap Extents(WorkspaceKey ws, InodeNo ino) const { return {Of(ws, Numbered("e:", ino)), 8}; }
+  RedisMap Xattrs(WorkspaceKey ws, InodeNo ino) const { return {Of(ws, Numbered("x:", ino)), 0}; }
+  std::string BlockRow(WorkspaceKey ws, const BlockId& id) const {
+    return Of(ws, "b:" + std::string(id.view()));
+  }
+  std::string Garbage(WorkspaceKey ws) const { return Of(ws, "g"); }
+  RedisMap Sessions(WorkspaceKey ws) const { return {Of(ws, "s"), 16}; }
+  RedisMap Outcomes(WorkspaceKey ws, const SessionId& id) const {
+    return {Of(ws, "o:" + std::string(id.view())), 8};
+  }
+  RedisMap Orphans(WorkspaceKey ws) const { return {Of(ws, "n"), 8}; }
+  RedisMap Leases(WorkspaceKey ws) const { return {Of(ws, "l"), 8}; }
+
+  std::string Schema() const { return Common("schema"); }
+  std::string Owner() const { return Common("owner"); }  // how often the store was taken over
+  std::string Alive() const { return Common("alive"); }  // counted up by the owner, each second
+  std::string Identity() const { return Common("identity"); }
+  std::string NextWorkspace() const { return Common("next"); }
+  RedisMap Workspaces() const { return {Common("ws"), 8}; }  // key -> name
+  RedisMap Dying() const { return {Common("dying"), 8}; }
+  std::string ByName(std::string_view name) const { return Common("name:" + std::string(name)); }
+  std::string ById(std::string_view id) const { return Common("id:" + std::string(id)); }
+  RedisMap Tokens() const { return {Common("t"), 0}; }  // id and NUL -> row
+  std::string ByHash(std::string_view hash) const { return Common("hash:" + std::string(hash)); }
+  RedisMap Members() const { return {Common("m"), 0}; }  // id and NUL -> row
+  std::string WorkspaceOf(const SessionId& id) const {
+    return Common("s:" + std::string(id.view()));
+  }
+
+  std::string InodeGuard(WorkspaceKey ws, InodeNo ino) const {
+    return Guard(ws, ino / kNeighbours % kInodeGuards);
+  }
+  std::string BlockGuard(WorkspaceKey ws, const BlockId& id) const {
+    return Guard(ws, id.bytes[0] % kInodeGuards);
+  }
+  std::string SessionGuard(WorkspaceKey ws, const SessionId& id) const {
+    return Guard(ws, id.bytes[0] % kInodeGuards);
+  }
+  std::string WorkspaceGuard(WorkspaceKey ws) const { return Of(ws, "v:w"); }
+  std::string LeaseGuard(WorkspaceKey ws) const { return Of(ws, "v:l"); }
+  std::string OrphanGuard(WorkspaceKey ws) const { return Of(ws, "v:n"); }
+  std::string CommonGuard() const { return Common("v"); }
+
+ private:
+  static constexpr uint64_t kInodeGuards = 64;
+  static constexpr uint64_t kNeighbours = 256;
+
+  static std::string Numbered(std::string_view kind, uint64_t number) {
+    return std::string(kind) + std::to_string(number);
+  }
+  std::string Guard(WorkspaceKey ws, uint64_t number) const {
+    return Of(ws, Numbered("v:", number));
+  }
+
+  const std::string prefix_;
+};
+
+}  // namespace airstore::gateway

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A transaction of the Redis engine: rows and tables in terms of a RedisView's values and maps.
+// Readers are handed out as MetadataReader, so they cannot write.
+//
+// Why WATCH and MULTI, and no scripts: ARCHITECTURE.md, "Redis".
+//
+// Threads: one at a time.
+// Ownership: owns its connection until it gives it back to the store; a writer owns the store's
+// writer lock. Without Commit() nothing has reached the server.
+#pragma once
+
+#include <memory>
+#include <mutex>
+
+#include "tools/gateway/meta/redis/redis_store.h"
+#include "tools/gateway/meta/redis/redis_view.h"
+
+namespace airstore::gateway {
+
+class RedisTransaction final : public MetadataWriter {
+ public:
+  RedisTransaction(RedisStore& store, std::unique_ptr<RedisConnection> connection,
+                   std::unique_lock<std::mutex> writer_lock = {});
+  ~RedisTransaction() override;
+
+  Result<void> status() const override;
+  Result<void> Commit() override;
+
+  std::optional<Workspace> FindWorkspace(std::string_view name_or_id) override;
+  std::optional<Workspace> GetWorkspace(WorkspaceKey ws) override;
+  std::vector<Workspace> ListWorkspaces() override;
+  std::optional<Inode> GetInode(WorkspaceKey ws, InodeNo ino) override;
+  std::optional<InodeNo> GetEntry(WorkspaceKey ws, InodeNo parent, std::string_view name) override;
+  std::vector<Entry> ListEntries(WorkspaceKey ws, InodeNo parent, std::string_view after,
+                                 size_t limit) override;
+  bool HasEntries(WorkspaceKey ws, InodeNo parent) override;
+  std::vector<Extent> ListExtents(WorkspaceKey ws, InodeNo ino, uint64_t start,
+                                  uint64_t end) override;
+  std::optional<std::string> GetXattr(WorkspaceKey ws, InodeNo ino, std::string_view name) override;
+  std::vector<std::string> ListXattrs(WorkspaceKey ws, InodeNo ino) override;
+  std::optional<BlockRecord> GetBlock(WorkspaceKey ws, const BlockId& id) override;
+  std::vector<BlockKey> ListGarbage(int64_t before_ns, size_t limit) override;
+  std::optional<SessionRecord> GetSession(const SessionId& id) override;
+  std::vector<SessionId> ListSessionsUnseenSince(int64_t before_ns) override;
+  std::vector<RecordedBatch> ListOutcomes(const SessionId& id, uint64_t first,
+                                          uint64_t last) override;
+  std::vector<InodeNo> ListOrphans(WorkspaceKey ws, const SessionId& id) override;
+  std::vector<LeaseRecord> ListLeases(std::optional<WorkspaceKey> ws) override;
+  std::optional<TokenRecord> FindToken(std::string_view hash) override;
+  std::vector<TokenRecord> ListTokens(std::optional<WorkspaceKey> ws) override;
+  std::optional<MemberRecord> GetMember(std::string_view id) override;
+  std::vector<MemberRecord> ListMembers(WorkspaceKey ws) override;
+
+  WorkspaceKey AddWorkspace(const Workspace& workspace) override;
+  void SetNextInode(WorkspaceKey ws, InodeNo next) override;
+  void SetQuota(WorkspaceKey ws, uint64_t bytes, uint64_t inodes) override;
+  void AddUsage(WorkspaceKey ws, int64_t bytes, int64_t inodes) override;
+  void DeleteWorkspace(WorkspaceKey ws) override;
+  void PutInode(WorkspaceKey ws, const Inode& inode) override;
+  void DeleteInode(WorkspaceKey ws, InodeNo ino) override;
+  void PutEntry(WorkspaceKey ws, InodeNo parent, std::string_view name, InodeNo ino) override;
+  void DeleteEntry(WorkspaceKey ws, InodeNo parent, std::string_view name) override;
+  void PutExtent(WorkspaceKey ws, InodeNo ino, const Extent& extent) override;
+  void DeleteExtent(WorkspaceKey ws, InodeNo ino, uint64_t offset) override;
+  void PutXattr(WorkspaceKey ws, InodeNo ino, std::string_view name,
+                std::string_view value) override;
+  void DeleteXattr(WorkspaceKey ws, InodeNo ino, std::string_view name) override;
+  void PutBlock(WorkspaceKey ws, const BlockRecord& block) override;
+  void DeleteBlock(WorkspaceKey ws, const BlockId& id) override;
+  void PutSession(const SessionRecord& session) override;
+  void DeleteSession(const SessionId& id) override;
+  void PutOutcomes(const SessionId& id, const RecordedBatch& batch) override;
+  void ForgetOutcomes(const SessionId& id, uint64_t before) override;
+  void PutOrphan(WorkspaceKey ws, InodeNo ino, const SessionId& id) override;
+  void DeleteOrphan(WorkspaceKey ws, InodeNo ino) override;
+  void PutLease(const LeaseRecord& lease) override;
+  void DeleteLease(const LeaseRecord& lease) override;
+  void PutToken(const TokenRecord& token) override;
+  bool RevokeToken(std::string_view id, int64_t now_ns) override;
+  void PutMember(const MemberRecord& member) override;
+  void DeleteMember(std::string_view id) override;
+
+ private:
+  std::optional<Workspace> ReadWorkspace(WorkspaceKey ws);
+  std::vector<WorkspaceKey> WorkspaceKeys();
+  std::vector<TokenRecord> AllTokens();
+  std::optional<Inode> InodeFrom(InodeNo ino, std::string_view row);
+  void PutGarbage(WorkspaceKey ws, const BlockRecord& block);
+  // Removes what is left of a deleted workspace, but for the rows of its blocks, which become
+  // garbage. At any time, by any gateway, and again when one has died meanwhile.
+  void Sweep(WorkspaceKey ws);
+
+  RedisStore& store_;
+  const RedisKeys& keys_;
+  std::unique_ptr<RedisConnection> connection_;
+  std::unique_lock<std::mutex> writer_lock_;  // writers only
+  mutable RedisView view_;
+  std::vector<WorkspaceKey> deleted_;  // swept behind the commit
+};
+
+}  // namespace airstore::gateway
