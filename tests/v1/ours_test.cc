@@ -7,10 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <atomic>
-#include <cstring>
 #include <filesystem>
-#include <thread>
 
 #include "tests/e2e/support/host_test.h"
 
@@ -127,54 +124,53 @@ TEST_F(V1Ours, AHundredMegabytes) {
   EXPECT_TRUE(ReadFile(At("large")) == changed);
 }
 
-// Each file that a close has returned for is there, and whole, whenever the broker dies.
+// Each file that a close has returned for is there, and whole, whenever the broker dies. The writer
+// is a process of its own: a broker that this one starts would otherwise close its files, and wait
+// for itself.
 TEST_F(V1Ours, NothingAcknowledgedIsLostWhenTheBrokerIsKilled) {
-  std::atomic<int> done{0};
-  std::atomic<bool> stop{false};
-  std::thread writer([&] {
-    for (int i = 0; !stop; ++i) {
-      const std::string name = At("f" + std::to_string(i));
-      const int fd = open((name + ".new").c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0644);
-      if (fd < 0) break;
-      const std::string bytes = RandomBytes(static_cast<uint64_t>(i), 300'000);
-      const bool good = write(fd, bytes.data(), bytes.size()) == ssize_t{300'000} &&
-                        fsync(fd) == 0 && close(fd) == 0 &&
-                        rename((name + ".new").c_str(), name.c_str()) == 0;
-      if (!good) break;
-      done = i + 1;
-    }
-    if (!stop) ADD_FAILURE() << "after " << done << " files: " << strerror(errno);
-    stop = true;
-  });
+  WriteFile(Outside("bytes"), RandomBytes(1, 300'000));
+  const std::string script = R"sh(
+    set -e -o noclobber
+    for i in $(seq 100000); do
+      { echo $i; cat "$2"; } >"$1/$i.new"; sync "$1/$i.new"; mv -T "$1/$i.new" "$1/f$i"
+      echo $i >|"$3"
+    done)sh";
+  Process writer({"/bin/bash", "-c", script, "writer", mount(), Outside("bytes"), Outside("done")},
+                 {.output_file = Outside("writer.log")});
+  const auto done = [&] {
+    const std::string text = Exists(Outside("done")) ? ReadFile(Outside("done")) : "";
+    return text.empty() ? 0 : std::stoi(text);
+  };
+  const auto goes_on = [&] {
+    const int before = done();
+    return WaitUntil(std::chrono::seconds(60), [&] { return done() >= before + 5; });
+  };
   for (int deaths = 0; deaths < 3; ++deaths) {
-    const int before = done;
-    const bool moves =
-        WaitUntil(std::chrono::seconds(60), [&] { return done >= before + 5 || stop; });
-    EXPECT_TRUE(moves) << "nothing moves after " << deaths << " deaths";
+    EXPECT_TRUE(goes_on()) << "after " << deaths << " deaths: " << ReadFile(Outside("writer.log"));
     host().KillBroker();
     host().StartBroker();
   }
-  const int last = done;
-  EXPECT_TRUE(WaitUntil(std::chrono::seconds(60), [&] { return done > last || stop; }));
-  stop = true;
-  writer.join();
-  EXPECT_GT(done, 15);
+  EXPECT_TRUE(goes_on()) << ReadFile(Outside("writer.log"));
+  EXPECT_TRUE(writer.running()) << ReadFile(Outside("writer.log"));
+  writer.Kill();
+  const int last = done();
+  EXPECT_GE(last, 15);
   RemountFresh();
-  for (int i = 0; i < done; ++i) {
-    ASSERT_TRUE(ReadFile(At("f" + std::to_string(i))) ==
-                RandomBytes(static_cast<uint64_t>(i), 300'000))
-        << i;
+  const std::string bytes = ReadFile(Outside("bytes"));
+  for (int i = 1; i <= last; ++i) {
+    const std::string number = std::to_string(i);
+    ASSERT_TRUE(ReadFile(At("f" + number)) == number + "\n" + bytes) << i;
   }
 }
 
 TEST_F(V1Ours, TheGatewayMayBeAwayForAWhile) {
   WriteFile(At("before"), "before");
   host().StopGateway();
-  std::thread writer([&] { WriteFile(At("during"), "during"); });
+  Process writer({"/bin/sh", "-c", "printf during >\"$1\"", "sh", At("during")});
   host().KillBroker();
   host().StartBroker();
   host().StartGateway();
-  writer.join();
+  EXPECT_EQ(writer.Wait(std::chrono::seconds(60)), 0);
   RemountFresh();
   EXPECT_EQ(ReadFile(At("before")), "before");
   EXPECT_EQ(ReadFile(At("during")), "during");
