@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "broker/backoff.h"
 #include "broker/content_file.h"
@@ -67,16 +68,20 @@ class HoleFinder {
  private:
   void Look(uint64_t offset) {
     if (offset < end_) return;
+    // Twice: while ext4 changes blocks from reserved to allocated it may take them for a hole,
+    // once.
+    const auto [data, end] = DataBehind(offset);
+    const auto [again_data, again_end] = DataBehind(offset);
+    data_ = std::min(data, again_data);
+    end_ = std::max(end, again_end);
+  }
+  std::pair<uint64_t, uint64_t> DataBehind(uint64_t offset) const {
     const off_t data = lseek(fd_, static_cast<off_t>(offset), SEEK_DATA);
-    if (data < 0) {
-      // ENXIO: no more data. A file system that cannot tell has no holes.
-      data_ = errno == ENXIO ? size_ : offset;
-      end_ = size_;
-      return;
-    }
-    data_ = std::min(static_cast<uint64_t>(data), size_);
+    // ENXIO: no more data. A file system that cannot tell has no holes.
+    if (data < 0) return {errno == ENXIO ? size_ : offset, size_};
     const off_t hole = lseek(fd_, data, SEEK_HOLE);
-    end_ = hole < 0 ? size_ : std::min(static_cast<uint64_t>(hole), size_);
+    return {std::min(static_cast<uint64_t>(data), size_),
+            hole < 0 ? size_ : std::min(static_cast<uint64_t>(hole), size_)};
   }
 
   const int fd_;

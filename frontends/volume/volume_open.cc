@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "frontends/volume/stopwatch.h"
@@ -209,8 +211,14 @@ bool Volume::IsInPlace(Request& request, uint64_t inode, uint64_t offset, uint64
       fd == nullptr) {
     return false;
   }
-  const off_t hole = lseek(fd->get(), static_cast<off_t>(offset), SEEK_HOLE);
-  return hole >= 0 && static_cast<uint64_t>(hole) >= offset + bytes;
+  // While those blocks change from reserved to allocated even this may say hole.
+  constexpr int kLooks = 4;
+  for (int i = 0; i < kLooks; ++i) {
+    const off_t hole = lseek(fd->get(), static_cast<off_t>(offset), SEEK_HOLE);
+    if (hole >= 0 && static_cast<uint64_t>(hole) >= offset + bytes) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(i));
+  }
+  return false;
 }
 
 int Volume::AwaitRoom(Request& request, uint64_t inode, uint64_t offset, uint64_t bytes) {
@@ -221,7 +229,7 @@ int Volume::AwaitRoom(Request& request, uint64_t inode, uint64_t offset, uint64_
     return request.Interrupted();
   });
   if (waiting) request.EndWait();
-  return error;
+  return error == ENOSPC && IsInPlace(request, inode, offset, bytes) ? 0 : error;
 }
 
 int Volume::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data, Visible visible) {
