@@ -110,7 +110,7 @@ TEST(Problems, OfTheBrokerItself) {
 
 // Who reads one of them finds what it means.
 TEST(Problems, EachCauseIsExplained) {
-  for (const char* name : {"/man/airctl.1", "/../docs/operations.md"}) {
+  for (const char* name : {"/man/airctl.1", "/docs/operations.md"}) {
     std::ifstream file(std::string(AIRSTORE_PACKAGING_DIR) + name);
     const std::string text(std::istreambuf_iterator<char>(file), {});
     for (const Cause cause : AllCauses()) {
