@@ -72,7 +72,7 @@ class MutationLog {
   Result<void> Continue(uint64_t last_applied);
   // What is sent from now on was acknowledged under this lease; 0: none, then changes of content
   // are sent with the version they are made of, and the gateway refuses what would overwrite
-  // another host's.
+  // another host's. So are those of content that must match (ContentSource::MustMatch).
   void SetLease(uint64_t id) { lease_id_ = id; }
   // Called when the gateway says that the lease has ended.
   void OnLeaseLost(std::function<void()> on_lease_lost) {
