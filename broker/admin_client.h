@@ -35,6 +35,19 @@ struct TokenEntry {
   int64_t created_ns = 0;
   int64_t revoked_ns = 0;  // 0: valid
 };
+// What a mount has said was read.
+struct AccessEntry {
+  int64_t ts_ms = 0;
+  std::string path, session, mount, origin, cache_source;
+  int64_t offset = 0, requested_bytes = 0, read_bytes = 0, latency_ms = 0;
+  std::string outcome, error, source_uri;
+  int64_t fetch_ms = 0;
+};
+struct AccessQuery {
+  std::string workspace, path;
+  int64_t since_ms = 0;
+  uint32_t limit = 0;  // 0: the gateway's choice
+};
 struct CreatedToken {
   TokenEntry token;
   std::string secret;
@@ -53,6 +66,7 @@ class AdminClient {
                                                   const std::string& principal, bool read_only) = 0;
   virtual Task<Outcome<std::vector<TokenEntry>>> ListTokens(const std::string& workspace) = 0;
   virtual Task<Outcome<Nothing>> RevokeToken(const std::string& id) = 0;
+  virtual Task<Outcome<std::vector<AccessEntry>>> QueryAccessLog(const AccessQuery& query) = 0;
 };
 
 }  // namespace airstore::broker

@@ -422,6 +422,7 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   options.passthrough = passthrough_ && spec.passthrough;
   options.io_timeout = options_.io_timeout;
   options.budget = &budget_;
+  options.trace = Tracing();
   progress("mounting " + spec.mountpoint, 0, 0);
   Outcome<MountPtr> made = co_await StartMount(&session, index, std::move(options));
   slot->starting.erase(index);

@@ -50,6 +50,8 @@ class Broker : public BrokerApi {
   Outcome<std::string> ReadLost(const Caller& caller, const std::string& id,
                                 uint64_t offset) override;
   Outcome<Nothing> DiscardLost(const Caller& caller, const std::string& id) override;
+  Outcome<TraceAnswer> Trace(const Caller& caller, const std::string& mountpoint, uint64_t after,
+                             int64_t slow_ns) override;
   std::string default_gateway() const override { return options_.gateway; }
   using HandOver = std::function<Task<Outcome<Nothing>>(std::string program, ProgressFn progress)>;
   // Who carries an upgrade out.
@@ -93,6 +95,7 @@ class Broker : public BrokerApi {
   SessionOptions OptionsFor(const std::string& gateway, const std::string& spool,
                             const std::string& store_dir, const ServiceSettings& services);
   // broker_services.cc
+  TraceSettings Tracing() const;
   // What the mount asks for, and where it says nothing, what is configured.
   ServiceSettings SettingsFor(const MountSpec& spec) const;
   // What a mount must not ask for, because the session has it otherwise; empty: nothing.

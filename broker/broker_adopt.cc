@@ -156,6 +156,7 @@ bool Broker::AdoptMount(const SlotPtr& slot, const MountManifest& manifest, Fron
   options.frontend_dir = options_.frontend_dir;
   options.spool = slot->session->spool();
   options.io_timeout = options_.io_timeout;
+  options.trace = Tracing();
   auto mount = broker::Mount::Adopt(executor_, slot->session.get(), options, manifest, &link);
   if (!mount && link.channel) {
     spdlog::warn("{}: {}; its frontend is replaced", manifest.spec.mountpoint,

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "broker/call_trace.h"
 #include "broker/task.h"
 #include "shm/base/result.h"
 
@@ -125,6 +126,10 @@ struct SessionStatus {
   uint64_t slab_bytes = 0;
   uint64_t content_file_bytes = 0;
   uint32_t mounts = 0;
+  bool access_log = false;  // the gateway is told what is read
+  uint64_t access_sent = 0;
+  uint64_t access_dropped = 0;
+  uint64_t access_waiting = 0;
   // Of the connection, which all sessions with the gateway share.
   uint64_t unanswered_calls = 0;
   std::string gateway_error;  // why it does not answer; empty: it does
@@ -211,6 +216,10 @@ class BrokerApi {
   virtual Outcome<std::string> ReadLost(const Caller& caller, const std::string& id,
                                         uint64_t offset) = 0;
   virtual Outcome<Nothing> DiscardLost(const Caller& caller, const std::string& id) = 0;
+  // Calls of the mount after that number which took at least as long; from now on such ones are
+  // noted, until nobody has asked for ten seconds.
+  virtual Outcome<TraceAnswer> Trace(const Caller& caller, const std::string& mountpoint,
+                                     uint64_t after, int64_t slow_ns) = 0;
   virtual std::string default_gateway() const = 0;
 };
 

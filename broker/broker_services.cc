@@ -30,4 +30,20 @@ std::string Broker::Disagreement(const MountSpec& spec, const ServiceSettings& s
   return "";
 }
 
+TraceSettings Broker::Tracing() const {
+  return ParseTraceSettings(options_.fuse_trace, options_.fuse_trace_interval,
+                            options_.fuse_trace_slow_ms);
+}
+
+Outcome<TraceAnswer> Broker::Trace(const Caller& caller, const std::string& mountpoint,
+                                   uint64_t after, int64_t slow_ns) {
+  const MountPtr mount = FindMount(mountpoint);
+  if (!mount || !mount->in_service() || (caller.uid != 0 && caller.uid != mount->owner())) {
+    return {std::nullopt,
+            {FailureKind::kNotFound, mountpoint + " is not a mount of this broker",
+             "airctl status lists the mounts"}};
+  }
+  return {mount->Trace(after, slow_ns), {}};
+}
+
 }  // namespace airstore::broker

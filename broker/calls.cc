@@ -107,10 +107,12 @@ class Answer {
       case Op::kLookup: {
         auto inode = co_await session_->tree().Lookup(args_.inode, call_.name);
         if (!inode) co_return inode.error();
+        AIRSTORE_TRY_CO(co_await FindOutSize(*inode));
         co_return Fill(*inode);
       }
       case Op::kGetattr:
         AIRSTORE_TRY_CO(co_await session_->tree().Ensure(args_.inode));
+        AIRSTORE_TRY_CO(co_await FindOutSize(args_.inode));
         co_await TakeReads(args_.inode);
         co_return Fill(args_.inode);
       case Op::kSetattr:
@@ -327,6 +329,20 @@ class Answer {
     auto made = co_await session_->tree().Lookup(args_.inode, call_.name);
     if (!made) co_return made.error();
     co_return Fill(*made);
+  }
+
+  // For clients that open nothing.
+  Task<Result<void>> FindOutSize(uint64_t inode) {
+    VirtualTree* const nodes = session_->virtual_tree();
+    const auto record = session_->inodes().Get(inode);
+    if (nodes == nullptr || mount_->spec().backend != "nfs" || !record ||
+        (record->flags & shm::kSizeUnknown) == 0) {
+      co_return Result<void>{};
+    }
+    auto settled = co_await nodes->overlay().Settle(inode);
+    if (!settled) co_return settled.error();
+    session_->inodes().MarkStale(inode);
+    co_return co_await session_->tree().Ensure(inode);
   }
 
   // `passthrough`: false when it is open for writing, which is refused in the end.

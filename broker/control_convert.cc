@@ -38,6 +38,12 @@ void SessionToWire(const SessionStatus& from, wire::SessionInfo* to) {
   to->set_principal(from.principal);
   to->set_state(from.state);
   to->set_protocol(from.protocol);
+  if (from.access_log || from.access_sent != 0 || from.access_dropped != 0) {
+    auto* log = to->mutable_access_log();
+    log->set_sent(from.access_sent);
+    log->set_dropped(from.access_dropped);
+    log->set_waiting(from.access_waiting);
+  }
   to->set_write_lease(from.write_lease);
   to->set_dirty_bytes(from.dirty_bytes);
   to->set_pending_mutations(from.pending_mutations);
@@ -198,6 +204,23 @@ void ToWire(const TokenEntry& from, wire::TokenEntry* to) {
   to->set_read_only(from.read_only);
   to->set_created_ns(from.created_ns);
   to->set_revoked_ns(from.revoked_ns);
+}
+
+void ToWire(const AccessEntry& from, wire::AccessEvent* to) {
+  to->set_ts_ms(from.ts_ms);
+  to->set_path(from.path);
+  to->set_session(from.session);
+  to->set_mount(from.mount);
+  to->set_origin(from.origin);
+  to->set_cache_source(from.cache_source);
+  to->set_offset(from.offset);
+  to->set_requested_bytes(from.requested_bytes);
+  to->set_read_bytes(from.read_bytes);
+  to->set_latency_ms(from.latency_ms);
+  to->set_outcome(from.outcome);
+  to->set_error(from.error);
+  to->set_source_uri(from.source_uri);
+  to->set_fetch_ms(from.fetch_ms);
 }
 
 }  // namespace airstore::broker

@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "broker/control_convert.h"
 #include "shm/abi.h"
 
@@ -86,6 +88,8 @@ Task<wire::Response> ControlRequests::Answer(Caller caller, wire::Request reques
           co_await api_.Upgrade(caller, request.upgrade().program(), std::move(progress));
       co_return done.value ? Done() : Failed(done.failure);
     }
+    case wire::Request::kTrace:
+      co_return Trace(caller, request.trace());
     case wire::Request::kLostList:
     case wire::Request::kLostRead:
     case wire::Request::kLostDiscard:
@@ -102,6 +106,34 @@ Task<wire::Response> ControlRequests::Answer(Caller caller, wire::Request reques
     default:
       co_return co_await Administer(caller, std::move(request));
   }
+}
+
+wire::Response ControlRequests::Trace(const Caller& caller, const wire::TraceRequest& request) {
+  const uint64_t slow_us = std::min<uint64_t>(request.slow_us(), INT64_MAX / 1000);
+  const auto answer = api_.Trace(caller, request.mountpoint(), request.after(),
+                                 static_cast<int64_t>(slow_us) * 1000);
+  if (!answer.value) return Failed(answer.failure);
+  wire::Response response;
+  wire::TraceResponse* trace = response.mutable_trace();
+  trace->set_next(answer.value->next);
+  trace->set_missed(answer.value->missed);
+  for (const TracedCall& call : answer.value->calls) {
+    wire::TracedCall* to = trace->add_calls();
+    to->set_number(call.number);
+    to->set_ended_ns(call.ended_ns);
+    to->set_op(call.op);
+    to->set_path(call.path);
+    to->set_inode(call.inode);
+    to->set_duration_ns(static_cast<uint64_t>(call.duration_ns));
+    to->set_error(call.error);
+  }
+  for (const auto& [op, totals] : answer.value->ops) {
+    wire::OpTotals& to = (*trace->mutable_ops())[op];
+    to.set_count(totals.count);
+    to.set_errors(totals.errors);
+    to.set_total_ns(totals.total_ns);
+  }
+  return response;
 }
 
 Task<wire::Response> ControlRequests::Mount(Caller caller, wire::MountRequest request,
@@ -239,6 +271,19 @@ Task<wire::Response> ControlRequests::Administer(Caller caller, wire::Request re
       response.mutable_tokens();
       for (const auto& item : *listed.value) {
         ToWire(item, response.mutable_tokens()->add_tokens());
+      }
+      co_return response;
+    }
+    case wire::Request::kAccessLog: {
+      const wire::AccessLogRequest& asked = request.access_log();
+      const auto admin = AdminFor(caller, asked.gateway());
+      if (!admin.value) co_return Failed(admin.failure);
+      const AccessQuery query{asked.workspace(), asked.path(), asked.since_ms(), asked.limit()};
+      const auto found = co_await (*admin.value)->QueryAccessLog(query);
+      if (!found.value) co_return Failed(found.failure);
+      response.mutable_access_events();
+      for (const auto& item : *found.value) {
+        ToWire(item, response.mutable_access_events()->add_events());
       }
       co_return response;
     }

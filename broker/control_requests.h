@@ -35,6 +35,7 @@ class ControlRequests {
                                       ProgressFn progress);
   control::v1::Response Status(const Caller& caller, const control::v1::StatusRequest& request);
   Task<control::v1::Response> Dirty(Caller caller, std::string mountpoint);
+  control::v1::Response Trace(const Caller& caller, const control::v1::TraceRequest& request);
   control::v1::Response Lost(const Caller& caller, const control::v1::Request& request);
   Task<control::v1::Response> Flush(Caller caller, control::v1::FlushRequest request,
                                     ProgressFn progress);

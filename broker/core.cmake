@@ -22,6 +22,7 @@ if(AIRSTORE_FUZZ)
 endif()
 
 add_library(airstore_broker_core STATIC
+  ${CMAKE_CURRENT_LIST_DIR}/access_collector.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_adopt.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_dirty.cc
@@ -29,6 +30,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/broker_recover.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_services.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_token.cc
+  ${CMAKE_CURRENT_LIST_DIR}/call_trace.cc
   ${CMAKE_CURRENT_LIST_DIR}/call_watch.cc
   ${CMAKE_CURRENT_LIST_DIR}/clock_watch.cc
   ${CMAKE_CURRENT_LIST_DIR}/calls.cc
@@ -64,6 +66,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/mount.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_device.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_recovery.cc
+  ${CMAKE_CURRENT_LIST_DIR}/mount_trace.cc
   ${CMAKE_CURRENT_LIST_DIR}/mutation_log.cc
   ${CMAKE_CURRENT_LIST_DIR}/recovery.cc
   ${CMAKE_CURRENT_LIST_DIR}/remap.cc

@@ -219,6 +219,16 @@ struct SessionLimits {
   uint32_t session_seconds = 60;
 };
 
+// What a gateway has beside storage.
+struct OfferedServices {
+  bool tools = false;
+  bool sources = false;
+  bool tasks = false;
+  bool access_log = false;  // it wants to be told what is read
+
+  bool operator==(const OfferedServices&) const = default;
+};
+
 struct OpenedSession {
   std::string workspace_id;
   std::string workspace_name;
@@ -232,6 +242,7 @@ struct OpenedSession {
   uint64_t watch_cursor = 0;
   SessionLimits limits;
   bool read_only = false;
+  std::optional<OfferedServices> services;  // none: the gateway does not say
 };
 
 struct StatFs {
@@ -308,6 +319,7 @@ struct GatewayTraits {
   bool xattrs = true;
   bool exchange = true;         // and whiteouts
   bool any_names = true;        // also such as are no UTF-8
+  bool first_era = false;       // what it has beside storage is known by names in lower case
   bool shows_all_names = true;  // in listings; else not those of other systems' helpers
 };
 
@@ -353,10 +365,17 @@ class Gateway {
 
   // May become others when the session is opened.
   virtual GatewayTraits traits() const { return {}; }
+  // As the gateway said when the session was opened or kept alive last; none: it does not say, and
+  // is to be asked.
+  virtual std::optional<OfferedServices> offered() const { return std::nullopt; }
   // The session was opened over this protocol before (traits().protocol; empty: not known).
   virtual void Assume(const std::string& protocol) { (void)protocol; }
   // What there is beside storage, over the same connection. nullptr: this client knows of nothing.
   virtual std::shared_ptr<GatewayServices> services() { return nullptr; }
+  // How the session uses it. Before anything is asked, once it was opened.
+  virtual void Configure(const ServiceSettings& settings) {
+    if (const auto beside = services()) beside->Configure(settings);
+  }
   // A connection that is down is tried again at once, not after a pause.
   virtual void Reconnect() {}
   // Another token of the same principal, for calls from now on.

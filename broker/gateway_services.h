@@ -68,6 +68,37 @@ struct TaskInfo {
   std::string finished_at;
 };
 
+// How a source's content came about, as its gateway says.
+struct SourceCost {
+  std::string integration;
+  std::string source_uri;
+  std::string query_path;
+  std::string result_id;
+  std::string strategy;
+  std::string outcome;
+  int64_t original_bytes = 0;
+  int64_t compressed_bytes = 0;
+  int64_t original_tokens = 0;
+  int64_t compressed_tokens = 0;
+  int64_t compression_ms = 0;
+};
+
+// One read, as the gateway is told of it.
+struct AccessEvent {
+  std::string id;  // an event that comes twice is counted once
+  int64_t time_ms = 0;
+  std::string path;  // within the workspace, without a slash at the beginning
+  std::string cache_source;
+  uint64_t offset = 0;
+  uint32_t requested = 0;
+  uint32_t bytes = 0;
+  int64_t latency_ms = 0;
+  std::string error;
+  std::string mount;
+  std::string origin;  // "fuse", "nfs"
+  SourceCost source;   // of what a source said
+};
+
 class GatewayServices {
  public:
   virtual ~GatewayServices() = default;
@@ -84,6 +115,12 @@ class GatewayServices {
   // Less than `length` bytes: that is the end.
   virtual Task<Result<std::string>> ReadSource(std::string path, uint64_t offset,
                                                uint64_t length) = 0;
+  // What was said beside the bytes of that path when they were read last; none: nothing, or it is
+  // forgotten.
+  virtual const SourceCost* CostOf(const std::string& path) const {
+    (void)path;
+    return nullptr;
+  }
   // Runs the view at that path and lists what it found.
   virtual Task<Result<std::vector<SourceEntry>>> ExecuteView(std::string path) = 0;
   // `extension` with its dot: a view that is one file; empty: a directory. The gateway may take
@@ -96,6 +133,12 @@ class GatewayServices {
   virtual Task<Result<TaskInfo>> GetTask(std::string id) = 0;
   // What it has said so far, line by line.
   virtual Task<Result<std::vector<std::string>>> TaskLogs(std::string id) = 0;
+
+  // ENOSYS: the gateway does not want to know. EREMOTEIO: it did not take them.
+  virtual Task<Result<void>> TellReads(std::vector<AccessEvent> reads) {
+    (void)reads;
+    co_return Error{ENOSYS, "access log"};
+  }
 
   // Before anything is asked.
   virtual void Configure(const ServiceSettings& settings) = 0;

@@ -20,6 +20,13 @@ TokenEntry Decode(const wire::Token& from) {
           from.read_only(), from.created_ns(), from.revoked_ns()};
 }
 
+AccessEntry Decode(const wire::AccessEvent& from) {
+  return {from.ts_ms(),      from.path(),         from.session(), from.mount(),
+          from.origin(),     from.cache_source(), from.offset(),  from.requested_bytes(),
+          from.read_bytes(), from.latency_ms(),   from.outcome(), from.error(),
+          from.source_uri(), from.fetch_ms()};
+}
+
 template <typename Request, typename Response>
 using Method = void (wire::Admin::StubInterface::async_interface::*)(
     grpc::ClientContext*, const Request*, Response*, std::function<void(grpc::Status)>);
@@ -109,6 +116,22 @@ class GrpcAdmin final : public AdminClient {
         &AsyncApi::RevokeToken;
     return Call<wire::RevokeTokenResponse, Nothing>(std::move(request), kMethod,
                                                     [](const auto&) { return Nothing(); });
+  }
+
+  Task<Outcome<std::vector<AccessEntry>>> QueryAccessLog(const AccessQuery& query) override {
+    wire::QueryAccessLogRequest request;
+    request.set_workspace(query.workspace);
+    request.set_path(query.path);
+    request.set_since_ms(query.since_ms);
+    request.set_limit(query.limit);
+    constexpr Method<wire::QueryAccessLogRequest, wire::QueryAccessLogResponse> kMethod =
+        &AsyncApi::QueryAccessLog;
+    return Call<wire::QueryAccessLogResponse, std::vector<AccessEntry>>(
+        std::move(request), kMethod, [](const wire::QueryAccessLogResponse& answer) {
+          std::vector<AccessEntry> out;
+          for (const auto& item : answer.events()) out.push_back(Decode(item));
+          return out;
+        });
   }
 
  private:

@@ -65,6 +65,7 @@ class GrpcGateway final : public Gateway {
     if (!services_) services_ = MakeGrpcServices(via_);
     return services_;
   }
+  std::optional<OfferedServices> offered() const override { return offered_; }
   void Reconnect() override { via_.channel->Reconnect(); }
   const GatewayCounters& counters() const override { return counters_; }
   void SetToken(std::string token) override {
@@ -113,6 +114,7 @@ class GrpcGateway final : public Gateway {
   CallContext via_;
   const std::shared_ptr<wire::Storage::Stub> stub_;
   std::string session_id_;
+  std::optional<OfferedServices> offered_;
   bool gone_ = false;  // the workspace, when the session was opened last
   GatewayCounters counters_;
   std::shared_ptr<GatewayServices> services_;  // made when first wanted
@@ -153,6 +155,7 @@ Task<Result<OpenedSession>> GrpcGateway::Open(const std::string& workspace,
       "open session", std::move(request), kMethod,
       [](auto&, wire::OpenSessionResponse& answer) { return DecodeOpen(answer); });
   gone_ = !opened && opened.error().code == ENOENT;
+  if (opened) offered_ = opened->services;
   co_return opened;
 }
 
@@ -166,11 +169,11 @@ Task<Result<void>> GrpcGateway::Close() {
 
 Task<Result<uint64_t>> GrpcGateway::KeepAlive() {
   constexpr Method<wire::KeepAliveRequest, wire::KeepAliveResponse> kMethod = &AsyncApi::KeepAlive;
-  co_return co_await Call<wire::KeepAliveResponse>(
-      "keep alive", NewRequest<wire::KeepAliveRequest>(), kMethod,
-      [](auto&, wire::KeepAliveResponse& answer) {
-        return Result<uint64_t>(answer.has_lease() ? answer.lease().id() : 0);
-      });
+  auto alive = co_await Call<wire::KeepAliveResponse>(
+      "keep alive", NewRequest<wire::KeepAliveRequest>(), kMethod, DecodeKeepAlive);
+  if (!alive) co_return alive.error();
+  offered_ = alive->services;
+  co_return alive->lease_id;
 }
 
 Task<Result<AcquiredLease>> GrpcGateway::AcquireLease() {

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "broker/grpc_services_status.h"
 #include "broker/grpc_status.h"
@@ -20,6 +21,8 @@ constexpr uint64_t kMostRead = 8u << 20;  // of one call: messages are limited t
 constexpr uint64_t kGreatestSize = (uint64_t{1} << 44) - 4096;
 constexpr std::chrono::minutes kViewPatience{5};
 constexpr size_t kLongestWords = 300;
+constexpr std::chrono::seconds kTellPatience{5};
+constexpr size_t kMostCosts = 8192;
 
 int64_t TimeOf(int64_t seconds) {
   return seconds < 0 || seconds > INT64_MAX / kSecond ? 0 : seconds * kSecond;
@@ -64,20 +67,34 @@ TaskInfo DecodeTask(const ::gateway::Task& from) {
   return task;
 }
 
+SourceCost DecodeCost(const ::sources::SourceReadCostHint& from) {
+  SourceCost cost;
+  cost.integration = from.integration();
+  cost.source_uri = from.source_uri();
+  cost.query_path = from.query_path();
+  cost.result_id = from.result_id();
+  cost.strategy = from.strategy();
+  cost.outcome = from.outcome();
+  cost.original_bytes = from.original_bytes();
+  cost.compressed_bytes = from.compressed_bytes();
+  cost.original_tokens = from.original_tokens();
+  cost.compressed_tokens = from.compressed_tokens();
+  cost.compression_ms = from.compression_ms();
+  return cost;
+}
+
 class GrpcServices final : public GatewayServices {
  public:
   explicit GrpcServices(CallContext via)
       : via_(std::move(via)),
         tools_(::tools::ToolService::NewStub(via_.channel->channel())),
         sources_(::sources::SourceService::NewStub(via_.channel->channel())),
-        gateway_(::gateway::GatewayService::NewStub(via_.channel->channel())) {}
+        gateway_(::gateway::GatewayService::NewStub(via_.channel->channel())),
+        access_(::gateway::AccessLogService::NewStub(via_.channel->channel())) {}
 
   void Configure(const ServiceSettings& settings) override {
-    via_.metadata.clear();
-    if (settings.access_log) {
-      // Without an origin, by which a mount says that it tells of reads itself.
-      via_.metadata.emplace_back("x-airstore-session", settings.access_session);
-    }
+    via_.metadata = AccessMetadata(settings);
+    session_ = settings.access_session;
     compression_ = settings.compression == "off" ? "" : settings.compression;
   }
   void SetToken(std::string token) override { via_.token = std::move(token); }
@@ -142,12 +159,38 @@ class GrpcServices final : public GatewayServices {
     request.set_path(std::move(path));
     request.set_offset(static_cast<int64_t>(offset));
     request.set_length(static_cast<int64_t>(std::min(length, kMostRead)));
-    return Call<::sources::SourceReadResponse>(
+    using Told = std::pair<std::string, std::optional<SourceCost>>;
+    const std::string asked = request.path();
+    auto read = co_await Call<::sources::SourceReadResponse>(
         "read source", OfSources(), sources_, std::move(request),
         &::sources::SourceService::StubInterface::async_interface::Read,
         [](::sources::SourceReadResponse& answer) {
-          return Result<std::string>(std::move(*answer.mutable_data()));
+          std::optional<SourceCost> cost;
+          if (answer.has_cost_hint()) cost = DecodeCost(answer.cost_hint());
+          return Result<Told>(Told(std::move(*answer.mutable_data()), std::move(cost)));
         });
+    if (!read) co_return read.error();
+    if (read->second) {
+      if (costs_.size() >= kMostCosts) costs_.clear();
+      costs_[asked] = std::move(*read->second);
+    }
+    co_return std::move(read->first);
+  }
+
+  const SourceCost* CostOf(const std::string& path) const override {
+    const auto found = costs_.find(path);
+    return found == costs_.end() ? nullptr : &found->second;
+  }
+
+  Task<Result<void>> TellReads(std::vector<AccessEvent> reads) override {
+    ::gateway::IngestAccessEventsRequest request;
+    for (AccessEvent& read : reads) Encode(std::move(read), request.add_events());
+    CallContext via = via_;
+    via.timeout = kTellPatience;
+    return Call<::gateway::IngestAccessEventsResponse>(
+        "tell of reads", std::move(via), access_, std::move(request),
+        &::gateway::AccessLogService::StubInterface::async_interface::IngestAccessEvents,
+        [](::gateway::IngestAccessEventsResponse&) { return Result<void>(); });
   }
 
   Task<Result<std::vector<SourceEntry>>> ExecuteView(std::string path) override {
@@ -226,6 +269,33 @@ class GrpcServices final : public GatewayServices {
   }
 
  private:
+  void Encode(AccessEvent read, ::gateway::AccessLogEvent* out) const {
+    out->set_event_id(std::move(read.id));
+    out->set_ts(read.time_ms);
+    out->set_session_id(session_);
+    out->set_path(std::move(read.path));
+    out->set_cache_source(std::move(read.cache_source));
+    out->set_offset(static_cast<int64_t>(read.offset));
+    out->set_requested_bytes(static_cast<int32_t>(read.requested));
+    out->set_read_bytes(static_cast<int32_t>(read.bytes));
+    out->set_latency_ms(read.latency_ms);
+    out->set_error_msg(std::move(read.error));
+    out->set_mount_id(std::move(read.mount));
+    out->set_access_origin(std::move(read.origin));
+    SourceCost& source = read.source;
+    out->set_integration(std::move(source.integration));
+    out->set_source_uri(std::move(source.source_uri));
+    out->set_query_path(std::move(source.query_path));
+    out->set_result_id(std::move(source.result_id));
+    out->set_strategy(std::move(source.strategy));
+    out->set_outcome(std::move(source.outcome));
+    out->set_original_bytes(source.original_bytes);
+    out->set_compressed_bytes(source.compressed_bytes);
+    out->set_original_tokens(source.original_tokens);
+    out->set_compressed_tokens(source.compressed_tokens);
+    out->set_compression_ms(source.compression_ms);
+  }
+
   CallContext OfSources() const {
     CallContext via = via_;
     if (!compression_.empty()) via.metadata.emplace_back("x-airstore-compression", compression_);
@@ -256,9 +326,12 @@ class GrpcServices final : public GatewayServices {
 
   CallContext via_;
   std::string compression_;
+  std::string session_;
+  std::unordered_map<std::string, SourceCost> costs_;  // by path
   const std::shared_ptr<::tools::ToolService::Stub> tools_;
   const std::shared_ptr<::sources::SourceService::Stub> sources_;
   const std::shared_ptr<::gateway::GatewayService::Stub> gateway_;
+  const std::shared_ptr<::gateway::AccessLogService::Stub> access_;
 };
 
 }  // namespace
@@ -276,6 +349,11 @@ Error AnswerError(const char* call, const std::string& words) {
   }
   const bool missing = said.find("not found") != std::string::npos;
   return Error{missing ? ENOENT : EREMOTEIO, std::string(call) + ": " + said};
+}
+
+std::vector<std::pair<std::string, std::string>> AccessMetadata(const ServiceSettings& settings) {
+  if (!settings.access_log) return {};
+  return {{"x-airstore-session", settings.access_session}, {"x-airstore-access-origin", "fuse"}};
 }
 
 std::shared_ptr<GatewayServices> MakeGrpcServices(CallContext via) {

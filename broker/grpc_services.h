@@ -8,11 +8,16 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "broker/gateway_services.h"
 #include "broker/grpc_call.h"
 
 namespace airstore::broker {
+
+// Headers that go with every call: whose reads they are, and that the mount tells of them itself.
+std::vector<std::pair<std::string, std::string>> AccessMetadata(const ServiceSettings& settings);
 
 // Uses the connection, the token and the limits of `via`. Creating views is not limited by its
 // timeout, and neither are runs of tools.

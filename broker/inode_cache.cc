@@ -54,6 +54,7 @@ InodeRecord ToRecord(const Attr& attr) {
   if (IsRegular(attr.mode) && attr.size == 0 && !attr.size_unknown) {
     record.content_kind = static_cast<uint32_t>(ContentKind::kSlab);
   }
+  if (attr.size_unknown) record.flags |= shm::kSizeUnknown;
   return record;
 }
 
@@ -134,7 +135,8 @@ void InodeCache::Refresh(const Attr& attr) {
     record.xattr_count = attr.xattr_count;
     record.content_version = attr.content_version;
     record.known_by |= known_by;
-    record.flags &= ~(shm::kOrphan | kStale);
+    record.flags &= ~(shm::kOrphan | shm::kSizeUnknown | kStale);
+    if (attr.size_unknown) record.flags |= shm::kSizeUnknown;
     if (changed) ++record.content_generation;
     if (IsRegular(attr.mode) && attr.size == 0 && !attr.size_unknown &&
         record.content_kind == static_cast<uint32_t>(ContentKind::kNone)) {

@@ -91,6 +91,8 @@ Mount::Mount(boost::asio::any_io_executor executor, Session* session, uint32_t i
       call_watch_(std::make_shared<CallWatch>(
           executor, std::chrono::nanoseconds(options_.io_timeout + kAnswerGrace).count(),
           [this](uint32_t slot, int error) { GiveUp(slot, error); })),
+      trace_(options_.trace),
+      trace_timer_(executor),
       changed_(executor) {
   if (is_nfs()) options_.passthrough = false;
 }
@@ -140,8 +142,13 @@ void Mount::Begin() {
     if (slabs[i]) SendSlab(*slabs[i]);
   }
   serving_ = true;
+  access_id_ = "mount-" + std::to_string(getpid()) + "-" + std::to_string(RealtimeNs());
+  lane_->WantReads(session_->access().wanted());
+  // An earlier broker may have been told and not have looked.
+  session_->access().Noted(false);
   session_->tasks().Spawn(Serve());
   session_->tasks().Spawn(WatchFrontend());
+  StartTrace();
 }
 
 Result<void> Mount::Prepare() {
@@ -244,6 +251,9 @@ Task<bool> Mount::DrainLane() {
         break;
       case shm::QueueOp::kInterrupt:
         session_->locks().Interrupt(index_, item.unique);
+        break;
+      case shm::QueueOp::kReads:
+        session_->access().Noted(item.flags != 0);
         break;
       case shm::QueueOp::kNone:
         break;
@@ -353,8 +363,10 @@ Task<void> Mount::HandleCall(shm::Call call) {
   const uint64_t watched = call_watch_->Begin(call.slot, call.args.pid, &session_->tasks());
   ++calls_in_work_;
   std::string text;
+  const int64_t begun_ns = trace_.on() ? MonotonicNs() : 0;
   const shm::RequestReply reply = co_await AnswerCall(session_, this, call, &text);
   --calls_in_work_;
+  if (begun_ns != 0) NoteCall(call, reply, begun_ns);
   const bool wanted = call_watch_->End(watched);
   for (const uint64_t directory : locked) {
     locked_directories_.erase(locked_directories_.find(directory));
@@ -375,6 +387,7 @@ void Mount::Answer(const shm::Call& call, const shm::RequestReply& reply, const 
     return;
   }
   const bool noted = NoteOpen(call, reply);
+  if (session_->access().wanted()) NotePassthrough(call, reply);
   Reach(FaultPoint::kCallBeforeAnswer);
   const bool wanted = lane_->Reply(call.slot, reply, text);
   Reach(FaultPoint::kCallAfterAnswer);
@@ -421,6 +434,16 @@ bool Mount::NoteOpen(const shm::Call& call, const shm::RequestReply& reply) {
   return true;
 }
 
+void Mount::NotePassthrough(const shm::Call& call, const shm::RequestReply& reply) {
+  const auto op = static_cast<shm::Op>(call.args.op);
+  if (reply.error != 0 || (op != shm::Op::kOpen && op != shm::Op::kCreate) ||
+      (reply.open_mode & shm::kOpenModeMask) != shm::kOpenPassthrough ||
+      (call.args.flags & O_ACCMODE) == O_WRONLY) {
+    return;
+  }
+  session_->access().Opened(*this, reply.attr.inode);
+}
+
 void Mount::GiveUp(uint32_t slot, int error) {
   shm::RequestReply reply{};
   reply.error = error;
@@ -432,6 +455,7 @@ void Mount::Detach() {
   ForgetDescriptor(NameOfDevice(HexOf(session_->id()), index_));
   state_ = State::kDead;
   restart_timer_.cancel();
+  trace_timer_.cancel();
   device_->Abort();
   if (auto done = device_->Unmount(true); !done) {
     spdlog::error("{}: {}", options_.spec.mountpoint, done.error().ToString());
@@ -439,6 +463,7 @@ void Mount::Detach() {
   frontend_.CloseChannel();
   RemoveMountManifest(options_.spool, index_);
   space_.Reserve(0);
+  session_->access().Leave(this);
   session_->mounts().Remove(this);
   session_->contents().ReleaseMount(index_);
   session_->inodes().ForgetMounts(1ull << index_);
@@ -476,6 +501,7 @@ Task<Result<void>> Mount::Stop(bool force) {
   const bool served = state_ == State::kReady;
   state_ = State::kUnmounting;
   restart_timer_.cancel();
+  trace_timer_.cancel();
   if (!served) frontend_.Kill();
   auto work = [](MountDevice* device, bool lazy) -> Task<int> {
     auto done = device->Unmount(lazy);
@@ -500,6 +526,7 @@ Task<Result<void>> Mount::Stop(bool force) {
   });
   while (!frontend_gone_ || serving_) co_await changed_.Wait();
   patience.cancel();
+  session_->access().Leave(this);
   session_->mounts().Remove(this);
   session_->contents().ReleaseMount(index_);
   session_->inodes().ForgetMounts(1ull << index_);

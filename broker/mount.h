@@ -25,6 +25,7 @@
 #include <string>
 
 #include "broker/broker_api.h"
+#include "broker/call_trace.h"
 #include "broker/call_watch.h"
 #include "broker/frontend.h"
 #include "broker/frontend_link.h"
@@ -55,6 +56,7 @@ struct MountOptions {
   std::chrono::milliseconds io_timeout{30'000};
   SpoolBudget* budget = nullptr;
   NfsExportNames nfs;  // of a mount that is served over NFS
+  TraceSettings trace = {};
 };
 
 class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
@@ -93,6 +95,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   // An NFS mount that somebody else has unmounted: the kernel tells nobody.
   bool LostItsPlace() const;
   Session* session() const { return session_; }
+  // Calls after that number which took at least as long, from now on; and totals.
+  TraceAnswer Trace(uint64_t after, int64_t slow_ns);
   uint64_t wakeups() const { return wakeups_; }
   // What came of the call, if an earlier broker has carried it out and not answered.
   std::optional<shm::Executed> ExecutedBefore(const shm::Call& call) const;
@@ -133,6 +137,11 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Task<void> Prune(std::vector<uint64_t> inodes) override;
   void AnswerRequest(uint64_t unique, int error) override;
   void SetSynchronous(bool synchronous) override { lane_->SetSynchronous(synchronous); }
+  void WantReads(bool wanted) override { lane_->WantReads(wanted); }
+  bool TakeReads(size_t most, std::vector<shm::NotedRead>* reads, uint64_t* left_out) override {
+    return lane_->TakeReads(most, reads, left_out);
+  }
+  Name name() const override { return {access_id_, options_.spec.backend}; }
 
  private:
   Mount(boost::asio::any_io_executor executor, Session* session, uint32_t index,
@@ -179,10 +188,17 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   // Nobody waits for the answer: takes back what came of the call.
   void Undo(const shm::Call& call, const shm::RequestReply& reply);
   bool NoteOpen(const shm::Call& call, const shm::RequestReply& reply);
+  // For who wants to know what is read: of this open nobody hears any more.
+  void NotePassthrough(const shm::Call& call, const shm::RequestReply& reply);
   // Whether there is room to note what the call has opened.
   Result<void> AdmitOpen(const shm::Call& call, const shm::RequestReply& reply);
   void NoteSpace();
   void GiveUp(uint32_t slot, int error);
+  // mount_trace.cc
+  void StartTrace();
+  Task<void> TraceIntervals();
+  void NoteCall(const shm::Call& call, const shm::RequestReply& reply, int64_t begun_ns);
+  Task<void> AddToTrace(shm::Call call, int error, int64_t duration_ns);
   void Detach();
   Task<void> WriteBack();
 
@@ -232,6 +248,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   boost::asio::steady_timer names_timer_;  // how long they are
   Event forgot_;                           // a name, or every name
   std::shared_ptr<CallWatch> call_watch_;
+  CallTrace trace_;
+  boost::asio::steady_timer trace_timer_;
   State state_ = State::kStarting;
   bool frontend_gone_ = false;  // for good
   bool serving_ = false;
@@ -248,6 +266,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   size_t slabs_sent_ = 0;
   uint64_t wakeups_ = 0;
   uint64_t ready_us_ = 0;
+  std::string access_id_;  // by which a gateway is told of reads
 };
 
 }  // namespace airstore::broker

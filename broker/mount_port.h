@@ -81,6 +81,18 @@ class MountPort {
   // Answers a request of this mount's kernel that its frontend has left to us. A request that is
   // not waiting (any more, or yet again) does not get it.
   virtual void AnswerRequest(uint64_t unique, int error) = 0;
+  // Reads that its frontend has answered are noted from now on; see LaneConsumer.
+  virtual void WantReads(bool wanted) { (void)wanted; }
+  virtual bool TakeReads(size_t most, std::vector<shm::NotedRead>* reads, uint64_t* left_out) {
+    (void)most, (void)reads;
+    *left_out = 0;
+    return false;
+  }
+  struct Name {
+    std::string id;       // of no other mount, whatever its broker
+    std::string backend;  // "fuse", "nfs"
+  };
+  virtual Name name() const { return {}; }
   // Closes of writers wait until the gateway has what was written.
   virtual void SetSynchronous(bool synchronous) = 0;
 };

@@ -36,6 +36,7 @@ LaunchOptions Mount::LaunchOf(std::string first_argument) const {
 }
 
 Result<void> Mount::StartFrontend() {
+  session_->access().Noted(false);  // the one before may have died before it said so
   const LaunchOptions launch = LaunchOf(options_.spec.mountpoint);
   auto meta_fd = session_->inodes().meta().segment().OpenReadOnly();
   if (!meta_fd) return meta_fd.error();

@@ -179,6 +179,12 @@ const std::vector<OptionKey>& OptionKeys() {
       {"session", &Options::access_session, "ID",
        "Session under which the gateway records what is read (default: the workspace's)"},
       {"access_log", &Options::access_log, "", "Tell gateways that want to know what is read"},
+      {"fuse_trace", &Options::fuse_trace, "WHETHER",
+       "Log what mounts are asked: 1, true, yes, y or on"},
+      {"fuse_trace_interval", &Options::fuse_trace_interval, "TIME",
+       "... how often, such as 2s, 500ms or 1m30s (default: 2s)"},
+      {"fuse_trace_slow_ms", &Options::fuse_trace_slow_ms, "MS",
+       "... and each call that takes as long (default: 50; 0: none)"},
   };
   return keys;
 }

@@ -50,6 +50,11 @@ struct Options {
   std::string access_session;
   bool access_log = true;
 
+  // call_trace.h; read forgivingly.
+  std::string fuse_trace;
+  std::string fuse_trace_interval;
+  std::string fuse_trace_slow_ms;
+
   std::string config_file;  // that was read; empty: none
 };
 

@@ -172,6 +172,7 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
     contents.first_file = std::max(contents.first_file, attached.file + 1);
     contents.first_id = std::max(contents.first_id, attached.id + 1);
   }
+  gateway_->Configure(options_.services);
   MakeVirtualTree();
   Gateway* const shown = virtual_ ? virtual_->gateway() : gateway_.get();
   contents_ = std::make_unique<Contents>(executor_, &tasks_, workers, inodes_.get(), shown,
@@ -204,6 +205,10 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
   watcher_ =
       std::make_unique<Watcher>(executor_, &tasks_, gateway_.get(), tree_.get(), contents_.get(),
                                 log_.get(), locks_.get(), opened_, [this] { return Reopen(); });
+  access_ = std::make_unique<AccessCollector>(
+      executor_, &tasks_, &mounts_,
+      [this](std::unordered_set<uint64_t> inodes) { return tree_->PathsOf(std::move(inodes)); },
+      gateway_->services());
   log_->OnLeaseLost([this] { watcher_->LeaseIs(0); });
   tree_->OnSynchronous([this] { watcher_->Regain(); });
   return {};
@@ -212,10 +217,10 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
 void Session::MakeVirtualTree() {
   const std::shared_ptr<GatewayServices> services = gateway_->services();
   if (!services) return;
-  services->Configure(options_.services);
   if (options_.services.virtual_nodes == "off") return;
   VirtualTreeOptions options;
   options.over_storage = options_.services.virtual_nodes == "on";
+  options.first_era = gateway_->traits().first_era;
   options.gateway_address = options_.gateway_address;
   options.spool = options_.spool;
   options.socket_directory = options_.tool_socket_directory;
@@ -226,7 +231,15 @@ void Session::MakeVirtualTree() {
   virtual_ = std::make_unique<VirtualTree>(executor_, &tasks_, gateway_, options);
 }
 
+void Session::NoteOffered() {
+  const auto offered = gateway_->offered();
+  // One that does not say is told, until it answers that it does not want to know.
+  access_->Want(options_.services.access_log && (!offered || offered->access_log));
+  if (virtual_) virtual_->overlay().NoteOffered();
+}
+
 void Session::Start() {
+  NoteOffered();
   watcher_->Start();
   tasks_.Spawn(KeepAlive());
   // So that there is an answer when the gateway goes away.
@@ -327,6 +340,7 @@ Task<void> Session::Close() {
   keep_alive_timer_.cancel();
   sync_timer_.cancel();
   if (virtual_) virtual_->Stop();
+  co_await access_->Close();
   contents_->Stop();
   evictor_->Stop();
   tree_->Stop();
@@ -406,6 +420,7 @@ Task<void> Session::KeepAlive() {
       (void)co_await Reopen();
     } else if (alive) {
       watcher_->LeaseIs(*alive);
+      NoteOffered();
     }
   }
 }
@@ -466,6 +481,10 @@ SessionStatus Session::Status() const {
   status.slab_bytes = inodes_->slabs().used_bytes();
   status.content_file_bytes = contents_->file_bytes();
   status.mounts = static_cast<uint32_t>(mounts_.size());
+  status.access_log = access_->wanted();
+  status.access_sent = access_->sent();
+  status.access_dropped = access_->dropped();
+  status.access_waiting = access_->waiting();
   return status;
 }
 

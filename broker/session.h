@@ -14,6 +14,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "broker/access_collector.h"
 #include "broker/broker_api.h"
 #include "broker/contents.h"
 #include "broker/evictor.h"
@@ -96,6 +97,7 @@ class Session {
   MutationLog& log() { return *log_; }
   Tree& tree() { return *tree_; }
   Locks& locks() { return *locks_; }
+  AccessCollector& access() { return *access_; }
   // nullptr: there is only storage.
   VirtualTree* virtual_tree() { return virtual_.get(); }
   const ServiceSettings& services() const { return options_.services; }
@@ -154,6 +156,8 @@ class Session {
   Result<void> Assemble(boost::asio::thread_pool* workers, std::unique_ptr<shm::MetaWriter> meta,
                         const JournalState& left);
   void MakeVirtualTree();
+  // What the gateway says of itself has come, or may have changed.
+  void NoteOffered();
   void Start();
   void SyncSoon();
   Task<void> SyncLater();
@@ -193,6 +197,7 @@ class Session {
   std::unique_ptr<Evictor> evictor_;
   std::unique_ptr<Tree> tree_;
   std::unique_ptr<Locks> locks_;
+  std::unique_ptr<AccessCollector> access_;
   std::unique_ptr<Watcher> watcher_;
   std::optional<StatFs> statfs_;
   int64_t statfs_at_ns_ = 0;

@@ -207,6 +207,10 @@ Result<std::string> Uncompressed(wire::FetchedRange& from) {
   return out;
 }
 
+OfferedServices DecodeServices(const wire::Services& from) {
+  return {from.tools(), from.sources(), from.tasks(), from.access_log()};
+}
+
 }  // namespace
 
 bool IsPlausibleName(const std::string& name) {
@@ -256,6 +260,14 @@ Result<std::pair<uint64_t, uint64_t>> DecodeRange(const wire::InodeRange& from) 
   return std::pair(from.first(), from.count());
 }
 
+Result<AliveSession> DecodeKeepAlive(const wire::KeepAliveRequest&,
+                                     const wire::KeepAliveResponse& from) {
+  AliveSession alive;
+  if (from.has_lease()) alive.lease_id = from.lease().id();
+  if (from.has_services()) alive.services = DecodeServices(from.services());
+  return alive;
+}
+
 Result<OpenedSession> DecodeOpen(const wire::OpenSessionResponse& from) {
   OpenedSession session;
   auto root = DecodeAttr(from.root());
@@ -269,6 +281,7 @@ Result<OpenedSession> DecodeOpen(const wire::OpenSessionResponse& from) {
   session.resumed = from.resumed();
   session.last_applied_sequence = from.last_applied_sequence();
   session.read_only = from.read_only();
+  if (from.has_services()) session.services = DecodeServices(from.services());
   session.lease_id = from.has_lease() ? from.lease().id() : 0;
   session.watch_cursor = from.watch_cursor();
   // A session that only reads needs no numbers.

@@ -8,6 +8,7 @@
 
 #include <airstore/storage/v2/storage.pb.h>
 
+#include <optional>
 #include <vector>
 
 #include "broker/gateway.h"
@@ -19,6 +20,12 @@ bool IsPlausibleName(const std::string& name);
 
 Result<Attr> DecodeAttr(const storage::v2::Attr& wire);
 Result<OpenedSession> DecodeOpen(const storage::v2::OpenSessionResponse& wire);
+struct AliveSession {
+  uint64_t lease_id = 0;
+  std::optional<OfferedServices> services;
+};
+Result<AliveSession> DecodeKeepAlive(const storage::v2::KeepAliveRequest& asked,
+                                     const storage::v2::KeepAliveResponse& wire);
 Result<std::pair<uint64_t, uint64_t>> DecodeRange(const storage::v2::InodeRange& wire);
 // An item that makes no sense has the error EPROTO, the others stand.
 Result<std::vector<ResolveResult>> DecodeResolve(const storage::v2::ResolveRequest& asked,

@@ -57,6 +57,18 @@ struct Executed {
   uint64_t ticket = 0;
 };
 
+// A read that a frontend has answered.
+struct NotedRead {
+  uint64_t inode = 0;
+  uint64_t offset = 0;
+  int64_t time_ms = 0;  // Unix time of the answer
+  uint32_t requested = 0;
+  uint32_t bytes = 0;  // of the answer
+  uint32_t latency_us = 0;
+  ReadSource source = ReadSource::kNowhere;
+  uint16_t error = 0;
+};
+
 // A call as the broker sees it: a validated private copy.
 struct Call {
   uint32_t slot = 0;
@@ -78,7 +90,7 @@ class LaneConsumer {
     Call call;            // kCall
     uint64_t inode = 0;   // kWrite, kRelease, kForget, kTouch
     uint64_t offset = 0;  // kWrite
-    uint32_t flags = 0;   // kRelease
+    uint32_t flags = 0;   // kRelease, kReads
     uint64_t unique = 0;  // kInterrupt
     int64_t time_ns = 0;
     std::span<const uint8_t> data;  // kWrite: in the arena, valid until MarkApplied
@@ -165,6 +177,12 @@ class LaneConsumer {
   void SetPatience(uint32_t patience_ms);
   // What a write waits before it is accepted, see LaneCursors; `closed_ns`: since when.
   void SetWriteGate(uint32_t gate, int64_t closed_ns, uint32_t stall_ms);
+  // Whether the frontend notes its reads from now on.
+  void WantReads(bool wanted);
+  // Adds reads that were noted to `reads`, at most so many, and says how many there was no room for
+  // since the last time. After the last one that is there the frontend tells of the next (kReads).
+  // True: there may be more.
+  bool TakeReads(size_t most, std::vector<NotedRead>* reads, uint64_t* left_out);
   uint64_t Counter(uint32_t counter) const;
   uint64_t HistogramBucket(uint32_t row, uint32_t bucket) const;
 
@@ -197,6 +215,8 @@ class LaneConsumer {
   uint64_t open_calls_ = 0;     // bit: a call of this slot was popped and not yet answered
   uint64_t adopted_calls_ = 0;  // bit: an earlier broker had popped it; Pop gives it once more
   uint64_t adopted_until_ = 0;  // records before this place may have been popped by that broker
+  uint64_t reads_begun_ = 0;  // places of reads before this one had been given when we last looked
+  uint64_t reads_left_out_ = 0;  // as counted by the frontend when we last looked
   uint32_t inode_uses_ = 0;
   uint64_t ring_bytes_;
   std::string broken_;  // why the lane is corrupt, for good
@@ -264,6 +284,10 @@ class LaneProducer {
   void QueueForget(uint64_t inode);
   // A file was read: its time of access is due. Left out when the queue is full: nobody waits.
   void QueueTouch(uint64_t inode, int64_t time_ns);
+  // Somebody wants to know what is read.
+  bool reads_wanted() const { return layout()->reads.wanted.load(std::memory_order_relaxed) != 0; }
+  // After the answer. Waits for nothing; what finds no room is left out and counted.
+  void NoteRead(const NotedRead& read);
   // Until what was queued by that has been acted upon. False as of WaitWrites.
   bool WaitTouches(uint64_t inode);
   // The client does not wait any longer for the request with that number. Returns a place for

@@ -37,6 +37,8 @@ std::string LaneConsumer::Take(const QueueRecord& record, QueueOp op, Item* item
       return item->inode == 0 ? "touch of inode 0" : std::string();
     case QueueOp::kForget:
       return item->inode == 0 ? "forget of inode 0" : std::string();
+    case QueueOp::kReads:
+      return item->flags > 1 ? "reads with flags " + std::to_string(item->flags) : std::string();
     case QueueOp::kInterrupt:
       item->unique = LoadOnce(record.unique);
       return {};

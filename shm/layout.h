@@ -18,7 +18,7 @@
 //          | SegmentHeader | extents ... |
 //   lane   spool file, one frontend and the broker write
 //          | SegmentHeader | LaneCursors | QueueRecord[] | RequestSlot[] | HazardSlot[] |
-//          | counters | histograms | RequestTrace[] | OpeningMessage | InodeUse[] |
+//          | counters | histograms | RequestTrace[] | OpeningMessage | ReadLog | InodeUse[] |
 //   arena  spool file, one frontend writes, the broker reads
 //          | SegmentHeader | payload ring ... |
 #pragma once
@@ -29,8 +29,8 @@
 
 namespace airstore::shm {
 
-inline constexpr uint32_t kAbiMajor = 5;
-inline constexpr uint32_t kAbiMinor = 2;
+inline constexpr uint32_t kAbiMajor = 6;
+inline constexpr uint32_t kAbiMinor = 0;
 inline constexpr uint64_t kMagic = 0x65726f7473726961;  // "airstore" in memory order
 inline constexpr size_t kLine = 128;                    // two cache lines: prefetchers pair them
 inline constexpr uint64_t kRootInode = 1;
@@ -114,6 +114,7 @@ enum InodeFlags : uint32_t {
   // Its attributes, or names in it, are about to change: what is told of them meanwhile must not be
   // kept, because who keeps it is not told of the change any more.
   kChanging = 1u << 8,
+  kSizeUnknown = 1u << 9,  // size is 0 until somebody has read it: opens, and kGetattr, find it out
 };
 
 // One file. Writer: the broker.
@@ -231,6 +232,7 @@ enum class QueueOp : uint32_t {
   kForget = 4,     // inode: an orphan's lookup count fell to 0
   kInterrupt = 5,  // unique: the client does not want to wait for that request any more
   kTouch = 6,  // inode, time_ns: it was read then, and its time of access is due (access_time.h)
+  kReads = 7,  // there is something in the ReadLog; flags: 1 = it is half full
 };
 
 // Writer: the frontend. In use while `position` is its place in the endless queue + 1, which is
@@ -446,6 +448,46 @@ struct OpeningMessage {
   uint8_t data[kOpeningBytes];
 };
 
+// Where a read found its bytes.
+enum class ReadSource : uint16_t {
+  kShared = 0,   // a slab: memory that all mounts share
+  kContent = 1,  // a content file
+  kFetched = 2,  // a content file, after the broker had got them
+  kNowhere = 3,  // behind the end, or the read failed
+};
+
+inline constexpr uint32_t kReadEvents = 4096;
+
+// A read that was answered. Writer: one frontend thread.
+struct ReadEvent {
+  std::atomic<uint64_t> position;  // place in the endless log + 1, stored last with release
+  uint64_t inode;
+  uint64_t offset;
+  int64_t time_ms;  // Unix time of the answer
+  uint32_t requested;
+  uint32_t bytes;  // of the answer
+  uint32_t latency_us;
+  uint16_t source;  // ReadSource
+  uint16_t error;   // errno
+};
+
+// What was read, for those who want to know: a ring, which leaves out what finds no room. Nobody
+// waits for it.
+struct ReadLog {
+  // Writer: the broker.
+  std::atomic<uint32_t> wanted;  // 1: reads are noted
+  uint32_t reserved;
+  std::atomic<uint64_t> taken;  // events that may be overwritten
+  uint8_t reserved_broker[kLine - 16];
+  // Writers: frontend threads.
+  std::atomic<uint64_t> next;      // place of the next event
+  std::atomic<uint64_t> left_out;  // there was no room for
+  // Writers: both. 1: a kReads record is on its way; the broker stores 0 before it looks.
+  std::atomic<uint32_t> announced;
+  uint8_t reserved_frontend[kLine - 20];
+  ReadEvent events[kReadEvents];
+};
+
 struct LaneLayout {
   SegmentHeader header;
   LaneCursors cursors;
@@ -456,6 +498,7 @@ struct LaneLayout {
   std::atomic<uint64_t> histograms[kHistogramRows][kHistogramBuckets];  // ditto
   RequestTrace traces[kRequestTraces];
   OpeningMessage opening;
+  ReadLog reads;
   // InodeUse[cursors.inode_uses] follows.
 };
 

@@ -217,7 +217,29 @@ AIRSTORE_FIELD(OpeningMessage, greatest_request, 4);
 AIRSTORE_FIELD(OpeningMessage, reserved, 8);
 AIRSTORE_FIELD(OpeningMessage, data, 128);
 
-AIRSTORE_SIZE(LaneLayout, 4562560);
+AIRSTORE_SIZE(ReadEvent, 48);
+AIRSTORE_FIELD(ReadEvent, position, 0);
+AIRSTORE_FIELD(ReadEvent, inode, 8);
+AIRSTORE_FIELD(ReadEvent, offset, 16);
+AIRSTORE_FIELD(ReadEvent, time_ms, 24);
+AIRSTORE_FIELD(ReadEvent, requested, 32);
+AIRSTORE_FIELD(ReadEvent, bytes, 36);
+AIRSTORE_FIELD(ReadEvent, latency_us, 40);
+AIRSTORE_FIELD(ReadEvent, source, 44);
+AIRSTORE_FIELD(ReadEvent, error, 46);
+
+AIRSTORE_SIZE(ReadLog, 196864);
+AIRSTORE_FIELD(ReadLog, wanted, 0);
+AIRSTORE_FIELD(ReadLog, reserved, 4);
+AIRSTORE_FIELD(ReadLog, taken, 8);
+AIRSTORE_FIELD(ReadLog, reserved_broker, 16);
+AIRSTORE_FIELD(ReadLog, next, 128);
+AIRSTORE_FIELD(ReadLog, left_out, 136);
+AIRSTORE_FIELD(ReadLog, announced, 144);
+AIRSTORE_FIELD(ReadLog, reserved_frontend, 148);
+AIRSTORE_FIELD(ReadLog, events, 256);
+
+AIRSTORE_SIZE(LaneLayout, 4759424);
 AIRSTORE_FIELD(LaneLayout, header, 0);
 AIRSTORE_FIELD(LaneLayout, cursors, 256);
 AIRSTORE_FIELD(LaneLayout, queue, 768);
@@ -227,11 +249,14 @@ AIRSTORE_FIELD(LaneLayout, counters, 4539136);
 AIRSTORE_FIELD(LaneLayout, histograms, 4539648);
 AIRSTORE_FIELD(LaneLayout, traces, 4545792);
 AIRSTORE_FIELD(LaneLayout, opening, 4562176);
+AIRSTORE_FIELD(LaneLayout, reads, 4562560);
 
 // Words of different writers are a line apart.
 static_assert(offsetof(LaneCursors, broker_sleeps) % kLine == 0);
 static_assert(offsetof(LaneCursors, frontend_waits) % kLine == 0);
 static_assert(offsetof(LaneCursors, hazards_used) % kLine == 0);
+static_assert(offsetof(ReadLog, next) % kLine == 0);
+static_assert(offsetof(ReadLog, events) % kLine == 0);
 static_assert(sizeof(LaneLayout) % alignof(InodeUse) == 0);
 
 #undef AIRSTORE_SIZE

@@ -74,6 +74,8 @@ class ContextClient {
   virtual const GatewayCounters& counters() const = 0;
   virtual std::string state() const = 0;
   virtual void Reconnect() = 0;
+  // Before anything is asked.
+  virtual void Configure(const ServiceSettings& settings) { (void)settings; }
   // What there is beside storage, over the same connection. nullptr: nothing.
   virtual std::shared_ptr<GatewayServices> services() { return nullptr; }
 };

@@ -295,6 +295,9 @@ class GrpcContextClient final : public ContextClient {
     if (!services_) services_ = MakeGrpcServices(via_);
     return services_;
   }
+  void Configure(const ServiceSettings& settings) override {
+    via_.metadata = AccessMetadata(settings);
+  }
   void SetToken(std::string token) override {
     via_.token = std::move(token);
     if (services_) services_->SetToken(via_.token);

@@ -91,6 +91,7 @@ class ClientWithMetadata final : public ContextClient {
   const GatewayCounters& counters() const override { return client_->counters(); }
   std::string state() const override { return client_->state(); }
   void Reconnect() override { client_->Reconnect(); }
+  void Configure(const ServiceSettings& settings) override { client_->Configure(settings); }
   std::shared_ptr<GatewayServices> services() override { return client_->services(); }
 
  private:

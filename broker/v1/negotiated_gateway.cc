@@ -69,6 +69,8 @@ class NegotiatedGateway final : public Gateway {
 
   std::shared_ptr<GatewayServices> services() override { return now_->services(); }
   GatewayTraits traits() const override { return now_->traits(); }
+  void Configure(const ServiceSettings& settings) override { now_->Configure(settings); }
+  std::optional<OfferedServices> offered() const override { return now_->offered(); }
   void Reconnect() override { now_->Reconnect(); }
   void SetToken(std::string token) override {
     token_ = token;

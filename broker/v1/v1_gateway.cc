@@ -72,6 +72,10 @@ class V1Gateway final : public Gateway {
 
   GatewayTraits traits() const override;
   std::shared_ptr<GatewayServices> services() override { return site_.client->services(); }
+  void Configure(const ServiceSettings& settings) override {
+    Gateway::Configure(settings);
+    site_.client->Configure(settings);
+  }
   void Reconnect() override { site_.client->Reconnect(); }
   void SetToken(std::string token) override { site_.client->SetToken(std::move(token)); }
   const GatewayCounters& counters() const override { return site_.client->counters(); }
@@ -130,6 +134,7 @@ Task<Result<StatFs>> V1Gateway::Statfs() {
 GatewayTraits V1Gateway::traits() const {
   GatewayTraits traits;
   traits.protocol = "v1";
+  traits.first_era = site_.first_era;
   traits.lone_locks = true;
   traits.owner = GatewayTraits::Owner{options_.uid, options_.gid};
   traits.modes = !site_.first_era && site_.keeps_modes;

@@ -23,6 +23,7 @@ class ConfigNode final : public VirtualNode {
 
   Kind kind() const override { return Kind::kReadOnly; }
   // There is when another node has something.
+  bool IsOffered(const OfferedServices&) const override { return false; }
   Task<Result<bool>> HasSomething() override { co_return false; }
 
   Task<Result<std::vector<VirtualEntry>>> List(std::string path) override {

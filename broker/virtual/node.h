@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "broker/gateway.h"
 #include "broker/task.h"
 #include "shm/base/result.h"
 
@@ -43,7 +44,9 @@ class VirtualNode {
 
   virtual ~VirtualNode() = default;
   virtual Kind kind() const = 0;
-  // Shall its name be in the root. Asked when the session starts, and again every Lifetime("").
+  // Shall its name be in the root: as gateways say by themselves, and what is asked of those that
+  // do not.
+  virtual bool IsOffered(const OfferedServices& offered) const = 0;
   virtual Task<Result<bool>> HasSomething() = 0;
 
   // `path`: below the node, "" is the node itself.

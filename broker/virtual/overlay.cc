@@ -16,7 +16,7 @@ namespace {
 
 constexpr uint32_t kDirectoryMode = S_IFDIR | 0755;
 constexpr size_t kPage = 4096;
-constexpr auto kProbeAgain = std::chrono::minutes(1);
+constexpr int64_t kProbeAgainNs = 60'000'000'000;
 constexpr int64_t kProbePatienceNs = 3'000'000'000;
 constexpr int64_t kStalePatienceNs = 1'000'000'000;
 constexpr uint64_t kReadStep = 1u << 20;
@@ -75,7 +75,6 @@ VirtualOverlay::VirtualOverlay(boost::asio::any_io_executor executor, Tasks* tas
       options_(options),
       started_event_(executor),
       probe_done_(executor),
-      probe_timer_(executor),
       expiry_timer_(executor) {
   for (auto& [name, place] : registry_.places()) {
     if (place.node) place.shown = options_.over_storage;
@@ -101,7 +100,7 @@ void VirtualOverlay::Adopt(const std::unordered_map<uint64_t, std::string>& path
 void VirtualOverlay::Start() {
   started_ = true;
   started_event_.NotifyAll();
-  tasks_->Spawn(ProbeOften());
+  tasks_->Spawn(Probe());
 }
 
 Task<void> VirtualOverlay::AwaitStart() {
@@ -110,7 +109,6 @@ Task<void> VirtualOverlay::AwaitStart() {
 
 void VirtualOverlay::Stop() {
   stopping_ = true;
-  probe_timer_.cancel();
   expiry_timer_.cancel();
   probe_done_.NotifyAll();
   started_event_.NotifyAll();
@@ -122,29 +120,39 @@ bool VirtualOverlay::IsShown(const std::string& name) const {
   return found != places.end() && found->second.shown;
 }
 
-Task<void> VirtualOverlay::ProbeOften() {
-  while (!stopping_) {
-    co_await Probe();
-    const bool any =
-        std::any_of(registry_.places().begin(), registry_.places().end(), [](const auto& entry) {
-          const VirtualRegistry::Place& place = entry.second;
-          return place.node && !place.absent && !entry.first.starts_with('.');
-        });
-    if (stopping_ || !any || options_.over_storage) break;
-    probe_timer_.expires_after(kProbeAgain);
-    boost::system::error_code ignored;
-    co_await probe_timer_.async_wait(
-        boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
+void VirtualOverlay::NoteOffered() {
+  if (started_ && storage_->offered() != offered_) tasks_->Spawn(Probe());
+}
+
+void VirtualOverlay::ProbeAgain() {
+  const bool any =
+      std::any_of(registry_.places().begin(), registry_.places().end(), [](const auto& entry) {
+        const VirtualRegistry::Place& place = entry.second;
+        return place.node && !place.absent && !entry.first.starts_with('.');
+      });
+  if (storage_->offered() || !any || options_.over_storage || stopping_ ||
+      MonotonicNs() - probed_ns_ < kProbeAgainNs) {
+    return;
   }
+  tasks_->Spawn(Probe());
 }
 
 Task<void> VirtualOverlay::Probe() {
+  if (std::exchange(probing_, true)) co_return;
   std::vector<WatchEvent::Name> names;
   bool any = false;
+  offered_ = storage_->offered();
   for (auto& [name, place] : registry_.places()) {
-    if (!place.node || place.absent || options_.over_storage || name.starts_with('.')) continue;
-    auto something = co_await Before(MonotonicNs() + kProbePatienceNs, tasks_, executor_,
-                                     place.node->HasSomething());
+    if (!place.node || options_.over_storage || name.starts_with('.')) continue;
+    Result<bool> something = false;
+    if (offered_) {
+      something = place.node->IsOffered(*offered_);
+    } else if (place.absent) {
+      continue;
+    } else {
+      something = co_await Before(MonotonicNs() + kProbePatienceNs, tasks_, executor_,
+                                  place.node->HasSomething());
+    }
     if (stopping_) co_return;
     // A gateway that is away says nothing.
     const bool away = !something && IsRetry(something.error().code);
@@ -160,6 +168,8 @@ Task<void> VirtualOverlay::Probe() {
     place.shown = any;
   }
   probed_ = true;
+  probed_ns_ = MonotonicNs();
+  probing_ = false;
   probe_done_.NotifyAll();
   if (!names.empty()) Tell({shm::kRootInode}, std::move(names));
 }
@@ -481,6 +491,7 @@ Task<ResolveResult> VirtualOverlay::Answer(ResolveItem item) {
 Task<Result<std::vector<ResolveResult>>> VirtualOverlay::ResolveRoot(
     std::vector<ResolveItem> items) {
   co_await AwaitProbe();
+  ProbeAgain();
   std::vector<std::string> shown;
   for (const auto& [name, place] : registry_.places()) {
     if (place.shown) shown.push_back(name);

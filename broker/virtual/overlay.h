@@ -45,6 +45,8 @@ class VirtualOverlay final : public Gateway {
   void Adopt(const std::unordered_map<uint64_t, std::string>& paths);
   // Finds out what there is to show. Lookups of the names wait for it for a little.
   void Start();
+  // The gateway may have said something else.
+  void NoteOffered();
   void Stop();
 
   // The name of the root is a virtual node's now.
@@ -92,6 +94,7 @@ class VirtualOverlay final : public Gateway {
   }
   Task<Result<StatFs>> Statfs() override { return storage_->Statfs(); }
   GatewayTraits traits() const override { return storage_->traits(); }
+  std::optional<OfferedServices> offered() const override { return storage_->offered(); }
   void Reconnect() override { storage_->Reconnect(); }
   void SetToken(std::string token) override { storage_->SetToken(std::move(token)); }
   const GatewayCounters& counters() const override { return storage_->counters(); }
@@ -109,7 +112,8 @@ class VirtualOverlay final : public Gateway {
   using DirectoryPtr = std::shared_ptr<Directory>;
 
   Task<void> Probe();
-  Task<void> ProbeOften();
+  // Of a gateway that does not say: when somebody looks at the root, and not too often.
+  void ProbeAgain();
   Task<void> ExpireInTime();
   void ExpireAfter(const std::string& path, const VirtualEntry& entry);
   Task<void> AwaitStart();
@@ -147,7 +151,9 @@ class VirtualOverlay final : public Gateway {
   bool started_ = false;
   Event started_event_;
   Event probe_done_;
-  boost::asio::steady_timer probe_timer_;
+  bool probing_ = false;
+  int64_t probed_ns_ = 0;
+  std::optional<OfferedServices> offered_;  // as it was when we looked last
   boost::asio::steady_timer expiry_timer_;
   bool expiring_ = false;
   std::multimap<int64_t, std::string> expiries_;  // monotonic; paths

@@ -31,6 +31,7 @@ class SourcesNode final : public VirtualNode {
 
   Kind kind() const override { return Kind::kQuery; }
 
+  bool IsOffered(const OfferedServices& offered) const override { return offered.sources; }
   Task<Result<bool>> HasSomething() override {
     auto listed = co_await services_->ListSource("");
     if (!listed) co_return listed.error();

@@ -31,6 +31,7 @@ class TasksNode final : public VirtualNode {
 
   Kind kind() const override { return Kind::kReadOnly; }
 
+  bool IsOffered(const OfferedServices& offered) const override { return offered.tasks; }
   Task<Result<bool>> HasSomething() override {
     auto tasks = co_await services_->ListTasks();
     if (!tasks) co_return tasks.error();

@@ -22,6 +22,7 @@ class ToolsNode final : public VirtualNode {
 
   Kind kind() const override { return Kind::kReadOnly; }
 
+  bool IsOffered(const OfferedServices& offered) const override { return offered.tools; }
   Task<Result<bool>> HasSomething() override {
     auto tools = co_await services_->ListTools();
     if (!tools) co_return tools.error();

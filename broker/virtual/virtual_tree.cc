@@ -56,13 +56,16 @@ VirtualTree::VirtualTree(boost::asio::any_io_executor executor, Tasks* tasks,
   ticket_ = TicketIn(options.spool);
   socket_path_ = options.socket_directory + "/tools-" + options.session.substr(0, 16) + ".sock";
   const ToolAccess access{options.gateway_address, socket_path_, ticket_, options.shim};
+  const auto name = [&options](const char* later, const char* first) {
+    return std::string(options.first_era ? first : later);
+  };
   VirtualRegistry registry;
   registry.Register(".airstore", MakeConfigNode(access));
-  registry.Register("Tools", MakeToolsNode(services_, access));
-  registry.Register("Sources", MakeSourcesNode(services_, !options.compressed));
-  registry.Register("Skills", nullptr);
+  registry.Register(name("Tools", "tools"), MakeToolsNode(services_, access));
+  registry.Register(name("Sources", "sources"), MakeSourcesNode(services_, !options.compressed));
+  registry.Register(name("Skills", "skills"), nullptr);
   registry.Register("Memory", nullptr);
-  registry.Register("Tasks", MakeTasksNode(services_));
+  registry.Register(name("Tasks", "tasks"), MakeTasksNode(services_));
   overlay_ = std::make_unique<VirtualOverlay>(
       executor, tasks, std::move(storage), std::move(registry),
       VirtualOverlay::Options{options.over_storage, options.io_timeout_ns});

@@ -22,6 +22,7 @@ class Tree;
 
 struct VirtualTreeOptions {
   bool over_storage = false;  // --virtual on
+  bool first_era = false;     // names as the first gateways have them: tools, sources, tasks
   std::string gateway_address;
   std::string spool;             // of the session: the ticket is kept there
   std::string socket_directory;  // of the tools' socket; others must be able to reach it

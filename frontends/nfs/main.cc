@@ -47,6 +47,7 @@ int Serve() {
   auto attached = volume::Attach(volume::kChannelFd);
   if (!attached) return fail(attached.error().message);
   volume::Volume* const served = attached->volume.get();
+  served->TellTrueSizes();
   auto options = nfs::ParseExportOptions(attached->text);
   if (!options) return fail(options.error().message);
   nfs::Service service(served, *std::move(options));

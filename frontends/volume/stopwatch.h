@@ -22,6 +22,7 @@ class Stopwatch {
   Stopwatch(const shm::LaneProducer& lane, shm::Histogram row)
       : lane_(lane), row_(row), start_ns_(ClockNs(CLOCK_MONOTONIC)) {}
   ~Stopwatch() { lane_.Observe(row_, ClockNs(CLOCK_MONOTONIC) - start_ns_); }
+  uint64_t elapsed_ns() const { return ClockNs(CLOCK_MONOTONIC) - start_ns_; }
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
 

@@ -203,6 +203,9 @@ class Volume {
               Opened* out);
   // The last one was.
   void Release(Request& request, uint64_t inode, OpenHandle handle);
+  // The client goes by the size that it is told and opens nothing: one that is not known is found
+  // out before it is told. Before the first request.
+  void TellTrueSizes() { true_sizes_ = true; }
   int Read(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset, uint32_t size,
            ReadSink& sink);
   // Before a write. ENOSPC: this host has no room for what is unsent, and the write needs some.
@@ -341,10 +344,19 @@ class Volume {
   // The write needs no more disk space than the file has.
   bool IsInPlace(Request& request, uint64_t inode, uint64_t offset, uint64_t bytes);
 
+  // What a read came to.
+  struct Served {
+    shm::ReadSource source = shm::ReadSource::kNowhere;
+    size_t bytes = 0;
+  };
+
   bool WaitForSlab(const shm::InodeRecord& record);
-  ReadStep ReadSlab(const shm::InodeRef& file, uint64_t offset, uint32_t size, ReadSink& sink);
+  int ReadContent(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset,
+                  uint32_t size, ReadSink& sink, Served* served);
+  ReadStep ReadSlab(const shm::InodeRef& file, uint64_t offset, uint32_t size, ReadSink& sink,
+                    Served* served);
   ReadStep ReadFile(Request& request, const shm::InodeRef& file, uint64_t offset, uint32_t size,
-                    ReadSink& sink, int* error);
+                    ReadSink& sink, int* error, Served* served);
   int FetchContentFd(Request& request, const shm::InodeRecord& record, ContentFd* out);
   ReadStep CopyTarget(const shm::InodeRef& link, std::string* target);
 
@@ -354,6 +366,7 @@ class Volume {
   bool AcquireChild(Request& request, Walk* walk, uint64_t inode, Node* out);
 
   const VolumeOptions options_;
+  bool true_sizes_ = false;
   const UniqueFd wake_;  // before lane_, which writes to it
   const std::unique_ptr<shm::Segment> meta_;
   const shm::MetaReader reader_;

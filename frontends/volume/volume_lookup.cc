@@ -19,6 +19,7 @@ constexpr int kFindTries = 100;
 // file tells.
 bool Volume::NotInTable(const shm::InodeRecord& record) const {
   if ((record.flags & shm::kPassthroughWriter) != 0) return true;
+  if ((record.flags & shm::kSizeUnknown) != 0 && true_sizes_) return true;
   return (record.flags & shm::kPassthroughOpen) != 0 && WantsToSeeRead(record, 0);
 }
 
@@ -70,7 +71,8 @@ int Volume::Peek(Request& request, uint64_t parent, std::string_view name, Node*
   if (reader_.FindDentry(parent, name, &dentry)) {
     if (dentry.record.inode == 0) return ENOENT;
     shm::InodeRef found;
-    if (reader_.FindInode(dentry.record.inode, &found) && KnownHere(found.record)) {
+    if (reader_.FindInode(dentry.record.inode, &found) && KnownHere(found.record) &&
+        (found.record.flags & shm::kSizeUnknown) == 0) {
       *out = Present(found.record, 0);
       return 0;
     }

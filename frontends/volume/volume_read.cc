@@ -66,7 +66,7 @@ ssize_t ReadFully(int fd, uint8_t* out, size_t bytes, uint64_t offset) {
 }  // namespace
 
 Volume::ReadStep Volume::ReadSlab(const shm::InodeRef& file, uint64_t offset, uint32_t size,
-                                  ReadSink& sink) {
+                                  ReadSink& sink, Served* served) {
   const shm::Extent extent{file.record.slab_index, file.record.extent_offset,
                            file.record.extent_bytes};
   Hazard hazard(*lane_);
@@ -91,6 +91,7 @@ Volume::ReadStep Volume::ReadSlab(const shm::InodeRef& file, uint64_t offset, ui
   iovec parts[2] = {{const_cast<uint8_t*>(content.data()), content.size()}, {nullptr, 0}};
   lane_->Count(shm::kReadSlab);
   lane_->Count(shm::kReadBytes, wanted);
+  *served = {shm::ReadSource::kShared, wanted};
   if (content.size() == wanted) {
     sink.Deliver(parts, wanted == 0 ? 0 : 1);
     return ReadStep::kDone;
@@ -104,7 +105,7 @@ Volume::ReadStep Volume::ReadSlab(const shm::InodeRef& file, uint64_t offset, ui
 }
 
 Volume::ReadStep Volume::ReadFile(Request& request, const shm::InodeRef& file, uint64_t offset,
-                                  uint32_t size, ReadSink& sink, int* error) {
+                                  uint32_t size, ReadSink& sink, int* error, Served* served) {
   ContentFd fd;
   *error = FetchContentFd(request, file.record, &fd);
   if (*error != 0) return ReadStep::kFailed;
@@ -130,6 +131,7 @@ Volume::ReadStep Volume::ReadFile(Request& request, const shm::InodeRef& file, u
   const iovec part{buffer.data(), valid};
   lane_->Count(shm::kReadFile);
   lane_->Count(shm::kReadBytes, valid);
+  *served = {shm::ReadSource::kContent, valid};
   sink.Deliver(&part, valid == 0 ? 0 : 1);
   return ReadStep::kDone;
 }
@@ -137,6 +139,25 @@ Volume::ReadStep Volume::ReadFile(Request& request, const shm::InodeRef& file, u
 int Volume::Read(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset,
                  uint32_t size, ReadSink& sink) {
   const Stopwatch watch(*lane_, shm::kLatencyRead);
+  Served served;
+  const int error = ReadContent(request, inode, handle, offset, size, sink, &served);
+  if (lane_->reads_wanted()) {
+    shm::NotedRead read;
+    read.inode = inode;
+    read.offset = offset;
+    read.time_ms = static_cast<int64_t>(ClockNs(CLOCK_REALTIME_COARSE) / 1'000'000);
+    read.requested = size;
+    read.bytes = static_cast<uint32_t>(served.bytes);
+    read.latency_us = static_cast<uint32_t>(watch.elapsed_ns() / 1000);
+    read.source = served.source;
+    read.error = static_cast<uint16_t>(error);
+    lane_->NoteRead(read);
+  }
+  return error;
+}
+
+int Volume::ReadContent(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset,
+                        uint32_t size, ReadSink& sink, Served* served) {
   if (!lane_->WaitWrites(inode)) return ETIMEDOUT;
   uint64_t ready_file = 0;  // content file in which the broker has made the range valid
   uint64_t ready_epoch = 0;
@@ -153,12 +174,15 @@ int Volume::Read(Request& request, uint64_t inode, OpenHandle handle, uint64_t o
       }
       if (IsSlab(file.record)) {
         here = true;
-        step = ReadSlab(file, offset, size, sink);
+        step = ReadSlab(file, offset, size, sink, served);
       } else if (IsFile(file.record) &&
                  (IsComplete(file.record) || (file.record.content_file == ready_file &&
                                               content_fds_.epoch() == ready_epoch))) {
         here = true;
-        step = ReadFile(request, file, offset, size, sink, &error);
+        step = ReadFile(request, file, offset, size, sink, &error, served);
+        if (step == ReadStep::kDone && ready_file != 0) {
+          served->source = shm::ReadSource::kFetched;
+        }
       }
     }
     if (step == ReadStep::kDone) return 0;

@@ -141,7 +141,7 @@ class HostileLane {
   void PublishRecord(Input* input) {
     if (input->Take<uint8_t>() % 16 == 0) place_ = input->Number(lane()->cursors.applied.load());
     QueueRecord& record = lane()->queue[place_ % kQueueRecords];
-    record.op = static_cast<uint32_t>(input->Number(static_cast<uint64_t>(QueueOp::kTouch)));
+    record.op = static_cast<uint32_t>(input->Number(static_cast<uint64_t>(QueueOp::kReads)));
     record.slot = static_cast<uint32_t>(input->Number(kRequestSlots));
     record.inode = input->Number(1);
     record.offset = input->Number(INT64_MAX);
@@ -228,6 +228,9 @@ class HostileLane {
       case QueueOp::kForget:
       case QueueOp::kTouch:
         REQUIRE(item.inode != 0);
+        break;
+      case QueueOp::kReads:
+        REQUIRE(item.flags <= 1);
         break;
       case QueueOp::kInterrupt:
         break;

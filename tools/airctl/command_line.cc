@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <sstream>
 #include <vector>
 
 #include "tools/airctl/failure.h"
+#include "tools/airctl/since.h"
 
 namespace airstore::airctl {
 namespace {
@@ -155,6 +157,25 @@ void AddMount(CLI::App* app, Invocation& out) {
   mount->add_flag("-v,--verbose", out.verbose, "Say what is being done");
 }
 
+void AddTrace(CLI::App* app, Invocation& out) {
+  CLI::App* trace =
+      Add(app, "trace", "Show what a mount is asked, as it happens", out, Command::kTrace);
+  trace->add_option("mountpoint", out.mountpoint, "Directory")
+      ->option_text("MOUNTPOINT")
+      ->required();
+  trace
+      ->add_option("--slow", out.slow_ms,
+                   "Each call to airstored that took as long (default: 50; 0: all of them)")
+      ->option_text("MS")
+      ->check(CLI::NonNegativeNumber);
+  trace->add_option("--op", out.ops, "Only these: lookup, open, read, rename, ...")
+      ->option_text("OP...")
+      ->delimiter(',');
+  trace->add_option("--for", out.timeout_seconds, "End after this long (default: at Ctrl-C)")
+      ->option_text("SECONDS")
+      ->check(CLI::PositiveNumber);
+}
+
 void AddObservers(CLI::App* app, Invocation& out) {
   CLI::App* stats =
       Add(app, "stats", "Print what mounts did: since they were made, or in intervals", out,
@@ -270,6 +291,33 @@ void AddToken(CLI::App* app, Invocation& out) {
   for (CLI::App* command : {create, list, revoke}) AddGateway(command, out);
 }
 
+void AddAccessLog(CLI::App* app, Invocation& out) {
+  CLI::App* log = Add(app, "access-log", "Show what mounts have read of a workspace (admin token)",
+                      out, Command::kAccessLog);
+  log->add_option("workspace", out.workspace, "Its name")->option_text("WORKSPACE")->required();
+  log->add_option("--path", out.path, "Only this file, or what is below this directory")
+      ->option_text("PATH");
+  log->add_option_function<std::string>(
+         "--since",
+         [&out](const std::string& text) {
+           const auto now = std::chrono::system_clock::now().time_since_epoch();
+           const auto since =
+               ParseSince(text, std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+           if (!since) {
+             throw CLI::ValidationError("--since",
+                                        "like 10m, 2h, 3d, 2026-01-31 or "
+                                        "2026-01-31T12:00:00Z");
+           }
+           out.since_ms = *since;
+         },
+         "Not before: so long ago (10m, 2h, 3d), a day, or a time in UTC")
+      ->option_text("T");
+  log->add_option("--limit", out.limit, "The newest ones only (default: 1000)")
+      ->option_text("N")
+      ->check(CLI::Range(uint32_t{1}, uint32_t{5000}));
+  AddGateway(log, out);
+}
+
 }  // namespace
 
 std::string DefaultSocket(const GetEnv& getenv) {
@@ -324,6 +372,7 @@ std::shared_ptr<CLI::App> MakeParser(Invocation& out) {
           "--binary", out.program,
           "The airstored to go on with (default: the file that the broker was started from)")
       ->option_text("PATH");
+  AddTrace(app.get(), out);
   AddRecover(app.get(), out);
   AddObservers(app.get(), out);
   CLI::App* warm =
@@ -347,6 +396,7 @@ std::shared_ptr<CLI::App> MakeParser(Invocation& out) {
       Command::kDoctor);
   AddWorkspace(app.get(), out);
   AddToken(app.get(), out);
+  AddAccessLog(app.get(), out);
   Add(app.get(), "schema", "Print the JSON schema of what --json prints", out, Command::kSchema);
   Add(app.get(), "version", "Show the versions of airctl and of the broker", out,
       Command::kVersion);

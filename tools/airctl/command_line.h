@@ -27,6 +27,7 @@ enum class Command {
   kUpgrade,
   kRecover,
   kDoctor,
+  kTrace,
   kStats,
   kTop,
   kSchema,
@@ -43,6 +44,7 @@ enum class Command {
   kTokenCreate,
   kTokenList,
   kTokenRevoke,
+  kAccessLog,
   kVersion,
   kCompletion,
 };
@@ -59,6 +61,9 @@ struct Invocation {
   std::string mountpoint;  // as typed
   std::string name;        // of a workspace, a token's id, a shell
   std::string principal;
+  std::string path;                     // access-log: below this
+  int64_t since_ms = 0;                 // since the epoch; 0: from the start
+  uint32_t limit = 0;                   // 0: the gateway's choice
   std::optional<uint64_t> quota_bytes;  // 0: none
   std::optional<uint64_t> quota_inodes;
   std::optional<uint32_t> uid;
@@ -73,8 +78,10 @@ struct Invocation {
   bool verbose = false;
   double timeout_seconds = 0;   // 0: none
   double interval_seconds = 0;  // stats, top; 0: not given
-  uint64_t count = 0;           // of reports; 0: without end
-  bool export_items = false;    // recover: into `directory`
+  double slow_ms = 50;          // trace
+  std::vector<std::string> ops;
+  uint64_t count = 0;         // of reports; 0: without end
+  bool export_items = false;  // recover: into `directory`
   bool discard_items = false;
   bool all_items = false;
   std::vector<std::string> items;  // ids

@@ -22,6 +22,7 @@
 #include "tools/airctl/status_text.h"
 #include "tools/airctl/token_source.h"
 #include "tools/airctl/token_store.h"
+#include "tools/airctl/trace.h"
 #include "tools/airctl/warm.h"
 
 namespace airstore::airctl {
@@ -286,6 +287,15 @@ Outcome<wire::Response> Administer(const Invocation& asked, const Surroundings& 
       request.mutable_token_create()->set_read_only(asked.read_only);
       gateway = request.mutable_token_create()->mutable_gateway();
       break;
+    case Command::kAccessLog: {
+      wire::AccessLogRequest* log = request.mutable_access_log();
+      log->set_workspace(asked.workspace);
+      log->set_path(asked.path);
+      log->set_since_ms(asked.since_ms);
+      log->set_limit(asked.limit);
+      gateway = log->mutable_gateway();
+      break;
+    }
     case Command::kTokenList:
       request.mutable_token_list()->set_workspace(asked.workspace);
       gateway = request.mutable_token_list()->mutable_gateway();
@@ -306,6 +316,8 @@ void PrintAdministered(const Invocation& asked, const wire::Response& answer,
       around.out << ToJson(answer.workspaces()) << "\n";
     } else if (answer.has_tokens()) {
       around.out << ToJson(answer.tokens()) << "\n";
+    } else if (answer.has_access_events()) {
+      around.out << ToJson(answer.access_events()) << "\n";
     } else if (answer.has_token_created()) {
       around.out << ToJson(answer.token_created()) << "\n";
     } else {
@@ -335,6 +347,9 @@ void PrintAdministered(const Invocation& asked, const wire::Response& answer,
       around.out << Printable(answer.token_created().secret()) << "\n";
       break;
     }
+    case Command::kAccessLog:
+      PrintAccess(around.out, answer.access_events(), around.colours);
+      break;
     case Command::kTokenList:
       PrintTokens(around.out, answer.tokens(), around.colours);
       break;
@@ -371,6 +386,8 @@ Trouble Do(const Invocation& asked, const Surroundings& around) {
       return Recover(asked, around);
     case Command::kDoctor:
       return Doctor(asked, around);
+    case Command::kTrace:
+      return Trace(asked, around);
     case Command::kStats:
       return Stats(asked, around);
     case Command::kTop:

@@ -109,7 +109,7 @@ std::string Bash() {
            "      else\n        ";
     if (!node.commands.empty()) {
       out += "COMPREPLY=($(compgen -W '" + Words(node.commands) + "' -- \"$cur\"))";
-    } else if (node.path == "unmount" || node.path == "status") {
+    } else if (node.path == "unmount" || node.path == "status" || node.path == "trace") {
       out += std::string("COMPREPLY=($(compgen -W \"$(") + kMounts + ")\" -- \"$cur\"))";
     } else if (node.path == "mount") {
       out += "COMPREPLY=($(compgen -d -- \"$cur\"))";

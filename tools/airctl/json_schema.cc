@@ -84,11 +84,19 @@ std::string JsonSchema() {
       {"workspace list", wire::WorkspaceList::descriptor()},
       {"token list", wire::TokenList::descriptor()},
       {"token create", wire::TokenCreated::descriptor()},
+      {"access-log", wire::AccessEvents::descriptor()},
   };
   Json names = Json::object();
   for (const auto& [command, type] : commands) {
     Define(type, &defs);
     names[command] = {{"$ref", kDefs + type->name()}};
+  }
+  // Each line is a call, or what was added in an interval.
+  names["trace"] = {{"anyOf", Json::array()}};
+  for (const Descriptor* type :
+       {wire::TracedCall::descriptor(), wire::TraceResponse::descriptor()}) {
+    Define(type, &defs);
+    names["trace"]["anyOf"].push_back({{"$ref", kDefs + type->name()}});
   }
   const Json text = {{"type", "string"}};
   names["error"] = {{"type", "object"},

@@ -201,4 +201,21 @@ void PrintTokens(std::ostream& out, const wire::TokenList& list, bool colours) {
   table.Print(out, colours);
 }
 
+void PrintAccess(std::ostream& out, const wire::AccessEvents& list, bool colours) {
+  if (list.events().empty()) {
+    out << "nothing was read\n";
+    return;
+  }
+  Table table({"TIME", "PATH", "OFFSET>", "READ>", "TOOK>", "FROM", "MOUNT", "OUTCOME"});
+  for (const wire::AccessEvent& item : list.events()) {
+    const Cell outcome =
+        item.error().empty() ? Cell(item.outcome()) : Cell(item.error(), Colour::kWarn);
+    table.Add({HumanTime(item.ts_ms() * 1'000'000), item.path(), std::to_string(item.offset()),
+               HumanBytes(static_cast<uint64_t>(item.read_bytes())),
+               std::to_string(item.latency_ms()) + " ms", item.cache_source(), item.mount(),
+               outcome});
+  }
+  table.Print(out, colours);
+}
+
 }  // namespace airstore::airctl

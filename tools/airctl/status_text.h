@@ -17,5 +17,6 @@ void PrintMounted(std::ostream& out, const control::v1::MountInfo& mount, bool v
 void PrintDirty(std::ostream& out, const control::v1::DirtyResponse& dirty, bool colours);
 void PrintWorkspaces(std::ostream& out, const control::v1::WorkspaceList& list, bool colours);
 void PrintTokens(std::ostream& out, const control::v1::TokenList& list, bool colours);
+void PrintAccess(std::ostream& out, const control::v1::AccessEvents& list, bool colours);
 
 }  // namespace airstore::airctl

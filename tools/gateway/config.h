@@ -49,6 +49,8 @@ struct Config {
   std::vector<Offered<CommandConfig>> mcp;
   std::vector<Offered<SourceConfig>> sources;
   TaskConfig tasks;
+  std::vector<std::string> distill;  // a program that makes texts shorter, and its arguments
+  bool access_log = true;            // mounts are to tell what is read
   // A write at offset 0 replaces the whole file, as the first gateways did. Their own clients do
   // not say otherwise that a file was truncated.
   bool offset_zero_replaces = false;

@@ -159,6 +159,8 @@ Result<Config> ReadConfigFile(const std::string& path) {
   const toml::table& root = parsed.table();
   const Setter later = [](const toml::node&) -> Result<void> { return {}; };
   AIRSTORE_TRY(reader.Fill(root, {{"v1_offset_zero_replaces", Flag(config.offset_zero_replaces)},
+                                  {"access_log", Flag(config.access_log)},
+                                  {"distill", List(config.distill)},
                                   {"tools", later},
                                   {"mcp", later},
                                   {"sources", later},

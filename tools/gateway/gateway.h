@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -37,6 +38,14 @@ struct GatewayOptions {
   std::chrono::seconds session_lifetime{60};
   std::chrono::milliseconds watch_patience{2000};  // for acknowledgements of what is watched
   uint64_t cache_bytes = 256ull << 20;
+};
+
+// What there is for a workspace beside its files.
+struct Offer {
+  bool tools = false;
+  bool sources = false;
+  bool tasks = false;
+  bool access_log = false;  // what is read is to be told
 };
 
 struct Capacity {
@@ -65,11 +74,18 @@ class Gateway {
   // What is absent stays as it is.
   Result<Workspace> SetQuota(const std::string& name_or_id, const Quota& quota);
   Result<void> DeleteWorkspace(const std::string& name_or_id);
-  // Called with the id of each workspace that was deleted; null: nobody any more. Before the server
-  // starts, and after its shutdown.
   // Called once, from the housekeeping thread, when another gateway has taken the store over.
   void WhenLost(std::function<void()> call);
+  // Called with the id of each workspace that was deleted; null: nobody any more. Before the server
+  // starts, and after its shutdown.
   void WhenDeleted(std::function<void(const std::string& id)> call) { deleted_ = std::move(call); }
+  // Asked for every session, as it is opened and as long as it lives. As WhenDeleted; null: nobody
+  // knows, and sessions have to ask the services.
+  void OfferWith(std::function<Offer(const Workspace&)> call) { offer_ = std::move(call); }
+  std::optional<Offer> OfferFor(const Workspace& workspace) const {
+    if (!offer_) return std::nullopt;
+    return offer_(workspace);
+  }
   // The next free inode numbers of a workspace.
   Result<InodeNo> GrantInodes(WorkspaceKey ws, uint64_t count);
   Result<void> CloseSession(const SessionRecord& session);
@@ -91,6 +107,7 @@ class Gateway {
   LockTable locks_;
   AccessLog access_log_;
   std::function<void(const std::string& id)> deleted_;
+  std::function<Offer(const Workspace&)> offer_;
   std::function<void()> lost_;  // guarded by mu_
   std::unique_ptr<MetadataStore> store_;
   std::unique_ptr<BlockStore> block_store_;

@@ -91,6 +91,8 @@ Result<std::unique_ptr<Server>> Server::Start(Gateway& gateway, const ServerOpti
     auto services = v1::Services::Open(gateway, options.config);
     if (!services) return services.error();
     server->v1_ = std::move(*services);
+  } else {
+    gateway.OfferWith([](const Workspace&) { return Offer(); });
   }
   server->admin_ = std::make_unique<AdminService>(gateway);
   AIRSTORE_TRY(server->Listen(options));

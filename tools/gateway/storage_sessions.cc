@@ -33,6 +33,13 @@ void SetLimits(const SessionTable& sessions, wire::Limits* limits) {
   limits->set_session_seconds(static_cast<uint32_t>(sessions.lifetime().count()));
 }
 
+void SetServices(const Offer& offer, wire::Services* out) {
+  out->set_tools(offer.tools);
+  out->set_sources(offer.sources);
+  out->set_tasks(offer.tasks);
+  out->set_access_log(offer.access_log);
+}
+
 }  // namespace
 
 StorageService::StorageService(Gateway& gateway) : gateway_(gateway), readers_(8), writers_(8) {}
@@ -142,6 +149,9 @@ grpc::Status StorageService::DoOpenSession(const Context& context,
   response->set_read_only(caller.read_only);
   response->set_protocol_revision(std::min(request.protocol_revision(), kProtocolRevision));
   response->set_principal(caller.principal);
+  if (const auto offer = gateway_.OfferFor(workspace)) {
+    SetServices(*offer, response->mutable_services());
+  }
   spdlog::info("session {} on {} by {} ({})", response->resumed() ? "resumed" : "opened",
                workspace.name, caller.principal, session.client);
   return grpc::Status::OK;
@@ -181,6 +191,11 @@ StorageService::Reactor* StorageService::KeepAlive(Context* context,
       SetLease(*lease, response->mutable_lease());
     }
     response->set_session_seconds(static_cast<uint32_t>(gateway_.sessions().lifetime().count()));
+    auto reader = gateway_.store().Read();
+    if (!reader) return StoreStatus("keep alive", reader.error());
+    const auto workspace = (*reader)->GetWorkspace(access.session.workspace);
+    const auto offer = workspace ? gateway_.OfferFor(*workspace) : std::nullopt;
+    if (offer) SetServices(*offer, response->mutable_services());
     return grpc::Status::OK;
   });
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/airctl/command_line.h"
 
+#include "tools/airctl/since.h"
+
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -108,8 +110,36 @@ TEST_F(CommandLineTest, KnowsEveryCommand) {
   EXPECT_TRUE(token.invocation->read_only);
   EXPECT_EQ(Parse({"token", "list"}).invocation->command, Command::kTokenList);
   EXPECT_EQ(Parse({"token", "revoke", "id"}).invocation->name, "id");
+  const auto trace = Parse({"trace", "/m", "--slow", "0.5", "--op", "open,read", "--for", "3"});
+  EXPECT_EQ(trace.invocation->command, Command::kTrace);
+  EXPECT_EQ(trace.invocation->slow_ms, 0.5);
+  EXPECT_EQ(trace.invocation->ops, (std::vector<std::string>{"open", "read"}));
+  EXPECT_EQ(trace.invocation->timeout_seconds, 3);
+  const auto log =
+      Parse({"access-log", "w", "--path", "p", "--since", "1970-01-02", "--limit", "7"});
+  EXPECT_EQ(log.invocation->command, Command::kAccessLog);
+  EXPECT_EQ(log.invocation->workspace, "w");
+  EXPECT_EQ(log.invocation->path, "p");
+  EXPECT_EQ(log.invocation->since_ms, 86'400'000);
+  EXPECT_EQ(log.invocation->limit, 7u);
+  EXPECT_FALSE(Parse({"access-log", "w", "--since", "soon"}).invocation);
   EXPECT_EQ(Parse({"version"}).invocation->command, Command::kVersion);
   EXPECT_EQ(Parse({"completion", "fish"}).invocation->command, Command::kCompletion);
+}
+
+TEST(ParseSince, UnderstandsAgesDaysAndTimes) {
+  constexpr int64_t kNow = 1'000'000'000'000;
+  EXPECT_EQ(ParseSince("0s", kNow), kNow);
+  EXPECT_EQ(ParseSince("90s", kNow), kNow - 90'000);
+  EXPECT_EQ(ParseSince("10m", kNow), kNow - 600'000);
+  EXPECT_EQ(ParseSince("2h", kNow), kNow - 7'200'000);
+  EXPECT_EQ(ParseSince("3d", kNow), kNow - 259'200'000);
+  EXPECT_EQ(ParseSince("2026-01-31", kNow), 1769817600000);
+  EXPECT_EQ(ParseSince("2026-01-31T11:00:00Z", kNow), 1769857200000);
+  for (const char* text :
+       {"", "10", "m", "10x", "-5m", "2026-13-01", "2026-01-31T", "999999999d"}) {
+    EXPECT_FALSE(ParseSince(text, kNow)) << text;
+  }
 }
 
 TEST_F(CommandLineTest, GlobalFlagsStandAnywhere) {

@@ -80,6 +80,9 @@ class FakeBroker final : public BrokerApi {
     if (id != "0badcafe") return {{}, {FailureKind::kNotFound, id, ""}};
     return {offset == 0 ? "content" : "", {}};
   }
+  Outcome<TraceAnswer> Trace(const Caller&, const std::string&, uint64_t, int64_t) override {
+    return {};
+  }
   Outcome<Nothing> DiscardLost(const Caller&, const std::string& id) override {
     discarded = id;
     return {Nothing(), {}};
@@ -124,6 +127,13 @@ class FakeAdmin final : public AdminClient {
   }
   Task<Outcome<Nothing>> RevokeToken(const std::string&) override {
     co_return Outcome<Nothing>{Nothing(), {}};
+  }
+  Task<Outcome<std::vector<AccessEntry>>> QueryAccessLog(const AccessQuery& query) override {
+    AccessEntry entry;
+    entry.path = query.path;
+    entry.ts_ms = query.since_ms;
+    entry.read_bytes = query.limit;
+    co_return Outcome<std::vector<AccessEntry>>{std::vector<AccessEntry>{entry}, {}};
   }
 };
 
@@ -298,6 +308,15 @@ TEST_F(ControlServerTest, Administers) {
   EXPECT_EQ(Ask(request).token_created().secret(), "shh");
   request.mutable_token_list()->mutable_gateway()->set_token("admin");
   EXPECT_EQ(Ask(request).tokens().tokens_size(), 1);
+  request.mutable_access_log()->mutable_gateway()->set_token("admin");
+  request.mutable_access_log()->set_path("docs");
+  request.mutable_access_log()->set_since_ms(5);
+  request.mutable_access_log()->set_limit(7);
+  const wire::Response log = Ask(request);
+  ASSERT_EQ(log.access_events().events_size(), 1);
+  EXPECT_EQ(log.access_events().events(0).path(), "docs");
+  EXPECT_EQ(log.access_events().events(0).ts_ms(), 5);
+  EXPECT_EQ(log.access_events().events(0).read_bytes(), 7);
   request.mutable_token_revoke()->mutable_gateway()->set_token("admin");
   EXPECT_TRUE(Ask(request).has_done());
   request.mutable_token_revoke()->clear_gateway();

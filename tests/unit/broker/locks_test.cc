@@ -9,47 +9,13 @@
 
 #include <boost/asio/io_context.hpp>
 
+#include "tests/unit/broker/fake_mount.h"
 #include "tests/unit/broker/temp_dir.h"
 
 namespace airstore::broker {
 namespace {
 
 constexpr uint64_t kFile = 20;
-
-// A mount whose kernel waits for answers.
-class FakeMount : public MountPort {
- public:
-  explicit FakeMount(uint32_t index) : index_(index) {}
-  uint32_t index() const override { return index_; }
-  bool passthrough() const override { return false; }
-  uint32_t Lookups(uint32_t) const override { return 1; }
-  uint32_t LocalOpens(uint32_t) const override { return 0; }
-  bool TakeUsed(uint32_t) override { return false; }
-  void AddHazards(std::vector<uint64_t>*) const override {}
-  bool Answering(uint64_t) const override { return false; }
-  uint64_t ListedWhileChanging() const override { return 0; }
-  Result<int32_t> BackingOpen(int) override { return Error{ENOSYS, ""}; }
-  void BackingClose(int32_t) override {}
-  Task<void> InvalidateName(uint64_t, std::string) override { co_return; }
-  Task<void> InvalidateData(uint64_t, uint64_t, uint64_t, std::optional<FileEnd>) override {
-    co_return;
-  }
-  void Executed(uint32_t, uint64_t, const shm::Executed&) override {}
-  bool InWork(uint32_t, uint64_t) const override { return false; }
-  void InvalidateAttr(uint64_t) override {}
-  Task<void> ForgetAttributes(uint64_t) override { co_return; }
-  void InvalidateOwner(uint64_t) override {}
-  Task<void> InvalidateAll(RemoteChanges) override { co_return; }
-  void AnswerRequest(uint64_t unique, int error) override { answers.emplace_back(unique, error); }
-  bool DistrustNames() override { return true; }
-  Task<void> Prune(std::vector<uint64_t>) override { co_return; }
-  void SetSynchronous(bool) override {}
-
-  std::vector<std::pair<uint64_t, int>> answers;
-
- private:
-  const uint32_t index_;
-};
 
 LockCall Range(uint64_t owner, LockType type, uint64_t first, uint64_t last, uint32_t mount = 0) {
   return {kFile, false, {{mount, owner}, type, first, last, 99}, owner};

@@ -210,11 +210,24 @@ TEST_F(V1Sources, ResultsAreTheMessagesAndSizesAreTrue) {
     EXPECT_EQ(Content("mail/all/" + name, 1'000'000), "");
     ::sources::SourceReadRequest read;
     read.set_path("mail/all/" + name);
-    const auto hint = Read(read, {{"x-airstore-compression", "strip"}}).cost_hint();
+    const auto stripped = Read(read, {{"x-airstore-compression", "strip"}});
+    EXPECT_EQ(stripped.data().find("Received:"), std::string::npos) << stripped.data();
+    EXPECT_LT(stripped.data().size(), whole.size());
+    const auto& hint = stripped.cost_hint();
     EXPECT_EQ(hint.integration(), "mail");
     EXPECT_EQ(hint.source_uri(), "mail://INBOX/2.b");
     EXPECT_EQ(hint.query_path(), "/Sources/mail/all");
-    EXPECT_EQ(hint.outcome(), "passthrough");
+    EXPECT_EQ(hint.outcome(), "compressed");
+    EXPECT_EQ(hint.strategy(), "strip");
+    EXPECT_EQ(hint.original_bytes(), static_cast<int64_t>(whole.size()));
+    EXPECT_EQ(hint.compressed_bytes(), static_cast<int64_t>(stripped.data().size()));
+    const auto again = Read(read, {{"x-airstore-compression", "strip"}});
+    EXPECT_EQ(again.data(), stripped.data());
+    EXPECT_EQ(again.cost_hint().outcome(), "cache_hit");
+    // There is no program here that distills.
+    const auto distilled = Read(read, {{"x-airstore-compression", "distill"}});
+    EXPECT_EQ(distilled.data(), whole);
+    EXPECT_EQ(distilled.cost_hint().outcome(), "skipped");
     // Read somewhere else meanwhile: another name of the same message.
     fs::rename(mail_ + "/cur/2.b:2,S", mail_ + "/cur/2.b:2,RS");
     EXPECT_EQ(Content("mail/all/" + name), whole);

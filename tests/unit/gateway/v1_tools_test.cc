@@ -13,6 +13,7 @@
 
 #include "airstore/v1/tools.grpc.pb.h"
 #include "tests/unit/gateway/v1_bench.h"
+#include "tests/v1/real_mcp.h"
 
 namespace airstore::gateway {
 namespace {
@@ -337,37 +338,16 @@ TEST_F(V1Tools, CancellingAnMcpCallTellsTheServerAndLeavesTheOthers) {
 // A server as people use it; it needs npm and its registry.
 struct V1RealMcp : V1Tools {
   V1RealMcp() {
-    const char* installed = getenv("AIRSTORE_TEST_MCP");
-    prefix_ = installed != nullptr ? installed : directory_.path() + "/npm";
     server_options_.config.mcp.push_back(
-        {{"everything",
-          {"node", prefix_ + "/node_modules/@modelcontextprotocol/server-everything/dist/index.js",
-           "stdio"},
-          "",
-          "",
-          {}},
-         {}});
+        {{"everything", {"node", RealMcpProgram("server-everything"), "stdio"}, "", "", {}}, {}});
     server_options_.config.mcp.push_back(
-        {{"files",
-          {"node", prefix_ + "/node_modules/@modelcontextprotocol/server-filesystem/dist/index.js",
-           directory_.path()},
-          "",
-          "",
-          {}},
+        {{"files", {"node", RealMcpProgram("server-filesystem"), directory_.path()}, "", "", {}},
          {}});
   }
   void SetUp() override {
-    if (system("command -v node npm >/dev/null") != 0) GTEST_SKIP() << "there is no node and npm";
-    const std::string install =
-        "timeout 100 npm install --silent --no-audit --no-fund --prefix '" + prefix_ +
-        "' @modelcontextprotocol/server-everything @modelcontextprotocol/server-filesystem "
-        ">/dev/null 2>&1";
-    if (getenv("AIRSTORE_TEST_MCP") == nullptr && system(install.c_str()) != 0) {
-      GTEST_SKIP() << "npm cannot install the servers (no network?)";
-    }
+    if (const std::string missing = InstallRealMcp(); !missing.empty()) GTEST_SKIP() << missing;
     V1Tools::SetUp();
   }
-  std::string prefix_;
 };
 
 TEST_F(V1RealMcp, PrintsWhatTheServerAnswers) {

@@ -14,8 +14,8 @@ namespace airstore::shm {
 namespace {
 
 TEST(Layout, VersionIsPinned) {
-  EXPECT_EQ(kAbiMajor, 5u);
-  EXPECT_EQ(kAbiMinor, 2u);
+  EXPECT_EQ(kAbiMajor, 6u);
+  EXPECT_EQ(kAbiMinor, 0u);
 }
 
 TEST(Layout, MagicReadsAirstoreInMemory) {
@@ -38,7 +38,9 @@ TEST(Layout, SizesArePinned) {
   EXPECT_EQ(sizeof(InodeUse), 16u);
   EXPECT_EQ(sizeof(RequestTrace), 128u);
   EXPECT_EQ(sizeof(OpeningMessage), 384u);
-  EXPECT_EQ(sizeof(LaneLayout), 4562560u);
+  EXPECT_EQ(sizeof(ReadEvent), 48u);
+  EXPECT_EQ(sizeof(ReadLog), 196864u);
+  EXPECT_EQ(sizeof(LaneLayout), 4759424u);
 }
 
 TEST(Layout, LimitsArePinned) {
@@ -46,6 +48,7 @@ TEST(Layout, LimitsArePinned) {
   EXPECT_EQ(kRequestSlots, 64u);
   EXPECT_EQ(kHazardSlots, 128u);
   EXPECT_EQ(kRequestTraces, 128u);
+  EXPECT_EQ(kReadEvents, 4096u);
   EXPECT_EQ(kCounterWords, 64u);
   EXPECT_EQ(kMaxMounts, 64u);
   EXPECT_EQ(kInlineName, 64u);

@@ -55,6 +55,12 @@ SourceSet::SourceSet(const Config& config, const std::string& directory) : views
   }
 }
 
+bool SourceSet::AnyFor(const std::string& workspace_name) const {
+  return std::any_of(sources_.begin(), sources_.end(), [&](const auto& source) {
+    return source->workspaces.empty() || source->workspaces.contains(workspace_name);
+  });
+}
+
 SourceSet::Source* SourceSet::Find(const SourceUser& user, const std::string& integration) {
   for (const auto& source : sources_) {
     if (source->config.name == integration &&

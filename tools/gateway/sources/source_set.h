@@ -46,6 +46,7 @@ class SourceSet {
  public:
   SourceSet(const Config& config, const std::string& directory);
 
+  bool AnyFor(const std::string& workspace_name) const;
   Result<SourceNode> Stat(const SourceUser& user, const std::string& path);
   Result<std::vector<SourceNode>> List(const SourceUser& user, const std::string& path);
   // `length` 0: to the end. EFBIG: more than one answer holds.

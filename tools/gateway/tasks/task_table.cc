@@ -190,6 +190,12 @@ void TaskTable::Run(std::shared_ptr<Slot> slot) {
   ended_.notify_all();
 }
 
+bool TaskTable::AnyOf(const std::string& workspace) {
+  std::lock_guard lock(mu_);
+  return std::any_of(tasks_.begin(), tasks_.end(),
+                     [&](const auto& task) { return task.second->record.workspace == workspace; });
+}
+
 std::vector<TaskRecord> TaskTable::List(const std::string& workspace) {
   std::vector<TaskRecord> tasks;
   {

@@ -32,6 +32,7 @@ class TaskTable {
                             std::map<std::string, std::string> environment);
   // Those of a workspace, oldest first.
   std::vector<TaskRecord> List(const std::string& workspace);
+  bool AnyOf(const std::string& workspace);
   // ENOENT also for one of another workspace.
   Result<TaskRecord> Get(const std::string& workspace, const std::string& id);
   Result<std::vector<TaskLogLine>> Log(const std::string& workspace, const std::string& id);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "tools/gateway/v1/access_record.h"
 #include "tools/gateway/v1/paths.h"
 
 namespace airstore::gateway::v1 {
@@ -86,9 +87,19 @@ AIRSTORE_CALL(ReadDir, ContextReadDirRequest, ContextReadDirResponse) {
 }
 
 AIRSTORE_CALL(Read, ContextReadRequest, ContextReadResponse) {
+  const SteadyTime begun = SteadyNow();
   return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
     auto data =
         files_.Read(who, request->path(), FromZero(request->offset()), FromZero(request->length()));
+    if (IsRecorded(*context)) {
+      AccessEvent event;
+      event.path = request->path();
+      event.offset = request->offset();
+      event.requested_bytes = request->length();
+      if (data) event.read_bytes = static_cast<int64_t>(data->size());
+      if (!data) event.error = TextOf(data.error());
+      RecordRead(gateway_, *context, {}, begun, std::move(event));
+    }
     if (!data) return Result<uint64_t>(data.error());
     response->set_data(std::move(*data));
     return Nothing();

@@ -21,17 +21,26 @@ struct Services::Parts {
         tools(gateway, tool_set, tool_pool),
         source_set(config, gateway.data_dir() + "/sources"),
         source_pool(8),
-        sources(gateway, source_set, source_pool),
+        compressor(config.distill),
+        sources(gateway, source_set, compressor, source_pool),
         tasks(std::move(task_table)),
         admin(gateway, *tasks, pool),
-        access(gateway, pool) {
+        access(gateway, pool),
+        wants_access_log(config.access_log) {
     gateway.WhenDeleted([this](const std::string& id) {
       tasks->DeleteAll(id);
       source_set.Forget(id);
     });
+    gateway.OfferWith([this](const Workspace& workspace) {
+      return Offer{!tool_set.List(workspace.name).empty(), source_set.AnyFor(workspace.name),
+                   tasks->AnyOf(workspace.id), wants_access_log};
+    });
   }
 
-  ~Parts() { gateway.WhenDeleted(nullptr); }
+  ~Parts() {
+    gateway.WhenDeleted(nullptr);
+    gateway.OfferWith(nullptr);
+  }
 
   Gateway& gateway;
   Files files;
@@ -43,10 +52,12 @@ struct Services::Parts {
   ToolService tools;
   SourceSet source_set;
   WorkerPool source_pool;  // what sources take their time for, files do not wait for
+  Compressor compressor;
   SourceService sources;
   std::unique_ptr<TaskTable> tasks;
   GatewayService admin;
   AccessLogService access;
+  const bool wants_access_log;
 };
 
 Services::Services(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}

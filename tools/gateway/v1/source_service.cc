@@ -3,6 +3,8 @@
 
 #include <sys/stat.h>
 
+#include "tools/gateway/v1/access_record.h"
+
 namespace airstore::gateway::v1 {
 namespace {
 
@@ -87,23 +89,89 @@ AIRSTORE_CALL(ReadDir, SourceReadDir) {
 
 AIRSTORE_CALL(Read, SourceRead) {
   return ForUser(context, response, [=, this](const SourceUser& user) -> Result<void> {
-    auto content = sources_.Read(user, request->path(), FromZero(request->offset()),
-                                 FromZero(request->length()));
+    const SteadyTime begun = SteadyNow();
+    ::sources::SourceReadCostHint hint;
+    auto data = ReadCompressed(*context, user, *request, &hint);
+    AccessEvent event;
+    event.path = "Sources/" + request->path();
+    event.offset = request->offset();
+    event.requested_bytes = request->length();
+    event.integration = hint.integration();
+    event.source_uri = hint.source_uri();
+    event.query_path = hint.query_path();
+    event.result_id = hint.result_id();
+    event.strategy = hint.strategy();
+    event.outcome = hint.outcome();
+    event.original_bytes = hint.original_bytes();
+    event.compressed_bytes = hint.compressed_bytes();
+    event.original_tokens = hint.original_tokens();
+    event.compressed_tokens = hint.compressed_tokens();
+    event.compression_ms = hint.compression_ms();
+    if (data) {
+      event.read_bytes = static_cast<int64_t>(data->size());
+    } else {
+      event.error = TextOf(data.error());
+    }
+    RecordRead(gateway_, *context, user.workspace_id, begun, std::move(event));
+    if (!data) return data.error();
+    if (!hint.result_id().empty()) *response->mutable_cost_hint() = std::move(hint);
+    response->set_data(std::move(*data));
+    return {};
+  });
+}
+
+Result<std::string> SourceService::ReadCompressed(const Context& context, const SourceUser& user,
+                                                  const ::sources::SourceReadRequest& request,
+                                                  ::sources::SourceReadCostHint* hint) {
+  const uint64_t offset = FromZero(request.offset());
+  const uint64_t length = FromZero(request.length());
+  const std::string strategy = Header(context, "x-airstore-compression");
+  const auto describe = [hint](const SourceContent& content) {
+    hint->set_integration(content.integration);
+    hint->set_source_uri(content.integration + "://" + content.result_id);
+    hint->set_query_path(content.view_path);
+    hint->set_result_id(content.result_id);
+  };
+  if (strategy.empty() || strategy == "off") {
+    auto content = sources_.Read(user, request.path(), offset, length);
     if (!content) return content.error();
     if (!content->result_id.empty()) {
-      // Nothing is compressed here, whatever was asked for.
-      ::sources::SourceReadCostHint* hint = response->mutable_cost_hint();
-      hint->set_integration(content->integration);
-      hint->set_source_uri(content->integration + "://" + content->result_id);
-      hint->set_query_path(content->view_path);
-      hint->set_result_id(content->result_id);
+      describe(*content);
       hint->set_outcome("passthrough");
       hint->set_original_bytes(static_cast<int64_t>(content->data.size()));
       hint->set_compressed_bytes(static_cast<int64_t>(content->data.size()));
     }
-    response->set_data(std::move(content->data));
-    return {};
-  });
+    return std::move(content->data);
+  }
+  const auto node = sources_.Stat(user, request.path());
+  if (!node) return node.error();
+  const std::string key = user.workspace_id + '\0' + request.path() + '\0' +
+                          std::to_string(node->size) + ' ' + std::to_string(node->mtime);
+  auto made = compressor_.Find(strategy, key);
+  const bool kept = made != nullptr;
+  if (!kept) {
+    auto content = sources_.Read(user, request.path(), 0, 0);
+    if (!content) return content.error();
+    // What is no result is about the source, and short.
+    if (content->result_id.empty()) {
+      return offset < content->data.size()
+                 ? content->data.substr(offset, length == 0 ? std::string::npos : length)
+                 : std::string();
+    }
+    made = compressor_.Compress(strategy, key, std::move(*content));
+  }
+  const std::string& text = made->content.data;
+  const auto bytes = static_cast<int64_t>(text.size());
+  describe(made->content);
+  hint->set_strategy(strategy);
+  hint->set_outcome(kept && made->outcome == "compressed" ? "cache_hit" : made->outcome);
+  hint->set_original_bytes(made->original_bytes);
+  hint->set_compressed_bytes(bytes);
+  hint->set_original_tokens(EstimatedTokens(made->original_bytes));
+  hint->set_compressed_tokens(EstimatedTokens(bytes));
+  hint->set_compression_ms(kept ? 0 : made->took_ms);
+  if (offset >= text.size()) return std::string();
+  return text.substr(offset, length == 0 ? std::string::npos : length);
 }
 
 AIRSTORE_CALL(Readlink, SourceReadlink) {

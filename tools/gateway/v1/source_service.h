@@ -7,6 +7,7 @@
 #pragma once
 
 #include "airstore/v1/sources.grpc.pb.h"
+#include "tools/gateway/sources/compressor.h"
 #include "tools/gateway/sources/source_set.h"
 #include "tools/gateway/v1/call.h"
 
@@ -14,8 +15,8 @@ namespace airstore::gateway::v1 {
 
 class SourceService final : public ::sources::SourceService::CallbackService {
  public:
-  SourceService(Gateway& gateway, SourceSet& sources, WorkerPool& pool)
-      : gateway_(gateway), sources_(sources), pool_(pool) {}
+  SourceService(Gateway& gateway, SourceSet& sources, Compressor& compressor, WorkerPool& pool)
+      : gateway_(gateway), sources_(sources), compressor_(compressor), pool_(pool) {}
 
 #define AIRSTORE_METHOD(name, Message)                                                       \
   Reactor* name(Context*, const ::sources::Message##Request*, ::sources::Message##Response*) \
@@ -48,11 +49,16 @@ class SourceService final : public ::sources::SourceService::CallbackService {
 #undef AIRSTORE_OLD_NAME
 
  private:
+  // Made shorter when the caller asks for that.
+  Result<std::string> ReadCompressed(const Context& context, const SourceUser& user,
+                                     const ::sources::SourceReadRequest& request,
+                                     ::sources::SourceReadCostHint* hint);
   template <typename Response, typename Work>
   Reactor* ForUser(Context* context, Response* response, Work work);
 
   Gateway& gateway_;
   SourceSet& sources_;
+  Compressor& compressor_;
   WorkerPool& pool_;
 };
 
