@@ -83,6 +83,9 @@ struct ContentFile {
   bool refused = false;
   std::string kept_as = {};  // id of the item in lost+found
   bool given_away = false;   // the file has another name there: it is not to be emptied
+  // The write that is on its way is a part: the next one begins here. 0: it is not.
+  uint64_t next_part = 0;
+  int64_t part_since_ns = 0;  // monotonic: when the reading of what is on its way began
   // The last write referred to blocks that the gateway had collected before it came.
   bool sent_again = false;
   // What it took on disk when the gateway had all of it: what it takes beyond that is unsent.

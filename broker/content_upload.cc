@@ -120,9 +120,10 @@ uint64_t HashOfZeros(uint64_t length) {
   return length == kContentBlock ? kWhole : XXH3_64bits(kZeros.data(), length);
 }
 
-std::vector<ByteRange> FindDirty(int fd, uint64_t size, bool never_sent,
-                                 const BlockHashes& sent_hash, uint64_t longest) {
-  std::vector<ByteRange> ranges;
+DirtyRanges FindDirty(int fd, uint64_t from, uint64_t size, bool never_sent,
+                      const BlockHashes& sent_hash, uint64_t longest) {
+  DirtyRanges found{{}, size};
+  std::vector<ByteRange>& ranges = found.ranges;
   std::string block(kContentBlock, '\0');
   const auto add = [&](uint64_t offset, uint64_t length, bool hole) {
     if (!ranges.empty() && ranges.back().offset + ranges.back().length == offset &&
@@ -134,7 +135,11 @@ std::vector<ByteRange> FindDirty(int fd, uint64_t size, bool never_sent,
   };
   HoleFinder holes(fd, size);
   uint64_t next = 0;
-  for (uint64_t i = 0; i < BlocksOf(size); i = next) {
+  for (uint64_t i = from / kContentBlock; i < BlocksOf(size); i = next) {
+    if (ranges.size() >= kRangesOfAPart) {
+      found.end = ranges.back().offset + ranges.back().length;
+      break;
+    }
     next = i + 1;
     const uint64_t offset = i * kContentBlock;
     const uint64_t length = std::min(kContentBlock, size - offset);
@@ -161,7 +166,7 @@ std::vector<ByteRange> FindDirty(int fd, uint64_t size, bool never_sent,
     }
     if (XXH3_64bits(block.data(), length) != sent) add(offset, length, false);
   }
-  return ranges;
+  return found;
 }
 
 ReadBlock ReadForSending(int fd, ByteRange range) {
@@ -202,12 +207,12 @@ void AddInline(const ByteRange& range, ReadBlock block, WriteOp* op) {
   }
 }
 
-void AddHoles(WriteOp* op, uint64_t size) {
+void AddHoles(WriteOp* op, uint64_t from, uint64_t end) {
   std::vector<WriteExtent> all;
-  uint64_t at = 0;
-  const auto hole_until = [&](uint64_t end) {
-    if (at < end) {
-      all.push_back(WriteExtent{.offset = at, .length = end - at, .source = std::monostate()});
+  uint64_t at = from;
+  const auto hole_until = [&](uint64_t next) {
+    if (at < next) {
+      all.push_back(WriteExtent{.offset = at, .length = next - at, .source = std::monostate()});
     }
   };
   for (WriteExtent& extent : op->extents) {
@@ -215,24 +220,82 @@ void AddHoles(WriteOp* op, uint64_t size) {
     at = extent.offset + extent.length;
     all.push_back(std::move(extent));
   }
-  hole_until(size);
+  hole_until(end);
   op->extents = std::move(all);
 }
 
-Task<int> SendRanges(Uploader with, int fd, std::vector<ByteRange> ranges, OnRead on_read,
-                     WriteOp* op) {
-  int error = 0;
-  size_t in_flight = 0;
-  Event sent(with.executor);
-  auto send = [](Uploader through, BlockId id, std::string data, size_t* running, Event* done,
-                 int* failed) -> Task<void> {
-    if (const int refused = co_await SendBlock(through, id, std::move(data)); refused != 0) {
-      *failed = refused;
+namespace {
+
+// Blocks on their way, several at a time; what is small shares one.
+class BlockSender {
+ public:
+  BlockSender(Uploader with, uint64_t longest)
+      : with_(with), longest_(longest), sent_(with.executor) {}
+
+  // Refers to the bytes that were read, which are on their way when this returns or soon.
+  Task<void> Add(const ByteRange& range, ReadBlock block, WriteOp* op) {
+    const bool dense = block.pieces.size() == 1 && !block.pieces[0].hole;
+    if (bytes_.size() + block.data.size() > longest_) co_await Send();
+    for (const ByteRange& piece : block.pieces) {
+      if (piece.hole) {
+        AddHole(piece, op);
+        continue;
+      }
+      if (bytes_.empty()) id_ = RandomBlockId();
+      op->extents.push_back(WriteExtent{.offset = piece.offset,
+                                        .length = piece.length,
+                                        .source = std::make_pair(id_, uint64_t{bytes_.size()})});
+      if (dense && bytes_.empty()) {
+        bytes_ = std::move(block.data);
+      } else {
+        bytes_.append(block.data, piece.offset - range.offset, piece.length);
+      }
     }
-    --*running;
-    done->NotifyAll();
-  };
+  }
+  Task<int> Finish() {
+    co_await Send();
+    while (in_flight_ > 0) co_await sent_.Wait();
+    co_return error_;
+  }
+  int error() const { return error_; }
+
+ private:
+  Task<void> Send() {
+    if (bytes_.empty()) co_return;
+    while (in_flight_ >= kSendsInFlight) co_await sent_.Wait();
+    ++in_flight_;
+    auto send = [](BlockSender* self, BlockId id, std::string data) -> Task<void> {
+      const int refused = co_await SendBlock(self->with_, id, std::move(data));
+      if (refused != 0) self->error_ = refused;
+      --self->in_flight_;
+      self->sent_.NotifyAll();
+    };
+    with_.tasks->Spawn(send(this, id_, std::exchange(bytes_, {})));
+  }
+
+  Uploader with_;
+  const uint64_t longest_;
+  Event sent_;
+  BlockId id_ = {};
+  std::string bytes_;  // to be sent as this block
+  size_t in_flight_ = 0;
+  int error_ = 0;
+};
+
+}  // namespace
+
+Task<SentRanges> SendRanges(Uploader with, int fd, std::vector<ByteRange> ranges, uint64_t longest,
+                            bool all, OnRead on_read, WriteOp* op) {
+  const auto enough_at = std::chrono::steady_clock::now() + kTimeOfAPart;
+  int error = 0;
+  size_t count = 0;
+  BlockSender sender(with, longest);
   for (const ByteRange& range : ranges) {
+    if (!all && count != 0 &&
+        (op->extents.size() >= kExtentsOfAPart || std::chrono::steady_clock::now() > enough_at)) {
+      break;
+    }
+    ++count;
     if (range.hole) {
       std::vector<uint64_t> hashes;
       for (uint64_t at = 0; at < range.length; at += kContentBlock) {
@@ -242,7 +305,6 @@ Task<int> SendRanges(Uploader with, int fd, std::vector<ByteRange> ranges, OnRea
       AddHole(range, op);
       continue;
     }
-    while (in_flight >= kSendsInFlight) co_await sent.Wait();
     auto read = [](int from, ByteRange what) -> Task<ReadBlock> {
       co_return ReadForSending(from, what);
     };
@@ -253,27 +315,11 @@ Task<int> SendRanges(Uploader with, int fd, std::vector<ByteRange> ranges, OnRea
       break;
     }
     on_read(range, block.hashes);
-    const BlockId id = RandomBlockId();
-    std::string bytes;
-    const bool all = block.pieces.size() == 1 && !block.pieces[0].hole;
-    for (const ByteRange& piece : block.pieces) {
-      if (piece.hole) {
-        AddHole(piece, op);
-        continue;
-      }
-      op->extents.push_back(WriteExtent{.offset = piece.offset,
-                                        .length = piece.length,
-                                        .source = std::make_pair(id, uint64_t{bytes.size()})});
-      if (!all) bytes.append(block.data, piece.offset - range.offset, piece.length);
-    }
-    if (all) bytes = std::move(block.data);
-    if (bytes.empty()) continue;
-    ++in_flight;
-    with.tasks->Spawn(send(with, id, std::move(bytes), &in_flight, &sent, &error));
-    if (error != 0) break;
+    co_await sender.Add(range, std::move(block), op);
+    if (sender.error() != 0) break;
   }
-  while (in_flight > 0) co_await sent.Wait();
-  co_return error;
+  const int refused = co_await sender.Finish();
+  co_return SentRanges{error != 0 ? error : refused, count};
 }
 
 }  // namespace airstore::broker

@@ -230,6 +230,8 @@ class Contents : public ContentSource {
 
   Task<Mutation> BuildWrite(uint64_t inode) override;
   bool BuildsOnPending(uint64_t inode) const override;
+  bool HasMore(uint64_t inode) const override;
+  void ForgetParts(uint64_t inode) override;
   Settled ContentSettled(uint64_t inode, int error) override;
   uint64_t ContentVersion(uint64_t inode) const override;
   bool MustMatch(uint64_t inode) const override;
@@ -392,7 +394,8 @@ class Contents : public ContentSource {
   Task<void> Debounce();
   // errno of the content file, 0 when all of it could be read.
   Task<int> BuildSmall(const NodePtr& node, const FileStamp& stamp, WriteOp* op);
-  Task<int> BuildLarge(const NodePtr& node, const FileStamp& stamp, WriteOp* op);
+  // `from`: where this part begins.
+  Task<int> BuildLarge(const NodePtr& node, uint64_t from, const FileStamp& stamp, WriteOp* op);
 
   boost::asio::any_io_executor executor_;
   Tasks* tasks_;

@@ -77,6 +77,7 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
   WriteOp op{.inode = inode, .extents = {}, .size = {}, .mtime_ns = {}};
   const NodePtr node = Find(inode);
   const auto before = inodes_->Get(inode);
+  const uint64_t from = node && node->file ? std::exchange(node->file->next_part, 0) : 0;
   if (node && node->file && node->file->complete && before && (before->flags & shm::kOrphan) == 0) {
     const std::shared_ptr<ContentFile> file = node->file;
     node->sending = true;
@@ -91,23 +92,29 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
       const bool all = file->never_sent || file->resend;
       const bool everything = file->resend;
       const FileStamp old = file->sent;
-      node->dirty_hint = false;
-      node->dirty_since_ns = 0;
-      file->sent = *stamp;
-      if (stamp->size <= limits_.max_inline_bytes) {
+      file->part_since_ns = MonotonicNs();
+      if (from != 0) {
+        // What changed since the first part was begun is found by the next comparison.
+        *stamp = file->sent;
+      } else {
+        node->dirty_hint = false;
+        node->dirty_since_ns = 0;
+        file->sent = *stamp;
+      }
+      if (from == 0 && stamp->size <= limits_.max_inline_bytes) {
         error = co_await BuildSmall(node, *stamp, &op);
       } else {
-        error = co_await BuildLarge(node, *stamp, &op);
+        error = co_await BuildLarge(node, from, *stamp, &op);
       }
       if (error == ENOENT) {  // the log will hear the same, and say so
         op.extents.clear();
         op.size = stamp->size;
         error = 0;
-      } else if (error == 0) {
+      } else if (error == 0 && file->next_part == 0) {
         file->never_sent = file->resend = false;
         // The same bytes written again are no content, but a new time.
-        if (!op.extents.empty() || stamp->size != old.size || stamp->mtime_ns != old.mtime_ns ||
-            (all && stamp->size != 0) || everything) {
+        if (from != 0 || !op.extents.empty() || stamp->size != old.size ||
+            stamp->mtime_ns != old.mtime_ns || (all && stamp->size != 0) || everything) {
           op.size = stamp->size;
         }
       }
@@ -126,7 +133,7 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
     }
   }
   const auto after = inodes_->Get(inode);
-  if (op.size && after) {
+  if ((op.size || !op.extents.empty()) && after) {
     op.mtime_ns = after->mtime_ns;
     mutation.time_ns = after->ctime_ns;
   }
@@ -148,20 +155,22 @@ Task<int> Contents::BuildSmall(const NodePtr& node, const FileStamp& stamp, Writ
   co_return 0;
 }
 
-Task<int> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, WriteOp* op) {
+Task<int> Contents::BuildLarge(const NodePtr& node, uint64_t from, const FileStamp& stamp,
+                               WriteOp* op) {
   const std::shared_ptr<ContentFile> file = node->file;
   file->sent_hash.Resize(BlocksOf(stamp.size));
   const uint64_t truncations = file->truncations;
   const bool everything = file->resend;
   const bool all = file->never_sent || everything;
-  auto find = [](int fd, uint64_t size, bool never_sent, BlockHashes sent,
-                 uint64_t longest) -> Task<std::vector<ByteRange>> {
-    co_return FindDirty(fd, size, never_sent, sent, longest);
+  auto find = [](int fd, uint64_t begin, uint64_t size, bool never_sent, BlockHashes sent,
+                 uint64_t longest) -> Task<DirtyRanges> {
+    co_return FindDirty(fd, begin, size, never_sent, sent, longest);
   };
-  std::vector<ByteRange> ranges = co_await boost::asio::co_spawn(
+  DirtyRanges dirty = co_await boost::asio::co_spawn(
       workers_->get_executor(),
-      find(file->fd(), stamp.size, all, file->sent_hash, limits_.block_bytes),
+      find(file->fd(), from, stamp.size, all, file->sent_hash, limits_.block_bytes),
       boost::asio::use_awaitable);
+  std::vector<ByteRange> ranges = std::move(dirty.ranges);
 
   auto keep_hashes = [file, truncations](const ByteRange& range,
                                          const std::vector<uint64_t>& hashes) {
@@ -176,20 +185,40 @@ Task<int> Contents::BuildLarge(const NodePtr& node, const FileStamp& stamp, Writ
   OnRead on_read = keep_hashes;
   const bool copied = !node->copied_from.empty();
   if (copied) ranges = co_await ShareCopied(node, std::move(ranges), on_read, op);
-  const int error = co_await SendRanges(with, file->fd(), ranges, on_read, op);
+  const SentRanges sent =
+      co_await SendRanges(with, file->fd(), ranges, limits_.block_bytes, copied, on_read, op);
+  if (sent.count < ranges.size()) dirty.end = ranges[sent.count].offset;
   if (copied) {
     std::sort(op->extents.begin(), op->extents.end(),
               [](const WriteExtent& a, const WriteExtent& b) { return a.offset < b.offset; });
   }
-  if (all) AddHoles(op, stamp.size);
-  co_return error;
+  if (all) AddHoles(op, from, dirty.end);
+  if (sent.error == 0 && dirty.end < stamp.size) file->next_part = dirty.end;
+  co_return sent.error;
+}
+
+bool Contents::HasMore(uint64_t inode) const {
+  const NodePtr node = Find(inode);
+  return node && node->file && node->file->next_part != 0;
+}
+
+void Contents::ForgetParts(uint64_t inode) {
+  if (const NodePtr node = Find(inode); node && node->file) {
+    node->file->next_part = 0;
+    node->dirty_hint = true;
+  }
 }
 
 Settled Contents::ContentSettled(uint64_t inode, int error) {
   const NodePtr node = Find(inode);
   if (!node || !node->file) return Settled::kForGood;
-  // Blocks that it refers to were collected meanwhile. Once: it may be another reason.
-  node->file->sent_again = error == EIO && !node->file->sent_again;
+  if (error == 0 && node->file->next_part != 0) return Settled::kMore;
+  node->file->next_part = 0;
+  // Blocks that it refers to were collected meanwhile. Once, if it came soon: it may be another
+  // reason.
+  node->file->sent_again =
+      error == EIO &&
+      (!node->file->sent_again || MonotonicNs() - node->file->part_since_ns > kTimeToCollectNs);
   if (node->file->sent_again) {
     node->file->resend = true;
     node->file->sent_hash.Forget();

@@ -197,6 +197,14 @@ Ticket MutationLog::AppendContent(uint64_t inode) {
   return item->ticket;
 }
 
+void MutationLog::RequeueContent(uint64_t inode) {
+  content_in_flight_.erase(inode);
+  const Ticket ticket = AppendContent(inode);
+  Subject& subject = subjects_[inode];
+  subject.taken = false;
+  subject.moved_to = requeued_ = ticket;
+}
+
 bool MutationLog::TakeContent(uint64_t inode) {
   const auto found = subjects_.find(inode);
   if (found == subjects_.end() || !found->second.has_content) return false;
@@ -292,7 +300,7 @@ Task<void> MutationLog::WaitIdle(uint64_t inode) {
 
 Task<void> MutationLog::Drain() {
   const Ticket last = next_ticket_ - 1;
-  while (settled_ < last && pending() > 0) {
+  while (settled_ < std::max(last, requeued_) && pending() > 0) {
     Hurry();
     co_await settled_event_.Wait();
   }
@@ -374,8 +382,7 @@ Task<void> MutationLog::SendBatch() {
     if (content_inode != 0) {
       if (CutQueued(content_inode)) {
         // What is in the file by now belongs behind that cut.
-        AppendContent(content_inode);
-        content_in_flight_.erase(content_inode);
+        RequeueContent(content_inode);
         continue;
       }
       if (!part.mutations->empty() && contents_->BuildsOnPending(content_inode)) {
@@ -384,6 +391,12 @@ Task<void> MutationLog::SendBatch() {
         inline_bytes = 0;
       }
       mutation = co_await contents_->BuildWrite(content_inode);
+      if (contents_->HasMore(content_inode)) {
+        const bool whole = co_await SendContentParts(items, i, &part, lease_id, &mutation);
+        inline_bytes = 0;
+        sent = true;
+        if (!whole) continue;
+      }
       const WriteOp& write = std::get<WriteOp>(mutation.op);
       if (write.extents.empty() && !write.size) {
         content_in_flight_.erase(content_inode);
@@ -405,6 +418,27 @@ Task<void> MutationLog::SendBatch() {
   }
   if (!part.mutations->empty()) co_await SendPart(items, std::move(part), lease_id);
   Finish(items, sent ? next_sequence_ - 1 : 0);
+}
+
+Task<bool> MutationLog::SendContentParts(const std::vector<Item>& items, size_t at, Part* part,
+                                         uint64_t lease_id, Mutation* last) {
+  const uint64_t inode = items[at].content_inode;
+  while (contents_->HasMore(inode)) {
+    Part next = std::exchange(*part, Part());
+    last->sequence = next_sequence_++;
+    next.mutations->push_back(std::move(*last));
+    next.item_of.push_back(at);
+    co_await SendPart(items, std::move(next), lease_id);
+    // Refused, or queued anew by Settle.
+    if (!content_in_flight_.contains(inode)) co_return false;
+    if (stopping_ || CutQueued(inode)) {
+      contents_->ForgetParts(inode);
+      RequeueContent(inode);
+      co_return false;
+    }
+    *last = co_await contents_->BuildWrite(inode);
+  }
+  co_return true;
 }
 
 Task<void> MutationLog::SendRestored() {
@@ -554,10 +588,11 @@ void MutationLog::Settle(const std::vector<Item>& items, const Part& part,
     const Mutation& mutation = (*part.mutations)[i];
     const int error = results[i].error;
     if (item.content_inode != 0) {
+      const Settled settled = contents_->ContentSettled(item.content_inode, error);
+      if (settled == Settled::kMore) continue;
       content_in_flight_.erase(item.content_inode);
-      if (contents_->ContentSettled(item.content_inode, error) == Settled::kSendAgain) {
-        subjects_[item.content_inode].taken = true;  // who waits for it waits for that
-        AppendContent(item.content_inode);
+      if (settled == Settled::kSendAgain) {
+        RequeueContent(item.content_inode);
         continue;
       }
     }

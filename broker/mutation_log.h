@@ -31,18 +31,27 @@
 
 namespace airstore::broker {
 
-enum class Settled { kForGood, kSendAgain };
+enum class Settled {
+  kForGood,
+  kSendAgain,  // it is to be built once more, behind what is queued
+  kMore,       // it was a part of the content, and the next one is to be built
+};
 
 // Turns the dirty content of an inode into a write, when its turn has come.
 class ContentSource {
  public:
   virtual ~ContentSource() = default;
   // Stores blocks as needed and returns a mutation that holds a WriteOp; an op without extents and
-  // size: nothing to send. Does not fail for the gateway's absence: it retries inside.
+  // size: nothing to send. Does not fail for the gateway's absence: it retries inside. What takes
+  // long comes in parts: each is built when the one before is settled.
   virtual Task<Mutation> BuildWrite(uint64_t inode) = 0;
   // What is sent of it may refer to what is in flight: it is built when that is settled.
   virtual bool BuildsOnPending(uint64_t inode) const = 0;
-  // The write was applied (error 0) or refused. kSendAgain: it is to be built once more, otherwise.
+  // The write that was built last is a part, and not the last one.
+  virtual bool HasMore(uint64_t inode) const = 0;
+  // The other parts are not to be built: the next write begins anew.
+  virtual void ForgetParts(uint64_t inode) = 0;
+  // The write was applied (error 0) or refused.
   virtual Settled ContentSettled(uint64_t inode, int error) = 0;
   // The gateway's version that the content here is made of; 0: not known.
   virtual uint64_t ContentVersion(uint64_t inode) const = 0;
@@ -161,6 +170,8 @@ class MutationLog {
   };
 
   void Queue(MutationRecord record);
+  // Queues content whose turn had come once more; who waits for it waits for that.
+  void RequeueContent(uint64_t inode);
   Task<void> Send();
   Task<void> SendBatch();
   // What Restore found numbered.
@@ -170,6 +181,10 @@ class MutationLog {
     std::shared_ptr<std::vector<Mutation>> mutations = std::make_shared<std::vector<Mutation>>();
     std::vector<size_t> item_of;  // by place in `mutations`
   };
+  // Sends all parts of a content but the last one, and what `part` holds before it. False: the rest
+  // has been queued anew.
+  Task<bool> SendContentParts(const std::vector<Item>& items, size_t at, Part* part,
+                              uint64_t lease_id, Mutation* last);
   // Numbers it on record, sends it and settles it.
   Task<void> SendPart(const std::vector<Item>& items, Part part, uint64_t lease_id);
   Task<std::vector<MutationResult>> ApplyUntilAnswered(std::shared_ptr<std::vector<Mutation>> batch,
@@ -209,6 +224,7 @@ class MutationLog {
   int64_t in_flight_since_ns_ = 0;
   Ticket next_ticket_ = 1;
   Ticket settled_ = 0;
+  Ticket requeued_ = 0;  // the last one of content whose turn had come before
   BatchRecord sending_;  // numbers of what is in flight, as they were given
   uint64_t next_sequence_ = 1;
   bool urgent_ = false;

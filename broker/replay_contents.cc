@@ -62,9 +62,11 @@ Task<Mutation> ReplayContents::BuildWrite(uint64_t inode) {
   op.inode = inode;
   if (const auto found = entries_.find(inode); found != entries_.end()) {
     Entry& entry = found->second;
-    if (power_lost_) entry.error = co_await Vet(inode, entry.file, entry.cut_to);
+    if (power_lost_ && entry.next_part == 0)
+      entry.error = co_await Vet(inode, entry.file, entry.cut_to);
     if (entry.error == 0) entry.error = co_await Read(&entry, &op, &mutation.time_ns);
     if (entry.error != 0) {
+      entry.next_part = 0;
       op.extents.clear();
       op.size.reset();
     }
@@ -97,12 +99,14 @@ Task<int> ReplayContents::Read(Entry* entry, WriteOp* op, int64_t* time_ns) {
   const UniqueFd file(open(entry->file.path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   struct stat info {};
   if (!file || fstat(file.get(), &info) != 0) co_return errno;
+  const uint64_t from = std::exchange(entry->next_part, 0);
   const auto size = static_cast<uint64_t>(info.st_size);
   entry->file.size = size;
-  op->size = size;
+  entry->part_since_ns = MonotonicNs();
   op->mtime_ns = FromTimespec(info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
   *time_ns = std::max(*op->mtime_ns, entry->changed_ns);
-  if (size <= limits_.max_inline_bytes) {
+  if (from == 0 && size <= limits_.max_inline_bytes) {
+    op->size = size;
     if (size == 0) co_return 0;
     const ByteRange whole{0, size};
     ReadBlock block = ReadForSending(file.get(), whole);
@@ -110,12 +114,18 @@ Task<int> ReplayContents::Read(Entry* entry, WriteOp* op, int64_t* time_ns) {
     AddInline(whole, std::move(block), op);
     co_return error;
   }
-  std::vector<ByteRange> ranges =
-      FindDirty(file.get(), size, true, BlockHashes(), limits_.block_bytes);
+  DirtyRanges dirty = FindDirty(file.get(), from, size, true, BlockHashes(), limits_.block_bytes);
   OnRead ignore = [](const ByteRange&, const std::vector<uint64_t>&) {};
-  const int error = co_await SendRanges(with_, file.get(), std::move(ranges), ignore, op);
-  AddHoles(op, size);
-  co_return error;
+  const SentRanges sent =
+      co_await SendRanges(with_, file.get(), dirty.ranges, limits_.block_bytes, false, ignore, op);
+  if (sent.count < dirty.ranges.size()) dirty.end = dirty.ranges[sent.count].offset;
+  AddHoles(op, from, dirty.end);
+  if (dirty.end < size) {
+    entry->next_part = sent.error == 0 ? dirty.end : 0;
+  } else {
+    op->size = size;
+  }
+  co_return sent.error;
 }
 
 uint64_t ReplayContents::ContentVersion(uint64_t inode) const {
@@ -127,13 +137,27 @@ void ReplayContents::ContentApplied(uint64_t inode, uint64_t content_version) {
   journal_->Append(VersionRecord{inode, content_version});
 }
 
+bool ReplayContents::HasMore(uint64_t inode) const {
+  const auto found = entries_.find(inode);
+  return found != entries_.end() && found->second.next_part != 0;
+}
+
+void ReplayContents::ForgetParts(uint64_t inode) {
+  if (const auto found = entries_.find(inode); found != entries_.end()) {
+    found->second.next_part = 0;
+  }
+}
+
 Settled ReplayContents::ContentSettled(uint64_t inode, int error) {
   const auto found = entries_.find(inode);
   if (found == entries_.end()) return Settled::kForGood;
-  // Blocks that it refers to were collected meanwhile. Once: it may be another reason.
-  if (error == EIO && found->second.error == 0 && !std::exchange(found->second.sent_again, true)) {
-    return Settled::kSendAgain;
-  }
+  if (error == 0 && found->second.next_part != 0) return Settled::kMore;
+  found->second.next_part = 0;
+  // Blocks that it refers to were collected meanwhile. Once, if it came soon: it may be another
+  // reason.
+  const bool late = MonotonicNs() - found->second.part_since_ns > kTimeToCollectNs;
+  const bool before = std::exchange(found->second.sent_again, error == EIO);
+  if (error == EIO && found->second.error == 0 && (!before || late)) return Settled::kSendAgain;
   const Entry entry = found->second;
   entries_.erase(found);
   const int failed = entry.error != 0 ? entry.error : error;

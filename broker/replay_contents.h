@@ -43,6 +43,8 @@ class ReplayContents : public ContentSource {
   Task<Mutation> BuildWrite(uint64_t inode) override;
   // Everything is sent with its bytes.
   bool BuildsOnPending(uint64_t /*inode*/) const override { return false; }
+  bool HasMore(uint64_t inode) const override;
+  void ForgetParts(uint64_t inode) override;
   Settled ContentSettled(uint64_t inode, int error) override;
   uint64_t ContentVersion(uint64_t inode) const override;
   bool MustMatch(uint64_t /*inode*/) const override { return false; }
@@ -55,6 +57,8 @@ class ReplayContents : public ContentSource {
     uint64_t cut_to = UINT64_MAX;  // the smallest size that a change still to be sent gives it
     int error = 0;
     bool sent_again = false;
+    uint64_t next_part = 0;  // the next write begins here; 0: anew
+    int64_t part_since_ns = 0;
   };
   // Whether the file may replace what the gateway has.
   Task<int> Vet(uint64_t inode, const File& file, uint64_t cut_to);

@@ -57,6 +57,45 @@ TEST_F(BasicsSparse, KeepsHolesThroughTheGateway) {
   EXPECT_EQ(RunsOf("copy"), runs);
 }
 
+// More places than one write to the gateway is made of.
+TEST_F(BasicsSparse, WhatIsSentInPartsIsWholeAtTheGateway) {
+  constexpr uint64_t kPlaces = 2'500;
+  constexpr uint64_t kApart = 512u << 10;
+  const auto marked = [](uint64_t place) { return "place " + std::to_string(place); };
+  {
+    const UniqueFd file = Open(At("f"), O_RDWR | O_CREAT);
+    for (uint64_t i = 0; i < kPlaces; ++i) WriteAt(file.get(), marked(i), i * kApart);
+    ASSERT_EQ(fsync(file.get()), 0);
+    // Of what was sent some changes, and some becomes a hole.
+    for (uint64_t i = 0; i < kPlaces; i += 2) {
+      if (i % 500 == 0) {
+        ASSERT_EQ(fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                            static_cast<off_t>(i * kApart), kApart),
+                  0);
+      } else {
+        WriteAt(file.get(), "again", i * kApart + 100);
+      }
+    }
+  }
+  RemountFresh();
+  const UniqueFd file = Open(At("f"), O_RDONLY);
+  ASSERT_EQ(Stat(At("f")).st_size, static_cast<off_t>((kPlaces - 1) * kApart) + 10);
+  for (uint64_t i = 0; i < kPlaces; ++i) {
+    std::string want = marked(i);
+    want.resize(105, '\0');
+    if (i % 500 == 0) {
+      want.assign(105, '\0');
+    } else if (i % 2 == 0) {
+      want.replace(100, 5, "again");
+    }
+    std::string there(i + 1 == kPlaces ? 10 : 105, 'x');
+    want.resize(there.size());
+    ASSERT_EQ(pread(file.get(), there.data(), there.size(), static_cast<off_t>(i * kApart)),
+              static_cast<ssize_t>(there.size()));
+    ASSERT_EQ(there, want) << i;
+  }
+}
+
 TEST_F(BasicsSparse, SmallFilesKeepTheirHolesToo) {
   {
     const UniqueFd file = Open(At("f"), O_RDWR | O_CREAT);

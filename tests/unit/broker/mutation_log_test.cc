@@ -84,10 +84,15 @@ class OneByte : public ContentSource {
     op.size = 1;
     op.extents.push_back(WriteExtent{.offset = 0, .length = 1, .source = std::string("x")});
     mutation.op = std::move(op);
+    if (parts > 0) --parts;
+    if (on_build) on_build();
     co_return mutation;
   }
+  bool HasMore(uint64_t) const override { return parts > 0; }
+  void ForgetParts(uint64_t) override { parts = 0; }
   bool BuildsOnPending(uint64_t) const override { return false; }
   Settled ContentSettled(uint64_t inode, int error) override {
+    if (error == 0 && parts > 0) return Settled::kMore;
     settled.push_back(inode);
     return error == EIO ? Settled::kSendAgain : Settled::kForGood;
   }
@@ -97,6 +102,8 @@ class OneByte : public ContentSource {
   std::vector<uint64_t> settled;
   uint64_t version = 0;
   bool must_match = false;
+  int parts = 0;  // still to be built; 0: content comes as a whole
+  std::function<void()> on_build;
 };
 
 Mutation Creation(uint64_t inode) {
@@ -300,6 +307,88 @@ TEST_F(MutationLogTest, WhoWaitsForContentWaitsUntilItWasSentAgain) {
   EXPECT_EQ(gateway_.applied.size(), 2u);
   EXPECT_EQ(life.contents.settled, (std::vector<uint64_t>{10, 10}));
   life.DrainAndStop();
+}
+
+TEST_F(MutationLogTest, PartsOfAContentComeBeforeWhatIsQueuedBehindIt) {
+  {
+    Life life(&gateway_, NewJournal());
+    life.contents.parts = 3;
+    life.log->Append(Creation(10), {10}, {1});
+    const Ticket ticket = life.log->AppendContent(10);
+    life.log->Append(Creation(11), {11}, {1});
+    life.log->Start();
+    auto wait = [](MutationLog* log, Ticket until) -> Task<int> {
+      co_return co_await log->WaitSettled(until, 10);
+    };
+    std::optional<int> refused;
+    Spawn(life.loop.get_executor(), Store(wait(life.log.get(), ticket), &refused));
+    while (!refused) life.loop.run_one();
+    EXPECT_EQ(*refused, 0);
+    EXPECT_EQ(life.contents.settled, std::vector<uint64_t>{10});
+    life.DrainAndStop();
+  }
+  ASSERT_EQ(gateway_.applied.size(), 5u);
+  EXPECT_EQ(std::get<CreateOp>(gateway_.applied[1].op).inode, 10u);
+  for (const uint64_t part : {2, 3, 4}) {
+    EXPECT_EQ(std::get<WriteOp>(gateway_.applied[part].op).inode, 10u);
+  }
+  EXPECT_EQ(std::get<CreateOp>(gateway_.applied[5].op).inode, 11u);
+  JournalState state;
+  OldJournal(&state);
+  EXPECT_TRUE(state.empty());
+  EXPECT_EQ(state.next_sequence, 6u);
+}
+
+// What is in the file by then belongs behind the cut, and who waits for the content waits for that.
+TEST_F(MutationLogTest, ACutBetweenPartsPutsTheRestBehindIt) {
+  Life life(&gateway_, NewJournal());
+  life.contents.parts = 3;
+  life.contents.on_build = [&, first = true]() mutable {
+    if (!std::exchange(first, false)) return;
+    Mutation cut;
+    SetattrOp to_nothing;
+    to_nothing.inode = 10;
+    to_nothing.size = 0;
+    cut.op = to_nothing;
+    life.log->Append(std::move(cut), {10}, {});
+  };
+  const Ticket ticket = life.log->AppendContent(10);
+  life.log->Start();
+  auto wait = [](MutationLog* log, Ticket until) -> Task<int> {
+    co_return co_await log->WaitSettled(until, 10);
+  };
+  std::optional<int> refused;
+  Spawn(life.loop.get_executor(), Store(wait(life.log.get(), ticket), &refused));
+  while (!refused) life.loop.run_one();
+  EXPECT_EQ(life.contents.settled, std::vector<uint64_t>{10});
+  ASSERT_EQ(gateway_.applied.size(), 3u);
+  EXPECT_TRUE(std::holds_alternative<WriteOp>(gateway_.applied[1].op));
+  EXPECT_TRUE(std::holds_alternative<SetattrOp>(gateway_.applied[2].op));
+  EXPECT_TRUE(std::holds_alternative<WriteOp>(gateway_.applied[3].op));
+  life.DrainAndStop();
+}
+
+TEST_F(MutationLogTest, ARefusedPartIsTheLast) {
+  gateway_.write_error = EIO;  // OneByte wants it sent again then
+  Life life(&gateway_, NewJournal());
+  life.contents.parts = 3;
+  life.contents.on_build = [&, builds = 0]() mutable {
+    if (++builds == 2) life.contents.parts = 0;
+  };
+  life.log->AppendContent(10);
+  life.log->Start();
+  life.DrainAndStop();
+  EXPECT_EQ(gateway_.applied.size(), 2u);
+  EXPECT_EQ(life.contents.settled, (std::vector<uint64_t>{10, 10}));
+}
+
+TEST_F(MutationLogTest, DrainingWaitsForContentThatWasQueuedAnew) {
+  gateway_.write_error = EIO;
+  Life life(&gateway_, NewJournal());
+  life.log->AppendContent(10);
+  life.log->Start();
+  life.DrainAndStop();
+  EXPECT_EQ(gateway_.applied.size(), 2u);
 }
 
 // Both are told at once: the first to run must not take what the second still has to do for
