@@ -304,7 +304,7 @@ class Answer {
   }
 
   Task<Result<void>> Make(uint32_t mode, std::string target) {
-    if (IsVirtual(args_.inode)) co_return co_await MakeVirtual(true);
+    if (IsVirtual(args_.inode)) co_return co_await MakeVirtual(S_ISDIR(mode));
     NewNode node = OfCaller(mode);
     node.rdev = args_.rdev;
     node.symlink_target = std::move(target);

@@ -121,13 +121,14 @@ int VirtualTree::Refusal(const shm::RequestArgs& args, const std::string& name,
   const bool here = IsVirtual(args.inode);
   switch (static_cast<Op>(args.op)) {
     case Op::kSetattr:
-    case Op::kMknod:
     case Op::kSymlink:
     case Op::kTmpfile:
     case Op::kSetxattr:
     case Op::kRemovexattr:
     case Op::kFallocate:
       return here ? EROFS : 0;
+    case Op::kMknod:
+      return here && !S_ISREG(args.mode) ? EROFS : 0;
     case Op::kOpen:
       return here && ((args.flags & O_ACCMODE) != O_RDONLY || (args.flags & O_TRUNC) != 0) ? EROFS
                                                                                            : 0;
