@@ -520,7 +520,10 @@ Task<Result<void>> Mount::Stop(bool force) {
   boost::asio::steady_timer patience(executor_, std::chrono::seconds(5));
   patience.async_wait([self = shared_from_this()](const boost::system::error_code& cancelled) {
     if (!cancelled && !self->frontend_gone_) {
-      spdlog::warn("{}: the frontend does not end; killing it", self->options_.spec.mountpoint);
+      spdlog::warn(
+          "{}: the frontend does not end, as when another mount namespace still has the mount; "
+          "killing it",
+          self->options_.spec.mountpoint);
       self->frontend_.Kill();
     }
   });

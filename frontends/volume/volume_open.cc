@@ -214,9 +214,9 @@ bool Volume::IsInPlace(Request& request, uint64_t inode, uint64_t offset, uint64
   // While those blocks change from reserved to allocated even this may say hole.
   constexpr int kLooks = 4;
   for (int i = 0; i < kLooks; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(i));
     const off_t hole = lseek(fd->get(), static_cast<off_t>(offset), SEEK_HOLE);
     if (hole >= 0 && static_cast<uint64_t>(hole) >= offset + bytes) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(i));
   }
   return false;
 }
