@@ -89,7 +89,7 @@ void Broker::TakeUpSpool() {
     auto manifest = ReadManifest(path);
     const bool sound = manifest && entry.path().filename() == HexOf(manifest->session);
     if (sound && AdoptSession(path, *manifest)) continue;
-    EndOrphans(path, "its session cannot be taken up again");
+    EndOrphans(path, options_.frontend_dir, "its session cannot be taken up again");
     if (!sound) {
       if (!manifest) spdlog::warn("{}", manifest.error().ToString());
       SaveLeftover(path);
@@ -103,7 +103,7 @@ void Broker::TakeUpSpool() {
 }
 
 bool Broker::AdoptSession(const std::string& path, const SessionManifest& manifest) {
-  std::vector<LeftMount> mounts = FindLeftMounts(path, manifest.session);
+  std::vector<LeftMount> mounts = FindLeftMounts(path, manifest.session, options_.frontend_dir);
   if (mounts.empty()) return false;
   const int64_t begun = MonotonicNs();
   auto meta = NewestTables(&mounts, manifest.session);
@@ -165,7 +165,7 @@ bool Broker::AdoptMount(const SlotPtr& slot, const MountManifest& manifest, Fron
     mount = broker::Mount::Adopt(executor_, slot->session.get(), options, manifest, &link);
   }
   if (!mount) {
-    EndOrphan(slot->session->spool(), manifest, mount.error().ToString());
+    EndOrphan(slot->session->spool(), manifest, options_.frontend_dir, mount.error().ToString());
     return false;
   }
   if (manifest.spec.fsync_local) slot->session->KeepThroughPowerLoss();

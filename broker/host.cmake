@@ -11,6 +11,7 @@ add_library(airstore_broker_host STATIC
   ${CMAKE_CURRENT_LIST_DIR}/nfs_mount.cc
   ${CMAKE_CURRENT_LIST_DIR}/nfs_names.cc
   ${CMAKE_CURRENT_LIST_DIR}/launcher.cc
+  ${CMAKE_CURRENT_LIST_DIR}/left_clients.cc
   ${CMAKE_CURRENT_LIST_DIR}/options.cc
   ${CMAKE_CURRENT_LIST_DIR}/options_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/options_flags.cc

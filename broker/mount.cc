@@ -13,6 +13,7 @@
 #include "broker/calls.h"
 #include "broker/clock.h"
 #include "broker/fuse_device.h"
+#include "broker/left_clients.h"
 #include "broker/mount_manifest.h"
 #include "broker/service_manager.h"
 #include "broker/session.h"
@@ -486,6 +487,18 @@ Task<void> Mount::WriteBack() {
                                  boost::asio::use_awaitable);
 }
 
+// Detached but still in use: the programs that use it keep it alive until this, or are told by
+// others that it is gone.
+void Mount::EndForClients() {
+  if (!device_->Outlived()) return device_->Abort();
+  auto refused = RefuseLeftClients(LaunchOf(options_.spec.mountpoint), device_->fd());
+  if (!refused) {
+    spdlog::warn("{}: programs that still use it may hang: {}", options_.spec.mountpoint,
+                 refused.error().ToString());
+  }
+  frontend_.Kill();
+}
+
 Task<Result<void>> Mount::Stop(bool force) {
   // Unmounting may need answers from a frontend.
   if (state_ == State::kRecovering && !force) co_await Settled(kRecoveryPatience);
@@ -515,8 +528,7 @@ Task<Result<void>> Mount::Stop(bool force) {
     if (frontend_gone_ || !served) Detach();
     co_return Error{error, "unmount " + options_.spec.mountpoint};
   }
-  // Detached but still in use: the programs that use it keep it alive until this.
-  if (force) device_->Abort();
+  if (force) EndForClients();
   boost::asio::steady_timer patience(executor_, std::chrono::seconds(5));
   patience.async_wait([self = shared_from_this()](const boost::system::error_code& cancelled) {
     if (!cancelled && !self->frontend_gone_) {

@@ -200,6 +200,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   void NoteCall(const shm::Call& call, const shm::RequestReply& reply, int64_t begun_ns);
   Task<void> AddToTrace(shm::Call call, int error, int64_t duration_ns);
   void Detach();
+  void EndForClients();
   Task<void> WriteBack();
 
   // mount_recovery.cc

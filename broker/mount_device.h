@@ -39,6 +39,8 @@ class MountDevice {
   virtual void WriteBack() {}
   // lazy: detach now even when busy. EBUSY otherwise, when it is in use.
   virtual Result<void> Unmount(bool lazy) = 0;
+  // It was unmounted lazily, and programs that still use it wait for answers until they have them.
+  virtual bool Outlived() const { return false; }
   // Ends what clients wait for.
   virtual void Abort() = 0;
 };

@@ -103,6 +103,8 @@ Result<void> NfsExport::Unmount(bool lazy) {
   if (!Mounted()) return {};
   if (StillMounted()) {
     AIRSTORE_TRY(UnmountNfs(mountpoint_, lazy));
+    outlived_ = lazy;
+    if (lazy) return {};
   } else if (!lazy && mountpoint_.empty() && HasClients(port())) {
     return Error{EBUSY, "an NFS client is connected; unmount it there first"};
   }

@@ -48,12 +48,14 @@ class NfsExport final : public MountDevice {
   void WriteBack() override;
   // Busy: something is open in it, or, when it is not mounted here, a client is connected.
   Result<void> Unmount(bool lazy) override;
+  bool Outlived() const override { return outlived_; }
   void Abort() override;
 
  private:
   explicit NfsExport(UniqueFd socket) : socket_(std::move(socket)) {}
   const UniqueFd socket_;
   std::string mountpoint_;  // empty: it is only served
+  bool outlived_ = false;
 };
 
 }  // namespace airstore::broker

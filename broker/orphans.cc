@@ -11,6 +11,8 @@
 #include <cstdlib>
 
 #include "broker/fuse_device.h"
+#include "broker/left_clients.h"
+#include "broker/nfs_export.h"
 #include "broker/nfs_mount.h"
 #include "broker/proc_mounts.h"
 #include "broker/service_manager.h"
@@ -44,6 +46,24 @@ FrontendLink KeptLink(const shm::SessionId& session, uint32_t mount_index) {
   return link;
 }
 
+// Whoever still uses it is told that it is gone. `socket`: of the frontend that serves it, which is
+// needed for what the client still keeps; -1: there is none, and somebody else answers at once.
+void UnmountOrphan(const MountedFs& mounted, int socket, const LaunchOptions& launch) {
+  const auto refuse = [&](int listening) {
+    if (auto refused = RefuseLeftClients(launch, listening); !refused) {
+      spdlog::warn("{}: {}", mounted.path, refused.error().ToString());
+    }
+  };
+  if (socket < 0) {
+    auto listening = NfsExport::Listen(mounted.nfs_port);
+    if (listening && (*listening)->port() == mounted.nfs_port) refuse((*listening)->fd());
+  }
+  if (auto done = UnmountNfs(mounted.path, true); !done) {
+    spdlog::error("{}: {}", mounted.path, done.error().ToString());
+  }
+  if (socket >= 0) refuse(socket);
+}
+
 }  // namespace
 
 void EndFrontend(FrontendLink* link) {
@@ -54,7 +74,8 @@ void EndFrontend(FrontendLink* link) {
 }
 
 std::vector<LeftMount> FindLeftMounts(const std::string& session_spool,
-                                      const shm::SessionId& session) {
+                                      const shm::SessionId& session,
+                                      const std::string& frontend_dir) {
   std::vector<LeftMount> mounts;
   for (MountManifest& manifest : MountManifestsIn(session_spool)) {
     auto link = Connect(session_spool, manifest);
@@ -64,13 +85,13 @@ std::vector<LeftMount> FindLeftMounts(const std::string& session_spool,
         spdlog::info("{}: it has no frontend; another one is started", manifest.spec.mountpoint);
         mounts.push_back({std::move(manifest), std::move(kept)});
       } else {
-        EndOrphan(session_spool, manifest, link.error().ToString());
+        EndOrphan(session_spool, manifest, frontend_dir, link.error().ToString());
       }
       continue;
     }
     if (const std::string problem = VersionProblem(*link); !problem.empty()) {
       if (link->abi_major != shm::AbiMajor()) {
-        EndOrphan(session_spool, manifest, problem);
+        EndOrphan(session_spool, manifest, frontend_dir, problem);
         continue;
       }
       spdlog::warn("{}: {}; it is replaced", manifest.spec.mountpoint, problem);
@@ -82,14 +103,17 @@ std::vector<LeftMount> FindLeftMounts(const std::string& session_spool,
 }
 
 void EndOrphan(const std::string& session_spool, const MountManifest& manifest,
-               const std::string& why) {
+               const std::string& frontend_dir, const std::string& why) {
   const std::string& mountpoint = manifest.spec.mountpoint;
   auto link = Connect(session_spool, manifest);
   if (manifest.spec.backend == "nfs") {
-    if (!manifest.spec.serve_only && IsOurNfs(MountedAt(mountpoint))) {
-      if (auto done = UnmountNfs(mountpoint, true); !done) {
-        spdlog::error("{}: {}", mountpoint, done.error().ToString());
-      }
+    const auto mounted = MountedAt(mountpoint);
+    if (!manifest.spec.serve_only && IsOurNfs(mounted)) {
+      UnmountOrphan(*mounted, link ? link->device.get() : -1,
+                    {.program = frontend_dir + "/airstore-nfs",
+                     .arguments = {mountpoint},
+                     .uid = manifest.owner.uid,
+                     .gid = manifest.owner.gid});
     }
     if (link) EndFrontend(&*link);  // nothing else has the socket
     RemoveMountManifest(session_spool, manifest.index);
@@ -112,9 +136,10 @@ void EndOrphan(const std::string& session_spool, const MountManifest& manifest,
   spdlog::warn("{}: a mount of a broker that has died is detached: {}", mountpoint, why);
 }
 
-void EndOrphans(const std::string& session_spool, const std::string& why) {
+void EndOrphans(const std::string& session_spool, const std::string& frontend_dir,
+                const std::string& why) {
   for (const MountManifest& manifest : MountManifestsIn(session_spool)) {
-    EndOrphan(session_spool, manifest, why);
+    EndOrphan(session_spool, manifest, frontend_dir, why);
   }
 }
 

@@ -20,19 +20,21 @@ struct LeftMount {
   FrontendLink link;
 };
 
-// Those in a session's spool. The frontend of another minor version is ended; mounts whose
-// frontends cannot be understood are ended as below, and those whose frontends do not live, unless
-// the service manager has kept what is needed.
+// Those in a session's spool. `frontend_dir`: where programs of frontends are. The frontend of
+// another minor version is ended; mounts whose frontends cannot be understood are ended as below,
+// and those whose frontends do not live, unless the service manager has kept what is needed.
 std::vector<LeftMount> FindLeftMounts(const std::string& session_spool,
-                                      const shm::SessionId& session);
+                                      const shm::SessionId& session,
+                                      const std::string& frontend_dir);
 // Ends the process, and waits until it is gone.
 void EndFrontend(FrontendLink* link);
 
 // Ends the mount: its users get errors instead of waiting, the mount point is free. It is said in
 // the log.
 void EndOrphan(const std::string& session_spool, const MountManifest& manifest,
-               const std::string& why);
+               const std::string& frontend_dir, const std::string& why);
 // All that are left in a session's spool.
-void EndOrphans(const std::string& session_spool, const std::string& why);
+void EndOrphans(const std::string& session_spool, const std::string& frontend_dir,
+                const std::string& why);
 
 }  // namespace airstore::broker

@@ -27,6 +27,18 @@ std::string Unescape(const std::string& in) {
   return out;
 }
 
+// Of options as the kernel shows them.
+uint16_t PortIn(const std::string& options) {
+  std::istringstream parts(options);
+  unsigned port = 0;
+  for (std::string part; std::getline(parts, part, ',');) {
+    if (sscanf(part.c_str(), "port=%u", &port) == 1 && port <= UINT16_MAX) {
+      return static_cast<uint16_t>(port);
+    }
+  }
+  return 0;
+}
+
 }  // namespace
 
 bool IsOurNfs(const std::optional<MountedFs>& mounted) {
@@ -46,6 +58,7 @@ std::vector<MountedFs> ParseMountInfo(const std::string& text) {
     MountedFs mount;
     if (!(words >> mount.type >> mount.source)) continue;
     if (sscanf(device.c_str(), "%u:%u", &mount.major, &mount.minor) != 2) continue;
+    if (words >> options) mount.nfs_port = PortIn(options);
     mount.path = Unescape(path);
     mount.source = Unescape(mount.source);
     mounts.push_back(std::move(mount));

@@ -20,6 +20,7 @@ struct MountedFs {
   std::string source;
   uint32_t major = 0;
   uint32_t minor = 0;
+  uint16_t nfs_port = 0;  // of an NFS server; 0: not said
 };
 
 // NFS clients mount our exports from here.

@@ -175,6 +175,9 @@ Task<Result<void>> Tree::Ensure(uint64_t inode) {
   for (;;) {
     const bool present = inodes_->IndexOf(inode) != shm::kNoIndex;
     if (present && !inodes_->IsStale(inode)) co_return Result<void>{};
+    // It was removed here: what has changes on their way does not leave the table otherwise. The
+    // gateway may not know yet, and its answer may come when it does.
+    if (!present && log_->PendingOf(inode) != 0) co_return Error{ESTALE, "inode"};
     if (present && log_->PendingOf(inode) != 0) {
       co_await log_->WaitIdle(inode);
       continue;

@@ -33,6 +33,7 @@ enum class ChannelKind : uint32_t {
   // broker -> process that writes its invalidations, first and only one: fds {protocol device}.
   // Then packets of bytes for the device; each is confirmed with an errno of 4 bytes.
   kNotify = 8,
+  kRefuse = 9,  // broker -> airstore-nfs --refuse, first and only one: fds {listening socket}
 };
 
 inline constexpr uint32_t kChannelText = 504;

@@ -304,6 +304,9 @@ class LaneProducer {
   bool WaitApplied(uint64_t place, int64_t until_ns = kForever);
   // Waits for the writes to this inode that this frontend has queued, if any can be outstanding.
   bool WaitWrites(uint64_t inode, int64_t until_ns = kForever);
+  // The same, but no longer than until their bytes are in the file: other mounts may not have heard
+  // of them yet.
+  bool WaitWritten(uint64_t inode);
   // Wakes all waiting calls so that they ask `interrupted`.
   void Interrupt();
 

@@ -272,6 +272,11 @@ bool LaneProducer::WaitWrites(uint64_t inode, int64_t until_ns) {
   return behind == 0 || WaitApplied(behind - 1, until_ns);
 }
 
+bool LaneProducer::WaitWritten(uint64_t inode) {
+  const uint64_t behind = LastWrite(inode).load(std::memory_order_acquire);
+  return behind == 0 || WaitTaken(behind, kForever);
+}
+
 bool LaneProducer::WaitTaken(uint64_t place, int64_t until_ns) {
   const auto taken = [this, place] { return Taken() >= place; };
   if (taken()) return true;

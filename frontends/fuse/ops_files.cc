@@ -93,8 +93,10 @@ void Write(fuse_req_t req, fuse_ino_t inode, const char* data, size_t size, off_
     error = volume.AnnounceWrite(request, inode, handle, at, size);
   }
   if (error == 0) {
+    const volume::Visible visible =
+        stored ? volume::Visible::kLater : volume::VisibleThrough(handle);
     error = append ? volume.Append(request, inode, handle, at, bytes)
-                   : volume.Write(inode, at, bytes, volume::VisibleThrough(handle));
+                   : volume.Write(inode, at, bytes, visible);
   }
   if (error == 0 && !stored && (file->flags & O_DSYNC) != 0) {
     error = volume.Fsync(request, inode, (file->flags & O_SYNC) == O_SYNC ? 0 : kDataOnly);

@@ -25,10 +25,17 @@ bool Call::Contain(uint32_t gid) const {
 nfsstat3 Call::FindBy(Look look, const nfs_fh3& handle, volume::Node* node) {
   const auto file = service_.handles.Open({handle.data.data_val, handle.data.data_len});
   if (!file) return NFS3ERR_BADHANDLE;
-  const int error = (volume().*look)(*this, file->inode, node);
+  int error = (volume().*look)(*this, file->inode, node);
+  if (error == 0 && (node->record.flags & shm::kOrphan) != 0)
+    error = FindNameless(file->inode, node);
   if (error == ENOENT) return NFS3ERR_STALE;
   if (error != 0) return StatusOf(error);
   return node->record.generation == file->generation ? NFS3_OK : NFS3ERR_STALE;
+}
+
+int Call::FindNameless(uint64_t inode, volume::Node* node) {
+  service_.writers.Close(*this, inode);
+  return volume().GetattrAtBroker(*this, inode, node);
 }
 
 nfsstat3 Call::Find(const nfs_fh3& handle, volume::Node* node) {

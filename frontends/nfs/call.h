@@ -76,6 +76,9 @@ class Call final : public volume::Request, public volume::Groups {
  private:
   using Look = int (volume::Volume::*)(volume::Request&, uint64_t, volume::Node*);
   nfsstat3 FindBy(Look look, const nfs_fh3& handle, volume::Node* node);
+  // A file without a name is there for as long as some program has it open. That we have, because
+  // it was written to a moment ago, does not count. An errno.
+  int FindNameless(uint64_t inode, volume::Node* node);
 
   Service& service_;
   const Identity identity_;

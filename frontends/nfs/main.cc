@@ -2,7 +2,8 @@
 //
 // airstore-nfs: serves one workspace to NFS version 3 clients of this host. Started by the broker,
 // which listens on the port and hands the socket over, with the shared memory, on the channel at
-// descriptor 3.
+// descriptor 3. With --refuse it is handed the socket alone, of an export that has ended.
+#include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -10,11 +11,13 @@
 #include <cstdio>
 #include <cstring>
 
+#include "frontends/nfs/left_clients.h"
 #include "frontends/nfs/server.h"
 #include "frontends/process/program.h"
 #include "frontends/process/sandbox.h"
 #include "frontends/volume/attach.h"
 #include "frontends/volume/channel_thread.h"
+#include "shm/channel.h"
 
 namespace {
 
@@ -38,7 +41,9 @@ constexpr int kSystemCalls[] = {
 void KeepOutOfWriteback() { (void)prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0); }
 
 int Serve();
-constexpr airstore::FrontendProgram kProgram{"airstore-nfs", "airctl mount --backend nfs", Serve};
+int Refuse();
+constexpr airstore::FrontendProgram kProgram{"airstore-nfs", "airctl mount --backend nfs", Serve,
+                                             nullptr, Refuse};
 
 int Serve() {
   const auto fail = [](const std::string& why) { return FailToAttach(kProgram, why); };
@@ -72,6 +77,25 @@ int Serve() {
   const int error = server.Run();
   fprintf(stderr, "airstore-nfs: %s\n", strerror(error));
   _exit(volume::kExitFailed);
+}
+
+// The broker waits until we have the socket, and for our end no longer than that.
+int Refuse() {
+  if (!airstore::DropPrivileges()) return volume::kExitFailed;
+  KeepOutOfWriteback();
+  auto first = airstore::shm::ReceiveMessage(volume::kChannelFd);
+  constexpr auto kKind = static_cast<uint32_t>(airstore::shm::ChannelKind::kRefuse);
+  if (!first || first->message.kind != kKind || first->fds.size() != 1) {
+    return volume::kExitCannotAttach;
+  }
+  close(volume::kChannelFd);
+  auto peers = nfs::Peers::Open();
+  airstore::UniqueFd volumes(open("/proc/fs/nfsfs/volumes", O_RDONLY | O_CLOEXEC));
+  if (!peers || !volumes) return volume::kExitFailed;
+  if (const pid_t child = fork(); child != 0) return child < 0 ? volume::kExitFailed : 0;
+  if (!airstore::RestrictSystemCalls(kSystemCalls)) return volume::kExitFailed;
+  nfs::LeftClients(std::move(first->fds[0]), *std::move(peers), std::move(volumes)).Run();
+  return 0;
 }
 
 }  // namespace

@@ -71,7 +71,8 @@ nfsstat3 WriteBytes(Call& call, const volume::Node& node, const WRITE3argshead& 
   OpenWriters& writers = call.service().writers;
   if (error == 0) error = writers.Use(call, inode);
   if (error != 0) return StatusOf(error);
-  error = volume.Write(inode, args.offset, data);
+  error = volume.AnnounceWrite(call, inode, {}, args.offset, data.size());
+  if (error == 0) error = volume.Write(inode, args.offset, data);
   const bool stable = args.stable != UNSTABLE;
   if (error == 0 && stable) {
     error = volume.Fsync(call, inode, args.stable == DATA_SYNC ? kDataOnly : 0);

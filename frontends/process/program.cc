@@ -57,6 +57,7 @@ int RunFrontend(const FrontendProgram& program, int argc, char** argv) {
   // Other arguments are for those who read the process list.
   const std::string_view asked = argc > 1 ? argv[1] : "";
   if (asked == "--notify" && program.notify != nullptr) return program.notify();
+  if (asked == "--refuse" && program.refuse != nullptr) return program.refuse();
   if (asked == "--export") return Export();
   return program.serve();
 }

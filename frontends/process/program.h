@@ -15,6 +15,7 @@ struct FrontendProgram {
   const char* started_by;  // what users are to call instead
   int (*serve)();
   int (*notify)() = nullptr;  // --notify
+  int (*refuse)() = nullptr;  // --refuse
 };
 
 // main().

@@ -79,9 +79,11 @@ struct Opened {
   bool tell_close = false;      // closing a descriptor of it may mean something
 };
 
-// Who is to see a write when it has returned, besides those who ask us: mounts of the session
-// always, those whom the kernel shows the content file itself if there are any.
-enum class Visible { kToAskers, kToTheKernel };
+// Who is to see a write when it has returned, besides those who ask us: mounts of the session, and
+// those whom the kernel shows the content file itself if there are any. Later: what a kernel writes
+// back by itself is in the file, and the other mounts hear of it. They may be writing back the same
+// page, and neither may wait for the other.
+enum class Visible { kToAskers, kToTheKernel, kLater };
 
 inline Visible VisibleThrough(OpenHandle handle) {
   return handle.path() == shm::kOpenPassthrough ? Visible::kToTheKernel : Visible::kToAskers;
@@ -167,6 +169,8 @@ class Volume {
   // The same, but size and times may be those before writes that are queued: does not wait for
   // them.
   int GetattrAsItIs(Request& request, uint64_t inode, Node* out);
+  // The same of the broker, whatever the tables say: what was queued before is done.
+  int GetattrAtBroker(Request& request, uint64_t inode, Node* out);
   // No write to the inode is queued.
   bool Settled(uint64_t inode);
   int Setattr(Request& request, uint64_t inode, const SetattrArgs& values, Node* out);
@@ -360,6 +364,8 @@ class Volume {
   int FetchContentFd(Request& request, const shm::InodeRecord& record, ContentFd* out);
   ReadStep CopyTarget(const shm::InodeRef& link, std::string* target);
 
+  // Where a directory has its name.
+  uint64_t ParentOf(Request& request, uint64_t directory);
   struct Walk;
   int WalkListing(Request& request, Walk* walk, DirSink& sink);
   bool WalkChain(Request& request, Walk* walk, const shm::InodeRecord& directory, DirSink& sink);

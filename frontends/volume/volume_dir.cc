@@ -94,6 +94,7 @@ bool Volume::WalkChain(Request& request, Walk* walk, const shm::InodeRecord& dir
       Node node;
       const bool held =
           walk->listing == Listing::kNodes && AcquireChild(request, walk, dentry.inode, &node);
+      if (held && dentry.type == DT_DIR) dir_hints_.PutName(dentry.inode, index);
       sink.Add({{name, dentry.name_bytes},
                 dentry.cookie + kDots,
                 dentry.inode,
@@ -135,15 +136,31 @@ bool Volume::KeepsListing(uint64_t directory, uint32_t flags) const {
   return reader_.FindInode(directory, &found) && !WantsToSeeRead(found.record, flags);
 }
 
+// Records do not lead to where they have their names: a name that was seen does, else the broker
+// knows. One that has no name any more is said to be in the root.
+uint64_t Volume::ParentOf(Request& request, uint64_t directory) {
+  if (directory == shm::kRootInode) return directory;
+  char name[shm::kMaxName + 1];
+  shm::DentryRecord dentry;
+  const uint32_t index = dir_hints_.Name(directory);
+  if (index < reader_.view().geometry().dentry_capacity &&
+      reader_.ReadDentry(index, &dentry, name) && dentry.inode == directory && dentry.parent != 0) {
+    return dentry.parent;
+  }
+  const auto reply = Call(request, Args(shm::Op::kLookup, directory), Wait::kToTheEnd, "..");
+  return reply.error == 0 ? reply.attr.inode : shm::kRootInode;
+}
+
 int Volume::Readdir(Request& request, uint64_t directory, uint64_t handle, uint64_t offset,
                     Listing listing, DirSink& sink) {
   const Stopwatch watch(*lane_, shm::kLatencyReaddir);
-  const DirEntry dots[] = {{".", 1, directory, DT_DIR, nullptr, shm::kNoIndex},
-                           {"..", 2, shm::kRootInode, DT_DIR, nullptr, shm::kNoIndex}};
+  DirEntry dots[] = {{".", 1, directory, DT_DIR, nullptr, shm::kNoIndex},
+                     {"..", 2, 0, DT_DIR, nullptr, shm::kNoIndex}};
   bool any = false;
-  for (const DirEntry& dot : dots) {
+  for (DirEntry& dot : dots) {
     if (offset >= dot.offset) continue;
     if (!sink.Fits(dot.name.size())) return 0;
+    if (dot.inode == 0) dot.inode = ParentOf(request, directory);
     sink.Add(dot);
     any = true;
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Names and attributes: what is known is answered from the tables, the rest by the broker.
+#include <dirent.h>
 #include <sched.h>
 
 #include "frontends/volume/stopwatch.h"
@@ -43,6 +44,7 @@ int Volume::Lookup(Request& request, uint64_t parent, std::string_view name, Nod
     if (reader_.FindInode(inode, &found) && KnownHere(found.record) && !NotInTable(found.record) &&
         Acquire(found.index, inode, &found.record)) {
       lane_->Count(shm::kLookupHits);
+      if (dentry.record.type == DT_DIR) dir_hints_.PutName(inode, dentry.index);
       *out = Present(found.record, trust);
       return 0;
     }
@@ -129,6 +131,10 @@ int Volume::GetattrAsItIs(Request& request, uint64_t inode, Node* out) {
     return 0;
   }
   lane_->Count(shm::kGetattrMisses);
+  return GetattrAtBroker(request, inode, out);
+}
+
+int Volume::GetattrAtBroker(Request& request, uint64_t inode, Node* out) {
   const auto reply = Call(request, Args(shm::Op::kGetattr, inode), Wait::kToTheEnd);
   if (reply.error == 0) *out = Present(reply.attr, 0);
   return reply.error;

@@ -196,7 +196,7 @@ void Volume::DropOpen(uint32_t index) {
 // What is in place already can be overwritten on a full disk, too.
 bool Volume::IsInPlace(Request& request, uint64_t inode, uint64_t offset, uint64_t bytes) {
   // What was accepted before may be what this one overwrites.
-  if (!lane_->WaitWrites(inode)) return false;
+  if (!lane_->WaitWritten(inode)) return false;
   shm::InodeRef found;
   if (!reader_.FindInode(inode, &found)) return false;
   const shm::InodeRecord& record = found.record;
@@ -247,8 +247,13 @@ int Volume::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data
     offset += part.size();
     // A write that has returned is visible on every mount of the session, and to those whom the
     // kernel shows the content file itself.
-    const bool waits = lane_->shared_session() || visible == Visible::kToTheKernel;
-    if (data.empty() && waits && !lane_->WaitApplied(*place)) return ETIMEDOUT;
+    if (!data.empty()) continue;
+    const bool shared = lane_->shared_session();
+    if (visible == Visible::kLater) {
+      if (shared && !lane_->WaitTaken(*place + 1, shm::kForever)) return ETIMEDOUT;
+    } else if (shared || visible == Visible::kToTheKernel) {
+      if (!lane_->WaitApplied(*place)) return ETIMEDOUT;
+    }
   }
   return 0;
 }
@@ -371,6 +376,8 @@ int Volume::Flush(Request& request, uint64_t inode, OpenHandle handle, uint64_t 
 int Volume::Fsync(Request& request, uint64_t inode, uint32_t flags) {
   const Stopwatch watch(*lane_, shm::kLatencyFsync);
   lane_->Count(shm::kFsyncs);
+  // What was stored to maps the other mounts see from here on, too.
+  if (lane_->shared_session() && !lane_->WaitWrites(inode)) return ETIMEDOUT;
   shm::RequestArgs args = Args(shm::Op::kFsync, inode);
   args.flags = flags;
   return Call(request, args, Wait::kToTheEnd).error;

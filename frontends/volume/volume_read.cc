@@ -158,7 +158,8 @@ int Volume::Read(Request& request, uint64_t inode, OpenHandle handle, uint64_t o
 
 int Volume::ReadContent(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset,
                         uint32_t size, ReadSink& sink, Served* served) {
-  if (!lane_->WaitWrites(inode)) return ETIMEDOUT;
+  // A kernel keeps the page locked that it reads, and another mount may have to forget it.
+  if (!lane_->WaitWritten(inode)) return ETIMEDOUT;
   uint64_t ready_file = 0;  // content file in which the broker has made the range valid
   uint64_t ready_epoch = 0;
   for (int tries = 0; tries < kReadTries; ++tries) {

@@ -256,6 +256,27 @@ TEST_F(BasicsXattrs, KeepsFileCapabilities) {
   EXPECT_EQ(has(), "") << "and so does chown";
 }
 
+// Writes that come to the daemon as they are, because several mounts write.
+TEST_F(BasicsXattrs, CapabilitiesEndWithAWriteOfAnyMount) {
+  const std::string mounts[] = {host().Mount("work", "a", {"--passthrough", "off"}),
+                                host().Mount("work", "b", {"--passthrough", "off"})};
+  WriteFile(mounts[0] + "/f", "x");
+  const auto set = [&] { RunOk({"/usr/sbin/setcap", "cap_net_raw+ep", mounts[0] + "/f"}); };
+  for (const std::string& mount : mounts) {
+    for (const int flags : {0, O_APPEND}) {
+      set();
+      const UniqueFd file = Open(mount + "/f", O_WRONLY | flags);
+      for (const char* when : {"before it was opened", "since"}) {
+        ASSERT_EQ(write(file.get(), "y", 1), 1);
+        for (const std::string& seen : mounts) {
+          EXPECT_EQ(RunOk({"/usr/sbin/getcap", seen + "/f"}), "") << mount << " set " << when;
+        }
+        set();
+      }
+    }
+  }
+}
+
 TEST_F(BasicsXattrs, AccessControlListsGrantAndDeny) {
   WriteFile(At("f"), "content\n");
   chmod(At("f").c_str(), 0600);

@@ -122,13 +122,8 @@ void HardClient::ExpectAllIn(const std::string& directory) const {
   EXPECT_EQ(e2e::NamesIn(directory), names);
 }
 
-namespace {
-
-std::string DirectoryOf(size_t client) { return "client" + std::to_string(client); }
-
-}  // namespace
-
-Crew::Crew(uint16_t port, const std::string& path, int clients) {
+Crew::Crew(uint16_t port, const std::string& path, int clients, std::string name)
+    : name_(std::move(name)) {
   Client maker(port);
   const Handle root = maker.Mount(path);
   for (int i = 0; i < clients; ++i) {
@@ -158,6 +153,12 @@ size_t Crew::files() const {
   size_t files = 0;
   for (const auto& client : clients_) files += client->acknowledged().size();
   return files;
+}
+
+uint64_t Crew::rounds() const {
+  uint64_t rounds = 0;
+  for (const auto& client : clients_) rounds += client->rounds();
+  return rounds;
 }
 
 void Crew::ExpectAllIn(const std::string& mount) const {

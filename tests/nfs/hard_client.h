@@ -59,8 +59,8 @@ class HardClient {
 
 class Crew {
  public:
-  // At work from here on.
-  Crew(uint16_t port, const std::string& path, int clients);
+  // At work from here on, in directories that begin with `name`.
+  Crew(uint16_t port, const std::string& path, int clients, std::string name = "client");
   ~Crew() { End(); }
   void End();
   // Until each has done a whole round more, or has a problem.
@@ -68,12 +68,17 @@ class Crew {
   // In between, what is sent again may have been carried out for the export that has ended.
   void BeginNewExport() { ++exports_; }
   void EndNewExport() { ++exports_; }
-  // Of those there are.
+  // Of those there are. Once it has ended.
   size_t files() const;
+  // Of all clients.
+  uint64_t rounds() const;
   // Once it has ended: that the mount has all that was acknowledged.
   void ExpectAllIn(const std::string& mount) const;
 
  private:
+  std::string DirectoryOf(size_t client) const { return name_ + std::to_string(client); }
+
+  const std::string name_;
   std::atomic<bool> end_ = false;
   std::atomic<int> exports_ = 0;
   std::vector<std::unique_ptr<HardClient>> clients_;

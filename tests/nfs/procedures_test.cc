@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <set>
+#include <thread>
 
 #include "tests/nfs/served.h"
 
@@ -82,6 +83,31 @@ TEST_F(Procedures, FindAndDescribe) {
   Body removed(client_->Nfs(NFSPROC3_RMDIR, Where(root_, "directory")).body);
   EXPECT_EQ(removed.Status(), NFS3_OK);
   EXPECT_EQ(client_->Make(directory, "late", 0644, nullptr), NFS3ERR_STALE);
+}
+
+// Also while the gateway is told of it: the broker asks that for what it does not know.
+TEST_F(Procedures, RemoveForGood) {
+  constexpr int kRounds = 5;
+  for (int round = 0; round < kRounds; ++round) {
+    Handle file;
+    ASSERT_EQ(client_->Make(root_, "file", 0640, &file), NFS3_OK);
+    ASSERT_EQ(client_->Write(file, 0, "content", FILE_SYNC), NFS3_OK);
+    ASSERT_EQ(client_->Remove(root_, "file"), NFS3_OK);
+    // So many that one of them is under way when the gateway is told.
+    const auto end = e2e::Now() + std::chrono::milliseconds(200);
+    std::vector<std::thread> askers;
+    for (int asker = 0; asker < 4; ++asker) {
+      askers.emplace_back([&] {
+        const auto client = Connect();
+        fattr3 attributes{};
+        while (e2e::Now() < end && client->Getattr(file, &attributes) == NFS3ERR_STALE) {
+        }
+        EXPECT_EQ(client->Getattr(file, &attributes), NFS3ERR_STALE);
+      });
+    }
+    for (std::thread& asker : askers) asker.join();
+    EXPECT_EQ(client_->Write(file, 0, "x", UNSTABLE), NFS3ERR_STALE);
+  }
 }
 
 TEST_F(Procedures, MakeEveryKind) {

@@ -65,6 +65,12 @@ std::string OtherBroker::Mount(const std::string& workspace, const std::string& 
   return mountpoint;
 }
 
+nlohmann::json OtherBroker::Serve(const std::string& workspace, const std::string& name) const {
+  return Json({"mount", host_.Path(name), "--backend", "nfs", "--serve-only", "--token-file",
+               host_.Path(workspace + ".token")})
+      .at("mount");
+}
+
 void OtherBroker::Unmount(const std::string& mountpoint) { (void)Json({"unmount", mountpoint}); }
 
 bool OtherBroker::HoldsLease() const {

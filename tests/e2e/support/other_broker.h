@@ -27,6 +27,8 @@ class OtherBroker {
   // Of a workspace of the host, on the directory `name`, which it returns.
   std::string Mount(const std::string& workspace, const std::string& name);
   void Unmount(const std::string& mountpoint);
+  // Serves it over NFS, by the name of that directory; what airctl says of the mount.
+  nlohmann::json Serve(const std::string& workspace, const std::string& name) const;
   bool HoldsLease() const;
   // Unmounts, forgets everything, mounts again: what is there then came from the gateway.
   std::string RemountFresh(const std::string& workspace, const std::string& mountpoint);

@@ -20,6 +20,16 @@ TEST(ProcMounts, ReadsPathsTypesAndDevices) {
   EXPECT_EQ(mounts[2].source, "airstore:x\\y");
 }
 
+TEST(ProcMounts, ReadsThePortOfAServer) {
+  const std::string line = "42 21 0:57 / /mnt/n rw - nfs 127.0.0.1:/airstore-1 ";
+  const auto port = [&](const std::string& options) {
+    return ParseMountInfo(line + options + "\n").at(0).nfs_port;
+  };
+  EXPECT_EQ(port("rw,vers=3,mountport=7,port=40123,timeo=600"), 40123);
+  EXPECT_EQ(port("rw,vers=3,mountport=7"), 0);
+  EXPECT_EQ(port("port=70000"), 0);
+}
+
 TEST(ProcMounts, LeavesOutWhatMakesNoSense) {
   EXPECT_TRUE(ParseMountInfo("").empty());
   EXPECT_TRUE(ParseMountInfo("garbage\n1 2 3\n1 2 x:y / /p rw - t s o\n1 2 0:1 / /p rw\n").empty());
