@@ -204,6 +204,15 @@ std::optional<FileEnd> Contents::End(uint64_t inode) const {
   return end;
 }
 
+bool Contents::IsOpenInPart(uint64_t inode) const {
+  if (!HasOpens(inode)) return false;
+  const NodePtr node = Find(inode);
+  if (node->file) return !node->file->complete;
+  const auto record = inodes_->Get(inode);
+  return record && record->size != 0 &&
+         record->content_kind == static_cast<uint32_t>(shm::ContentKind::kNone);
+}
+
 bool Contents::HasOpens(uint64_t inode) const {
   const NodePtr node = Find(inode);
   return node && (node->opens() != 0 || node->opening != 0);

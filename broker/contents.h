@@ -212,6 +212,8 @@ class Contents : public ContentSource {
   std::vector<Unsent> ListUnsent() const;
   uint64_t file_bytes() const { return lru_bytes_; }  // of closed content files
   bool HasOpens(uint64_t inode) const;
+  // It is open, and not all of its content is here.
+  bool IsOpenInPart(uint64_t inode) const;
   // Somebody has it open for writing through that mount.
   bool HasWriter(uint64_t inode, uint32_t mount) const;
   // ... whose bytes come through its daemon, those of maps too.

@@ -321,6 +321,7 @@ struct GatewayTraits {
   bool any_names = true;        // also such as are no UTF-8
   bool first_era = false;       // what it has beside storage is known by names in lower case
   bool shows_all_names = true;  // in listings; else not those of other systems' helpers
+  bool keeps_nameless = true;   // the content of what has lost its last name can still be fetched
 };
 
 // What went over the wire, for status.

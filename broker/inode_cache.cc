@@ -303,6 +303,7 @@ void InodeCache::EvictSmall(uint64_t bytes) {
     if (++evict_hand_ >= capacity) evict_hand_ = 1;
     InodeRecord record = meta_->Inode(evict_hand_);
     if (!IsRegular(record.mode) || !HasExtent(record)) continue;
+    if ((record.flags & shm::kOrphan) != 0) continue;  // not every gateway has it any more
     const Extent extent = ExtentOf(record);
     SetNoContent(record);
     meta_->UpdateInode(evict_hand_, record);

@@ -17,7 +17,6 @@
 #include "broker/mount_manifest.h"
 #include "broker/service_manager.h"
 #include "broker/session.h"
-#include "broker/virtual/inode.h"
 #include "shm/base/fault.h"
 #include "shm/counters.h"
 #include "shm/request_rules.h"
@@ -297,13 +296,6 @@ Task<void> Mount::ApplyWrite(const shm::LaneConsumer::Item& item) {
     co_await timer.async_wait(boost::asio::use_awaitable);
     options_.budget->Look();
     written = session_->contents().Write(item.inode, item.offset, item.data, item.time_ns);
-  }
-  if (!written && IsVirtual(item.inode)) {
-    // A view that is a file is made by its name. What is written into it goes nowhere: its close
-    // says so.
-    session_->inodes().Update(item.inode,
-                              [](shm::InodeRecord& record) { record.write_error = EROFS; });
-    co_return;
   }
   if (!written) spdlog::warn("write to inode {}: {}", item.inode, written.error().ToString());
 }

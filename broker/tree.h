@@ -271,6 +271,8 @@ class Tree {
   void DropNegatives(const std::set<uint64_t>& directories);
   // tree_limits.cc: what the gateway cannot keep. EPERM, EOPNOTSUPP, EILSEQ, EFBIG.
   Result<void> CheckNewName(const std::string& name) const;
+  // Who has it open would find no content any more once its last name is gone.
+  bool NeedsContent(uint64_t inode) const;
   Result<void> CheckNew(const NewNode& node) const;
   void Conform(Attr* attr) const;
   // Leaves out of the change what is so already.

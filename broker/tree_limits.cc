@@ -41,6 +41,10 @@ Result<void> Tree::CheckNew(const NewNode& node) const {
   return {};
 }
 
+bool Tree::NeedsContent(uint64_t inode) const {
+  return !gateway_->traits().keeps_nameless && contents_->IsOpenInPart(inode);
+}
+
 // Whose it is and what it permits, where the gateway does not keep that.
 void Tree::Conform(Attr* attr) const {
   const GatewayTraits can = gateway_->traits();

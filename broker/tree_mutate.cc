@@ -228,7 +228,7 @@ void Tree::ReclaimOrphan(uint64_t inode) {
 Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name, bool directory) {
   uint64_t inode = 0;
   AnnouncedChange change(inodes_, mounts_, origin.mount, {{parent, name}});
-  for (bool asked = false;;) {
+  for (bool asked = false, fetched = false;;) {
     auto found = co_await Lookup(parent, name);
     if (!found) co_return found.error();
     const auto record = inodes_->Get(*found);
@@ -240,6 +240,10 @@ Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name
     } else if (!asked && WantsXattrs(*found, *record)) {
       asked = true;
       (void)co_await LoadXattrs(*found);
+      continue;
+    } else if (!fetched && NeedsContent(*found)) {
+      fetched = true;
+      (void)co_await contents_->EnsureRange(*found, 0, record->size);
       continue;
     }
     const uint32_t again = inodes_->meta().FindDentry(parent, name);

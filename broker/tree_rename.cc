@@ -182,7 +182,7 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
   }
   AnnouncedChange change(inodes_, mounts_, origin.mount, {{parent, name}, {new_parent, new_name}});
   RenamePlan plan;
-  for (bool asked = false;;) {
+  for (bool asked = false, fetched = false;;) {
     auto planned = co_await PlanRename(parent, name, new_parent, new_name, flags);
     if (!planned) co_return planned.error();
     plan = *planned;
@@ -192,6 +192,11 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
         WantsXattrs(plan.target, plan.old)) {
       asked = true;
       (void)co_await LoadXattrs(plan.target);
+      continue;
+    }
+    if (!fetched && !exchange && plan.target != 0 && NeedsContent(plan.target)) {
+      fetched = true;
+      (void)co_await contents_->EnsureRange(plan.target, 0, plan.old.size);
       continue;
     }
     std::vector<uint64_t> changed(1, plan.inode);

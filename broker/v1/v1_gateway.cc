@@ -139,7 +139,7 @@ GatewayTraits V1Gateway::traits() const {
   traits.owner = GatewayTraits::Owner{options_.uid, options_.gid};
   traits.modes = !site_.first_era && site_.keeps_modes;
   traits.times = traits.hard_links = traits.special_files = traits.xattrs = false;
-  traits.exchange = traits.any_names = false;
+  traits.exchange = traits.any_names = traits.keeps_nameless = false;
   traits.shows_all_names = site_.exact();
   return traits;
 }

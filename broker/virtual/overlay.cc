@@ -247,23 +247,40 @@ VirtualOverlay::DirectoryPtr VirtualOverlay::Known(const std::string& path) {
   return directory;
 }
 
-Task<Result<VirtualOverlay::DirectoryPtr>> VirtualOverlay::List(std::string path) {
+// The question is asked once for all, and goes on when nobody waits for its answer any more.
+Task<Result<VirtualOverlay::DirectoryPtr>> VirtualOverlay::List(std::string path, bool fresh) {
   std::string rest;
-  const VirtualRegistry::Place* place = registry_.Find(path, &rest);
-  if (place == nullptr) co_return Error{ENOENT, path};
-  const std::shared_ptr<VirtualNode> node = place->node;
+  if (registry_.Find(path, &rest) == nullptr) co_return Error{ENOENT, path};
   const DirectoryPtr directory = Known(path);
-  if (directory->listed && !directory->expired) co_return directory;
-  if (directory->listing) {
-    const std::shared_ptr<Event> event = directory->listing;
-    co_await event->Wait();
-    if (!directory->listed) co_return Error{directory->error, path};
-    co_return directory;
+  auto over = [](DirectoryPtr of, std::shared_ptr<Event> listing) -> Task<Result<void>> {
+    while (listing && of->listing == listing) co_await listing->Wait();
+    co_return Result<void>{};
+  };
+  const int64_t now = MonotonicNs();
+  if (fresh) {  // not what was asked before
+    (void)co_await Before(now + options_.patience_ns, tasks_, executor_,
+                          over(directory, directory->listing));
+    directory->expired = true;
   }
-  directory->listing = std::make_shared<Event>(executor_);
-  const int64_t patience = directory->listed ? kStalePatienceNs : options_.patience_ns;
-  auto listed =
-      co_await Before(MonotonicNs() + patience, tasks_, executor_, node->List(std::move(rest)));
+  const bool known = directory->listed && !fresh;
+  if (known && (!directory->expired || directory->listing)) co_return directory;
+  if (!directory->listing) {
+    directory->listing = std::make_shared<Event>(executor_);
+    tasks_->Spawn(Refresh(path, directory));
+  }
+  const int64_t patience = known ? kStalePatienceNs : options_.patience_ns;
+  auto answered =
+      co_await Before(now + patience, tasks_, executor_, over(directory, directory->listing));
+  if (known) co_return directory;
+  const int error = answered ? directory->error : EAGAIN;
+  if (error != 0) co_return Error{error, path};
+  co_return directory;
+}
+
+Task<void> VirtualOverlay::Refresh(std::string path, DirectoryPtr directory) {
+  std::string rest;
+  const std::shared_ptr<VirtualNode> node = registry_.Find(path, &rest)->node;
+  auto listed = co_await node->List(std::move(rest));
   const std::shared_ptr<Event> event = std::exchange(directory->listing, nullptr);
   directory->expired = false;
   directory->error = listed ? 0 : ErrnoFor(listed.error().code);
@@ -273,11 +290,10 @@ Task<Result<VirtualOverlay::DirectoryPtr>> VirtualOverlay::List(std::string path
     spdlog::debug("{}: {}; an earlier listing is shown", path, listed.error().ToString());
   }
   event->NotifyAll();
-  if (!directory->listed) co_return Error{directory->error, path};
+  if (!directory->listed) co_return;
   VirtualEntry self;
   self.mode = kDirectoryMode;
   ExpireAfter(path, self);
-  co_return directory;
 }
 
 void VirtualOverlay::Take(const std::string& path, Directory* directory,
@@ -636,7 +652,7 @@ Task<Result<bool>> VirtualOverlay::Settle(uint64_t inode) {
     }
     size += part->size();
     if (size <= kReadStep) content += *part;
-    if (part->empty()) break;
+    if (part->size() < kReadStep) break;
   }
   known = Remembered(path);
   if (known == nullptr) co_return Error{ESTALE, path};
@@ -667,9 +683,9 @@ Task<Result<void>> VirtualOverlay::Make(uint64_t parent, std::string name, bool 
     spdlog::info("making {}: {}", path, made.error().ToString());
     co_return Error{code == ENOSYS ? EROFS : IsRetry(code) ? ETIMEDOUT : ErrnoFor(code), path};
   }
-  Known(ParentOf(path))->expired = true;
-  auto listed = co_await List(ParentOf(path));
-  if (!listed) co_return listed.error();
+  auto listed = co_await List(ParentOf(path), true);
+  if (!listed)
+    co_return Error{IsRetry(listed.error().code) ? ETIMEDOUT : listed.error().code, path};
   Tell({parent}, {{parent, name}});
   co_return Result<void>{};
 }

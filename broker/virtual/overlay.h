@@ -121,8 +121,9 @@ class VirtualOverlay final : public Gateway {
   Task<void> AwaitProbe();
 
   DirectoryPtr Known(const std::string& path);
-  // A listing that may be believed, or an old one.
-  Task<Result<DirectoryPtr>> List(std::string path);
+  // A listing that may be believed, or an old one; `fresh`: one that was asked for from now on.
+  Task<Result<DirectoryPtr>> List(std::string path, bool fresh = false);
+  Task<void> Refresh(std::string path, DirectoryPtr directory);
   void Take(const std::string& path, Directory* directory, std::vector<VirtualEntry> entries);
   void Forget(const std::string& path);
   Task<Result<VirtualEntry>> Find(std::string path);

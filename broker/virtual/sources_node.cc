@@ -8,6 +8,8 @@
 #include <array>
 #include <cerrno>
 
+#include "broker/names.h"
+
 namespace airstore::broker {
 namespace {
 
@@ -73,6 +75,7 @@ class SourcesNode final : public VirtualNode {
     const size_t slash = path.find('/');
     if (DepthOf(path) != 2) co_return Error{EPERM, path};
     const std::string name = path.substr(slash + 1);
+    if (!IsUtf8(name)) co_return Error{EILSEQ, path};
     if (name.empty() || name[0] == '.' || IsHiddenInSources(name)) co_return Error{EPERM, path};
     const size_t dot = directory ? std::string::npos : name.rfind('.');
     if (!directory && (dot == std::string::npos || dot == 0)) co_return Error{EPERM, path};

@@ -12,6 +12,7 @@
 
 #include "broker/control_frame.h"
 #include "broker/log_limit.h"
+#include "broker/names.h"
 #include "broker/virtual/tool_frame.h"
 
 namespace airstore::broker {
@@ -135,6 +136,11 @@ std::string Explain(const Error& error) {
 }
 
 Task<void> Relay(GatewayServices* services, Run* run, tool::Message request) {
+  // A gateway that gets anything else says that it has no such call.
+  if (!std::all_of(request.fields.begin(), request.fields.end(), IsUtf8)) {
+    co_await SendExit(run, 1, "the arguments are no UTF-8 text, and gateways take nothing else");
+    co_return;
+  }
   std::string name = std::move(request.fields[1]);
   if (request.kind == tool::Kind::kHelp) {
     auto help = co_await services->ToolHelp(std::move(name));

@@ -15,6 +15,7 @@
 #include "shm/access_time.h"
 #include "shm/base/file_clock.h"
 #include "shm/request_rules.h"
+#include "shm/virtual_inode.h"
 #include "shm/xattr_names.h"
 
 namespace airstore::volume {
@@ -234,7 +235,7 @@ int Volume::AwaitRoom(Request& request, uint64_t inode, uint64_t offset, uint64_
 
 int Volume::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data, Visible visible) {
   const Stopwatch watch(*lane_, shm::kLatencyWrite);
-  if (options_.read_only) return EROFS;
+  if (options_.read_only || shm::IsVirtual(inode)) return EROFS;
   if (offset > kGreatestSize || data.size() > kGreatestSize - offset) return EFBIG;
   lane_->Count(shm::kWrites);
   lane_->Count(shm::kWriteBytes, data.size());
@@ -320,7 +321,7 @@ int Volume::CopyRange(Request& request, const CopyArgs& copy, uint64_t* copied) 
 // request is answered: one that is made again after a crash goes to the same place.
 int Volume::Append(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset,
                    std::span<const uint8_t> data) {
-  if (options_.read_only) return EROFS;
+  if (options_.read_only || shm::IsVirtual(inode)) return EROFS;
   if (lane_->shared_session()) {
     shm::RequestArgs args = Args(shm::Op::kAppend, inode);
     args.offset = offset;

@@ -87,8 +87,12 @@ TEST_F(VirtualSources, DirectoriesThatAreMadeAreViews) {
   EXPECT_EQ(mkdir(At("Sources/mail/invoices").c_str(), 0755), 0) << strerror(errno);
   EXPECT_EQ(ReadFile(At("Sources/mail/invoices/found.txt")), "made by invoices\n");
   EXPECT_EQ(ErrnoOf(mkdir(At("Sources/new").c_str(), 0755)), EPERM);
+  EXPECT_EQ(ErrnoOf(mkdir(At("Sources/mail/no \xff text").c_str(), 0755)), EILSEQ);
   EXPECT_EQ(ErrnoOf(mkdir(At("Sources/mail/invoices/deeper").c_str(), 0755)), EPERM);
   EXPECT_EQ(ErrnoOf(rmdir(At("Sources/mail/invoices").c_str())), EROFS);
+  WriteFile(Service("slow"), "");
+  EXPECT_EQ(mkdir(At("Sources/mail/later").c_str(), 0755), 0) << strerror(errno);
+  unlink(Service("slow").c_str());
   // A file with an extension is a view that is a file; there is nothing to write into it.
   {
     const UniqueFd made(open(At("Sources/mail/all.json").c_str(), O_CREAT | O_WRONLY, 0644));
@@ -97,8 +101,9 @@ TEST_F(VirtualSources, DirectoriesThatAreMadeAreViews) {
   EXPECT_EQ(ReadFile(At("Sources/mail/all.json")), "made by all\n");
   UniqueFd written(open(At("Sources/mail/some.json").c_str(), O_CREAT | O_WRONLY, 0644));
   EXPECT_TRUE(written) << strerror(errno);
-  const bool lost = write(written.get(), "x", 1) != 1 || close(written.release()) != 0;
-  EXPECT_TRUE(lost) << "what was written went nowhere, and nobody said so";
+  EXPECT_EQ(ErrnoOf(static_cast<int>(write(written.get(), "x", 1))), EROFS);
+  EXPECT_EQ(ErrnoOf(ftruncate(written.get(), 0)), EROFS);
+  EXPECT_EQ(ErrnoOf(close(written.release())), 0);
   EXPECT_EQ(ReadFile(At("Sources/mail/some.json")), "made by some\n");
   EXPECT_EQ(ErrnoOf(open(At("Sources/mail/noext").c_str(), O_CREAT | O_WRONLY, 0644)), EPERM);
 }
@@ -107,6 +112,8 @@ TEST_F(VirtualSources, WhatChangesIsFound) {
   PutSource("mail/v/1.txt", "one\n");
   MountIt();
   EXPECT_EQ(ReadFile(At("Sources/mail/v/1.txt")), "one\n");
+  // Also what takes its time: who looks meanwhile gets what is known.
+  WriteFile(Service("slow"), "");
   PutSource("mail/v/2.txt", "two\n");
   PutSource("mail/v/1.txt", "one and more\n");
   EXPECT_TRUE(WaitUntil(seconds(60), [&] { return Exists(At("Sources/mail/v/2.txt")); }));

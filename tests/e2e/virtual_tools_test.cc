@@ -60,6 +60,9 @@ TEST_F(VirtualTools, RunAtTheGateway) {
   EXPECT_EQ(help.out, "help of hello\n\nIt runs at the gateway, and reads no standard input.\n");
   EXPECT_EQ(RunProgram({At("Tools/big")}).out, std::string(5000000, 'x'));
   EXPECT_EQ(RunProgram({At("Tools/x.local"), "1", "2"}).out, "local 1 2\n");
+  const Finished odd = RunProgram({At("Tools/hello"), "no \xff text"});
+  EXPECT_EQ(odd.code, 1);
+  EXPECT_NE(odd.err.find("UTF-8"), std::string::npos) << odd.All();
   // By a link whose name is the tool's, as programs of the first shim do.
   std::filesystem::create_symlink(At(".airstore/tool-shim"), host().Path("hello"));
   const Finished linked = RunProgram({host().Path("hello"), "x"},

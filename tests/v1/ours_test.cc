@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <functional>
 
 #include "tests/e2e/support/host_test.h"
 
@@ -124,15 +125,16 @@ TEST_F(V1Ours, AHundredMegabytes) {
   EXPECT_TRUE(ReadFile(At("large")) == changed);
 }
 
-// Each file that a close has returned for is there, and whole, whenever the broker dies. The writer
-// is a process of its own: a broker that this one starts would otherwise close its files, and wait
-// for itself.
-TEST_F(V1Ours, NothingAcknowledgedIsLostWhenTheBrokerIsKilled) {
+// Each file that a sync has returned for is there, and whole, and each directory has one name,
+// whoever dies. The writer is a process of its own: a broker that this one starts would otherwise
+// close its files, and wait for itself.
+TEST_F(V1Ours, NothingAcknowledgedIsLostWhoeverIsKilled) {
   WriteFile(Outside("bytes"), RandomBytes(1, 300'000));
   const std::string script = R"sh(
     set -e -o noclobber
     for i in $(seq 100000); do
       { echo $i; cat "$2"; } >"$1/$i.new"; sync "$1/$i.new"; mv -T "$1/$i.new" "$1/f$i"
+      mkdir "$1/new$i"; echo $i >"$1/new$i/x"; mv -T "$1/new$i" "$1/d$i"
       echo $i >|"$3"
     done)sh";
   Process writer({"/bin/bash", "-c", script, "writer", mount(), Outside("bytes"), Outside("done")},
@@ -143,24 +145,66 @@ TEST_F(V1Ours, NothingAcknowledgedIsLostWhenTheBrokerIsKilled) {
   };
   const auto goes_on = [&] {
     const int before = done();
-    return WaitUntil(std::chrono::seconds(60), [&] { return done() >= before + 5; });
+    return WaitUntil(std::chrono::seconds(60), [&] { return done() >= before + 3; });
   };
-  for (int deaths = 0; deaths < 3; ++deaths) {
-    EXPECT_TRUE(goes_on()) << "after " << deaths << " deaths: " << ReadFile(Outside("writer.log"));
-    host().KillBroker();
-    host().StartBroker();
+  const auto kill_frontends = [&] {
+    const auto pids = host().FrontendPids();
+    EXPECT_FALSE(pids.empty());
+    for (const pid_t pid : pids) kill(pid, SIGKILL);
+  };
+  const std::vector<std::function<void()>> deaths = {
+      [&] {
+        host().KillBroker();
+        host().StartBroker();
+      },
+      [&] {
+        host().KillGateway();
+        host().StartGateway();
+      },
+      kill_frontends,
+      [&] {
+        host().KillGateway();
+        host().KillBroker();
+        host().StartGateway();
+        host().StartBroker();
+      },
+  };
+  for (size_t i = 0; i < deaths.size(); ++i) {
+    EXPECT_TRUE(goes_on()) << "before death " << i << ": " << ReadFile(Outside("writer.log"));
+    deaths[i]();
   }
   EXPECT_TRUE(goes_on()) << ReadFile(Outside("writer.log"));
   EXPECT_TRUE(writer.running()) << ReadFile(Outside("writer.log"));
+  // Of both at once nothing is left to go on with, and all is at the gateway.
+  host().KillBrokerAndMounts();
   writer.Kill();
   const int last = done();
   EXPECT_GE(last, 15);
-  RemountFresh();
+  host().WipeBrokerState();
+  host().StartBroker();
+  host().Mount("work", "mnt");
   const std::string bytes = ReadFile(Outside("bytes"));
   for (int i = 1; i <= last; ++i) {
     const std::string number = std::to_string(i);
     ASSERT_TRUE(ReadFile(At("f" + number)) == number + "\n" + bytes) << i;
+    ASSERT_EQ(ReadFile(At("d" + number + "/x")), number + "\n");
+    ASSERT_FALSE(Exists(At("new" + number)));
   }
+}
+
+// The gateway forgets content with its name.
+TEST_F(V1Ours, OpenFilesOutliveTheirNames) {
+  const std::string bytes = RandomBytes(3, 20u << 20);
+  for (const std::string name : {"removed", "replaced"}) WriteFile(At(name), bytes);
+  RemountFresh();
+  const UniqueFd removed = Open(At("removed"), O_RDONLY);
+  const UniqueFd replaced = Open(At("replaced"), O_RDONLY);
+  std::filesystem::remove(At("removed"));
+  WriteFile(At("new"), "new");
+  std::filesystem::rename(At("new"), At("replaced"));
+  EXPECT_TRUE(ReadSome(removed.get(), bytes.size(), 0) == bytes);
+  EXPECT_TRUE(ReadSome(replaced.get(), bytes.size(), 0) == bytes);
+  EXPECT_EQ(ReadFile(At("replaced")), "new");
 }
 
 TEST_F(V1Ours, TheGatewayMayBeAwayForAWhile) {

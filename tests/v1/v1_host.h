@@ -55,6 +55,7 @@ class OriginalTest : public HostTest {
     host().StartBroker();
     Mount("mnt");
   }
+  const std::string& address() const { return address_; }
   const std::string& mount() const { return mount_; }
   std::string At(const std::string& name) const { return mount_ + "/" + name; }
 

@@ -4,9 +4,12 @@
 // are files in DATA/services, so that a test changes them by changing files:
 //
 //   tools/NAME              a program of the gateway
-//   sources/I/V/FILE        what an integration's view shows; .unknown in a view: sizes are not
-//   told tasks/ID                first line: status and exit code, then what it has said calls what
-//   was asked for, a line each broken                  while it exists, these services fail
+//   sources/I/V/FILE        what an integration's view shows;
+//                           .unknown in a view: sizes are not told
+//   tasks/ID                first line: status and exit code, then what it has said
+//   calls                   what was asked for, a line each
+//   broken                  while it exists, these services fail
+//   slow                    while it exists, listing a source takes longer than anybody waits
 //
 // Takes the command line of airstore-gateway as far as tests need it.
 #include <airstore/v1/gateway.grpc.pb.h>
@@ -169,6 +172,7 @@ class Sources final : public ::sources::SourceService::Service {
                        ::sources::SourceReadDirResponse* response) override {
     if (services_.broken()) return Broken();
     services_.Note("list " + request->path());
+    if (fs::exists(services_.Path("slow"))) usleep(1'500'000);
     const std::string path = services_.Path("sources/" + request->path());
     response->set_ok(fs::is_directory(path));
     if (!response->ok()) {
