@@ -426,6 +426,7 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   options.spool = session.spool();
   options.state_dir = options_.state_dir;
   options.passthrough = passthrough_ && spec.passthrough;
+  options.allow_other = options_.fuse_allow_other;
   options.io_timeout = options_.io_timeout;
   options.budget = &budget_;
   options.trace = Tracing();
