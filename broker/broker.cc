@@ -307,6 +307,12 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   if (spec.squash != SquashWho::kNobody && spec.anonymous_uid == 0) {
     co_return Fail<MountStatus>(FailureKind::kUsage, "root cannot be the anonymous user");
   }
+  const std::string log_session = spec.access_session.value_or("");
+  if (std::any_of(log_session.begin(), log_session.end(),
+                  [](char c) { return c < ' ' || c > '~'; })) {
+    co_return Fail<MountStatus>(FailureKind::kUsage,
+                                "--session may have printable ASCII characters only");
+  }
   if (spec.token.empty()) {
     co_return Fail<MountStatus>(FailureKind::kUsage, "no token is given",
                                 "use --token-file FILE or AIRSTORE_TOKEN");
@@ -420,6 +426,7 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   options.spool = session.spool();
   options.state_dir = options_.state_dir;
   options.passthrough = passthrough_ && spec.passthrough;
+  options.allow_other = options_.fuse_allow_other;
   options.io_timeout = options_.io_timeout;
   options.budget = &budget_;
   options.trace = Tracing();

@@ -5,6 +5,7 @@
 
 #include "broker/names.h"
 #include "broker/problems.h"
+#include "broker/utf8_text.h"
 
 namespace airstore::broker {
 namespace {
@@ -178,7 +179,7 @@ void ToWire(const WorkspaceEntry& from, wire::WorkspaceEntry* to) {
 
 void ToWire(const DirtyFile& from, wire::DirtyFile* to) {
   to->set_workspace(from.workspace);
-  to->set_path(from.path);
+  to->set_path(AsUtf8(from.path));
   to->set_inode(from.inode);
   to->set_bytes(from.bytes);
   to->set_age_ms(from.age_ms);
@@ -188,7 +189,7 @@ void ToWire(const DirtyFile& from, wire::DirtyFile* to) {
 void ToWire(const LostFile& from, wire::LostItem* to) {
   to->set_id(from.id);
   to->set_workspace(from.workspace);
-  to->set_path(from.path);
+  to->set_path(AsUtf8(from.path));
   to->set_what(from.what);
   to->set_inode(from.inode);
   to->set_bytes(from.bytes);
@@ -209,7 +210,7 @@ void ToWire(const TokenEntry& from, wire::TokenEntry* to) {
 
 void ToWire(const AccessEntry& from, wire::AccessEvent* to) {
   to->set_ts_ms(from.ts_ms);
-  to->set_path(from.path);
+  to->set_path(AsUtf8(from.path));
   to->set_session(from.session);
   to->set_mount(from.mount);
   to->set_origin(from.origin);

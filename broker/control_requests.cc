@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "broker/control_convert.h"
+#include "broker/utf8_text.h"
 #include "shm/abi.h"
 #include "shm/base/wipe.h"
 
@@ -146,7 +147,7 @@ wire::Response ControlRequests::Trace(const Caller& caller, const wire::TraceReq
     to->set_number(call.number);
     to->set_ended_ns(call.ended_ns);
     to->set_op(call.op);
-    to->set_path(call.path);
+    to->set_path(AsUtf8(call.path));
     to->set_inode(call.inode);
     to->set_duration_ns(static_cast<uint64_t>(call.duration_ns));
     to->set_error(call.error);

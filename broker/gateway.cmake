@@ -16,7 +16,7 @@ add_library(airstore_broker_gateway STATIC
   ${CMAKE_CURRENT_LIST_DIR}/wire_decode.cc
   ${CMAKE_CURRENT_LIST_DIR}/wire_encode.cc)
 target_link_libraries(airstore_broker_gateway
-  PRIVATE airstore_options PkgConfig::ZSTD PkgConfig::XXHASH
+  PRIVATE airstore_options airstore_broker_host PkgConfig::ZSTD PkgConfig::XXHASH
   PUBLIC airstore_proto_storage airstore_proto_v1 airstore_fault_points spdlog::spdlog)
 # Boost has only headers here.
 target_precompile_headers(airstore_broker_gateway PRIVATE

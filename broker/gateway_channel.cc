@@ -2,11 +2,14 @@
 #include "broker/gateway_channel.h"
 
 #include <grpc/grpc.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/support/client_interceptor.h>
 #include <spdlog/spdlog.h>
 
 #include <bit>
 #include <fstream>
 #include <iterator>
+#include <vector>
 
 #include "broker/gateway_address.h"
 #include "broker/gateway_channel_impl.h"
@@ -25,6 +28,30 @@ constexpr int kFirstBackoffMs = 200;
 constexpr int kGreatestBackoffMs = 5'000;
 // How long one attempt to connect may take, which gRPC calls the least backoff.
 constexpr int kConnectMs = 10'000;
+
+// gRPC gives what it could read of an answer to its callbacks, and does not tell them that the rest
+// made no sense: half a listing would be a listing. Here that is an error of the call.
+class WholeAnswers final : public grpc::experimental::Interceptor {
+ public:
+  void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
+    using Point = grpc::experimental::InterceptionHookPoints;
+    // Of a stream these come one by one, and a message that cannot be read ends it.
+    if (methods->QueryInterceptionHookPoint(Point::POST_RECV_MESSAGE) &&
+        methods->QueryInterceptionHookPoint(Point::POST_RECV_STATUS) &&
+        methods->GetRecvMessage() == nullptr && methods->GetRecvStatus()->ok()) {
+      *methods->GetRecvStatus() =
+          grpc::Status(grpc::StatusCode::INTERNAL, "the answer makes no sense");
+    }
+    methods->Proceed();
+  }
+
+  class Factory final : public grpc::experimental::ClientInterceptorFactoryInterface {
+    grpc::experimental::Interceptor* CreateClientInterceptor(
+        grpc::experimental::ClientRpcInfo*) override {
+      return new WholeAnswers;
+    }
+  };
+};
 
 Result<std::string> ReadFile(const std::string& path) {
   if (path.empty()) return std::string();
@@ -187,8 +214,13 @@ Outcome<std::shared_ptr<GatewayChannel>> GatewayChannelPool::Get(const std::stri
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kGreatestBackoffMs);
   // No proxy from the environment for what is on this host.
   if (parsed->on_host) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // Our own gateways are trusted to end what they have begun.
+  std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>> checks;
+  if (speech == Speech::kV1) checks.push_back(std::make_unique<WholeAnswers::Factory>());
   auto channel = std::make_shared<GatewayChannel>(
-      address, parsed->on_host, grpc::CreateCustomChannel(parsed->target, credentials, arguments));
+      address, parsed->on_host,
+      grpc::experimental::CreateCustomChannelWithInterceptors(parsed->target, credentials,
+                                                              arguments, std::move(checks)));
   channels_.emplace(std::pair(address, speech), channel);
   return Answer{std::move(channel), {}};
 }

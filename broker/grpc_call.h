@@ -8,6 +8,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -30,6 +31,18 @@ struct CallContext {
   std::vector<std::pair<std::string, std::string>> metadata = {};
 };
 
+// gRPC ends the process over a header that has anything but printable ASCII; a gateway refuses what
+// is no token or session of its own.
+inline void AddHeaders(const CallContext& via, grpc::ClientContext* context) {
+  const auto printable = [](std::string text) {
+    std::replace_if(
+        text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+    return text;
+  };
+  context->AddMetadata("authorization", printable("Bearer " + via.token));
+  for (const auto& [key, value] : via.metadata) context->AddMetadata(key, printable(value));
+}
+
 // `start(context, request, response, on_done)` makes the call; `decode(status, request, response)`
 // makes the result from it, on a thread of gRPC's, whether the call failed or not.
 template <typename Request, typename Response, typename Start, typename Decode>
@@ -44,8 +57,7 @@ auto UnaryCall(CallContext via, Request request, Start start, Decode decode)
   };
   auto call = std::make_shared<Call>();
   call->request = std::move(request);
-  call->context.AddMetadata("authorization", "Bearer " + via.token);
-  for (const auto& [key, value] : via.metadata) call->context.AddMetadata(key, value);
+  AddHeaders(via, &call->context);
   const auto begun = std::chrono::steady_clock::now();
   call->context.set_deadline(std::chrono::system_clock::now() + via.timeout);
 

@@ -12,6 +12,7 @@
 #include "broker/grpc_services_status.h"
 #include "broker/grpc_status.h"
 #include "broker/grpc_tool_run.h"
+#include "broker/utf8_text.h"
 
 namespace airstore::broker {
 namespace {
@@ -144,12 +145,13 @@ class GrpcServices final : public GatewayServices {
     return Call<::sources::SourceStatResponse>(
         "stat source", OfSources(), sources_, std::move(request),
         &::sources::SourceService::StubInterface::async_interface::Stat,
-        [](::sources::SourceStatResponse& answer) {
+        [](::sources::SourceStatResponse& answer) -> Result<SourceEntry> {
+          if (!answer.has_info()) return Error{EPROTO, "stat source: no attributes"};
           SourceEntry entry;
           entry.mode = ModeOf(answer.info().mode(), answer.info().is_dir());
           entry.size = SizeOf(answer.info().size());
           entry.mtime_ns = TimeOf(answer.info().mtime());
-          return Result<SourceEntry>(std::move(entry));
+          return entry;
         });
   }
 
@@ -164,10 +166,15 @@ class GrpcServices final : public GatewayServices {
     auto read = co_await Call<::sources::SourceReadResponse>(
         "read source", OfSources(), sources_, std::move(request),
         &::sources::SourceService::StubInterface::async_interface::Read,
-        [](::sources::SourceReadResponse& answer) {
+        [most =
+             std::min(length, kMostRead)](::sources::SourceReadResponse& answer) -> Result<Told> {
+          // Of one that pays no heed to the range it could not be said what this is.
+          if (answer.data().size() > most) {
+            return Error{EPROTO, "read source: more than was asked for"};
+          }
           std::optional<SourceCost> cost;
           if (answer.has_cost_hint()) cost = DecodeCost(answer.cost_hint());
-          return Result<Told>(Told(std::move(*answer.mutable_data()), std::move(cost)));
+          return Told(std::move(*answer.mutable_data()), std::move(cost));
         });
     if (!read) co_return read.error();
     if (read->second) {
@@ -249,8 +256,9 @@ class GrpcServices final : public GatewayServices {
     return Call<::gateway::TaskResponse>(
         "get task", via_, gateway_, std::move(request),
         &::gateway::GatewayService::StubInterface::async_interface::GetTask,
-        [](::gateway::TaskResponse& answer) {
-          return Result<TaskInfo>(DecodeTask(answer.task()));
+        [](::gateway::TaskResponse& answer) -> Result<TaskInfo> {
+          if (!answer.has_task()) return Error{EPROTO, "get task: no task"};
+          return DecodeTask(answer.task());
         });
   }
 
@@ -273,7 +281,7 @@ class GrpcServices final : public GatewayServices {
     out->set_event_id(std::move(read.id));
     out->set_ts(read.time_ms);
     out->set_session_id(session_);
-    out->set_path(std::move(read.path));
+    out->set_path(AsUtf8(read.path));
     out->set_cache_source(std::move(read.cache_source));
     out->set_offset(static_cast<int64_t>(read.offset));
     out->set_requested_bytes(static_cast<int32_t>(read.requested));

@@ -83,8 +83,7 @@ class GrpcStream {
           shared_(std::move(shared)) {}
 
     void Start() {
-      context_->AddMetadata("authorization", "Bearer " + via_.token);
-      for (const auto& [key, value] : via_.metadata) context_->AddMetadata(key, value);
+      AddHeaders(via_, context_.get());
       shared_->context = context_.get();
       shared_->read_on = [this] { this->StartRead(&message_); };
       via_.channel->Enter(context_.get());

@@ -53,6 +53,7 @@ struct MountOptions {
   std::string spool;  // directory for lane and arena
   std::string state_dir;
   bool passthrough = true;
+  bool allow_other = true;
   std::chrono::milliseconds io_timeout{30'000};
   SpoolBudget* budget = nullptr;
   NfsExportNames nfs;  // of a mount that is served over NFS

@@ -28,6 +28,7 @@ Result<std::unique_ptr<MountDevice>> Mount::MakeDevice() {
   mount_options.read_only = options_.spec.read_only;
   mount_options.kernel_checks = options_.spec.squash != SquashWho::kAll;
   mount_options.relatime = options_.spec.relatime;
+  mount_options.allow_other = options_.allow_other;
   mount_options.owner_uid = options_.caller.uid;
   mount_options.owner_gid = options_.caller.gid;
   auto device = FuseDevice::Mount(mount_options);

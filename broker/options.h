@@ -17,7 +17,7 @@ namespace airstore::broker {
 struct Options {
   std::string state_dir;
   std::string socket;
-  std::string gateway;  // host:port or unix:/path; empty: every mount names its own
+  std::string gateway = "localhost:1993";  // host:port or unix:/path; empty: mounts name their own
   std::string gateway_ca_file;
   std::string gateway_cert_file;
   std::string gateway_key_file;
@@ -38,7 +38,8 @@ struct Options {
   std::chrono::milliseconds write_debounce{500};
   std::chrono::milliseconds write_debounce_max{2000};
   bool fuse_passthrough = true;
-  std::string store_dir;  // of content files; empty: in the spool
+  bool fuse_allow_other = true;  // others than who mounts may use it, where that is permitted
+  std::string store_dir;         // of content files; empty: in the spool
 
   // What SIGTERM does to mounts: "unmount", "leave" (to the next broker), or "auto": leave when a
   // service manager has started us.

@@ -213,6 +213,11 @@ TEST_F(Outage, WhatIsUnsentIsListedAndCanBeWaitedFor) {
   ASSERT_EQ(files.size(), 1u);
   EXPECT_EQ(files[0].at("path"), "/unsent");
   EXPECT_EQ(files[0].at("bytes"), 5000);
+  // Also where a name is no text.
+  WriteFile(At("no \xff text"), "x");
+  std::set<std::string> paths;
+  for (const auto& file : host().AirctlJson({"dirty"}).at("files")) paths.insert(file.at("path"));
+  EXPECT_EQ(paths, (std::set<std::string>{"/no \xef\xbf\xbd text", "/unsent"}));
   constexpr int kDirtyExit = 8;
   EXPECT_EQ(host().Airctl({"flush", "--timeout", "0.5"}).code, kDirtyExit);
   host().ThawGateway();

@@ -95,6 +95,24 @@ TEST_F(Users, SeeAndStopTheirOwnMountsOnly) {
   EXPECT_EQ(As(kUser, {"unmount", directory_}).code, 0);
 }
 
+class UsersKeptOut : public Users {
+ protected:
+  HostOptions Options() const override {
+    HostOptions options;
+    options.environment = {{"AIRSTORE_FUSE_ALLOW_OTHER", "false"}};
+    return options;
+  }
+};
+
+TEST_F(UsersKeptOut, WhereTheBrokerIsToldSo) {
+  const std::string mine = host().Mount("work", "mnt");
+  ASSERT_EQ(chmod(mine.c_str(), 0777), 0);
+  WriteFile(mine + "/f", "x");
+  const Finished others = Shell(kUser, "cat " + mine + "/f");
+  EXPECT_NE(others.code, 0);
+  EXPECT_NE(others.err.find("Permission denied"), std::string::npos) << others.All();
+}
+
 // Each command on a user's mount, by root, by that user, and by another one: its exit code.
 TEST_F(Users, MayWhatTheTableSays) {
   ASSERT_EQ(As(kUser, {"mount", directory_, "--token-file", user_token_}).code, 0);

@@ -181,6 +181,9 @@ TEST_F(VirtualSources, MountsOfAWorkspaceAgree) {
   const Finished refused = host().Airctl(on);
   EXPECT_EQ(refused.code, 4) << refused.All();
   EXPECT_NE(refused.err.find("--virtual off"), std::string::npos) << refused.All();
+  Arguments odd = words;
+  odd.insert(odd.end(), {"--session", "s-\xc3\xa4"});
+  EXPECT_EQ(host().Airctl(odd).code, 2) << "no header can say that";
   EXPECT_EQ(host().Airctl(words).code, 0);
   host().Unmount(second);
 }

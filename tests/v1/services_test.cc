@@ -245,10 +245,12 @@ TEST_F(OurServices, TellsTheGatewayWhatIsRead) {
   std::filesystem::create_directories(At("d"));
   const std::string large = RandomBytes(1, 1'000'000);
   WriteFile(At("d/large"), large);
+  WriteFile(At("d/no \xff text"), "odd");
   EXPECT_EQ(mkdir(At("Sources/mail/all").c_str(), 0755), 0) << strerror(errno);
   // From a cold cache, then from what all mounts share.
   host().RemountFresh("work", mount(), {"--session", "s1", "--passthrough", "off"});
   EXPECT_EQ(ReadFile(At("small")), "some words");
+  EXPECT_EQ(ReadFile(At("d/no \xff text")), "odd");
   EXPECT_TRUE(ReadFile(At("d/large")) == large);
   std::string message;
   for (const std::string& name : NamesIn(At("Sources/mail/all"))) {
@@ -275,9 +277,10 @@ TEST_F(OurServices, TellsTheGatewayWhatIsRead) {
   EXPECT_TRUE(WaitUntil(seconds(60), [&] {
     bytes = 0;
     for (const auto& event : AccessLog("d")) bytes += event["read_bytes"].get<int64_t>();
-    return bytes >= 1'000'000;
+    return bytes >= 1'000'003;
   }));
-  EXPECT_EQ(bytes, 1'000'000);
+  EXPECT_EQ(bytes, 1'000'003);
+  EXPECT_EQ(all("d/no \xef\xbf\xbd text")[0]["read_bytes"], 3);
   const nlohmann::json of_source = all(message)[0];
   EXPECT_TRUE(of_source["source_uri"].get<std::string>().starts_with("mail://")) << of_source;
   const auto status = host().SessionStatus("work")["access_log"];

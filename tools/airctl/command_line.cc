@@ -41,7 +41,7 @@ void AddGateway(CLI::App* command, Invocation& out) {
   command
       ->add_option("--gateway", out.gateway,
                    "Gateway: host:port or unix:/path (default: AIRSTORE_GATEWAY, then the\n"
-                   "broker's)")
+                   "broker's, which is localhost:1993 when nobody says another one)")
       ->option_text("ADDRESS");
   command
       ->add_option("--token-file", out.token_file,
@@ -71,10 +71,10 @@ void AddMount(CLI::App* app, Invocation& out) {
             out.mountpoint = words.back();
             if (words.size() == 2) out.workspace = words.front();
           },
-          "Workspace (default: the one the token is for), and the directory")
-      ->option_text("[WORKSPACE] MOUNTPOINT")
-      ->expected(1, 2)
-      ->required();
+          "Workspace (default: the one the token is for), and the directory (default:\n"
+          "/tmp/airstore, which is made)")
+      ->option_text("[[WORKSPACE] MOUNTPOINT]")
+      ->expected(0, 2);
   AddGateway(mount, out);
   const auto id = [](std::optional<uint32_t>& to) {
     return [&to](const uint32_t& value) { to = value; };

@@ -85,10 +85,15 @@ Trouble Mount(const Invocation& asked, const Surroundings& around) {
     return Failure{wire::FAILURE_KIND_USAGE, "AIRSTORE_MOUNT_BACKEND is \"" + asked.backend + "\"",
                    "it may be fuse, nfs or auto"};
   }
+  std::string where = asked.mountpoint;
+  if (where.empty()) {
+    const auto made = MakeMountPoint(kDefaultMountPoint);
+    if (!made.value) return made.failure;
+    where = *made.value;
+  }
   // What is only served hides nothing, and need not be there.
-  const auto mountpoint = asked.serve_only
-                              ? Outcome<std::string>(AbsoluteMountPoint(asked.mountpoint))
-                              : CheckMountPoint(asked.mountpoint, {asked.allow_non_empty});
+  const auto mountpoint = asked.serve_only ? Outcome<std::string>(AbsoluteMountPoint(where))
+                                           : CheckMountPoint(where, {asked.allow_non_empty});
   if (!mountpoint.value) return mountpoint.failure;
   wire::Request request;
   wire::MountRequest* mount = request.mutable_mount();

@@ -75,6 +75,22 @@ bool IsStaleMount(const std::string& path) {
   return IsAirstoreMount(path) && IsStaleCode(StatSoon(path, info));
 }
 
+// Where everybody may make names, somebody else's directory or link is no place of ours.
+Outcome<std::string> MakeMountPoint(const std::string& path) {
+  if (mkdir(path.c_str(), 0755) == 0 || IsAirstoreMount(path)) return path;
+  const int code = errno;
+  struct stat info {};
+  if (code != EEXIST || lstat(path.c_str(), &info) != 0) {
+    return Failure{control::v1::FAILURE_KIND_USAGE, path + ": " + strerror(code),
+                   "name a directory to mount on"};
+  }
+  if (!S_ISDIR(info.st_mode) || info.st_uid != geteuid()) {
+    return Failure{control::v1::FAILURE_KIND_PERMISSION, path + " is not a directory of yours",
+                   "name another one to mount on"};
+  }
+  return path;
+}
+
 Outcome<std::string> CheckMountPoint(const std::string& path, const MountPointNeeds& needs) {
   std::string full = AbsoluteMountPoint(path);
   struct stat info {};

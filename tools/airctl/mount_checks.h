@@ -16,6 +16,9 @@ std::string AbsoluteMountPoint(const std::string& path);
 struct MountPointNeeds {
   bool allow_non_empty = false;
 };
+// Where is mounted when nobody says where: a directory of the caller, made when it is missing.
+inline constexpr char kDefaultMountPoint[] = "/tmp/airstore";
+Outcome<std::string> MakeMountPoint(const std::string& path);
 // The canonical path to mount on.
 Outcome<std::string> CheckMountPoint(const std::string& path, const MountPointNeeds& needs);
 

@@ -44,7 +44,9 @@ TEST_F(CommandLineTest, WorkspaceOfAMountMayBeLeftOut) {
   parsed = Parse({"mount", "demo", "/mnt"});
   EXPECT_EQ(parsed.invocation->mountpoint, "/mnt");
   EXPECT_EQ(parsed.invocation->workspace, "demo");
-  EXPECT_FALSE(Parse({"mount"}).invocation);
+  parsed = Parse({"mount"});
+  ASSERT_TRUE(parsed.invocation) << parsed.text;
+  EXPECT_EQ(parsed.invocation->mountpoint, "") << "the default one";
   EXPECT_FALSE(Parse({"mount", "a", "b", "c"}).invocation);
 }
 

@@ -47,6 +47,21 @@ TEST(MountChecks, SaysWhatIsWrong) {
   EXPECT_TRUE(CheckMountPoint(temp.path(), {true}).value);
 }
 
+TEST(MountChecks, MakesADirectoryOfTheCallersOnly) {
+  EXPECT_STREQ(kDefaultMountPoint, "/tmp/airstore");
+  const TempDir temp;
+  const std::string path = temp / "made";
+  EXPECT_TRUE(MakeMountPoint(path).value);
+  EXPECT_TRUE(MakeMountPoint(path).value) << "it is there";
+  EXPECT_TRUE(CheckMountPoint(path, {}).value);
+  fs::create_directory_symlink(path, temp / "link");
+  EXPECT_EQ(MakeMountPoint(temp / "link").failure.kind, control::v1::FAILURE_KIND_PERMISSION);
+  EXPECT_EQ(MakeMountPoint(temp / "none/below").failure.kind, control::v1::FAILURE_KIND_USAGE);
+  if (geteuid() != 0) return;
+  ASSERT_EQ(chown(path.c_str(), 1234, 1234), 0);
+  EXPECT_EQ(MakeMountPoint(path).failure.kind, control::v1::FAILURE_KIND_PERMISSION);
+}
+
 TEST(MountChecks, RefusesWhatIsNotTheCallers) {
   if (geteuid() == 0) GTEST_SKIP() << "root may mount anywhere";
   EXPECT_EQ(CheckMountPoint("/", {true}).failure.kind, control::v1::FAILURE_KIND_PERMISSION);

@@ -153,6 +153,14 @@ TEST_F(GrpcServicesTest, SendsWhatWasConfigured) {
   EXPECT_EQ(sources_.headers.Of("x-airstore-session"), "s-1");
   EXPECT_EQ(sources_.headers.Of("x-airstore-compression"), "strip");
   EXPECT_EQ(sources_.headers.Of("x-airstore-access-origin"), "fuse");
+  // With others gRPC would end the process.
+  settings.access_session = "s-\xc3\xa4\n";
+  services_->Configure(settings);
+  services_->SetToken("secr\xc3\xa9t");
+  ASSERT_TRUE(RunTask(loop_, services_->ListSource("")));
+  EXPECT_EQ(sources_.headers.Of("x-airstore-session"), "s-???");
+  EXPECT_EQ(sources_.headers.Of("authorization"), "Bearer secr??t");
+  services_->SetToken("secret");
   settings.access_log = false;
   settings.compression = "off";
   services_->Configure(settings);

@@ -197,12 +197,12 @@ TEST_F(OptionsTest, TheInstalledFileSaysTheDefaults) {
   const std::regex comment("(^|\n)#([a-z_]+ = )");
   const std::string text =
       std::regex_replace(Installed("config/airstored.toml"), names, "\"/dev/null\"");
-  EXPECT_EQ(Parse({"--config", dir_.Write("as_is.toml", text)}).options.gateway, "");
+  EXPECT_EQ(Parse({"--config", dir_.Write("as_is.toml", text)}).options.gateway, Options().gateway);
   const auto line =
       Parse({"--config", dir_.Write("all.toml", std::regex_replace(text, comment, "$1$2"))});
   ASSERT_EQ(line.action, CommandLine::Action::kRun) << line.text;
   const Options defaults;
-  EXPECT_EQ(line.options.gateway, "gateway.example.org:7070");
+  EXPECT_EQ(line.options.gateway, "localhost:1993");
   EXPECT_EQ(line.options.inode_limit, defaults.inode_limit);
   EXPECT_EQ(line.options.slab_limit, defaults.slab_limit);
   EXPECT_EQ(line.options.content_limit, defaults.content_limit);
