@@ -198,11 +198,11 @@ BatchResult BatchApplier::ApplyStored(const SessionId& session_id, WorkspaceKey 
   if (const int error = Reach(FaultPoint::kGatewayBeforeCommit)) {
     return StoreFailed({error, "commit"});
   }
+  const ChangeSet changes = mutator.TakeChanges();
+  if (!changes.empty()) txn.Announce(ws, session_id, changes);
   if (auto done = txn.Commit(); !done) return StoreFailed(done.error());
   Reach(FaultPoint::kGatewayAfterCommit);
-  // Still inside of the writer: commits are published in their order.
-  const ChangeSet changes = mutator.TakeChanges();
-  if (!changes.empty()) result.cursor = published_(ws, session_id, changes);
+  result.cursor = Published(txn, ws, session_id, changes);
   std::move(outcomes.begin(), outcomes.end(), std::back_inserter(result.outcomes));
   return result;
 }
@@ -264,8 +264,16 @@ Result<uint64_t> BatchApplier::ChangeStored(WorkspaceKey ws, const SessionId& by
   tree.Flush();
   const ChangeSet changes = mutator.TakeChanges();
   if (changes.empty()) return uint64_t{0};
+  txn.Announce(ws, by, changes);
   AIRSTORE_TRY(txn.Commit());
-  return published_(ws, by, changes);
+  return Published(txn, ws, by, changes);
+}
+
+// Still inside of the writer: commits are published in their order.
+uint64_t BatchApplier::Published(const MetadataWriter& committed, WorkspaceKey ws,
+                                 const SessionId& by, const ChangeSet& changes) {
+  if (changes.empty()) return 0;
+  return committed.announced() != 0 ? committed.announced() : publish_(ws, by, changes);
 }
 
 Result<void> BatchApplier::EndSession(const SessionId& session_id) {

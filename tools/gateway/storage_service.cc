@@ -134,8 +134,9 @@ grpc::Status RefusalStatus(const BatchResult& result) {
 grpc::Status StorageService::AdmitToData(const Context& context, std::string_view session_id,
                                          Access* access) {
   if (auto status = Admit(gateway_, context, session_id, access); !status.ok()) return status;
-  if (gateway_.sessions().RecallOthers(access->session)) return HeldByOther();
-  return grpc::Status::OK;
+  const auto held = gateway_.sessions().RecallOthers(access->session);
+  if (!held) return StoreStatus("leases", held.error());
+  return *held ? HeldByOther() : grpc::Status::OK;
 }
 
 grpc::Status StorageService::DoResolve(const Context& context, const wire::ResolveRequest& request,
@@ -281,8 +282,8 @@ StorageService::Reactor* StorageService::Apply(Context* context, const wire::App
       reactor->Finish(status);
       return;
     }
-    gateway_.acks().WhenSeen(published.workspace, published.by, published.cursor,
-                             [reactor] { reactor->Finish(grpc::Status::OK); });
+    gateway_.bulletin().WhenSeen(published.workspace, published.by, published.cursor,
+                                 [reactor] { reactor->Finish(grpc::Status::OK); });
   });
   return reactor;
 }
