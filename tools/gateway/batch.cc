@@ -174,6 +174,7 @@ BatchResult BatchApplier::ApplyStored(const SessionId& session_id, WorkspaceKey 
   result.last_sequence = std::max(last, session->last_sequence);
   if (fresh == mutations.size()) {
     if (auto status = txn.status(); !status) return StoreFailed(status.error());
+    result.replayed = true;
     return result;
   }
 

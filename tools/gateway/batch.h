@@ -42,7 +42,8 @@ struct BatchResult {
   Refusal refusal = Refusal::kNone;
   Error error{0, {}};  // kStore
   uint64_t last_sequence = 0;
-  uint64_t cursor = 0;  // of what was published; 0: nothing changed
+  uint64_t cursor = 0;    // of what was published; 0: nothing changed
+  bool replayed = false;  // all of it was done before, and published then
   std::vector<MutationOutcome> outcomes;
 };
 

@@ -33,6 +33,8 @@ class Bulletin {
   virtual Result<uint64_t> Cursor(WorkspaceKey ws) = 0;
   // The cursor of the last change that another session made.
   virtual Result<uint64_t> LastFor(WorkspaceKey ws, const SessionId& session) = 0;
+  // Of the last one that the session made; 0: it is not known any more.
+  virtual Result<uint64_t> LastBy(WorkspaceKey ws, const SessionId& session) = 0;
 
   // The session watches from that cursor on; a stream is added to the hub then. False: it was given
   // up since it last did, and is to be told of a gap.
@@ -67,6 +69,9 @@ class LocalBulletin final : public Bulletin {
   Result<uint64_t> Cursor(WorkspaceKey ws) override { return hub_.cursor(ws); }
   Result<uint64_t> LastFor(WorkspaceKey ws, const SessionId& session) override {
     return hub_.LastFor(ws, session);
+  }
+  Result<uint64_t> LastBy(WorkspaceKey ws, const SessionId& session) override {
+    return hub_.LastBy(ws, session);
   }
   Result<bool> Begin(WorkspaceKey ws, const SessionId& session, uint64_t cursor) override {
     return acks_.Begin(ws, session, cursor);

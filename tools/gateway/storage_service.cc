@@ -248,6 +248,12 @@ grpc::Status StorageService::DoApply(const Context& context, const wire::ApplyRe
   if (result.refusal == BatchResult::Refusal::kLeaseLost) response->set_lease_lost(true);
   if (result.refusal != BatchResult::Refusal::kNone) return RefusalStatus(result);
   *published = {access.session.workspace, access.session.id, result.cursor};
+  if (result.replayed) {
+    // Whoever was to see it may not have: the answer that was lost had waited for that.
+    const auto last = gateway_.bulletin().LastBy(access.session.workspace, access.session.id);
+    if (!last) return StoreStatus("apply", last.error());
+    published->cursor = *last;
+  }
   response->mutable_results()->Reserve(static_cast<int>(result.outcomes.size()));
   for (const MutationOutcome& outcome : result.outcomes) ToWire(outcome, response->add_results());
   return grpc::Status::OK;

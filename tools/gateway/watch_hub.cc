@@ -163,6 +163,15 @@ uint64_t WatchHub::LastFor(WorkspaceKey ws, const SessionId& session) {
   return stream.forgotten.LostFor(session);
 }
 
+uint64_t WatchHub::LastBy(WorkspaceKey ws, const SessionId& session) {
+  std::lock_guard lock(mu_);
+  const Stream& stream = StreamOf(ws);
+  for (auto stored = stream.events.rbegin(); stored != stream.events.rend(); ++stored) {
+    if (stored->is_change() && stored->session == session) return stored->event.cursor;
+  }
+  return 0;
+}
+
 std::optional<HubEvent> WatchHub::Next(WorkspaceKey ws, const SessionId& session,
                                        uint64_t* cursor) {
   std::lock_guard lock(mu_);

@@ -53,6 +53,8 @@ class WatchHub {
   uint64_t cursor(WorkspaceKey ws);
   // The cursor of the last change that another session made.
   uint64_t LastFor(WorkspaceKey ws, const SessionId& session);
+  // Of the last one that the session made; 0: it is not in the ring.
+  uint64_t LastBy(WorkspaceKey ws, const SessionId& session);
   // The next event for this session behind `*cursor`, which moves to it, or behind all that does
   // not concern the session.
   std::optional<HubEvent> Next(WorkspaceKey ws, const SessionId& session, uint64_t* cursor);

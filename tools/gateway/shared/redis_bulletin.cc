@@ -275,6 +275,19 @@ Result<uint64_t> RedisBulletin::Cursor(WorkspaceKey ws) {
 }
 
 Result<uint64_t> RedisBulletin::LastFor(WorkspaceKey ws, const SessionId& session) {
+  ForgottenEvents forgotten;
+  auto last = Last(ws, session, false, &forgotten);
+  if (last && *last == 0) return forgotten.LostFor(session);
+  return last;
+}
+
+Result<uint64_t> RedisBulletin::LastBy(WorkspaceKey ws, const SessionId& session) {
+  ForgottenEvents forgotten;
+  return Last(ws, session, true, &forgotten);
+}
+
+Result<uint64_t> RedisBulletin::Last(WorkspaceKey ws, const SessionId& session, bool own,
+                                     ForgottenEvents* forgotten) {
   std::string before = "+";
   for (size_t page = 8;; page = kPage) {
     RedisCommand tail = {"HMGET", keys_.LogTail(ws)};
@@ -287,13 +300,11 @@ Result<uint64_t> RedisBulletin::LastFor(WorkspaceKey ws, const SessionId& sessio
     for (const RedisReply& entry : entries) {
       const auto event = EventFrom(entry);
       if (!event) return Error{EIO, "Redis: damaged event"};
-      if (event->event.changes && event->session != session) return event->event.cursor;
+      if (event->is_change() && (event->session == session) == own) return event->event.cursor;
       before = "(" + IdOf(event->event.cursor);
     }
-    if (entries.size() < page) {
-      const ForgottenEvents forgotten = ForgottenFrom((*replies)[1]);
-      return forgotten.LostFor(session);
-    }
+    *forgotten = ForgottenFrom((*replies)[1]);
+    if (entries.size() < page) return uint64_t{0};
   }
 }
 

@@ -50,6 +50,7 @@ class RedisBulletin final : public Bulletin {
   void LockFreed(WorkspaceKey ws, const SessionId& to, InodeNo ino) override;
   Result<uint64_t> Cursor(WorkspaceKey ws) override;
   Result<uint64_t> LastFor(WorkspaceKey ws, const SessionId& session) override;
+  Result<uint64_t> LastBy(WorkspaceKey ws, const SessionId& session) override;
   Result<bool> Begin(WorkspaceKey ws, const SessionId& session, uint64_t cursor) override;
   Result<void> Acknowledge(WorkspaceKey ws, const SessionId& session, uint64_t cursor) override;
   Result<void> Forget(WorkspaceKey ws, const SessionId& session) override;
@@ -71,6 +72,10 @@ class RedisBulletin final : public Bulletin {
   Result<void> PullSome(WorkspaceKey ws, uint64_t from, bool* all);
   void Tell(const RedisNews& news);
   void TellAcknowledged();
+  // The cursor of the newest change that the session made, or of another one's; and, when there is
+  // none in the log, what that has forgotten.
+  Result<uint64_t> Last(WorkspaceKey ws, const SessionId& session, bool own,
+                        ForgottenEvents* forgotten);
   void LetGo();
   void Trim(WorkspaceKey ws);
   // For what needs no answer: a failure is logged.
