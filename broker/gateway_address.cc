@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
 #include <charconv>
 #include <string_view>
 
@@ -100,6 +101,18 @@ Result<GatewayAddress> ParseGatewayAddress(const std::string& text) {
   address.target = rest;
   address.on_host = IsLoopback(host);
   return address;
+}
+
+Result<std::vector<GatewayAddress>> ParseGatewayAddresses(const std::string& text) {
+  std::vector<GatewayAddress> all;
+  for (size_t from = 0; from <= text.size();) {
+    const size_t comma = std::min(text.find(',', from), text.size());
+    auto one = ParseGatewayAddress(text.substr(from, comma - from));
+    if (!one) return one.error();
+    all.push_back(std::move(*one));
+    from = comma + 1;
+  }
+  return all;
 }
 
 }  // namespace airstore::broker

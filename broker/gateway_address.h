@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "shm/base/result.h"
 
@@ -19,6 +20,9 @@ struct GatewayAddress {
 // host:port, [v6]:port, unix:/path; https:// before it asks for TLS also on loopback, http:// for
 // none. EINVAL says what is wrong.
 Result<GatewayAddress> ParseGatewayAddress(const std::string& text);
+
+// One or several, with commas between them: gateways that serve the same store.
+Result<std::vector<GatewayAddress>> ParseGatewayAddresses(const std::string& text);
 
 // What original clients do with an address that asks for nothing: no TLS to this host, to private
 // addresses and to names of clusters and local networks; TLS to all else, link-local addresses and

@@ -9,6 +9,7 @@
 #include <bit>
 #include <fstream>
 #include <iterator>
+#include <random>
 #include <vector>
 
 #include "broker/gateway_address.h"
@@ -28,6 +29,9 @@ constexpr int kFirstBackoffMs = 200;
 constexpr int kGreatestBackoffMs = 5'000;
 // How long one attempt to connect may take, which gRPC calls the least backoff.
 constexpr int kConnectMs = 10'000;
+// Where there is another one to go to, one that is stopped is left sooner.
+constexpr int kKeepaliveOfSeveralMs = 5'000;
+constexpr int kConnectOfSeveralMs = 3'000;
 
 // gRPC gives what it could read of an answer to its callbacks, and does not tell them that the rest
 // made no sense: half a listing would be a listing. Here that is an error of the call.
@@ -102,6 +106,7 @@ void GatewayChannel::Forget(grpc::ClientContext* context, const grpc::Status& st
   const int before =
       last_.exchange(unanswered ? kUnanswered : kAnswered, std::memory_order_relaxed);
   std::string error;
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE) Advance();
   if (unanswered) {
     unanswered_.fetch_add(1, std::memory_order_relaxed);
     error = PrintableStatus(status);
@@ -117,6 +122,15 @@ void GatewayChannel::Forget(grpc::ClientContext* context, const grpc::Status& st
   }
   error_ = std::move(error);
   contexts_.erase(context);
+}
+
+// One that was just left, or is just being tried, is not left again for what still fails.
+void GatewayChannel::Advance() {
+  size_t current = current_.load(std::memory_order_relaxed);
+  if (channels_.size() < 2) return;
+  if (channels_[current]->GetState(false) != GRPC_CHANNEL_TRANSIENT_FAILURE) return;
+  current_.compare_exchange_strong(current, (current + 1) % channels_.size(),
+                                   std::memory_order_relaxed);
 }
 
 GatewayHealth GatewayChannel::Health() const {
@@ -144,7 +158,7 @@ void GatewayChannel::Shutdown() {
 
 std::string GatewayChannel::State() const {
   const int last = last_.load(std::memory_order_relaxed);
-  switch (channel_->GetState(false)) {
+  switch (channels_[current()]->GetState(false)) {
     case GRPC_CHANNEL_READY:
       return last == kUnanswered ? "unreachable" : "connected";
     case GRPC_CHANNEL_IDLE:  // gRPC lets go of a connection that nobody used for long
@@ -164,27 +178,18 @@ GatewayChannelPool::GatewayChannelPool(GatewayTls tls) : tls_(std::move(tls)) {
 }
 GatewayChannelPool::~GatewayChannelPool() { Shutdown(); }
 
-Outcome<std::shared_ptr<GatewayChannel>> GatewayChannelPool::Get(const std::string& address,
-                                                                 Speech speech) {
-  using Answer = Outcome<std::shared_ptr<GatewayChannel>>;
-  if (closed_) return Answer{{}, {FailureKind::kUnreachable, "the broker is stopping", ""}};
-  const auto found = channels_.find({address, speech});
-  if (found != channels_.end()) return Answer{found->second, {}};
-
-  const auto parsed = ParseGatewayAddress(address);
-  if (!parsed) {
-    return Answer{{},
-                  {FailureKind::kUsage, parsed.error().message,
-                   "name one with --gateway, or set it in airstored's configuration"}};
-  }
+Outcome<std::shared_ptr<grpc::Channel>> GatewayChannelPool::Make(const GatewayAddress& address,
+                                                                 Speech speech,
+                                                                 bool of_several) const {
+  using Answer = Outcome<std::shared_ptr<grpc::Channel>>;
   using Tls = GatewayAddress::Tls;
-  const bool by_rule = tls_.as_v1 && parsed->tls == Tls::kByPlace && IsPlainInV1(parsed->target);
-  const bool plain = by_rule || parsed->tls == Tls::kNever ||
-                     (parsed->tls == Tls::kByPlace && (parsed->on_host || tls_.insecure));
-  if (plain && !by_rule && !parsed->on_host && !tls_.insecure) {
+  const bool by_rule = tls_.as_v1 && address.tls == Tls::kByPlace && IsPlainInV1(address.target);
+  const bool plain = by_rule || address.tls == Tls::kNever ||
+                     (address.tls == Tls::kByPlace && (address.on_host || tls_.insecure));
+  if (plain && !by_rule && !address.on_host && !tls_.insecure) {
     return Answer{
         {},
-        {FailureKind::kPermission, "refused to talk to " + address + " without encryption",
+        {FailureKind::kPermission, "refused to talk to " + address.target + " without encryption",
          "use TLS (leave out http://), or allow plain text with gateway_insecure in "
          "airstored's configuration"}};
   }
@@ -205,22 +210,50 @@ Outcome<std::shared_ptr<GatewayChannel>> GatewayChannelPool::Get(const std::stri
   arguments.SetMaxReceiveMessageSize(speech == Speech::kV1 ? kMaxV1MessageBytes : kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
   // Pings only while calls are waiting: gateways close connections that ping for nothing.
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS,
-                   speech == Speech::kV1 ? kV1KeepaliveMs : kKeepaliveMs);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, speech == Speech::kV1 ? kV1KeepaliveMs
+                                               : of_several          ? kKeepaliveOfSeveralMs
+                                                                     : kKeepaliveMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                   of_several ? kKeepaliveOfSeveralMs : kKeepaliveTimeoutMs);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kFirstBackoffMs);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectMs);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
+                   of_several ? kConnectOfSeveralMs : kConnectMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kGreatestBackoffMs);
   // No proxy from the environment for what is on this host.
-  if (parsed->on_host) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  if (address.on_host) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   // Our own gateways are trusted to end what they have begun.
   std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>> checks;
   if (speech == Speech::kV1) checks.push_back(std::make_unique<WholeAnswers::Factory>());
-  auto channel = std::make_shared<GatewayChannel>(
-      address, parsed->on_host,
-      grpc::experimental::CreateCustomChannelWithInterceptors(parsed->target, credentials,
-                                                              arguments, std::move(checks)));
+  return Answer{grpc::experimental::CreateCustomChannelWithInterceptors(
+                    address.target, credentials, arguments, std::move(checks)),
+                {}};
+}
+
+Outcome<std::shared_ptr<GatewayChannel>> GatewayChannelPool::Get(const std::string& address,
+                                                                 Speech speech) {
+  using Answer = Outcome<std::shared_ptr<GatewayChannel>>;
+  if (closed_) return Answer{{}, {FailureKind::kUnreachable, "the broker is stopping", ""}};
+  const auto found = channels_.find({address, speech});
+  if (found != channels_.end()) return Answer{found->second, {}};
+
+  const auto parsed = ParseGatewayAddresses(address);
+  if (!parsed) {
+    return Answer{{},
+                  {FailureKind::kUsage, parsed.error().message,
+                   "name one with --gateway, or set it in airstored's configuration"}};
+  }
+  std::vector<std::shared_ptr<grpc::Channel>> made;
+  bool on_host = true;
+  for (const GatewayAddress& one : *parsed) {
+    auto channel = Make(one, speech, parsed->size() > 1);
+    if (!channel.value) return Answer{{}, std::move(channel.failure)};
+    made.push_back(std::move(*channel.value));
+    on_host = on_host && one.on_host;
+  }
+  // Any of them, so that hosts share them.
+  const size_t first = std::random_device{}() % made.size();
+  auto channel = std::make_shared<GatewayChannel>(address, on_host, std::move(made), first);
   channels_.emplace(std::pair(address, speech), channel);
   return Answer{std::move(channel), {}};
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// GatewayChannelPool: one connection per gateway address, shared by every session and every
-// administrative call to it.
+// GatewayChannelPool: one connection per gateway address (or list of them), shared by every session
+// and every administrative call to it.
 //
 // Threads: the event loop. Calls are finished by gRPC's threads, which only post to the loop.
 // Owns: the connections. Destroy the pool before the io_context: its destructor cancels what is in
@@ -14,7 +14,12 @@
 #include <utility>
 
 #include "broker/broker_api.h"
+#include "broker/gateway_address.h"
 #include "broker/gateway_health.h"
+
+namespace grpc {
+class Channel;
+}
 
 namespace airstore::broker {
 
@@ -53,6 +58,9 @@ class GatewayChannelPool {
   void Shutdown();
 
  private:
+  Outcome<std::shared_ptr<grpc::Channel>> Make(const GatewayAddress& address, Speech speech,
+                                               bool of_several) const;
+
   const GatewayTls tls_;
   std::map<std::pair<std::string, Speech>, std::shared_ptr<GatewayChannel>> channels_;
   bool closed_ = false;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // GatewayChannel: the gRPC side of a connection, and the list of the calls that are in flight on
-// it. Threads: any.
+// it. Several addresses are several gateways on one store: calls go to one of them, and to the next
+// when that cannot be connected to. Threads: any.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -14,6 +15,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "broker/gateway_health.h"
 #include "broker/log_limit.h"
@@ -22,12 +24,18 @@ namespace airstore::broker {
 
 class GatewayChannel {
  public:
-  GatewayChannel(std::string address, bool on_host, std::shared_ptr<grpc::Channel> channel)
-      : address_(std::move(address)), on_host_(on_host), channel_(std::move(channel)) {}
+  // `first`: of the channels, in use.
+  GatewayChannel(std::string address, bool on_host,
+                 std::vector<std::shared_ptr<grpc::Channel>> channels, size_t first)
+      : address_(std::move(address)),
+        on_host_(on_host),
+        channels_(std::move(channels)),
+        current_(first) {}
 
   const std::string& address() const { return address_; }
   bool on_host() const { return on_host_; }
-  const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+  const std::vector<std::shared_ptr<grpc::Channel>>& channels() const { return channels_; }
+  size_t current() const { return current_.load(std::memory_order_relaxed); }
 
   // A call starts. After Shutdown it is cancelled at once.
   void Enter(grpc::ClientContext* context);
@@ -41,7 +49,11 @@ class GatewayChannel {
   void Shutdown();
 
   // Tries to connect now, if the next try is still to come.
-  void Reconnect() const { grpc::experimental::ChannelResetConnectionBackoff(channel_.get()); }
+  void Reconnect() const {
+    for (const auto& channel : channels_) {
+      grpc::experimental::ChannelResetConnectionBackoff(channel.get());
+    }
+  }
 
   // "connected", "connecting", "unreachable".
   std::string State() const;
@@ -52,7 +64,10 @@ class GatewayChannel {
 
   const std::string address_;
   const bool on_host_;
-  const std::shared_ptr<grpc::Channel> channel_;
+  void Advance();
+
+  const std::vector<std::shared_ptr<grpc::Channel>> channels_;
+  std::atomic<size_t> current_;
   // For status only, so no ordering is needed.
   std::atomic<int> last_{kNoCall};
   std::atomic<uint64_t> unanswered_{0};
@@ -69,6 +84,22 @@ class GatewayChannel {
   std::string logged_;  // the error that was logged last
   size_t entered_ = 0;
   bool closed_ = false;
+};
+
+// A stub for each of the channel's addresses; calls go to the one in use.
+template <typename Service>
+class Stubs {
+ public:
+  using Stub = typename Service::Stub;
+
+  explicit Stubs(std::shared_ptr<GatewayChannel> channel) : channel_(std::move(channel)) {
+    for (const auto& one : channel_->channels()) all_.push_back(Service::NewStub(one));
+  }
+  std::shared_ptr<Stub> Current() const { return all_[channel_->current()]; }
+
+ private:
+  std::shared_ptr<GatewayChannel> channel_;
+  std::vector<std::shared_ptr<Stub>> all_;
 };
 
 }  // namespace airstore::broker

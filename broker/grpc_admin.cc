@@ -62,8 +62,7 @@ class GrpcAdmin final : public AdminClient {
  public:
   GrpcAdmin(const boost::asio::any_io_executor& loop, std::shared_ptr<GatewayChannel> channel,
             std::string token, std::chrono::milliseconds timeout)
-      : via_{loop, channel, std::move(token), timeout},
-        stub_(wire::Admin::NewStub(channel->channel())) {}
+      : via_{loop, channel, std::move(token), timeout}, stub_(channel) {}
 
   Task<Outcome<WorkspaceEntry>> CreateWorkspace(const std::string& name,
                                                 const Quota& quota) override {
@@ -180,9 +179,9 @@ class GrpcAdmin final : public AdminClient {
   template <typename Response, typename Value, typename Request, typename CallMethod,
             typename DecodeFn>
   Task<Outcome<Value>> Call(Request request, CallMethod method, DecodeFn decode) {
-    auto start = [stub = stub_, method](grpc::ClientContext* context, const Request* from,
-                                        Response* to,
-                                        std::function<void(const grpc::Status&)> on_done) {
+    auto start = [stub = stub_.Current(), method](
+                     grpc::ClientContext* context, const Request* from, Response* to,
+                     std::function<void(const grpc::Status&)> on_done) {
       (stub->async()->*method)(context, from, to, std::move(on_done));
     };
     auto finish = [decode, address = via_.channel->address()](const grpc::Status& status, Request&,
@@ -195,7 +194,7 @@ class GrpcAdmin final : public AdminClient {
   }
 
   const CallContext via_;
-  const std::shared_ptr<wire::Admin::Stub> stub_;
+  const Stubs<wire::Admin> stub_;
 };
 
 }  // namespace

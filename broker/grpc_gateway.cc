@@ -38,8 +38,7 @@ class GrpcGateway final : public Gateway {
  public:
   GrpcGateway(const boost::asio::any_io_executor& loop, std::shared_ptr<GatewayChannel> channel,
               std::string token, const GrpcGatewayOptions& options)
-      : via_{loop, channel, std::move(token), options.call_timeout},
-        stub_(wire::Storage::NewStub(channel->channel())) {}
+      : via_{loop, channel, std::move(token), options.call_timeout}, stub_(channel) {}
 
   Task<Result<OpenedSession>> Open(const std::string& workspace,
                                    const std::array<uint8_t, 16>& session_id,
@@ -93,9 +92,9 @@ class GrpcGateway final : public Gateway {
   auto Call(const char* name, Request request, Method method, Decode decode) {
     ++counters_.calls;
     using Answer = std::invoke_result_t<Decode, Request&, Response&>;
-    auto start = [stub = stub_, method](grpc::ClientContext* context, const Request* from,
-                                        Response* to,
-                                        std::function<void(const grpc::Status&)> on_done) {
+    auto start = [stub = stub_.Current(), method](
+                     grpc::ClientContext* context, const Request* from, Response* to,
+                     std::function<void(const grpc::Status&)> on_done) {
       (stub->async()->*method)(context, from, to, std::move(on_done));
     };
     auto finish = [name, decode, refused = refused_](const grpc::Status& status, Request& from,
@@ -112,7 +111,7 @@ class GrpcGateway final : public Gateway {
   }
 
   CallContext via_;
-  const std::shared_ptr<wire::Storage::Stub> stub_;
+  const Stubs<wire::Storage> stub_;
   std::string session_id_;
   std::optional<OfferedServices> offered_;
   bool gone_ = false;  // the workspace, when the session was opened last
@@ -198,7 +197,7 @@ Task<Result<void>> GrpcGateway::ReleaseLease(uint64_t lease_id) {
 
 std::unique_ptr<WatchStream> GrpcGateway::Watch(uint64_t cursor) {
   ++counters_.calls;
-  return StartWatch(via_, stub_, session_id_, cursor);
+  return StartWatch(via_, stub_.Current(), session_id_, cursor);
 }
 
 Task<Result<void>> GrpcGateway::AckWatch(uint64_t cursor) {

@@ -88,10 +88,10 @@ class GrpcServices final : public GatewayServices {
  public:
   explicit GrpcServices(CallContext via)
       : via_(std::move(via)),
-        tools_(::tools::ToolService::NewStub(via_.channel->channel())),
-        sources_(::sources::SourceService::NewStub(via_.channel->channel())),
-        gateway_(::gateway::GatewayService::NewStub(via_.channel->channel())),
-        access_(::gateway::AccessLogService::NewStub(via_.channel->channel())) {}
+        tools_(via_.channel),
+        sources_(via_.channel),
+        gateway_(via_.channel),
+        access_(via_.channel) {}
 
   void Configure(const ServiceSettings& settings) override {
     via_.metadata = AccessMetadata(settings);
@@ -102,7 +102,7 @@ class GrpcServices final : public GatewayServices {
 
   Task<Result<std::vector<ToolInfo>>> ListTools() override {
     return Call<::tools::ListToolsResponse>(
-        "list tools", via_, tools_, ::tools::ListToolsRequest(),
+        "list tools", via_, tools_.Current(), ::tools::ListToolsRequest(),
         &::tools::ToolService::StubInterface::async_interface::ListTools,
         [](::tools::ListToolsResponse& answer) {
           std::vector<ToolInfo> tools;
@@ -117,7 +117,7 @@ class GrpcServices final : public GatewayServices {
     ::tools::GetToolHelpRequest request;
     request.set_name(std::move(name));
     return Call<::tools::GetToolHelpResponse>(
-        "get help", via_, tools_, std::move(request),
+        "get help", via_, tools_.Current(), std::move(request),
         &::tools::ToolService::StubInterface::async_interface::GetToolHelp,
         [](::tools::GetToolHelpResponse& answer) {
           return Result<std::string>(std::move(*answer.mutable_help()));
@@ -125,14 +125,14 @@ class GrpcServices final : public GatewayServices {
   }
 
   std::unique_ptr<ToolRun> RunTool(std::string name, std::vector<std::string> arguments) override {
-    return StartToolRun(via_, tools_, std::move(name), std::move(arguments));
+    return StartToolRun(via_, tools_.Current(), std::move(name), std::move(arguments));
   }
 
   Task<Result<std::vector<SourceEntry>>> ListSource(std::string path) override {
     ::sources::SourceReadDirRequest request;
     request.set_path(std::move(path));
     return Call<::sources::SourceReadDirResponse>(
-        "list source", OfSources(), sources_, std::move(request),
+        "list source", OfSources(), sources_.Current(), std::move(request),
         &::sources::SourceService::StubInterface::async_interface::ReadDir,
         [](::sources::SourceReadDirResponse& answer) {
           return Result<std::vector<SourceEntry>>(DecodeEntries(answer.entries()));
@@ -143,7 +143,7 @@ class GrpcServices final : public GatewayServices {
     ::sources::SourceStatRequest request;
     request.set_path(std::move(path));
     return Call<::sources::SourceStatResponse>(
-        "stat source", OfSources(), sources_, std::move(request),
+        "stat source", OfSources(), sources_.Current(), std::move(request),
         &::sources::SourceService::StubInterface::async_interface::Stat,
         [](::sources::SourceStatResponse& answer) -> Result<SourceEntry> {
           if (!answer.has_info()) return Error{EPROTO, "stat source: no attributes"};
@@ -164,7 +164,7 @@ class GrpcServices final : public GatewayServices {
     using Told = std::pair<std::string, std::optional<SourceCost>>;
     const std::string asked = request.path();
     auto read = co_await Call<::sources::SourceReadResponse>(
-        "read source", OfSources(), sources_, std::move(request),
+        "read source", OfSources(), sources_.Current(), std::move(request),
         &::sources::SourceService::StubInterface::async_interface::Read,
         [most =
              std::min(length, kMostRead)](::sources::SourceReadResponse& answer) -> Result<Told> {
@@ -195,7 +195,7 @@ class GrpcServices final : public GatewayServices {
     CallContext via = via_;
     via.timeout = kTellPatience;
     return Call<::gateway::IngestAccessEventsResponse>(
-        "tell of reads", std::move(via), access_, std::move(request),
+        "tell of reads", std::move(via), access_.Current(), std::move(request),
         &::gateway::AccessLogService::StubInterface::async_interface::IngestAccessEvents,
         [](::gateway::IngestAccessEventsResponse&) { return Result<void>(); });
   }
@@ -204,7 +204,7 @@ class GrpcServices final : public GatewayServices {
     ::sources::ExecuteViewRequest request;
     request.set_path("/Sources/" + path);
     auto found = co_await Call<::sources::ExecuteViewResponse>(
-        "execute view", OfSources(), sources_, request,
+        "execute view", OfSources(), sources_.Current(), request,
         &::sources::SourceService::StubInterface::async_interface::ExecuteView,
         [](::sources::ExecuteViewResponse& answer) {
           return Result<std::vector<SourceEntry>>(DecodeEntries(answer.entries()));
@@ -212,7 +212,7 @@ class GrpcServices final : public GatewayServices {
     if (found || found.error().code != ENOSYS) co_return found;
     request.set_path("/sources/" + path);
     co_return co_await Call<::sources::ExecuteViewResponse>(
-        "execute query", OfSources(), sources_, std::move(request),
+        "execute query", OfSources(), sources_.Current(), std::move(request),
         &::sources::SourceService::StubInterface::async_interface::ExecuteSmartQuery,
         [](::sources::ExecuteViewResponse& answer) {
           return Result<std::vector<SourceEntry>>(DecodeEntries(answer.entries()));
@@ -229,19 +229,19 @@ class GrpcServices final : public GatewayServices {
     CallContext via = OfSources();
     via.timeout = kViewPatience;
     auto made = co_await Call<::sources::CreateViewResponse>(
-        "create view", via, sources_, request,
+        "create view", via, sources_.Current(), request,
         &::sources::SourceService::StubInterface::async_interface::CreateView,
         [](::sources::CreateViewResponse&) { return Result<void>(); });
     if (made || made.error().code != ENOSYS) co_return made;
     co_return co_await Call<::sources::CreateViewResponse>(
-        "create query", via, sources_, std::move(request),
+        "create query", via, sources_.Current(), std::move(request),
         &::sources::SourceService::StubInterface::async_interface::CreateSmartQuery,
         [](::sources::CreateViewResponse&) { return Result<void>(); });
   }
 
   Task<Result<std::vector<TaskInfo>>> ListTasks() override {
     return Call<::gateway::ListTasksResponse>(
-        "list tasks", via_, gateway_, ::gateway::ListTasksRequest(),
+        "list tasks", via_, gateway_.Current(), ::gateway::ListTasksRequest(),
         &::gateway::GatewayService::StubInterface::async_interface::ListTasks,
         [](::gateway::ListTasksResponse& answer) {
           std::vector<TaskInfo> tasks;
@@ -254,7 +254,7 @@ class GrpcServices final : public GatewayServices {
     ::gateway::GetTaskRequest request;
     request.set_id(std::move(id));
     return Call<::gateway::TaskResponse>(
-        "get task", via_, gateway_, std::move(request),
+        "get task", via_, gateway_.Current(), std::move(request),
         &::gateway::GatewayService::StubInterface::async_interface::GetTask,
         [](::gateway::TaskResponse& answer) -> Result<TaskInfo> {
           if (!answer.has_task()) return Error{EPROTO, "get task: no task"};
@@ -266,7 +266,7 @@ class GrpcServices final : public GatewayServices {
     ::gateway::GetTaskLogsRequest request;
     request.set_id(std::move(id));
     return Call<::gateway::GetTaskLogsResponse>(
-        "get task logs", via_, gateway_, std::move(request),
+        "get task logs", via_, gateway_.Current(), std::move(request),
         &::gateway::GatewayService::StubInterface::async_interface::GetTaskLogs,
         [](::gateway::GetTaskLogsResponse& answer) {
           std::vector<std::string> lines;
@@ -336,10 +336,10 @@ class GrpcServices final : public GatewayServices {
   std::string compression_;
   std::string session_;
   std::unordered_map<std::string, SourceCost> costs_;  // by path
-  const std::shared_ptr<::tools::ToolService::Stub> tools_;
-  const std::shared_ptr<::sources::SourceService::Stub> sources_;
-  const std::shared_ptr<::gateway::GatewayService::Stub> gateway_;
-  const std::shared_ptr<::gateway::AccessLogService::Stub> access_;
+  const Stubs<::tools::ToolService> tools_;
+  const Stubs<::sources::SourceService> sources_;
+  const Stubs<::gateway::GatewayService> gateway_;
+  const Stubs<::gateway::AccessLogService> access_;
 };
 
 }  // namespace

@@ -81,7 +81,7 @@ class GrpcContextClient final : public ContextClient {
     using Answer = std::invoke_result_t<Decode, Request&, Response&>;
     // What is called back runs while the context lives.
     auto used = std::make_shared<grpc::ClientContext*>(nullptr);
-    auto start = [stub = stub_, method, used, exclusive](
+    auto start = [stub = stub_.Current(), method, used, exclusive](
                      grpc::ClientContext* context, const Request* from, Response* to,
                      std::function<void(const grpc::Status&)> on_done) {
       *used = context;
@@ -116,8 +116,7 @@ class GrpcContextClient final : public ContextClient {
   GrpcContextClient(const boost::asio::any_io_executor& loop,
                     std::shared_ptr<GatewayChannel> channel, std::string token,
                     std::chrono::milliseconds timeout)
-      : via_{loop, channel, std::move(token), timeout},
-        stub_(Service::NewStub(channel->channel())) {}
+      : via_{loop, channel, std::move(token), timeout}, stub_(channel) {}
 
   Task<Result<Info>> Stat(std::string path) override {
     wire::ContextStatRequest request;
@@ -312,7 +311,7 @@ class GrpcContextClient final : public ContextClient {
 
  private:
   CallContext via_;
-  const std::shared_ptr<Service::Stub> stub_;
+  const Stubs<Service> stub_;
   GatewayCounters counters_;
   std::shared_ptr<GatewayServices> services_;
   const std::shared_ptr<Learned> learned_ = std::make_shared<Learned>();

@@ -54,9 +54,9 @@ class GrpcMetadataEngine final : public LegacyMetadataEngine {
   template <typename Response, typename Request, typename Method, typename Decode>
   auto Call(const char* name, Request request, Method method, Decode decode) {
     using Answer = std::invoke_result_t<Decode, Response&>;
-    auto start = [stub = stub_, method](grpc::ClientContext* context, const Request* from,
-                                        Response* to,
-                                        std::function<void(const grpc::Status&)> on_done) {
+    auto start = [stub = stub_.Current(), method](
+                     grpc::ClientContext* context, const Request* from, Response* to,
+                     std::function<void(const grpc::Status&)> on_done) {
       (stub->async()->*method)(context, from, to, std::move(on_done));
     };
     auto finish = [name, decode](const grpc::Status& status, Request&, Response& to) -> Answer {
@@ -72,8 +72,7 @@ class GrpcMetadataEngine final : public LegacyMetadataEngine {
   GrpcMetadataEngine(const boost::asio::any_io_executor& loop,
                      std::shared_ptr<GatewayChannel> channel, std::string token,
                      std::chrono::milliseconds timeout)
-      : via_{loop, channel, std::move(token), timeout},
-        stub_(Service::NewStub(channel->channel())) {}
+      : via_{loop, channel, std::move(token), timeout}, stub_(channel) {}
 
   Task<Result<FileMetadata>> GetFileMetadata(std::string path) override {
     wire::StatRequest request;
@@ -165,7 +164,7 @@ class GrpcMetadataEngine final : public LegacyMetadataEngine {
 
  private:
   CallContext via_;
-  const std::shared_ptr<Service::Stub> stub_;
+  const Stubs<Service> stub_;
 };
 
 }  // namespace

@@ -151,7 +151,7 @@ AdminService::Reactor* AdminService::RevokeToken(Context* context,
       }
       if (auto done = (*writer)->Commit(); !done) return StoreStatus("revoke token", done.error());
     }
-    gateway_.hub().End(0, nullptr, &request->id());
+    gateway_.bulletin().End(0, nullptr, &request->id());
     return grpc::Status::OK;
   });
 }

@@ -175,6 +175,7 @@ BatchResult BatchApplier::ApplyStored(const SessionId& session_id, WorkspaceKey 
   result.last_sequence = std::max(last, session->last_sequence);
   if (fresh == mutations.size()) {
     if (auto status = txn.status(); !status) return StoreFailed(status.error());
+    result.replayed = true;
     return result;
   }
 
@@ -199,18 +200,13 @@ BatchResult BatchApplier::ApplyStored(const SessionId& session_id, WorkspaceKey 
   if (const int error = Reach(FaultPoint::kGatewayBeforeCommit)) {
     return StoreFailed({error, "commit"});
   }
+  const ChangeSet changes = mutator.TakeChanges();
+  if (!changes.empty()) txn.Announce(ws, session_id, changes);
   if (auto done = txn.Commit(); !done) return StoreFailed(done.error());
   Reach(FaultPoint::kGatewayAfterCommit);
-  // Still inside of the writer: commits are published in their order.
-  const ChangeSet changes = mutator.TakeChanges();
-  if (!changes.empty()) result.cursor = Publish(ws, session_id, changes);
+  result.cursor = Published(txn, ws, session_id, changes);
   std::move(outcomes.begin(), outcomes.end(), std::back_inserter(result.outcomes));
   return result;
-}
-
-uint64_t BatchApplier::Publish(WorkspaceKey ws, const SessionId& by, const ChangeSet& changes) {
-  tracker_.Note(ws, changes.inodes);
-  return published_(ws, by, changes);
 }
 
 void ChangeTracker::Watch(WorkspaceKey ws) {
@@ -292,9 +288,17 @@ Result<uint64_t> BatchApplier::ChangeStored(WorkspaceKey ws, const SessionId& by
   tree.Flush();
   const ChangeSet changes = mutator.TakeChanges();
   if (changes.empty() && !changer.commits_anyway()) return uint64_t{0};
+  if (!changes.empty()) txn.Announce(ws, by, changes);
   AIRSTORE_TRY(txn.Commit());
-  if (changes.empty()) return uint64_t{0};
-  return Publish(ws, by, changes);
+  return Published(txn, ws, by, changes);
+}
+
+// Still inside of the writer: commits are published in their order.
+uint64_t BatchApplier::Published(const MetadataWriter& committed, WorkspaceKey ws,
+                                 const SessionId& by, const ChangeSet& changes) {
+  if (changes.empty()) return 0;
+  tracker_.Note(ws, changes.inodes);
+  return committed.announced() != 0 ? committed.announced() : publish_(ws, by, changes);
 }
 
 Result<void> BatchApplier::EndSession(const SessionId& session_id) {

@@ -45,7 +45,8 @@ struct BatchResult {
   Refusal refusal = Refusal::kNone;
   Error error{0, {}};  // kStore
   uint64_t last_sequence = 0;
-  uint64_t cursor = 0;  // of what was published; 0: nothing changed
+  uint64_t cursor = 0;    // of what was published; 0: nothing changed
+  bool replayed = false;  // all of it was done before, and published then
   std::vector<MutationOutcome> outcomes;
 };
 
@@ -105,12 +106,13 @@ class Changer {
 
 class BatchApplier {
  public:
-  // Called behind each commit that changed something, in commit order; answers the cursor.
-  using Published =
+  // Called behind each commit that changed something, in commit order, unless the store has
+  // announced it by itself; answers the cursor.
+  using Publish =
       std::function<uint64_t(WorkspaceKey, const SessionId& by, const ChangeSet& changes)>;
 
-  BatchApplier(MetadataStore& store, Blocks& blocks, Published published)
-      : store_(store), blocks_(blocks), published_(std::move(published)) {}
+  BatchApplier(MetadataStore& store, Blocks& blocks, Publish publish)
+      : store_(store), blocks_(blocks), publish_(std::move(publish)) {}
 
   // `lease_id`: the lease that the batch was made under, 0 for none. Whether leases permit it is
   // checked inside of the transaction, so that no lease is granted or ends in between.
@@ -143,12 +145,12 @@ class BatchApplier {
                           uint64_t lease_id);
   Result<uint64_t> ChangeStored(WorkspaceKey ws, const SessionId& by, WriteOp& content,
                                 const std::vector<PackedBlock>& packed, const Plan& plan);
-
-  uint64_t Publish(WorkspaceKey ws, const SessionId& by, const ChangeSet& changes);
+  uint64_t Published(const MetadataWriter& committed, WorkspaceKey ws, const SessionId& by,
+                     const ChangeSet& changes);
 
   MetadataStore& store_;
   Blocks& blocks_;
-  const Published published_;
+  const Publish publish_;
   ChangeTracker tracker_;
 };
 

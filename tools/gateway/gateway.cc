@@ -12,6 +12,10 @@
 #include <utility>
 
 #include "shm/base/wipe.h"
+#include "tools/gateway/session_table.h"
+#include "tools/gateway/shared/redis_bulletin.h"
+#include "tools/gateway/shared/redis_locks.h"
+#include "tools/gateway/shared/redis_sessions.h"
 #include "tools/gateway/store_url.h"
 #include "tools/gateway/validate.h"
 
@@ -67,16 +71,7 @@ Result<std::unique_ptr<Gateway>> Gateway::Open(GatewayOptions options) {
 }
 
 Gateway::Gateway(GatewayOptions options)
-    : options_(std::move(options)),
-      acks_(options_.watch_patience,
-            [this](WorkspaceKey ws, const SessionId& session) {
-              spdlog::warn("a watcher did not acknowledge in time and is not waited for");
-              hub_.End(ws, &session, nullptr, WatchEnd::kBehind);
-            }),
-      locks_([this](WorkspaceKey ws, const SessionId& session, InodeNo ino) {
-        hub_.PublishLockFreed(ws, session, ino);
-      }),
-      access_log_(options_.data_dir + "/access") {}
+    : options_(std::move(options)), access_log_(options_.data_dir + "/access") {}
 
 Result<void> Gateway::Start() {
   auto locked = LockDirectory(options_.data_dir);
@@ -106,25 +101,51 @@ Result<void> Gateway::Start() {
   auth_ = std::make_unique<Authenticator>(*store_, *secret);
   batches_ = std::make_unique<BatchApplier>(
       *store_, *blocks_, [this](WorkspaceKey ws, const SessionId& by, const ChangeSet& changes) {
-        return hub_.PublishChanges(ws, by, changes);
+        return bulletin_->Publish(ws, by, changes);
       });
   collector_ =
       std::make_unique<Collector>(*store_, *blocks_, options_.gc_grace.count() * kNsPerSecond);
+  AIRSTORE_TRY(stores->redis != nullptr ? StartShared(*stores->redis) : StartAlone());
+  check_ = std::make_unique<StoreCheck>(
+      CheckParts{*store_, *blocks_, *batches_, *collector_, *sessions_,
+                 [this](WorkspaceKey ws) { return GrantInodes(ws, 1); }, stores->redis != nullptr},
+      ScrubAgeNs());
+  housekeeper_ = std::thread([this] { Housekeep(); });
+  return {};
+}
+
+Result<void> Gateway::StartAlone() {
+  bulletin_ = std::make_unique<LocalBulletin>(options_.watch_patience);
+  auto locks =
+      std::make_unique<LocalLocks>([this](WorkspaceKey ws, const SessionId& session, InodeNo ino) {
+        bulletin_->LockFreed(ws, session, ino);
+      });
   sessions_ = std::make_unique<SessionTable>(
       *store_, options_.session_lifetime,
       [this](WorkspaceKey ws, const SessionId& holder, uint64_t lease_id) {
-        hub_.PublishRecall(ws, holder, lease_id);
+        bulletin_->Recall(ws, holder, lease_id);
       });
   AIRSTORE_TRY(sessions_->Load());
   for (const SessionRecord& session : sessions_->LiveSessions()) {
-    locks_.Expect(session.workspace, session.id);
+    locks->Expect(session.workspace, session.id);
   }
-  check_ = std::make_unique<StoreCheck>(
-      CheckParts{*store_, *blocks_, *batches_, *collector_, *sessions_,
-                 [this](WorkspaceKey ws) { return GrantInodes(ws, 1); },
-                 options_.metadata.starts_with("redis")},
-      ScrubAgeNs());
-  housekeeper_ = std::thread([this] { Housekeep(); });
+  locks_ = std::move(locks);
+  return {};
+}
+
+Result<void> Gateway::StartShared(RedisStore& store) {
+  auto bulletin = RedisBulletin::Open(store, options_.watch_patience);
+  if (!bulletin) return bulletin.error();
+  auto sessions = std::make_unique<RedisSessions>(
+      store, options_.session_lifetime,
+      [told = bulletin->get()](WorkspaceKey ws, const SessionId& holder, uint64_t lease_id) {
+        told->Recall(ws, holder, lease_id);
+      });
+  AIRSTORE_TRY(sessions->Load());
+  (*bulletin)->WhenHeard([of = sessions.get()](const RedisNews& news) { of->Hear(news); });
+  locks_ = std::make_unique<RedisLocks>(store);
+  sessions_ = std::move(sessions);
+  bulletin_ = std::move(*bulletin);
   return {};
 }
 
@@ -147,7 +168,6 @@ void Gateway::Housekeep() {
   std::unique_lock lock(mu_);
   while (!stop_.wait_for(lock, kExpiryInterval, [this] { return stopping_; })) {
     lock.unlock();
-    CheckStore();
     ExpireSessions();
     if (SteadyNow() >= next_collect) {
       CollectGarbage();
@@ -164,31 +184,13 @@ void Gateway::Housekeep() {
   }
 }
 
-void Gateway::WhenLost(std::function<void()> call) {
-  std::lock_guard lock(mu_);
-  lost_ = std::move(call);
-}
-
-void Gateway::CheckStore() {
-  if (!store_->IsLost()) return;
-  std::function<void()> call;
-  {
-    std::lock_guard lock(mu_);
-    call = std::exchange(lost_, nullptr);
-  }
-  if (call) call();
-}
-
 void Gateway::ExpireSessions() {
-  const auto expired = sessions_->Expire(SteadyNow());
-  if (!expired) {
-    spdlog::error("expiry of sessions: {}", expired.error().ToString());
-    return;
-  }
-  for (const SessionRecord& session : *expired) {
-    locks_.Expire(session.workspace, session.id);
-    acks_.Forget(session.id);
-  }
+  const auto expired =
+      sessions_->Expire(SteadyNow(), [this](const SessionRecord& session) -> Result<void> {
+        AIRSTORE_TRY(locks_->Expire(session.workspace, session.id));
+        return bulletin_->Forget(session.workspace, session.id);
+      });
+  if (!expired) spdlog::error("expiry of sessions: {}", expired.error().ToString());
 }
 
 void Gateway::ForgetOldSessions() {
@@ -272,7 +274,7 @@ Result<void> Gateway::DeleteWorkspace(const std::string& name_or_id) {
   });
   if (!done) return done.error();
   sessions_->ForgetWorkspace(key);
-  hub_.End(key, nullptr, nullptr);
+  bulletin_->End(key, nullptr, nullptr);
   access_log_.Remove(id);
   if (deleted_) deleted_(id);
   return {};
@@ -294,10 +296,10 @@ Result<InodeNo> Gateway::GrantInodes(WorkspaceKey ws, uint64_t count) {
 
 Result<void> Gateway::CloseSession(const SessionRecord& session) {
   AIRSTORE_TRY(batches_->EndSession(session.id));
-  sessions_->Forget(session.id);
-  locks_.ReleaseSession(session.workspace, session.id);
-  acks_.Forget(session.id);
-  hub_.End(session.workspace, &session.id, nullptr);
+  AIRSTORE_TRY(locks_->ReleaseSession(session.workspace, session.id));
+  AIRSTORE_TRY(bulletin_->Forget(session.workspace, session.id));
+  AIRSTORE_TRY(sessions_->Forget(session));
+  bulletin_->End(session.workspace, &session.id, nullptr);
   return {};
 }
 

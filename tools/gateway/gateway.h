@@ -21,14 +21,15 @@
 #include "tools/gateway/access_log.h"
 #include "tools/gateway/auth.h"
 #include "tools/gateway/batch.h"
+#include "tools/gateway/bulletin.h"
 #include "tools/gateway/check/store_check.h"
 #include "tools/gateway/collector.h"
-#include "tools/gateway/lock_table.h"
-#include "tools/gateway/session_table.h"
-#include "tools/gateway/watch_acks.h"
-#include "tools/gateway/watch_hub.h"
+#include "tools/gateway/host_locks.h"
+#include "tools/gateway/sessions.h"
 
 namespace airstore::gateway {
+
+class RedisStore;
 
 struct GatewayOptions {
   std::string data_dir;
@@ -64,10 +65,9 @@ class Gateway {
   Authenticator& auth() { return *auth_; }
   BatchApplier& batches() { return *batches_; }
   Collector& collector() { return *collector_; }
-  SessionTable& sessions() { return *sessions_; }
-  LockTable& locks() { return locks_; }
-  WatchHub& hub() { return hub_; }
-  WatchAcks& acks() { return acks_; }
+  Sessions& sessions() { return *sessions_; }
+  HostLocks& locks() { return *locks_; }
+  Bulletin& bulletin() { return *bulletin_; }
   StoreCheck& check() { return *check_; }
   AccessLog& access_log() { return access_log_; }
   const std::string& data_dir() const { return options_.data_dir; }
@@ -76,8 +76,6 @@ class Gateway {
   // What is absent stays as it is.
   Result<Workspace> SetQuota(const std::string& name_or_id, const Quota& quota);
   Result<void> DeleteWorkspace(const std::string& name_or_id);
-  // Called once, from the housekeeping thread, when another gateway has taken the store over.
-  void WhenLost(std::function<void()> call);
   // Called with the id of each workspace that was deleted; null: nobody any more. Before the server
   // starts, and after its shutdown.
   void WhenDeleted(std::function<void(const std::string& id)> call) { deleted_ = std::move(call); }
@@ -97,28 +95,28 @@ class Gateway {
   explicit Gateway(GatewayOptions options);
   Result<void> Start();
   int64_t ScrubAgeNs() const;
+  // Where sessions, locks and events are: in this process, or for several gateways in the store.
+  Result<void> StartAlone();
+  Result<void> StartShared(RedisStore& store);
   void Housekeep();
-  void CheckStore();
   void ExpireSessions();
   void ForgetOldSessions();
   void CollectGarbage();
 
   const GatewayOptions options_;
   UniqueFd directory_lock_;
-  WatchHub hub_;
-  WatchAcks acks_;
-  LockTable locks_;
   AccessLog access_log_;
   std::function<void(const std::string& id)> deleted_;
   std::function<Offer(const Workspace&)> offer_;
-  std::function<void()> lost_;  // guarded by mu_
   std::unique_ptr<MetadataStore> store_;
+  std::unique_ptr<Sessions> sessions_;
+  std::unique_ptr<Bulletin> bulletin_;  // tells sessions_ from a thread of its own
+  std::unique_ptr<HostLocks> locks_;
   std::unique_ptr<BlockStore> block_store_;
   std::unique_ptr<Blocks> blocks_;
   std::unique_ptr<Authenticator> auth_;
   std::unique_ptr<BatchApplier> batches_;
   std::unique_ptr<Collector> collector_;
-  std::unique_ptr<SessionTable> sessions_;
   std::unique_ptr<StoreCheck> check_;
 
   std::mutex mu_;

@@ -93,10 +93,6 @@ Result<void> Serve(const Options& options, const sigset_t& signals) {
   }
   spdlog::info("airstore-gateway {} serves {} on {} (port {})", AIRSTORE_VERSION,
                options.gateway.data_dir, options.server.listen, (*server)->port());
-  (*gateway)->WhenLost([] {
-    spdlog::critical("another gateway has taken the store over: this one ends");
-    kill(getpid(), SIGTERM);
-  });
   int signal_number = 0;
   sigwait(&signals, &signal_number);
   spdlog::info("signal {}: stopping", signal_number);

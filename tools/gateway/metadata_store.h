@@ -99,6 +99,11 @@ class MetadataWriter : public MetadataReader {
   // Makes everything durable and visible, or fails and changes nothing.
   virtual Result<void> Commit() = 0;
 
+  // Tells other gateways what is changed, as a part of the commit, where there may be others.
+  virtual void Announce(WorkspaceKey, const SessionId& /*by*/, const ChangeSet&) {}
+  // Behind Commit(): the cursor of what was announced; 0: nobody was told.
+  virtual uint64_t announced() const { return 0; }
+
   virtual WorkspaceKey AddWorkspace(const Workspace& workspace) = 0;  // chooses the key
   virtual void SetNextInode(WorkspaceKey ws, InodeNo next) = 0;
   virtual void SetQuota(WorkspaceKey ws, uint64_t bytes, uint64_t inodes) = 0;  // 0: none
@@ -141,8 +146,6 @@ class MetadataStore {
   virtual Result<std::unique_ptr<MetadataWriter>> Write() = 0;
   // What a caller should know of how it keeps its promises; empty: it keeps them all.
   virtual std::string weakness() const { return {}; }
-  // Asks whether another gateway has taken the store over: then nothing can be done here any more.
-  virtual bool IsLost() { return false; }
 };
 
 // Pauses before the attempt after `attempt` (1 was the first); false: it was the last one.

@@ -33,13 +33,14 @@ Result<std::optional<SessionRecord>> SessionTable::Find(const SessionId& id) {
     AIRSTORE_TRY((*reader)->status());
     return row;
   });
-  if (session && *session) Remember(**session);
+  if (session && *session) AIRSTORE_TRY(Remember(**session));
   return session;
 }
 
-void SessionTable::Remember(const SessionRecord& session) {
+Result<void> SessionTable::Remember(const SessionRecord& session) {
   std::lock_guard lock(mu_);
   live_[session.id] = {session, SteadyNow()};
+  return {};
 }
 
 void SessionTable::Touch(const SessionId& id, SteadyTime now) {
@@ -52,11 +53,13 @@ bool SessionTable::IsLive(const SessionId& id) {
   return live_.contains(id);
 }
 
-void SessionTable::Forget(const SessionId& id) {
+Result<void> SessionTable::Forget(const SessionRecord& session) {
   std::lock_guard lock(mu_);
-  live_.erase(id);
-  std::erase_if(leases_, [&](const auto& lease) { return lease.second.record.session == id; });
+  live_.erase(session.id);
+  std::erase_if(leases_,
+                [&](const auto& lease) { return lease.second.record.session == session.id; });
   WakeWaiters(0);
+  return {};
 }
 
 void SessionTable::ForgetWorkspace(WorkspaceKey ws) {
@@ -90,7 +93,7 @@ bool SessionTable::IsAlone(const SessionRecord& session) const {
   });
 }
 
-bool SessionTable::RecallOthers(const SessionRecord& session) {
+Result<bool> SessionTable::RecallOthers(const SessionRecord& session) {
   bool held = false;
   std::vector<LeaseRecord> to_recall;
   {
@@ -111,9 +114,11 @@ bool SessionTable::RecallOthers(const SessionRecord& session) {
   return held;
 }
 
-Result<SessionTable::Acquired> SessionTable::Acquire(const SessionRecord& session, InodeNo ino,
-                                                     bool may_write) {
-  if (RecallOthers(session)) return Acquired{{}, true};
+Result<Sessions::Acquired> SessionTable::Acquire(const SessionRecord& session, InodeNo ino,
+                                                 bool may_write) {
+  const auto held = RecallOthers(session);
+  if (!held) return held.error();
+  if (*held) return Acquired{{}, true};
   if (!may_write) return Acquired{};
   std::lock_guard lock(mu_);
   for (const auto& [id, lease] : leases_) {
@@ -137,22 +142,22 @@ Result<SessionTable::Acquired> SessionTable::Acquire(const SessionRecord& sessio
   return Acquired{lease, false};
 }
 
-Result<void> SessionTable::Release(const SessionId& session, uint64_t lease_id) {
+Result<void> SessionTable::Release(const SessionRecord& session, uint64_t lease_id) {
   std::lock_guard lock(mu_);
   const auto it = leases_.find(lease_id);
-  if (it == leases_.end() || !(it->second.record.session == session)) return {};
+  if (it == leases_.end() || !(it->second.record.session == session.id)) return {};
   const WorkspaceKey ws = it->second.record.workspace;
   AIRSTORE_TRY(DropLeases({it->second.record}));
   WakeWaiters(ws);
   return {};
 }
 
-std::optional<LeaseRecord> SessionTable::LeaseOf(const SessionId& session) {
+Result<std::optional<LeaseRecord>> SessionTable::LeaseOf(const SessionRecord& session) {
   std::lock_guard lock(mu_);
   for (const auto& [id, lease] : leases_) {
-    if (lease.record.session == session) return lease.record;
+    if (lease.record.session == session.id) return std::optional(lease.record);
   }
-  return std::nullopt;
+  return std::optional<LeaseRecord>();
 }
 
 Result<void> SessionTable::DropLeases(const std::vector<LeaseRecord>& leases) {
@@ -167,8 +172,8 @@ Result<void> SessionTable::DropLeases(const std::vector<LeaseRecord>& leases) {
   return {};
 }
 
-Result<std::vector<SessionRecord>> SessionTable::Expire(SteadyTime now) {
-  std::lock_guard lock(mu_);
+Result<std::vector<SessionRecord>> SessionTable::Expire(SteadyTime now, const Gone& gone) {
+  std::unique_lock lock(mu_);
   std::vector<SessionRecord> expired;
   std::vector<LeaseRecord> leases;
   for (const auto& [id, live] : live_) {
@@ -187,6 +192,8 @@ Result<std::vector<SessionRecord>> SessionTable::Expire(SteadyTime now) {
   }
   for (const SessionRecord& session : expired) live_.erase(session.id);
   WakeWaiters(0);
+  lock.unlock();
+  for (const SessionRecord& session : expired) AIRSTORE_TRY(gone(session));
   return expired;
 }
 

@@ -134,8 +134,9 @@ grpc::Status RefusalStatus(const BatchResult& result) {
 grpc::Status StorageService::AdmitToData(const Context& context, std::string_view session_id,
                                          Access* access) {
   if (auto status = Admit(gateway_, context, session_id, access); !status.ok()) return status;
-  if (gateway_.sessions().RecallOthers(access->session)) return HeldByOther();
-  return grpc::Status::OK;
+  const auto held = gateway_.sessions().RecallOthers(access->session);
+  if (!held) return StoreStatus("leases", held.error());
+  return *held ? HeldByOther() : grpc::Status::OK;
 }
 
 grpc::Status StorageService::DoResolve(const Context& context, const wire::ResolveRequest& request,
@@ -247,6 +248,12 @@ grpc::Status StorageService::DoApply(const Context& context, const wire::ApplyRe
   if (result.refusal == BatchResult::Refusal::kLeaseLost) response->set_lease_lost(true);
   if (result.refusal != BatchResult::Refusal::kNone) return RefusalStatus(result);
   *published = {access.session.workspace, access.session.id, result.cursor};
+  if (result.replayed) {
+    // Whoever was to see it may not have: the answer that was lost had waited for that.
+    const auto last = gateway_.bulletin().LastBy(access.session.workspace, access.session.id);
+    if (!last) return StoreStatus("apply", last.error());
+    published->cursor = *last;
+  }
   response->mutable_results()->Reserve(static_cast<int>(result.outcomes.size()));
   for (const MutationOutcome& outcome : result.outcomes) ToWire(outcome, response->add_results());
   return grpc::Status::OK;
@@ -281,8 +288,8 @@ StorageService::Reactor* StorageService::Apply(Context* context, const wire::App
       reactor->Finish(status);
       return;
     }
-    gateway_.acks().WhenSeen(published.workspace, published.by, published.cursor,
-                             [reactor] { reactor->Finish(grpc::Status::OK); });
+    gateway_.bulletin().WhenSeen(published.workspace, published.by, published.cursor,
+                                 [reactor] { reactor->Finish(grpc::Status::OK); });
   });
   return reactor;
 }

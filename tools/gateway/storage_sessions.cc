@@ -23,7 +23,7 @@ std::string Printable(std::string_view text) {
   return clean;
 }
 
-void SetLimits(const SessionTable& sessions, wire::Limits* limits) {
+void SetLimits(const Sessions& sessions, wire::Limits* limits) {
   limits->set_block_bytes(kBlockBytes);
   limits->set_max_fetch_bytes(kMaxFetchBytes);
   limits->set_max_inline_bytes(kMaxInlineBytes);
@@ -99,8 +99,10 @@ grpc::Status StorageService::StartSession(const Caller& caller, const Workspace&
     session->client = Printable(request.client());
     session->seen_ns = WallClockNs();
     txn.PutSession(*session);
-    // One transaction: the cursor is read while nobody can commit, so nothing is between it and
-    // what this session sees from now on.
+    // Before anything that the session is told: nothing is between it and what it sees then.
+    const auto cursor = gateway_.bulletin().Cursor(workspace.key);
+    if (!cursor) return cursor.error();
+    response->set_watch_cursor(*cursor);
     const auto root = txn.GetInode(workspace.key, kRootInode);
     const auto now = txn.GetWorkspace(workspace.key);
     AIRSTORE_TRY(txn.status());
@@ -109,7 +111,6 @@ grpc::Status StorageService::StartSession(const Caller& caller, const Workspace&
       return {};
     }
     txn.SetNextInode(workspace.key, now->next_inode + kInodesPerGrant);
-    response->set_watch_cursor(gateway_.hub().cursor(workspace.key));
     AIRSTORE_TRY(txn.Commit());
     response->set_last_applied_sequence(session->last_sequence);
     ToWire(*root, response->mutable_root());
@@ -137,7 +138,9 @@ grpc::Status StorageService::DoOpenSession(const Context& context,
   if (auto status = StartSession(caller, workspace, request, &session, response); !status.ok()) {
     return status;
   }
-  gateway_.sessions().Remember(session);
+  if (auto done = gateway_.sessions().Remember(session); !done) {
+    return StoreStatus("open session", done.error());
+  }
   if (request.want_write_lease()) {
     auto acquired = gateway_.sessions().Acquire(session, kRootInode, !caller.read_only);
     if (!acquired) return StoreStatus("acquire lease", acquired.error());
@@ -187,9 +190,9 @@ StorageService::Reactor* StorageService::KeepAlive(Context* context,
     if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
       return status;
     }
-    if (const auto lease = gateway_.sessions().LeaseOf(access.session.id)) {
-      SetLease(*lease, response->mutable_lease());
-    }
+    const auto lease = gateway_.sessions().LeaseOf(access.session);
+    if (!lease) return StoreStatus("keep alive", lease.error());
+    if (*lease) SetLease(**lease, response->mutable_lease());
     response->set_session_seconds(static_cast<uint32_t>(gateway_.sessions().lifetime().count()));
     auto reader = gateway_.store().Read();
     if (!reader) return StoreStatus("keep alive", reader.error());
@@ -225,10 +228,11 @@ grpc::ServerWriteReactor<wire::WatchEvent>* StorageService::Watch(
   if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
     return new RefusedWatch(status);
   }
-  const bool in_time =
-      gateway_.acks().Begin(access.session.workspace, access.session.id, request->cursor());
+  const auto in_time =
+      gateway_.bulletin().Begin(access.session.workspace, access.session.id, request->cursor());
+  if (!in_time) return new RefusedWatch(StoreStatus("watch", in_time.error()));
   // From before all there ever was: a gap.
-  return WatchStream::Start(gateway_.hub(), access, in_time ? request->cursor() : 0);
+  return WatchStream::Start(gateway_.bulletin().hub(), access, *in_time ? request->cursor() : 0);
 }
 
 StorageService::Reactor* StorageService::AckWatch(Context* context,
@@ -236,8 +240,12 @@ StorageService::Reactor* StorageService::AckWatch(Context* context,
                                                   wire::AckWatchResponse*) {
   // As Watch: and those who wait for it should not wait for a pool too.
   Access access;
-  const grpc::Status status = Admit(gateway_, *context, request->session_id(), &access);
-  if (status.ok()) gateway_.acks().Acknowledge(access.session.id, request->cursor());
+  grpc::Status status = Admit(gateway_, *context, request->session_id(), &access);
+  if (status.ok()) {
+    auto done = gateway_.bulletin().Acknowledge(access.session.workspace, access.session.id,
+                                                request->cursor());
+    if (!done) status = StoreStatus("acknowledge", done.error());
+  }
   Reactor* reactor = context->DefaultReactor();
   reactor->Finish(status);
   return reactor;
@@ -258,7 +266,9 @@ StorageService::Reactor* StorageService::AcquireLease(Context* context,
     if (acquired->lease) SetLease(*acquired->lease, response->mutable_lease());
     response->set_held_by_other(acquired->held_by_other);
     // Nobody else commits anything from the grant on.
-    response->set_watch_cursor(gateway_.hub().LastFor(access.session.workspace, access.session.id));
+    const auto last = gateway_.bulletin().LastFor(access.session.workspace, access.session.id);
+    if (!last) return StoreStatus("acquire lease", last.error());
+    response->set_watch_cursor(*last);
     return grpc::Status::OK;
   });
 }
@@ -271,7 +281,7 @@ StorageService::Reactor* StorageService::ReleaseLease(Context* context,
     if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
       return status;
     }
-    auto done = gateway_.sessions().Release(access.session.id, request->lease_id());
+    auto done = gateway_.sessions().Release(access.session, request->lease_id());
     if (!done) return StoreStatus("release lease", done.error());
     return grpc::Status::OK;
   });
@@ -294,15 +304,18 @@ grpc::Status StorageService::DoLock(const Context& context, const wire::LockRequ
   }
   const SessionRecord& session = access.session;
   if (request.cancel_wait()) {
-    gateway_.locks().CancelWait(session.workspace, session.id, request.wait());
-    return grpc::Status::OK;
+    auto done = gateway_.locks().CancelWait(session.workspace, session.id, request.wait());
+    return done ? grpc::Status::OK : StoreStatus("lock", done.error());
   }
   if (!IsPossible(request)) {
     response->set_error(EINVAL);
     return grpc::Status::OK;
   }
   std::optional<LockSpec> conflict;
-  switch (gateway_.locks().Set(session.workspace, FromWire(request, session.id), &conflict)) {
+  const auto answer =
+      gateway_.locks().Set(session.workspace, FromWire(request, session.id), &conflict);
+  if (!answer) return StoreStatus("lock", answer.error());
+  switch (*answer) {
     case LockAnswer::kDone:
       break;
     case LockAnswer::kHeld:
@@ -351,9 +364,10 @@ StorageService::Reactor* StorageService::AssertLocks(Context* context,
       held.push_back(FromWire(lock, access.session.id));
     }
     std::vector<LockWish> lost;
-    const bool in_time =
+    const auto in_time =
         gateway_.locks().Assert(access.session.workspace, access.session.id, held, &lost);
-    response->set_lapsed(!in_time);
+    if (!in_time) return StoreStatus("assert locks", in_time.error());
+    response->set_lapsed(!*in_time);
     for (const LockWish& wish : lost) {
       wire::LockRequest* out = response->add_lost();
       ToWire(wish.lock, out);

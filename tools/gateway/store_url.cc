@@ -151,9 +151,6 @@ Result<RedisOptions> RedisOptionsFrom(StoreUrl url) {
   int seconds = 0;
   if (!ParseNumber(Take(url, "timeout", "10"), 1, 600, &seconds)) return Wrong("timeout: 1 to 600");
   options.timeout = std::chrono::seconds(seconds);
-  if (!ParseNumber(Take(url, "standby", "0"), 0, 3600, &seconds))
-    return Wrong("standby: 0 to 3600");
-  options.standby = std::chrono::seconds(seconds);
   auto password = PasswordFrom(Take(url, "password-file"));
   if (!password) return password.error();
   options.password = std::move(*password);
@@ -266,9 +263,7 @@ Result<Stores> OpenStores(const std::string& metadata_url, const std::string& bl
   AIRSTORE_TRY(OpenBlocks(blocks_url, &opened));
   AIRSTORE_TRY(OpenMetadata(metadata_url, &opened));
   AIRSTORE_TRY(Claim(opened));
-  if (opened.redis != nullptr) AIRSTORE_TRY(opened.redis->WaitForTurn());
-  // Last: from here on another gateway has lost it.
-  if (opened.redis != nullptr) AIRSTORE_TRY(opened.redis->TakeOver());
+  opened.stores.redis = opened.redis;
   return std::move(opened.stores);
 }
 

@@ -3,7 +3,7 @@
 // Where a gateway keeps its store, as URLs:
 //   sqlite:///FILE
 //   redis://[USER@]HOST[:PORT][/DATABASE]?..., rediss://... (TLS), redis:///SOCKET?database=N
-//       prefix=P  password-file=F  timeout=SECONDS  standby=SECONDS  ca-file=F  cert-file=F
+//       prefix=P  password-file=F  timeout=SECONDS  ca-file=F  cert-file=F
 //       key-file=F
 //   file:///DIRECTORY
 //   s3://BUCKET[/PREFIX]?...
@@ -23,7 +23,7 @@
 
 #include "tools/gateway/block_store.h"
 #include "tools/gateway/blocks/s3/s3_client.h"
-#include "tools/gateway/meta/redis/redis_connection.h"
+#include "tools/gateway/meta/redis/redis_store.h"
 #include "tools/gateway/metadata_store.h"
 
 namespace airstore::gateway {
@@ -49,8 +49,9 @@ Result<S3Place> S3PlaceFrom(StoreUrl url);
 struct Stores {
   std::unique_ptr<BlockStore> blocks;
   std::unique_ptr<MetadataStore> metadata;
+  RedisStore* redis = nullptr;  // that is what `metadata` is: there may be other gateways
 };
-// For the one gateway that uses them from then on; EEXIST: the blocks are not of this metadata.
+// EEXIST: the blocks are not of this metadata.
 Result<Stores> OpenStores(const std::string& metadata_url, const std::string& blocks_url);
 
 }  // namespace airstore::gateway

@@ -67,13 +67,37 @@ void WatchAcks::WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t cursor, 
         waiting.missing.insert(session);
       }
     }
-    if (!waiting.missing.empty()) {
-      waiting_.push_back(std::move(waiting));
-      if (waiting_.size() == 1) wake_.notify_all();
-      return;
-    }
+    if (!waiting.missing.empty()) return Wait(std::move(waiting));
   }
   done();
+}
+
+void WatchAcks::WhenSeenBy(WorkspaceKey ws, const std::set<SessionId>& who, uint64_t cursor,
+                           Done done) {
+  {
+    std::lock_guard lock(mu_);
+    Waiting waiting{cursor, {}, SteadyNow() + patience_, done};
+    for (const SessionId& session : who) {
+      Watcher& watcher = watchers_[session];
+      watcher.workspace = ws;
+      if (watcher.acknowledged < cursor) waiting.missing.insert(session);
+    }
+    if (!waiting.missing.empty()) return Wait(std::move(waiting));
+  }
+  done();
+}
+
+void WatchAcks::Hear(WorkspaceKey ws, const SessionId& session, uint64_t cursor) {
+  {
+    std::lock_guard lock(mu_);
+    watchers_[session].workspace = ws;
+  }
+  Acknowledge(session, cursor);
+}
+
+void WatchAcks::Wait(Waiting waiting) {
+  waiting_.push_back(std::move(waiting));
+  if (waiting_.size() == 1) wake_.notify_all();
 }
 
 void WatchAcks::Satisfy(const SessionId& session, uint64_t cursor, std::vector<Done>* done) {

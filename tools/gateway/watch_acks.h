@@ -43,6 +43,11 @@ class WatchAcks {
   // Calls `done` once all watchers of the workspace but `by` have acknowledged, at once if they
   // have.
   void WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t cursor, Done done);
+  // The same, of those that the caller knows to watch, at whichever gateway. Acknowledgements of
+  // theirs that came before are known from Hear().
+  void WhenSeenBy(WorkspaceKey ws, const std::set<SessionId>& who, uint64_t cursor, Done done);
+  // A session that watches here or elsewhere has acknowledged.
+  void Hear(WorkspaceKey ws, const SessionId& session, uint64_t cursor);
 
  private:
   struct Watcher {
@@ -59,6 +64,7 @@ class WatchAcks {
   // Takes the session off whoever waits for no more than `cursor`; appends who need not wait on.
   void Satisfy(const SessionId& session, uint64_t cursor,
                std::vector<Done>* done);  // REQUIRES: mu_
+  void Wait(Waiting waiting);             // REQUIRES: mu_
   void KeepTime();
 
   const std::chrono::milliseconds patience_;

@@ -5,7 +5,8 @@
 // with a cursor of an earlier life of the gateway) gets a gap.
 //
 // Cursors start at the wall clock in microseconds, so those of a new life are greater than all of
-// the one before.
+// the one before. Where several gateways share a log, that gives the cursors, and the hub holds a
+// copy of what this gateway follows (Follow, Deliver).
 //
 // Threads: any. Listeners are called from the publishing thread, without the hub's lock.
 // Ownership: shares each listener with the stream it belongs to, until Remove().
@@ -18,21 +19,14 @@
 #include <unordered_map>
 #include <vector>
 
-#include "tools/gateway/types.h"
+#include "tools/gateway/events.h"
 
 namespace airstore::gateway {
-
-struct HubEvent {
-  uint64_t cursor = 0;
-  bool gap = false;
-  uint64_t lease_recall = 0;                 // id of the lease, or 0
-  InodeNo lock_freed = 0;                    // or 0
-  std::shared_ptr<const ChangeSet> changes;  // shared by all who watch
-};
 
 enum class WatchEnd {
   kOver,    // the session or its token has ended
   kBehind,  // it did not acknowledge in time
+  kAgain,   // the gateway has lost sight of what others do: to be begun again
 };
 
 class WatchHub {
@@ -59,9 +53,22 @@ class WatchHub {
   uint64_t cursor(WorkspaceKey ws);
   // The cursor of the last change that another session made.
   uint64_t LastFor(WorkspaceKey ws, const SessionId& session);
+  // Of the last one that the session made; 0: it is not in the ring.
+  uint64_t LastBy(WorkspaceKey ws, const SessionId& session);
   // The next event for this session behind `*cursor`, which moves to it, or behind all that does
   // not concern the session.
   std::optional<HubEvent> Next(WorkspaceKey ws, const SessionId& session, uint64_t* cursor);
+
+  // ---- Of a log that several gateways share. From the first Follow() on, watching what is not
+  // followed ends with kAgain.
+  // Forgets what it has of the workspace, and begins behind what is forgotten.
+  void Follow(WorkspaceKey ws, const ForgottenEvents& forgotten);
+  void Unfollow(WorkspaceKey ws);
+  // Where a followed one is; nothing: it is not.
+  std::optional<uint64_t> Followed(WorkspaceKey ws);
+  void Deliver(WorkspaceKey ws, std::vector<LoggedEvent> events);
+  // Followed ones, and whether anybody watches them.
+  std::vector<std::pair<WorkspaceKey, bool>> AllFollowed();
 
   void Add(std::shared_ptr<Listener> listener);
   void Remove(const Listener* listener);
@@ -70,33 +77,18 @@ class WatchHub {
            WatchEnd why = WatchEnd::kOver);
 
  private:
-  struct Stored {
-    HubEvent event;
-    size_t bytes = 0;
-    SessionId session;  // of changes: who made them; else: whom it is for
-
-    bool is_change() const { return event.changes != nullptr; }
-  };
-  struct Forgotten {
-    SessionId session;
-    uint64_t cursor = 0;
-  };
   struct Stream {
-    std::deque<Stored> events;
+    std::deque<LoggedEvent> events;
     size_t bytes = 0;  // of `events`, about
     uint64_t last = 0;
-    uint64_t forgotten = 0;  // greatest cursor that is no longer in `events`
-    // The newest change that is no longer in `events`, and the newest one of another session than
-    // that: so what a session itself has made is no gap for it.
-    Forgotten newest, other;
+    ForgottenEvents forgotten;
 
-    uint64_t LostFor(const SessionId& session) const {
-      return newest.session == session ? other.cursor : newest.cursor;
-    }
     void Forget();  // the oldest event
   };
   Stream& StreamOf(WorkspaceKey ws);  // REQUIRES: mu_
-  uint64_t Publish(WorkspaceKey ws, Stored stored);
+  uint64_t Publish(WorkspaceKey ws, LoggedEvent stored);
+  void Keep(Stream& stream, LoggedEvent stored);                        // REQUIRES: mu_
+  std::vector<std::shared_ptr<Listener>> ListenersOf(WorkspaceKey ws);  // REQUIRES: mu_
 
   const size_t capacity_;
   const size_t capacity_bytes_;
@@ -104,6 +96,7 @@ class WatchHub {
   std::mutex mu_;
   // Guarded by mu_.
   std::unordered_map<WorkspaceKey, Stream> streams_;
+  bool follows_ = false;
   std::vector<std::shared_ptr<Listener>> listeners_;
 };
 

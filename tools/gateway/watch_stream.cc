@@ -55,6 +55,8 @@ void WatchStream::End(WatchEnd why) {
   std::lock_guard lock(mu_);
   if (why == WatchEnd::kBehind) {
     FinishOnce({grpc::StatusCode::ABORTED, "events were not acknowledged in time"});
+  } else if (why == WatchEnd::kAgain) {
+    FinishOnce({grpc::StatusCode::UNAVAILABLE, "watch again"});
   } else {
     FinishOnce({grpc::StatusCode::UNAUTHENTICATED, "the session or its token has ended"});
   }

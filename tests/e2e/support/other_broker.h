@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A second broker at the gateway of a Host, with state of its own: to the gateway, another host.
-// Fails how: throws std::runtime_error, which ends the test with that message.
-// Threads: the test's.
+// A second broker, with state of its own: to gateways, another host than the Host's. At its
+// gateway, or where several can be at work, at another one on the same store. Fails how: throws
+// std::runtime_error, which ends the test with that message. Threads: the test's.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -25,7 +25,8 @@ class OtherBroker {
 
   Finished Airctl(const Arguments& arguments, const RunOptions& options = {}) const;
   // Of a workspace of the host, on the directory `name`, which it returns.
-  std::string Mount(const std::string& workspace, const std::string& name);
+  std::string Mount(const std::string& workspace, const std::string& name,
+                    const Arguments& extra = {});
   void Unmount(const std::string& mountpoint);
   // Serves it over NFS, by the name of that directory; what airctl says of the mount.
   nlohmann::json Serve(const std::string& workspace, const std::string& name) const;

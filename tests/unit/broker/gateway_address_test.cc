@@ -31,6 +31,19 @@ TEST(GatewayAddress, RefusesWhatIsNone) {
   EXPECT_FALSE(ParseGatewayAddress("unix:/" + std::string(200, 'x')));
 }
 
+TEST(GatewayAddress, SeveralAreSeveral) {
+  const auto several = ParseGatewayAddresses("a:1,[::1]:2,unix:/b");
+  ASSERT_TRUE(several);
+  ASSERT_EQ(several->size(), 3u);
+  EXPECT_EQ((*several)[0].target, "a:1");
+  EXPECT_EQ((*several)[1].target, "[::1]:2");
+  EXPECT_EQ((*several)[2].target, "unix:/b");
+  EXPECT_EQ(ParseGatewayAddresses("a:1")->size(), 1u);
+  for (const char* text : {"", ",", "a:1,", ",a:1", "a:1,,b:2", "a:1,b"}) {
+    EXPECT_FALSE(ParseGatewayAddresses(text)) << text;
+  }
+}
+
 TEST(GatewayAddress, OriginalClientsSpeakPlainToThese) {
   for (const char* text :
        {"localhost:1993", "127.0.0.1:1", "127.9.9.9:443", "[::1]:1", "LOCALHOST:1", "gw.local:443",

@@ -42,6 +42,10 @@ using EngineFactory = Result<std::unique_ptr<MetadataStore>> (*)(const std::stri
 // The engine that AIRSTORE_TEST_ENGINE names ("redis"; else SQLite): the same tests hold for all.
 Result<std::unique_ptr<MetadataStore>> OpenEngine(const std::string& directory);
 
+// Of a Redis that several gateways may use, with a prefix for the directory; empty: another engine
+// is to be tested.
+std::string SharedRedisUrl(const std::string& directory);
+
 class Bench {
  public:
   explicit Bench(EngineFactory engine = OpenEngine) : engine_(engine) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A small client of the gateway for tests: a channel, a token, a session, and calls that answer
-// their status. The wire as a broker sees it.
+// their status. The wire as a broker sees it. With two gateways its calls take turns.
 //
 // Threads: one; the watch is read by its caller.
 // Ownership: owns channel and stubs.
@@ -21,12 +21,18 @@ namespace wire = ::airstore::storage::v2;
 
 class Client {
  public:
-  Client(const std::string& address, std::string token, std::string session)
+  Client(const std::string& address, std::string token, std::string session,
+         const std::string& other = "")
       : session_id(std::move(session)),
         token_(std::move(token)),
         channel_(grpc::CreateChannel(address, grpc::InsecureChannelCredentials())),
         storage(wire::Storage::NewStub(channel_)),
-        admin(wire::Admin::NewStub(channel_)) {}
+        admin(wire::Admin::NewStub(channel_)) {
+    if (other.empty()) return;
+    const auto second = grpc::CreateChannel(other, grpc::InsecureChannelCredentials());
+    other_storage_ = wire::Storage::NewStub(second);
+    other_admin_ = wire::Admin::NewStub(second);
+  }
 
   std::unique_ptr<grpc::ClientContext> Context() const {
     auto context = std::make_unique<grpc::ClientContext>();
@@ -102,15 +108,19 @@ class Client {
  private:
   template <typename Service>
   Service& StubOf() {
+    turn_ = !turn_ && other_storage_;
     if constexpr (std::is_same_v<Service, wire::Storage::Stub>) {
-      return *storage;
+      return turn_ ? *other_storage_ : *storage;
     } else {
-      return *admin;
+      return turn_ ? *other_admin_ : *admin;
     }
   }
 
   const std::string token_;
   std::shared_ptr<grpc::Channel> channel_;
+  bool turn_ = false;
+  std::unique_ptr<wire::Storage::Stub> other_storage_;
+  std::unique_ptr<wire::Admin::Stub> other_admin_;
 
  public:
   std::unique_ptr<wire::Storage::Stub> storage;

@@ -12,11 +12,20 @@
 namespace airstore::gateway {
 namespace {
 
-Result<std::unique_ptr<MetadataStore>> OpenRedis(const std::string& directory) {
+const e2e::RedisServer& Server() {
   static const TempDirectory files;
-  static e2e::RedisServer server(files.path());
+  static const e2e::RedisServer server(files.path());
+  return server;
+}
+
+bool IsRedis() {
+  const char* engine = getenv("AIRSTORE_TEST_ENGINE");
+  return engine != nullptr && std::string_view(engine) == "redis";
+}
+
+Result<std::unique_ptr<MetadataStore>> OpenRedis(const std::string& directory) {
   RedisOptions options;
-  options.socket = server.socket();
+  options.socket = Server().socket();
   options.prefix = std::filesystem::path(directory).filename().string();
   auto store = RedisStore::Open(options);
   if (!store) return store.error();
@@ -25,9 +34,13 @@ Result<std::unique_ptr<MetadataStore>> OpenRedis(const std::string& directory) {
 
 }  // namespace
 
+std::string SharedRedisUrl(const std::string& directory) {
+  if (!IsRedis()) return {};
+  return Server().url() + "?prefix=" + std::filesystem::path(directory).filename().string();
+}
+
 Result<std::unique_ptr<MetadataStore>> OpenEngine(const std::string& directory) {
-  const char* engine = getenv("AIRSTORE_TEST_ENGINE");
-  if (engine != nullptr && std::string_view(engine) == "redis") return OpenRedis(directory);
+  if (IsRedis()) return OpenRedis(directory);
   auto store = SqliteStore::Open(directory + "/metadata.sqlite");
   if (!store) return store.error();
   return std::unique_ptr<MetadataStore>(std::move(*store));

@@ -139,62 +139,16 @@ TEST_F(Redis, OneWhoWasPausedForLongIsNoDifferentFromOneWhoWasOvertaken) {
   EXPECT_FALSE((*two->Read())->GetEntry(ws, kRootInode, "late"));
 }
 
-TEST_F(Redis, WhoTakesItOverIsTheOnlyOne) {
-  auto first = Open();
-  ASSERT_TRUE(first->TakeOver());
-  const WorkspaceKey ws = Make(*first, {});
-  EXPECT_FALSE(first->IsLost());
-  // Stopped in the middle of a change, for as long as it takes.
-  auto paused = std::move(*first->Write());
-  EXPECT_FALSE(paused->GetEntry(ws, kRootInode, "late"));
-  paused->PutEntry(ws, kRootInode, "late", 7);
-  auto reading = std::move(*first->Read());
-  EXPECT_TRUE(reading->GetInode(ws, kRootInode));
-  EXPECT_FALSE(reading->GetEntry(ws, kRootInode, "name"));
-
-  auto second = Open();
-  EXPECT_EQ(second->identity(), first->identity());
-  ASSERT_TRUE(second->TakeOver());
-  EXPECT_FALSE(paused->Commit());
-  paused.reset();
-  EXPECT_EQ(reading->status().error().code, ESTALE);
-  EXPECT_TRUE(first->IsLost());
-  auto after = std::move(*first->Read());
-  EXPECT_FALSE(after->GetInode(ws, kRootInode));
-  EXPECT_EQ(after->status().error().code, ESTALE);
-  // Also what needs no look at anything.
-  auto blind = std::move(*first->Write());
-  blind->PutEntry(ws, kRootInode, "blind", 8);
-  EXPECT_EQ(blind->Commit().error().code, ESTALE);
-  blind.reset();
-
-  EXPECT_FALSE(second->IsLost());
-  auto reader = std::move(*second->Read());
-  EXPECT_TRUE(reader->GetInode(ws, kRootInode));
-  EXPECT_TRUE(reader->ListEntries(ws, kRootInode, "", 10).empty());
-  EXPECT_TRUE(reader->status());
-}
-
-TEST_F(Redis, WhoIsOnStandbyWaitsForAsLongAsTheOwnerIsHeardOf) {
-  RedisOptions options = Options();
-  options.standby = std::chrono::seconds(2);
-  auto standby = std::move(*RedisStore::Open(options));
-  ASSERT_TRUE(standby->WaitForTurn()) << "there never was one";
-  auto owner = Open();
-  ASSERT_TRUE(owner->TakeOver());
-  std::atomic<bool> waited{false};
-  std::thread waiting([&] {
-    EXPECT_TRUE(standby->WaitForTurn());
-    waited = true;
-  });
-  for (int i = 0; i < 30; ++i) {
-    EXPECT_FALSE(owner->IsLost());
-    EXPECT_FALSE(waited);
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+TEST_F(Redis, GatewaysThatShareNothingAreStopped) {
+  auto connection = std::move(*RedisConnection::Open(Options()));
+  RedisKeys keys("airstore");
+  ASSERT_TRUE(connection->Call(RedisCommand{"SET", keys.Schema(), "1"}));
+  ASSERT_TRUE(connection->Call(RedisCommand{"SET", keys.Owner(), "4"}));
+  for (int i = 0; i < 2; ++i) {
+    auto store = Open();
+    EXPECT_EQ(connection->Call(RedisCommand{"GET", keys.Schema()})->text, "2");
+    EXPECT_EQ(connection->Call(RedisCommand{"GET", keys.Owner()})->text, "5") << "once";
   }
-  waiting.join();
-  ASSERT_TRUE(standby->TakeOver());
-  EXPECT_TRUE(owner->IsLost());
 }
 
 TEST_F(Redis, AReaderSeesOneMomentOrIsTold) {

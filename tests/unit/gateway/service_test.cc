@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The services end to end: a real server on a unix socket and real channels.
+// The services end to end: a real server on a unix socket and real channels. With
+// AIRSTORE_TEST_ENGINE=redis there are two gateways on one Redis, and each call of a client goes to
+// the one that did not have the last one.
 #include <grpcpp/generic/generic_stub.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -27,15 +29,20 @@ class Service : public testing::Test {
     GatewayOptions options;
     options.data_dir = directory_.path() + "/data";
     options.session_lifetime = std::chrono::seconds(60);
-    auto opened = Gateway::Open(options);
-    EXPECT_TRUE(opened) << opened.error().ToString();
-    gateway_ = std::move(*opened);
+    const std::string redis = SharedRedisUrl(directory_.path());
+    if (!redis.empty()) {
+      options.metadata = redis;
+      options.blocks = "file://" + directory_.path() + "/blocks";
+    }
     address_ = "unix:" + directory_.path() + "/socket";
-    ServerOptions server;
-    server.listen = address_;
-    auto started = Server::Start(*gateway_, server);
-    EXPECT_TRUE(started) << started.error().ToString();
-    server_ = std::move(*started);
+    Start(options, address_, &gateway_, &server_);
+    if (!redis.empty()) {
+      options.admin_token_file = options.data_dir + "/admin-token";
+      options.data_dir = directory_.path() + "/other";
+      other_address_ = "unix:" + directory_.path() + "/other-socket";
+      Start(options, other_address_, &other_gateway_, &other_server_);
+      options.data_dir = directory_.path() + "/data";
+    }
     std::ifstream(options.data_dir + "/admin-token") >> admin_secret_;
     wire::CreateWorkspaceRequest request;
     request.set_name("work");
@@ -44,7 +51,19 @@ class Service : public testing::Test {
     workspace_id_ = workspace.id();
   }
 
-  Client Admin() { return Client(address_, admin_secret_, std::string(16, 'A')); }
+  static void Start(const GatewayOptions& options, const std::string& address,
+                    std::unique_ptr<Gateway>* gateway, std::unique_ptr<Server>* server) {
+    auto opened = Gateway::Open(options);
+    ASSERT_TRUE(opened) << opened.error().ToString();
+    *gateway = std::move(*opened);
+    ServerOptions listening;
+    listening.listen = address;
+    auto started = Server::Start(**gateway, listening);
+    ASSERT_TRUE(started) << started.error().ToString();
+    *server = std::move(*started);
+  }
+
+  Client Admin() { return Client(address_, admin_secret_, std::string(16, 'A'), other_address_); }
 
   wire::CreateTokenResponse MakeToken(const std::string& principal, bool read_only = false) {
     wire::CreateTokenRequest request;
@@ -56,13 +75,17 @@ class Service : public testing::Test {
     return response;
   }
   Client NewClient(char id, const std::string& principal = "alice", bool read_only = false) {
-    return Client(address_, MakeToken(principal, read_only).secret(), std::string(16, id));
+    return Client(address_, MakeToken(principal, read_only).secret(), std::string(16, id),
+                  other_address_);
   }
 
   TempDirectory directory_;
   std::unique_ptr<Gateway> gateway_;
   std::unique_ptr<Server> server_;
+  std::unique_ptr<Gateway> other_gateway_;
+  std::unique_ptr<Server> other_server_;
   std::string address_;
+  std::string other_address_;  // empty: there is one gateway
   std::string admin_secret_;
   std::string workspace_id_;
 };
@@ -186,7 +209,8 @@ TEST_F(Service, AnExpiredSessionIsResumedWithItsNumbers) {
   wire::ApplyResponse first;
   c.AddFile(&request, "f", c.opened.inodes().first(), "hello");
   ASSERT_TRUE(c.Apply(request, &first).ok());
-  auto expired = gateway_->sessions().Expire(SteadyNow() + std::chrono::hours(24));
+  auto expired = gateway_->sessions().Expire(SteadyNow() + std::chrono::hours(24),
+                                             [](const SessionRecord&) { return Result<void>(); });
   ASSERT_TRUE(expired);
   ASSERT_EQ(expired->size(), 1u);
   ASSERT_TRUE(c.Open().ok());

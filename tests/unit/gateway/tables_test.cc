@@ -17,12 +17,13 @@ namespace {
 const SessionId kOne = SessionId::From("session-------01");
 const SessionId kTwo = SessionId::From("session-------02");
 
-class Sessions : public testing::Test {
+class SessionTables : public testing::Test {
  protected:
-  Sessions() {
+  SessionTables() {
     AddSessions();
     table = NewTable();
-    for (const SessionId& id : {b.session, kOne, kTwo}) table->Forget(id);  // all came later
+    for (const SessionId& id : {b.session, kOne, kTwo})
+      EXPECT_TRUE(table->Forget(**table->Find(id)));  // all came later
   }
   void AddSessions() {
     auto txn = b.store->Write();
@@ -45,6 +46,15 @@ class Sessions : public testing::Test {
   SessionTable::Acquired Ask(const SessionId& id, bool may_write = true) {
     return *table->Acquire(**table->Find(id), kRootInode, may_write);
   }
+  Result<std::optional<LeaseRecord>> LeaseOf(const SessionId& id) {
+    SessionRecord session;
+    session.id = id;
+    return table->LeaseOf(session);
+  }
+  Result<std::vector<SessionRecord>> Expire(int seconds) {
+    return table->Expire(SteadyNow() + std::chrono::seconds(seconds),
+                         [](const SessionRecord&) { return Result<void>(); });
+  }
   std::optional<LeaseRecord> Acquire(const SessionId& id) { return Ask(id).lease; }
 
   Bench b;
@@ -52,7 +62,7 @@ class Sessions : public testing::Test {
   std::unique_ptr<SessionTable> table;
 };
 
-TEST_F(Sessions, ALeaseIsForOneAloneAndIsRecalled) {
+TEST_F(SessionTables, ALeaseIsForOneAloneAndIsRecalled) {
   const auto lease = Acquire(kOne);
   ASSERT_TRUE(lease);
   EXPECT_EQ(Acquire(kOne)->id, lease->id);
@@ -60,49 +70,49 @@ TEST_F(Sessions, ALeaseIsForOneAloneAndIsRecalled) {
   EXPECT_FALSE(asked.lease);
   EXPECT_TRUE(asked.held_by_other);
   EXPECT_EQ(recalled, std::vector<uint64_t>{lease->id});
-  ASSERT_TRUE(table->Release(kTwo, lease->id));
+  ASSERT_TRUE(table->Release(**table->Find(kTwo), lease->id));
   EXPECT_TRUE(Ask(kTwo).held_by_other) << "only its holder can release it";
-  ASSERT_TRUE(table->Release(kOne, lease->id));
+  ASSERT_TRUE(table->Release(**table->Find(kOne), lease->id));
   for (const SessionId& id : {kOne, kTwo}) {
     EXPECT_FALSE(Acquire(id)) << "there are two of them";
     EXPECT_FALSE(Ask(id).held_by_other);
   }
-  table->Forget(kOne);
+  EXPECT_TRUE(table->Forget(**table->Find(kOne)));
   const auto next = Acquire(kTwo);
   ASSERT_TRUE(next);
   EXPECT_GT(next->id, lease->id);
 }
 
-TEST_F(Sessions, WhoOnlyReadsRecallsTooAndHoldsNothing) {
+TEST_F(SessionTables, WhoOnlyReadsRecallsTooAndHoldsNothing) {
   EXPECT_FALSE(Ask(kTwo, false).lease);
-  table->Forget(kTwo);
+  EXPECT_TRUE(table->Forget(**table->Find(kTwo)));
   ASSERT_TRUE(Acquire(kOne));
   EXPECT_TRUE(Ask(kTwo, false).held_by_other);
   EXPECT_EQ(recalled.size(), 1u);
-  EXPECT_TRUE(table->RecallOthers(**table->Find(kTwo)));
-  EXPECT_FALSE(table->RecallOthers(**table->Find(kOne))) << "one's own lease is in nobody's way";
+  EXPECT_TRUE(*table->RecallOthers(**table->Find(kTwo)));
+  EXPECT_FALSE(*table->RecallOthers(**table->Find(kOne))) << "one's own lease is in nobody's way";
   EXPECT_EQ(recalled.size(), 1u) << "a recall is repeated once a second, not more";
 }
 
-TEST_F(Sessions, SilenceLosesTheLeaseButNotTheSession) {
+TEST_F(SessionTables, SilenceLosesTheLeaseButNotTheSession) {
   ASSERT_TRUE(Acquire(kOne));
-  EXPECT_TRUE(table->Expire(SteadyNow() + std::chrono::seconds(59))->empty());
-  const auto expired = table->Expire(SteadyNow() + std::chrono::seconds(61));
+  EXPECT_TRUE(Expire(59)->empty());
+  const auto expired = Expire(61);
   ASSERT_EQ(expired->size(), 1u);
   EXPECT_EQ(expired->front().id, kOne);
-  EXPECT_FALSE(table->LeaseOf(kOne));
+  EXPECT_FALSE(*LeaseOf(kOne));
   EXPECT_TRUE(Acquire(kTwo));
   EXPECT_TRUE(table->Find(kOne)->has_value());
 }
 
-TEST_F(Sessions, AfterARestartEveryoneHasTimeToComeBack) {
+TEST_F(SessionTables, AfterARestartEveryoneHasTimeToComeBack) {
   const auto lease = Acquire(kOne);
   table = NewTable();
-  EXPECT_EQ(table->LeaseOf(kOne)->id, lease->id);
+  EXPECT_EQ((*LeaseOf(kOne))->id, lease->id);
   EXPECT_TRUE(Ask(kTwo).held_by_other);
-  ASSERT_TRUE(table->Release(kOne, lease->id));
+  ASSERT_TRUE(table->Release(**table->Find(kOne), lease->id));
   EXPECT_FALSE(Acquire(kTwo));
-  EXPECT_EQ(table->Expire(SteadyNow() + std::chrono::seconds(61))->size(), 3u);
+  EXPECT_EQ(Expire(61)->size(), 3u);
   EXPECT_TRUE(Acquire(kTwo));
 }
 

@@ -203,11 +203,14 @@ Result<void> WorkspaceCheck::RepairNow() {
   auto spare = parts_.grant(workspace_.key);
   if (!spare) return spare.error();
   spare_inode_ = *spare;
-  parts_.sessions.Remember(presence);
+  AIRSTORE_TRY(parts_.sessions.Remember(presence));
   const SteadyTime deadline = SteadyNow() + parts_.sessions.lifetime() + std::chrono::seconds(5);
   Result<uint64_t> done = Error{EBUSY, {}};
   while (true) {
-    if (!parts_.sessions.RecallOthers(presence)) {
+    const auto recalled = parts_.sessions.RecallOthers(presence);
+    if (!recalled) {
+      done = recalled.error();
+    } else if (!*recalled) {
       done = parts_.batches.Change(workspace_.key, presence.id, {},
                                    [&](Changer& changer, WriteOp&) -> int {
                                      return Judge(changer.tree().store(), &changer);
@@ -218,7 +221,9 @@ Result<void> WorkspaceCheck::RepairNow() {
     if (!Continue("waiting for a host to give back its lease", 0, 0)) break;
     std::this_thread::sleep_for(kPause);
   }
-  parts_.sessions.Forget(presence.id);
+  if (auto gone = parts_.sessions.Forget(presence); !gone) {
+    spdlog::warn("the check's session stays for a while: {}", gone.error().ToString());
+  }
   if (!done) {
     if (done.error().code != EBUSY) return done.error();
     return Error{EBUSY, "a host does not give back its lease of workspace " + workspace_.name};

@@ -23,7 +23,7 @@
 #include "tools/gateway/check/census.h"
 #include "tools/gateway/check/damage.h"
 #include "tools/gateway/collector.h"
-#include "tools/gateway/session_table.h"
+#include "tools/gateway/sessions.h"
 
 namespace airstore::gateway {
 
@@ -32,7 +32,7 @@ struct CheckParts {
   Blocks& blocks;
   BatchApplier& batches;
   Collector& collector;
-  SessionTable& sessions;
+  Sessions& sessions;
   std::function<Result<InodeNo>(WorkspaceKey)> grant;  // an inode number nobody has
   // Other processes may change the store. What they do is not tracked: the last look reads all
   // inodes once more, in one transaction, which fails when somebody is in between.

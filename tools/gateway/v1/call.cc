@@ -53,13 +53,21 @@ class FileCall : public std::enable_shared_from_this<FileCall> {
     }
     presence_ = Presence(workspace->key);
     who_ = {workspace->key, presence_.id, caller->read_only};
-    gateway_.sessions().Remember(presence_);
+    if (auto done = gateway_.sessions().Remember(presence_); !done) {
+      Finish(done.error());
+      return;
+    }
     Try();
   }
 
   void Try() {
     Result<uint64_t> done = Error{EBUSY, {}};
-    if (!gateway_.sessions().RecallOthers(presence_)) done = work_(who_);
+    const auto held = gateway_.sessions().RecallOthers(presence_);
+    if (!held) {
+      done = held.error();
+    } else if (!*held) {
+      done = work_(who_);
+    }
     if (!done && done.error().code == EBUSY) {
       if (!context_->IsCancelled() && SteadyNow() < deadline_) {
         gateway_.sessions().WhenFree(
@@ -74,8 +82,8 @@ class FileCall : public std::enable_shared_from_this<FileCall> {
     } else if (*done == 0) {
       Finish({});
     } else {
-      gateway_.acks().WhenSeen(who_.workspace, who_.presence, *done,
-                               [self = shared_from_this()] { self->Finish({}); });
+      gateway_.bulletin().WhenSeen(who_.workspace, who_.presence, *done,
+                                   [self = shared_from_this()] { self->Finish({}); });
     }
   }
 

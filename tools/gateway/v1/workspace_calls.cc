@@ -209,7 +209,7 @@ Reactor* GatewayService::RemoveMember(Context* context,
                    (*rows)->DeleteMember(member->id);
                    AIRSTORE_TRY((*rows)->Commit());
                  }
-                 for (const std::string& id : revoked) gateway_.hub().End(0, nullptr, &id);
+                 for (const std::string& id : revoked) gateway_.bulletin().End(0, nullptr, &id);
                  return {};
                });
 }
@@ -289,7 +289,7 @@ Reactor* GatewayService::RevokeToken(Context* context, const ::gateway::RevokeTo
           (void)(*rows)->RevokeToken(token->id, WallClockNs());
           AIRSTORE_TRY((*rows)->Commit());
         }
-        gateway_.hub().End(0, nullptr, &request->id());
+        gateway_.bulletin().End(0, nullptr, &request->id());
         return {};
       });
 }

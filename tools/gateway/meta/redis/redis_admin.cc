@@ -101,7 +101,7 @@ RedisTransaction::RedisTransaction(RedisStore& store, std::unique_ptr<RedisConne
       keys_(store.keys()),
       connection_(std::move(connection)),
       writer_lock_(std::move(writer_lock)),
-      view_(*connection_, writer_lock_.owns_lock(), store.fence_) {}
+      view_(*connection_, writer_lock_.owns_lock()) {}
 
 RedisTransaction::~RedisTransaction() {
   view_.Release();
@@ -112,6 +112,9 @@ Result<void> RedisTransaction::status() const { return view_.Validate(); }
 
 Result<void> RedisTransaction::Commit() {
   AIRSTORE_TRY(view_.Commit());
+  if (announcing_ && *announcing_ < view_.done().size()) {
+    announced_ = CursorOf(view_.done()[*announcing_].text);
+  }
   for (const WorkspaceKey ws : deleted_) Sweep(ws);
   return {};
 }

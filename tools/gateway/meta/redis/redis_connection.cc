@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <thread>
 
 namespace airstore::gateway {
@@ -195,15 +196,17 @@ Result<void> RedisConnection::Send(std::string_view bytes) {
   return {};
 }
 
-Result<RedisReply> RedisConnection::Receive() {
+Result<std::optional<RedisReply>> RedisConnection::Received() {
+  void* raw = nullptr;
+  if (redisReaderGetReply(reader_, &raw) != REDIS_OK) return Broke(reader_->errstr);
+  if (raw == nullptr) return std::optional<RedisReply>();
+  RedisReply reply = Taken(*static_cast<redisReply*>(raw));
+  freeReplyObject(raw);
+  return std::optional(std::move(reply));
+}
+
+Result<void> RedisConnection::Feed() {
   while (true) {
-    void* raw = nullptr;
-    if (redisReaderGetReply(reader_, &raw) != REDIS_OK) return Broke(reader_->errstr);
-    if (raw != nullptr) {
-      RedisReply reply = Taken(*static_cast<redisReply*>(raw));
-      freeReplyObject(raw);
-      return reply;
-    }
     char buffer[16384];
     const ssize_t n = tls_ != nullptr ? SSL_read(tls_, buffer, sizeof buffer)
                                       : recv(fd_.get(), buffer, sizeof buffer, 0);
@@ -213,8 +216,41 @@ Result<RedisReply> RedisConnection::Receive() {
     if (redisReaderFeed(reader_, buffer, static_cast<size_t>(n)) != REDIS_OK) {
       return Broke(reader_->errstr);
     }
+    return {};
   }
 }
+
+Result<RedisReply> RedisConnection::Receive() {
+  while (true) {
+    auto reply = Received();
+    if (!reply) return reply.error();
+    if (*reply) return std::move(**reply);
+    AIRSTORE_TRY(Feed());
+  }
+}
+
+Result<std::optional<RedisReply>> RedisConnection::Next(std::chrono::milliseconds patience) {
+  if (broken_) return Broke("lost before");
+  const auto until = std::chrono::steady_clock::now() + patience;
+  while (true) {
+    auto reply = Received();
+    if (!reply || *reply) return reply;
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        until - std::chrono::steady_clock::now());
+    if (tls_ == nullptr || SSL_pending(tls_) == 0) {
+      pollfd ready = {fd_.get(), POLLIN | POLLRDHUP, 0};
+      const int n = poll(&ready, 1, static_cast<int>(std::max<int64_t>(left.count(), 0)));
+      if (n < 0 && errno != EINTR) return Broke(strerror(errno));
+      if (n < 0) continue;
+      if (n == 0) return std::optional<RedisReply>();
+    }
+    AIRSTORE_TRY(Feed());
+  }
+}
+
+Result<void> RedisConnection::Ping() { return Send("*1\r\n$4\r\nPING\r\n"); }
+
+void RedisConnection::Interrupt() { shutdown(fd_.get(), SHUT_RDWR); }
 
 Result<std::vector<RedisReply>> RedisConnection::Call(std::span<const RedisCommand> commands) {
   if (broken_) return Broke("lost before");

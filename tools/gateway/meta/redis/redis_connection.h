@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,7 +37,6 @@ struct RedisOptions {
   std::string cert_file, key_file;  // for servers that ask
   std::string prefix = "airstore";  // of all keys
   std::chrono::milliseconds timeout{10'000};
-  std::chrono::seconds standby{0};  // see RedisStore::WaitForTurn()
 
   std::string Name() const { return socket.empty() ? host + ":" + std::to_string(port) : socket; }
 };
@@ -66,6 +66,13 @@ class RedisConnection {
   Result<std::vector<RedisReply>> Call(std::span<const RedisCommand> commands);
   // One command; a refusal is a failure here.
   Result<RedisReply> Call(const RedisCommand& command);
+  // What the server sends by itself, to those who have subscribed: the next message, or nothing
+  // when none has come for so long.
+  Result<std::optional<RedisReply>> Next(std::chrono::milliseconds patience);
+  // The answer comes to Next().
+  Result<void> Ping();
+  // From any thread: Next() fails soon.
+  void Interrupt();
   // Whether it may be used: nothing has come that nobody asked for, such as its end.
   bool IsQuiet() const;
   bool broken() const { return broken_; }
@@ -77,6 +84,8 @@ class RedisConnection {
   Result<void> Greet();
   Result<void> Send(std::string_view bytes);
   Result<RedisReply> Receive();
+  Result<std::optional<RedisReply>> Received();  // of what has come already
+  Result<void> Feed();                           // waits for more
   Error Broke(const std::string& why);
 
   const RedisOptions options_;

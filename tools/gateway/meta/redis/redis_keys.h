@@ -15,7 +15,18 @@
 //   P:{W}:o:ID       map      outcomes of a session: last sequence -> first, data
 //   P:{W}:n          map      inodes without a name: inode number -> session
 //   P:{W}:l          map      leases: id -> inode number, session
+//   P:{W}:h          set      sessions that live: who is not in it is in nobody's way
+//   P:{W}:lc         counter  the last lease's id
+//   P:{W}:k          map      locks: inode number and kind -> who holds what
+//   P:{W}:kw         map      wishes for locks: session, number -> wish
+//   P:{W}:ks         map      sessions that have said what they hold, or lost it
+//   P:{W}:c          stream   what those who watch are told (redis_log.h)
+//   P:{W}:ct         hash     what the stream has forgotten, and how large it is
+//   P:{W}:cw         hash     sessions that watch: 0, or 1 for those that were given up
 //   P:{W}:v:N        counter  a guard: changes with whatever it stands for
+//   P:{*}:heard      zset     sessions that live, by the milliseconds when they were heard of
+//   P:{*}:beat       hash     when gateways were at work last, and when they began to be
+//   P:{*}:told       channel  what gateways tell each other and need not keep
 //   P:{*}:...                 schema, next key, names and ids of workspaces, tokens, members, which
 //                             workspace a session belongs to, workspaces that are being deleted
 //
@@ -67,9 +78,21 @@ class RedisKeys {
   RedisMap Orphans(WorkspaceKey ws) const { return {Of(ws, "n"), 8}; }
   RedisMap Leases(WorkspaceKey ws) const { return {Of(ws, "l"), 8}; }
 
+  std::string Live(WorkspaceKey ws) const { return Of(ws, "h"); }
+  std::string LeaseCount(WorkspaceKey ws) const { return Of(ws, "lc"); }
+  RedisMap Locks(WorkspaceKey ws) const { return {Of(ws, "k"), 9}; }
+  RedisMap LockWaits(WorkspaceKey ws) const { return {Of(ws, "kw"), 24}; }
+  RedisMap LockSessions(WorkspaceKey ws) const { return {Of(ws, "ks"), 16}; }
+  std::string Log(WorkspaceKey ws) const { return Of(ws, "c"); }
+  std::string LogTail(WorkspaceKey ws) const { return Of(ws, "ct"); }
+  std::string Watchers(WorkspaceKey ws) const { return Of(ws, "cw"); }
+
   std::string Schema() const { return Common("schema"); }
-  std::string Owner() const { return Common("owner"); }  // how often the store was taken over
-  std::string Alive() const { return Common("alive"); }  // counted up by the owner, each second
+  // Counted up to stop gateways of schema 1, which shared nothing.
+  std::string Owner() const { return Common("owner"); }
+  std::string Heard() const { return Common("heard"); }
+  std::string Beat() const { return Common("beat"); }
+  std::string Channel() const { return Common("told"); }
   std::string Identity() const { return Common("identity"); }
   std::string NextWorkspace() const { return Common("next"); }
   RedisMap Workspaces() const { return {Common("ws"), 8}; }  // key -> name
@@ -94,6 +117,7 @@ class RedisKeys {
   }
   std::string WorkspaceGuard(WorkspaceKey ws) const { return Of(ws, "v:w"); }
   std::string LeaseGuard(WorkspaceKey ws) const { return Of(ws, "v:l"); }
+  std::string LockGuard(WorkspaceKey ws) const { return Of(ws, "v:k"); }
   std::string OrphanGuard(WorkspaceKey ws) const { return Of(ws, "v:n"); }
   std::string CommonGuard() const { return Common("v"); }
 

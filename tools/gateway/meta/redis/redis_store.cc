@@ -2,10 +2,6 @@
 #include "tools/gateway/meta/redis/redis_store.h"
 
 #include <openssl/rand.h>
-#include <signal.h>
-
-#include <chrono>
-#include <thread>
 
 #include "tools/gateway/meta/redis/redis_transaction.h"
 
@@ -16,12 +12,6 @@ namespace {
 std::string Setting(RedisConnection& connection, const std::string& name) {
   auto reply = connection.Call(RedisCommand{"CONFIG", "GET", name});
   return reply && reply->items.size() == 2 ? reply->items[1].text : "";
-}
-
-bool EndIsPending() {
-  sigset_t pending;
-  sigpending(&pending);
-  return sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1;
 }
 
 }  // namespace
@@ -60,6 +50,13 @@ Result<void> RedisStore::CheckSchema() {
   if (!connection) return connection.error();
   const std::string ours = std::to_string(kRedisSchemaVersion);
   AIRSTORE_TRY((*connection)->Call(RedisCommand{"SET", keys_.Schema(), ours, "NX"}));
+  // What schema 1 lacks comes by itself; its gateways must not go on.
+  AIRSTORE_TRY((*connection)
+                   ->Call(RedisCommand{"EVAL",
+                                       "if redis.call('GET', KEYS[1]) == '1' then "
+                                       "redis.call('SET', KEYS[1], '2') "
+                                       "redis.call('INCR', KEYS[2]) end return 1",
+                                       "2", keys_.Schema(), keys_.Owner()}));
   auto found = (*connection)->Call(RedisCommand{"GET", keys_.Schema()});
   if (!found) return found.error();
   if (found->text != ours) {
@@ -76,50 +73,6 @@ Result<void> RedisStore::CheckSchema() {
   identity_ = std::move(identity->text);
   GiveBack(std::move(*connection));
   return {};
-}
-
-Result<void> RedisStore::TakeOver() {
-  auto connection = Take();
-  if (!connection) return connection.error();
-  auto count = (*connection)->Call(RedisCommand{"INCR", keys_.Owner()});
-  if (!count) return count.error();
-  fence_ = {keys_.Owner(), std::to_string(count->integer)};
-  GiveBack(std::move(*connection));
-  return {};
-}
-
-bool RedisStore::IsLost() {
-  if (fence_.key.empty()) return false;
-  auto connection = Take();
-  if (!connection) return false;
-  const auto count = (*connection)->Call(RedisCommand{"GET", fence_.key});
-  const bool ours = count && count->text == fence_.value;
-  if (ours) (void)(*connection)->Call(RedisCommand{"INCR", keys_.Alive()});
-  GiveBack(std::move(*connection));
-  return count && !ours;
-}
-
-Result<void> RedisStore::WaitForTurn() {
-  using std::chrono::steady_clock;
-  if (options_.standby.count() == 0) return {};
-  std::string last;
-  auto heard = steady_clock::now();
-  while (true) {
-    auto connection = Take();
-    const auto now = connection
-                         ? (*connection)->Call(RedisCommand{"MGET", keys_.Owner(), keys_.Alive()})
-                         : Result<RedisReply>(connection.error());
-    if (connection) GiveBack(std::move(*connection));
-    // A server that is away is no owner that is away.
-    if (!now || now->items.size() != 2 || now->items[1].text != last) heard = steady_clock::now();
-    if (now && now->items.size() == 2) {
-      if (now->items[0].is_nil()) return {};
-      last = now->items[1].text;
-    }
-    if (steady_clock::now() - heard >= options_.standby) return {};
-    if (EndIsPending()) return Error{EINTR, "ended while it waited for its turn"};
-    std::this_thread::sleep_for(std::chrono::milliseconds(500));
-  }
 }
 
 Result<std::unique_ptr<RedisConnection>> RedisStore::Take() {
@@ -150,11 +103,40 @@ Result<std::unique_ptr<MetadataReader>> RedisStore::Read() {
 }
 
 Result<std::unique_ptr<MetadataWriter>> RedisStore::Write() {
+  auto writer = WriteShared();
+  if (!writer) return writer.error();
+  return std::unique_ptr<MetadataWriter>(std::move(*writer));
+}
+
+Result<std::unique_ptr<RedisTransaction>> RedisStore::WriteShared() {
   std::unique_lock lock(writer_mu_);
   auto connection = Take();
   if (!connection) return connection.error();
-  return std::unique_ptr<MetadataWriter>(
-      new RedisTransaction(*this, std::move(*connection), std::move(lock)));
+  return std::make_unique<RedisTransaction>(*this, std::move(*connection), std::move(lock));
+}
+
+Result<std::vector<RedisReply>> RedisStore::Call(std::vector<RedisCommand> commands) {
+  auto connection = Take();
+  if (!connection) return connection.error();
+  auto replies = (*connection)->Call(commands);
+  GiveBack(std::move(*connection));
+  if (!replies) return replies.error();
+  for (size_t i = 0; i < replies->size(); ++i) {
+    const RedisReply& reply = (*replies)[i];
+    if (reply.is_error()) return Error{EIO, "Redis: " + commands[i].front() + ": " + reply.text};
+  }
+  return replies;
+}
+
+Result<std::vector<RedisReply>> RedisStore::CallAtOnce(std::vector<RedisCommand> commands) {
+  commands.insert(commands.begin(), {"MULTI"});
+  commands.push_back({"EXEC"});
+  auto replies = Call(std::move(commands));
+  if (!replies) return replies.error();
+  for (const RedisReply& item : replies->back().items) {
+    if (item.is_error()) return Error{EIO, "Redis: " + item.text};
+  }
+  return std::move(replies->back().items);
 }
 
 }  // namespace airstore::gateway

@@ -3,9 +3,6 @@
 // MetadataStore on a Redis server, for any number of gateways at once. Keys: redis_keys.h;
 // transactions: redis_transaction.h.
 //
-// After TakeOver() the store is for one gateway at a time, the last one to do so: each transaction
-// looks whether that is still us, at the server, in the same breath as what it does.
-//
 // Threads: any. One writer of this process at a time, as metadata_store.h says; writers of other
 // gateways are found out by guards. Each transaction has a connection of its own, from a pool.
 // Ownership: the store owns all connections; transactions borrow one and give it back.
@@ -20,12 +17,13 @@
 
 #include "tools/gateway/meta/redis/redis_connection.h"
 #include "tools/gateway/meta/redis/redis_keys.h"
-#include "tools/gateway/meta/redis/redis_view.h"
 #include "tools/gateway/metadata_store.h"
 
 namespace airstore::gateway {
 
-inline constexpr int kRedisSchemaVersion = 1;
+class RedisTransaction;
+
+inline constexpr int kRedisSchemaVersion = 2;
 
 class RedisStore final : public MetadataStore {
  public:
@@ -36,17 +34,18 @@ class RedisStore final : public MetadataStore {
   // Commits that the server may forget when it dies.
   std::string weakness() const override { return weakness_; }
 
-  // To be asked each second: it also tells others that this one lives.
-  bool IsLost() override;
-  // Waits until the store's owner has not been heard of for RedisOptions::standby; not at all when
-  // that is 0, or when there never was one. EINTR: a SIGTERM or SIGINT has come, which is left
-  // pending.
-  Result<void> WaitForTurn();
-  // From then on only this one may use the store: what an earlier one still wants is refused
-  // (ESTALE), whatever held it up. Before the first transaction.
-  Result<void> TakeOver();
   // What tells this store from all others, for ever.
   const std::string& identity() const { return identity_; }
+
+  // For what only several gateways need (tools/gateway/shared).
+  Result<std::unique_ptr<RedisTransaction>> WriteShared();
+  // Commands by themselves, or as one (MULTI); a refusal of any is a failure.
+  Result<std::vector<RedisReply>> Call(std::vector<RedisCommand> commands);
+  Result<std::vector<RedisReply>> CallAtOnce(std::vector<RedisCommand> commands);
+  // One of the caller's own.
+  Result<std::unique_ptr<RedisConnection>> Connect() const {
+    return RedisConnection::Open(options_);
+  }
 
   const RedisKeys& keys() const { return keys_; }
 
@@ -63,7 +62,6 @@ class RedisStore final : public MetadataStore {
   const RedisKeys keys_;
   std::string weakness_;
   std::string identity_;
-  RedisFence fence_;
   std::mutex writer_mu_;
   std::mutex idle_mu_;
   std::vector<std::unique_ptr<RedisConnection>> idle_;  // guarded by idle_mu_

@@ -13,6 +13,8 @@
 #include <memory>
 #include <mutex>
 
+#include "tools/gateway/lock_state.h"
+#include "tools/gateway/meta/redis/redis_log.h"
 #include "tools/gateway/meta/redis/redis_store.h"
 #include "tools/gateway/meta/redis/redis_view.h"
 
@@ -86,6 +88,22 @@ class RedisTransaction final : public MetadataWriter {
   void PutMember(const MemberRecord& member) override;
   void DeleteMember(std::string_view id) override;
 
+  void Announce(WorkspaceKey ws, const SessionId& by, const ChangeSet& changes) override;
+  uint64_t announced() const override { return announced_; }
+
+  // ---- What several gateways share (redis_shared.cc).
+  // Into the log, with the commit.
+  void Tell(WorkspaceKey ws, const LoggedEvent& event);
+  // Of sessions that live; they come and go under the guard of leases.
+  std::vector<SessionId> ListLive(WorkspaceKey ws);
+  void PutLive(WorkspaceKey ws, const SessionId& id, int64_t now_ms);
+  void DeleteLive(WorkspaceKey ws, const SessionId& id);
+  // Greater than all before it, whatever becomes of the transaction.
+  Result<uint64_t> NextLeaseId(WorkspaceKey ws, uint64_t last);
+  LockState ReadLocks(WorkspaceKey ws);
+  // What is different from what was read.
+  void WriteLocks(WorkspaceKey ws, const LockState& before, const LockState& after);
+
  private:
   std::optional<Workspace> ReadWorkspace(WorkspaceKey ws);
   std::vector<WorkspaceKey> WorkspaceKeys();
@@ -104,6 +122,8 @@ class RedisTransaction final : public MetadataWriter {
   std::unique_lock<std::mutex> writer_lock_;  // writers only
   mutable RedisView view_;
   std::vector<WorkspaceKey> deleted_;  // swept behind the commit
+  std::optional<size_t> announcing_;   // place of the log's command
+  uint64_t announced_ = 0;
 };
 
 }  // namespace airstore::gateway

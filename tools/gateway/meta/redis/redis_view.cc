@@ -49,21 +49,15 @@ std::vector<RedisReply> RedisView::Read(const std::vector<std::string>& guards,
   if (failed_) return {};
   // Before the data: what changes in between then shows as a change.
   std::vector<std::string> fresh;
-  if (!fence_.key.empty() && guards_.empty()) fresh.push_back(fence_.key);
-  const bool fenced = !fresh.empty();
   for (const std::string& guard : guards) {
     if (!guard.empty() && !guards_.contains(guard)) fresh.push_back(guard);
     if (!guard.empty()) guards_.try_emplace(guard);
   }
-  if (fenced) guards_.try_emplace(fence_.key);
-  std::vector<RedisCommand> before;
   if (!fresh.empty()) {
     RedisCommand all = {writes_ ? "WATCH" : "MGET"};
     all.insert(all.end(), fresh.begin(), fresh.end());
-    before.push_back(std::move(all));
+    commands.insert(commands.begin(), std::move(all));
   }
-  if (fenced) before.push_back({"GET", fence_.key});
-  commands.insert(commands.begin(), before.begin(), before.end());
   auto replies = connection_.Call(commands);
   if (!replies) {
     Fail(replies.error());
@@ -81,11 +75,7 @@ std::vector<RedisReply> RedisView::Read(const std::vector<std::string>& guards,
       for (size_t i = 0; i < fresh.size(); ++i) guards_[fresh[i]] = replies->front().items[i].text;
     }
   }
-  if (fenced && (*replies)[1].text != fence_.value) {
-    Fail({ESTALE, "another gateway has taken the store over"});
-    return {};
-  }
-  replies->erase(replies->begin(), replies->begin() + static_cast<ptrdiff_t>(before.size()));
+  if (!fresh.empty()) replies->erase(replies->begin());
   return std::move(*replies);
 }
 
@@ -227,9 +217,10 @@ void RedisView::Erase(const std::string& guard, const RedisMap& map, const std::
   changed.fields[field] = std::nullopt;
 }
 
-void RedisView::Do(const std::string& guard, RedisCommand command) {
+size_t RedisView::Do(const std::string& guard, RedisCommand command) {
   Touch(guard);
   own_.push_back(std::move(command));
+  return own_.size() - 1;
 }
 
 Result<void> RedisView::Validate() {
@@ -246,10 +237,6 @@ Result<void> RedisView::Validate() {
   size_t i = 0;
   for (const auto& [guard, count] : guards_) {
     const bool same = i < reply->items.size() && reply->items[i].text == count;
-    if (!same && guard == fence_.key) {
-      Fail({ESTALE, "another gateway has taken the store over"});
-      return failure_;
-    }
     if (!same) {
       Fail({kStoreConflict, "somebody else changed what was being read"});
       return failure_;
@@ -299,8 +286,6 @@ std::vector<RedisCommand> RedisView::Changes() {
 }
 
 Result<void> RedisView::Commit() {
-  // One that has read nothing has not looked at the fence either.
-  if (!fence_.key.empty() && guards_.empty()) (void)Read({}, {});
   if (failed_) return failure_;
   const std::vector<RedisCommand> commands = Changes();
   auto replies = connection_.Call(commands);
@@ -315,7 +300,7 @@ Result<void> RedisView::Commit() {
       return failure_;
     }
   }
-  const RedisReply& done = replies->back();
+  RedisReply& done = replies->back();
   if (done.is_error()) {
     Fail({done.text.starts_with("OOM") ? ENOSPC : EIO, "Redis: EXEC: " + done.text});
   } else if (done.is_nil()) {
@@ -325,6 +310,7 @@ Result<void> RedisView::Commit() {
     if (item.is_error()) Fail({EIO, "Redis: damaged key: " + item.text});
   }
   if (failed_) return failure_;
+  done_ = std::move(done.items);
   return {};
 }
 

@@ -27,13 +27,6 @@
 
 namespace airstore::gateway {
 
-// A key that must have a value for as long as a transaction may go on, else ESTALE; no key: none
-// must.
-struct RedisFence {
-  std::string key;
-  std::string value;
-};
-
 class RedisView {
  public:
   // Of a map's key: what comes from there on, and before there. Empty: no bound.
@@ -42,8 +35,7 @@ class RedisView {
     std::string before;
   };
 
-  RedisView(RedisConnection& connection, bool writes, RedisFence fence = {})
-      : connection_(connection), writes_(writes), fence_(std::move(fence)) {}
+  RedisView(RedisConnection& connection, bool writes) : connection_(connection), writes_(writes) {}
 
   const Error& failure() const { return failure_; }
   bool failed() const { return failed_; }
@@ -75,11 +67,14 @@ class RedisView {
            std::string value);
   void Erase(const std::string& guard, const RedisMap& map, const std::string& field);
   // A command of the caller's own, done before all others. The view does not show what it does.
-  void Do(const std::string& guard, RedisCommand command);
+  // Answers its place in done().
+  size_t Do(const std::string& guard, RedisCommand command);
 
   // Whether all that was read is of one moment; else kStoreConflict, which sticks.
   Result<void> Validate();
   Result<void> Commit();
+  // Behind Commit(): the replies to all that was done.
+  const std::vector<RedisReply>& done() const { return done_; }
   // Gives up what the server keeps for this transaction.
   void Release();
 
@@ -105,7 +100,6 @@ class RedisView {
 
   RedisConnection& connection_;
   const bool writes_;
-  const RedisFence fence_;
   bool failed_ = false;
   Error failure_{0, {}};
   bool watching_ = false;
@@ -117,6 +111,7 @@ class RedisView {
   // Members of maps that were looked for, as the server has them: what they replace is known.
   std::unordered_map<std::string, std::optional<std::string>> seen_;
   std::vector<RedisCommand> own_;
+  std::vector<RedisReply> done_;
 };
 
 }  // namespace airstore::gateway

@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/gateway/shared/redis_bulletin.h"
+
+#include <spdlog/spdlog.h>
+
+#include <random>
+
+namespace airstore::gateway {
+namespace {
+
+// A server that says nothing for so long is asked whether it is still there.
+constexpr std::chrono::seconds kSilence{5};
+constexpr std::chrono::milliseconds kPause{100};
+constexpr size_t kPage = 512;
+constexpr int kTakenTogether = 256;  // messages
+constexpr int kTrimEach = 64;        // events, about
+
+RedisNews News(char kind, WorkspaceKey ws = 0, const SessionId* session = nullptr,
+               uint64_t cursor = 0) {
+  RedisNews news;
+  news.kind = kind;
+  news.workspace = ws;
+  if (session != nullptr) news.session = *session;
+  news.cursor = cursor;
+  return news;
+}
+
+}  // namespace
+
+RedisBulletin::RedisBulletin(RedisStore& store, std::chrono::milliseconds patience,
+                             LogLimits limits)
+    : store_(store),
+      keys_(store.keys()),
+      limits_(limits),
+      acks_(patience, [this](WorkspaceKey ws, const SessionId& session) { GiveUp(ws, session); }) {}
+
+Result<std::unique_ptr<RedisBulletin>> RedisBulletin::Open(RedisStore& store,
+                                                           std::chrono::milliseconds patience,
+                                                           LogLimits limits) {
+  std::unique_ptr<RedisBulletin> bulletin(new RedisBulletin(store, patience, limits));
+  AIRSTORE_TRY(bulletin->Subscribe());
+  bulletin->listener_ = std::thread([raw = bulletin.get()] { raw->Listen(); });
+  return bulletin;
+}
+
+RedisBulletin::~RedisBulletin() {
+  {
+    std::lock_guard lock(mu_);
+    stopping_ = true;
+    if (channel_) channel_->Interrupt();
+  }
+  stop_.notify_all();
+  if (listener_.joinable()) listener_.join();
+}
+
+void RedisBulletin::WhenHeard(Heard call) {
+  std::lock_guard lock(mu_);
+  heard_ = std::move(call);
+}
+
+// ---- The channel
+
+Result<void> RedisBulletin::Subscribe() {
+  auto channel = store_.Connect();
+  if (!channel) return channel.error();
+  AIRSTORE_TRY((*channel)->Call(RedisCommand{"SUBSCRIBE", keys_.Channel()}));
+  std::lock_guard lock(mu_);
+  channel_ = std::move(*channel);
+  if (stopping_) channel_->Interrupt();
+  return {};
+}
+
+void RedisBulletin::Listen() {
+  while (true) {
+    if (auto heard = HearSome(); heard) continue;
+    std::unique_lock lock(mu_);
+    channel_.reset();
+    asked_ = false;
+    if (stopping_) return;
+    spdlog::warn("the channel of Redis is lost: what others do is looked for again");
+    while (!channel_) {
+      if (stop_.wait_for(lock, kPause, [this] { return stopping_; })) return;
+      lock.unlock();
+      const auto again = Subscribe();
+      lock.lock();
+      if (!again) spdlog::debug("channel: {}", again.error().ToString());
+    }
+    lock.unlock();
+    Resume();
+  }
+}
+
+void RedisBulletin::Resume() {
+  for (const auto& [ws, watched] : hub_.AllFollowed()) {
+    std::lock_guard lock(pull_mu_);
+    if (auto pulled = Pull(ws); !pulled) hub_.Unfollow(ws);
+  }
+  hub_.End(0, nullptr, nullptr, WatchEnd::kAgain);
+  Send(News(RedisNews::kAsk));
+}
+
+// Everything that has come is taken together: a log that has grown ten times is read once.
+Result<void> RedisBulletin::HearSome() {
+  auto message = channel_->Next(kSilence);
+  if (!message) return message.error();
+  std::set<WorkspaceKey> grown;
+  if (!*message) {
+    LetGo();
+    if (std::exchange(asked_, true)) return Error{ETIMEDOUT, "the server is silent"};
+    return channel_->Ping();
+  }
+  asked_ = false;
+  for (int taken = 0; *message && taken < kTakenTogether; ++taken) {
+    if ((*message)->items.size() == 3) {
+      if (const auto news = RedisNews::Unpack((*message)->items[2].text)) Act(*news, &grown);
+    }
+    message = channel_->Next(std::chrono::milliseconds(0));
+    if (!message) return message.error();
+  }
+  for (const WorkspaceKey ws : grown) {
+    std::lock_guard lock(pull_mu_);
+    if (!hub_.Followed(ws)) continue;
+    if (auto pulled = Pull(ws); !pulled) {
+      spdlog::warn("log of a workspace: {}", pulled.error().ToString());
+      hub_.Unfollow(ws);
+    }
+  }
+  return {};
+}
+
+void RedisBulletin::Act(const RedisNews& news, std::set<WorkspaceKey>* grown) {
+  switch (news.kind) {
+    case RedisNews::kLog:
+      grown->insert(news.workspace);
+      break;
+    case RedisNews::kAck:
+      if (news.session) acks_.Hear(news.workspace, *news.session, news.cursor);
+      break;
+    case RedisNews::kForget:
+      if (!news.session) break;
+      {
+        std::lock_guard lock(mu_);
+        watching_.erase(*news.session);
+      }
+      acks_.Forget(*news.session);
+      break;
+    case RedisNews::kFree:
+      Tell(news);
+      break;
+    case RedisNews::kBehind:
+    case RedisNews::kEnd:
+      Tell(news);
+      hub_.End(news.workspace, news.session ? &*news.session : nullptr,
+               news.token.empty() ? nullptr : &news.token,
+               news.kind == RedisNews::kBehind ? WatchEnd::kBehind : WatchEnd::kOver);
+      break;
+    case RedisNews::kAsk:
+      TellAcknowledged();
+      break;
+    default:
+      break;
+  }
+}
+
+void RedisBulletin::Tell(const RedisNews& news) {
+  Heard call;
+  {
+    std::lock_guard lock(mu_);
+    call = heard_;
+  }
+  if (call) call(news);
+}
+
+void RedisBulletin::TellAcknowledged() {
+  std::unordered_map<SessionId, Watching, Id16Hash> watching;
+  {
+    std::lock_guard lock(mu_);
+    watching = watching_;
+  }
+  for (const auto& [session, at] : watching) {
+    Send(News(RedisNews::kAck, at.workspace, &session, at.acknowledged));
+  }
+}
+
+void RedisBulletin::Send(const RedisNews& news) {
+  auto sent = store_.Call({{"PUBLISH", keys_.Channel(), news.Pack()}});
+  if (!sent) spdlog::warn("message to other gateways: {}", sent.error().ToString());
+}
+
+// ---- Logs
+
+Result<void> RedisBulletin::Follow(WorkspaceKey ws) {
+  std::lock_guard lock(pull_mu_);
+  if (!hub_.Followed(ws)) {
+    RedisCommand tail = {"HMGET", keys_.LogTail(ws)};
+    tail.insert(tail.end(), kTailFields.begin(), kTailFields.end());
+    auto replies = store_.Call({std::move(tail)});
+    if (!replies) return replies.error();
+    hub_.Follow(ws, ForgottenFrom(replies->front()));
+  }
+  return Pull(ws);
+}
+
+Result<void> RedisBulletin::Pull(WorkspaceKey ws) {
+  for (bool all = false; !all;) {
+    const auto from = hub_.Followed(ws);
+    if (!from) return {};
+    AIRSTORE_TRY(PullSome(ws, *from, &all));
+  }
+  return {};
+}
+
+Result<void> RedisBulletin::PullSome(WorkspaceKey ws, uint64_t from, bool* all) {
+  RedisCommand tail = {"HMGET", keys_.LogTail(ws)};
+  tail.insert(tail.end(), kTailFields.begin(), kTailFields.end());
+  // The tail behind the events: had some been forgotten before we read, it says so.
+  auto replies =
+      store_.Call({{"XRANGE", keys_.Log(ws), "(" + IdOf(from), "+", "COUNT", std::to_string(kPage)},
+                   std::move(tail)});
+  if (!replies) return replies.error();
+  const ForgottenEvents forgotten = ForgottenFrom((*replies)[1]);
+  if (forgotten.cursor > from) {
+    hub_.Follow(ws, forgotten);
+    return {};
+  }
+  std::vector<LoggedEvent> events;
+  for (const RedisReply& entry : (*replies)[0].items) {
+    auto event = EventFrom(entry);
+    if (!event) return Error{EIO, "Redis: damaged event"};
+    events.push_back(std::move(*event));
+  }
+  *all = events.size() < kPage;
+  if (!events.empty()) hub_.Deliver(ws, std::move(events));
+  return {};
+}
+
+void RedisBulletin::LetGo() {
+  for (const auto& [ws, watched] : hub_.AllFollowed()) {
+    std::lock_guard lock(pull_mu_);
+    if (!watched) hub_.Unfollow(ws);
+  }
+}
+
+void RedisBulletin::Trim(WorkspaceKey ws) {
+  static thread_local std::minstd_rand random{std::random_device{}()};
+  if (random() % kTrimEach != 0) return;
+  auto trimmed = store_.Call({TrimCommand(keys_, ws, limits_.events, limits_.bytes)});
+  if (!trimmed) spdlog::warn("log of a workspace: {}", trimmed.error().ToString());
+}
+
+// The commit itself has announced it.
+uint64_t RedisBulletin::Publish(WorkspaceKey, const SessionId&, const ChangeSet&) { return 0; }
+
+void RedisBulletin::Recall(WorkspaceKey ws, const SessionId& to, uint64_t lease_id) {
+  LoggedEvent event;
+  event.session = to;
+  event.event.lease_recall = lease_id;
+  auto told = store_.CallAtOnce(LogCommands(keys_, ws, event));
+  if (!told) spdlog::warn("recall of a lease: {}", told.error().ToString());
+}
+
+void RedisBulletin::LockFreed(WorkspaceKey ws, const SessionId& to, InodeNo ino) {
+  LoggedEvent event;
+  event.session = to;
+  event.event.lock_freed = ino;
+  auto told = store_.CallAtOnce(LogCommands(keys_, ws, event));
+  if (!told) spdlog::warn("lock that is free: {}", told.error().ToString());
+}
+
+Result<uint64_t> RedisBulletin::Cursor(WorkspaceKey ws) {
+  auto replies = store_.Call({{"XREVRANGE", keys_.Log(ws), "+", "-", "COUNT", "1"}});
+  if (!replies) return replies.error();
+  if (replies->front().items.empty() || replies->front().items[0].items.empty()) return uint64_t{1};
+  return CursorOf(replies->front().items[0].items[0].text);
+}
+
+Result<uint64_t> RedisBulletin::LastFor(WorkspaceKey ws, const SessionId& session) {
+  ForgottenEvents forgotten;
+  auto last = Last(ws, session, false, &forgotten);
+  if (last && *last == 0) return forgotten.LostFor(session);
+  return last;
+}
+
+Result<uint64_t> RedisBulletin::LastBy(WorkspaceKey ws, const SessionId& session) {
+  ForgottenEvents forgotten;
+  return Last(ws, session, true, &forgotten);
+}
+
+Result<uint64_t> RedisBulletin::Last(WorkspaceKey ws, const SessionId& session, bool own,
+                                     ForgottenEvents* forgotten) {
+  std::string before = "+";
+  for (size_t page = 8;; page = kPage) {
+    RedisCommand tail = {"HMGET", keys_.LogTail(ws)};
+    tail.insert(tail.end(), kTailFields.begin(), kTailFields.end());
+    auto replies =
+        store_.Call({{"XREVRANGE", keys_.Log(ws), before, "-", "COUNT", std::to_string(page)},
+                     std::move(tail)});
+    if (!replies) return replies.error();
+    const std::vector<RedisReply>& entries = (*replies)[0].items;
+    for (const RedisReply& entry : entries) {
+      const auto event = EventFrom(entry);
+      if (!event) return Error{EIO, "Redis: damaged event"};
+      if (event->is_change() && (event->session == session) == own) return event->event.cursor;
+      before = "(" + IdOf(event->event.cursor);
+    }
+    *forgotten = ForgottenFrom((*replies)[1]);
+    if (entries.size() < page) return uint64_t{0};
+  }
+}
+
+// ---- Watchers
+
+Result<bool> RedisBulletin::Begin(WorkspaceKey ws, const SessionId& session, uint64_t cursor) {
+  const std::string field(session.view());
+  auto replies = store_.CallAtOnce(
+      {{"HGET", keys_.Watchers(ws), field}, {"HSET", keys_.Watchers(ws), field, "0"}});
+  if (!replies) return replies.error();
+  AIRSTORE_TRY(Follow(ws));
+  const bool in_time = replies->front().text != "1";
+  AIRSTORE_TRY(Acknowledge(ws, session, in_time ? cursor : 0));
+  return in_time;
+}
+
+Result<void> RedisBulletin::Acknowledge(WorkspaceKey ws, const SessionId& session,
+                                        uint64_t cursor) {
+  {
+    std::lock_guard lock(mu_);
+    Watching& at = watching_[session];
+    at.workspace = ws;
+    at.acknowledged = std::max(at.acknowledged, cursor);
+  }
+  const RedisNews news = News(RedisNews::kAck, ws, &session, cursor);
+  auto sent = store_.Call({{"PUBLISH", keys_.Channel(), news.Pack()}});
+  if (!sent) return sent.error();
+  return {};
+}
+
+Result<void> RedisBulletin::Forget(WorkspaceKey ws, const SessionId& session) {
+  {
+    std::lock_guard lock(mu_);
+    watching_.erase(session);
+  }
+  auto done =
+      store_.Call({{"HDEL", keys_.Watchers(ws), std::string(session.view())},
+                   {"PUBLISH", keys_.Channel(), News(RedisNews::kForget, ws, &session).Pack()}});
+  if (!done) return done.error();
+  return {};
+}
+
+void RedisBulletin::WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t cursor,
+                             WatchAcks::Done done) {
+  Trim(ws);
+  std::set<SessionId> who;
+  auto replies = store_.Call({{"HGETALL", keys_.Watchers(ws)}});
+  if (!replies) {
+    // The change is there, and whoever watches finds it in the log when the server is back.
+    spdlog::warn("watchers of a workspace: {}", replies.error().ToString());
+    done();
+    return;
+  }
+  const std::vector<RedisReply>& items = replies->front().items;
+  for (size_t i = 0; i + 1 < items.size(); i += 2) {
+    if (items[i].text.size() != 16 || items[i + 1].text != "0") continue;
+    const SessionId session = SessionId::From(items[i].text);
+    if (session != by) who.insert(session);
+  }
+  acks_.WhenSeenBy(ws, who, cursor, std::move(done));
+}
+
+void RedisBulletin::GiveUp(WorkspaceKey ws, const SessionId& session) {
+  spdlog::warn("a watcher did not acknowledge in time and is not waited for");
+  auto done =
+      store_.Call({{"HSET", keys_.Watchers(ws), std::string(session.view()), "1"},
+                   {"PUBLISH", keys_.Channel(), News(RedisNews::kBehind, ws, &session).Pack()}});
+  if (!done) spdlog::warn("watchers of a workspace: {}", done.error().ToString());
+}
+
+void RedisBulletin::End(WorkspaceKey ws, const SessionId* session, const std::string* token_id) {
+  hub_.End(ws, session, token_id);
+  RedisNews news = News(RedisNews::kEnd, ws, session);
+  if (token_id != nullptr) news.token = *token_id;
+  Send(news);
+}
+
+}  // namespace airstore::gateway

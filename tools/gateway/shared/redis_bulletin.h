@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What those who watch are told, where several gateways are at work: each follows the logs of the
+// workspaces that somebody watches through it, and fills its hub from them. A message of the
+// channel says that there is something new; nothing is asked for otherwise. Acknowledgements are
+// such messages, too: every gateway hears all of them, and the one that waits knows from the store
+// whom to wait for.
+//
+// Messages of the channel may be lost with its connection. Then the gateway ends the watches that
+// go through it, which begin again where they were, reads its logs, and asks the others for what
+// their watchers have acknowledged.
+//
+// Threads: any; a thread of its own listens to the channel.
+// Ownership: borrows the store.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "tools/gateway/bulletin.h"
+#include "tools/gateway/meta/redis/redis_log.h"
+#include "tools/gateway/meta/redis/redis_store.h"
+
+namespace airstore::gateway {
+
+struct LogLimits {
+  uint64_t events = 8192;
+  uint64_t bytes = 32ull << 20;
+};
+
+class RedisBulletin final : public Bulletin {
+ public:
+  // A lease, or watches, have ended; from the listening thread.
+  using Heard = std::function<void(const RedisNews&)>;
+
+  // Listens from then on.
+  static Result<std::unique_ptr<RedisBulletin>> Open(RedisStore& store,
+                                                     std::chrono::milliseconds patience,
+                                                     LogLimits limits = {});
+  ~RedisBulletin() override;
+
+  // Once, before others use it.
+  void WhenHeard(Heard call);
+
+  WatchHub& hub() override { return hub_; }
+  uint64_t Publish(WorkspaceKey ws, const SessionId& by, const ChangeSet& changes) override;
+  void Recall(WorkspaceKey ws, const SessionId& to, uint64_t lease_id) override;
+  void LockFreed(WorkspaceKey ws, const SessionId& to, InodeNo ino) override;
+  Result<uint64_t> Cursor(WorkspaceKey ws) override;
+  Result<uint64_t> LastFor(WorkspaceKey ws, const SessionId& session) override;
+  Result<uint64_t> LastBy(WorkspaceKey ws, const SessionId& session) override;
+  Result<bool> Begin(WorkspaceKey ws, const SessionId& session, uint64_t cursor) override;
+  Result<void> Acknowledge(WorkspaceKey ws, const SessionId& session, uint64_t cursor) override;
+  Result<void> Forget(WorkspaceKey ws, const SessionId& session) override;
+  void WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t cursor,
+                WatchAcks::Done done) override;
+  void End(WorkspaceKey ws, const SessionId* session, const std::string* token_id) override;
+
+ private:
+  RedisBulletin(RedisStore& store, std::chrono::milliseconds patience, LogLimits limits);
+  Result<void> Subscribe();
+  void Listen();
+  void Resume();
+  Result<void> HearSome();
+  void Act(const RedisNews& news, std::set<WorkspaceKey>* grown);
+  void GiveUp(WorkspaceKey ws, const SessionId& session);
+  Result<void> Follow(WorkspaceKey ws);
+  Result<void> Pull(WorkspaceKey ws);  // REQUIRES: pull_mu_
+  // What of the log is no longer there, and what is new behind `from`.
+  Result<void> PullSome(WorkspaceKey ws, uint64_t from, bool* all);
+  void Tell(const RedisNews& news);
+  void TellAcknowledged();
+  // The cursor of the newest change that the session made, or of another one's; and, when there is
+  // none in the log, what that has forgotten.
+  Result<uint64_t> Last(WorkspaceKey ws, const SessionId& session, bool own,
+                        ForgottenEvents* forgotten);
+  void LetGo();
+  void Trim(WorkspaceKey ws);
+  // For what needs no answer: a failure is logged.
+  void Send(const RedisNews& news);
+
+  RedisStore& store_;
+  const RedisKeys& keys_;
+  const LogLimits limits_;
+  WatchHub hub_;
+  std::mutex pull_mu_;
+
+  std::mutex mu_;
+  // Guarded by mu_.
+  std::condition_variable stop_;
+  bool stopping_ = false;
+  std::unique_ptr<RedisConnection> channel_;  // used by the listening thread without the lock
+  Heard heard_;
+  struct Watching {
+    WorkspaceKey workspace = 0;
+    uint64_t acknowledged = 0;
+  };
+  std::unordered_map<SessionId, Watching, Id16Hash> watching_;  // through this gateway
+  bool asked_ = false;  // the listening thread's: whether the server is still there
+  WatchAcks acks_;
+  std::thread listener_;
+};
+
+}  // namespace airstore::gateway

@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/gateway/shared/redis_sessions.h"
+
+#include <algorithm>
+
+#include "tools/gateway/meta/redis/redis_row.h"
+
+namespace airstore::gateway {
+namespace {
+
+constexpr int64_t kBreakMs = 5000;  // without a beat for so long: nobody was at work
+constexpr size_t kExpiredAtOnce = 256;
+
+// Answers the time in milliseconds, and when the last break ended.
+constexpr const char* kBeat = R"(
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local last = tonumber(redis.call('HGET', KEYS[1], 'beat') or '0')
+if now - last > tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'since', now) end
+redis.call('HSET', KEYS[1], 'beat', now)
+return {now, tonumber(redis.call('HGET', KEYS[1], 'since'))}
+)";
+constexpr const char* kTouch = R"(
+local t = redis.call('TIME')
+return redis.call('ZADD', KEYS[1], 'XX', t[1] * 1000 + math.floor(t[2] / 1000), ARGV[1])
+)";
+
+std::string HeardMember(const SessionRecord& session) {
+  return BigEndian(static_cast<uint64_t>(session.workspace)) + std::string(session.id.view());
+}
+
+}  // namespace
+
+// Of gateways that kept the living in their memory.
+Result<void> RedisSessions::Load() {
+  std::vector<LeaseRecord> leases;
+  const auto listed = UntilNoConflict([&]() -> Result<void> {
+    auto reader = store_.Read();
+    if (!reader) return reader.error();
+    leases = (*reader)->ListLeases(std::nullopt);
+    return (*reader)->status();
+  });
+  if (!listed) return listed.error();
+  for (const LeaseRecord& lease : leases) {
+    SessionRecord holder;
+    holder.id = lease.session;
+    holder.workspace = lease.workspace;
+    bool lives = false;
+    if (auto found = Leases(holder, &lives); !found) return found.error();
+    if (!lives) AIRSTORE_TRY(Join(holder));
+  }
+  return {};
+}
+
+Result<int64_t> RedisSessions::ServerMs() {
+  auto replies = store_.Call({{"TIME"}});
+  if (!replies) return replies.error();
+  const std::vector<RedisReply>& time = replies->front().items;
+  if (time.size() != 2) return Error{EIO, "Redis: TIME"};
+  return strtoll(time[0].text.c_str(), nullptr, 10) * 1000 +
+         strtoll(time[1].text.c_str(), nullptr, 10) / 1000;
+}
+
+Result<std::optional<SessionRecord>> RedisSessions::Find(const SessionId& id) {
+  {
+    std::lock_guard lock(mu_);
+    if (auto it = known_.find(id); it != known_.end()) return std::optional(it->second.record);
+  }
+  auto session = UntilNoConflict([&]() -> Result<std::optional<SessionRecord>> {
+    auto reader = store_.Read();
+    if (!reader) return reader.error();
+    auto row = (*reader)->GetSession(id);
+    AIRSTORE_TRY((*reader)->status());
+    return row;
+  });
+  if (session && *session) {
+    std::lock_guard lock(mu_);
+    known_[id] = {**session, SteadyNow(), {}};
+  }
+  return session;
+}
+
+Result<void> RedisSessions::Join(const SessionRecord& session) {
+  const auto now_ms = ServerMs();
+  if (!now_ms) return now_ms.error();
+  const auto joined = UntilNoConflict([&]() -> Result<void> {
+    auto writer = store_.WriteShared();
+    if (!writer) return writer.error();
+    if (!(*writer)->GetWorkspace(session.workspace)) {
+      AIRSTORE_TRY((*writer)->status());
+      return Error{ENOENT, "the workspace does not exist any more"};
+    }
+    (*writer)->PutLive(session.workspace, session.id, *now_ms);
+    return (*writer)->Commit();
+  });
+  if (!joined) return joined.error();
+  std::lock_guard lock(mu_);
+  Known& known = known_[session.id];
+  known.record = session;
+  known.heard = known.told = SteadyNow();
+  return {};
+}
+
+Result<void> RedisSessions::Remember(const SessionRecord& session) {
+  {
+    std::lock_guard lock(mu_);
+    const auto it = known_.find(session.id);
+    if (it != known_.end() && SteadyNow() - it->second.told < linger()) {
+      it->second.record = session;
+      it->second.heard = SteadyNow();
+      return {};
+    }
+  }
+  return Join(session);
+}
+
+void RedisSessions::Touch(const SessionId& id, SteadyTime now) {
+  SessionRecord session;
+  {
+    std::lock_guard lock(mu_);
+    const auto it = known_.find(id);
+    if (it == known_.end()) return;
+    it->second.heard = now;
+    if (now - it->second.told < linger()) return;
+    it->second.told = now;
+    session = it->second.record;
+  }
+  // Should it not arrive: there is another one soon, and time enough.
+  (void)store_.Call({{"EVAL", kTouch, "1", keys_.Heard(), HeardMember(session)}});
+}
+
+bool RedisSessions::IsLive(const SessionId& id) {
+  const auto session = Find(id);
+  if (!session || !*session) return !session;  // whoever asks wants to end it
+  auto replies = store_.Call({{"ZSCORE", keys_.Heard(), HeardMember(**session)}});
+  return !replies || !replies->front().is_nil();
+}
+
+Result<void> RedisSessions::Drop(const SessionRecord& session) {
+  return UntilNoConflict([&]() -> Result<void> {
+    auto writer = store_.WriteShared();
+    if (!writer) return writer.error();
+    if (!(*writer)->GetWorkspace(session.workspace)) {
+      AIRSTORE_TRY((*writer)->status());
+      auto gone = store_.Call({{"ZREM", keys_.Heard(), HeardMember(session)}});
+      return gone ? Result<void>() : gone.error();
+    }
+    for (const LeaseRecord& lease : (*writer)->ListLeases(session.workspace)) {
+      if (lease.session == session.id) (*writer)->DeleteLease(lease);
+    }
+    (*writer)->DeleteLive(session.workspace, session.id);
+    return (*writer)->Commit();
+  });
+}
+
+Result<void> RedisSessions::Forget(const SessionRecord& session) {
+  AIRSTORE_TRY(Drop(session));
+  {
+    std::lock_guard lock(mu_);
+    known_.erase(session.id);
+  }
+  TellFreed(session.workspace);
+  return {};
+}
+
+void RedisSessions::ForgetWorkspace(WorkspaceKey ws) {
+  RedisNews news;
+  news.kind = RedisNews::kEnd;
+  news.workspace = ws;
+  Hear(news);
+  TellFreed(ws);
+}
+
+void RedisSessions::Hear(const RedisNews& news) {
+  if (news.kind == RedisNews::kFree) return WakeWaiters(news.workspace);
+  if (news.kind != RedisNews::kEnd || news.workspace == 0) return;
+  std::lock_guard lock(mu_);
+  std::erase_if(known_, [&](const auto& known) {
+    return known.second.record.workspace == news.workspace &&
+           (!news.session || *news.session == known.first);
+  });
+}
+
+Result<std::vector<LeaseRecord>> RedisSessions::Leases(const SessionRecord& session, bool* lives) {
+  auto replies = store_.CallAtOnce(
+      {{"SISMEMBER", keys_.Live(session.workspace), std::string(session.id.view())},
+       {"ZRANGEBYLEX", keys_.Leases(session.workspace).key, "-", "+"}});
+  if (!replies) return replies.error();
+  *lives = (*replies)[0].integer == 1;
+  std::vector<LeaseRecord> leases;
+  for (const RedisReply& member : (*replies)[1].items) {
+    const std::string_view row = member.text;
+    if (row.size() != 32) continue;
+    leases.push_back({FromBigEndian(row), session.workspace, FromBigEndian(row.substr(8)),
+                      SessionId::From(row.substr(16))});
+  }
+  return leases;
+}
+
+Result<bool> RedisSessions::RecallOthers(const SessionRecord& session) {
+  bool lives = false;
+  auto leases = Leases(session, &lives);
+  if (leases && !lives) {
+    // It was away for too long, or comes from elsewhere.
+    AIRSTORE_TRY(Join(session));
+    leases = Leases(session, &lives);
+  }
+  if (!leases) return leases.error();
+  std::erase_if(*leases, [&](const LeaseRecord& lease) { return lease.session == session.id; });
+  RecallAll(*leases);
+  return !leases->empty();
+}
+
+void RedisSessions::RecallAll(const std::vector<LeaseRecord>& leases) {
+  std::vector<LeaseRecord> due;
+  {
+    // A holder that is busy giving it back need not hear it more than once a second.
+    std::lock_guard lock(mu_);
+    const SteadyTime now = SteadyNow();
+    std::erase_if(recalled_, [&](const auto& one) { return now - one.second > lifetime_; });
+    for (const LeaseRecord& lease : leases) {
+      SteadyTime& last = recalled_[lease.id];
+      if (now - last < std::chrono::seconds(1)) continue;
+      last = now;
+      due.push_back(lease);
+    }
+  }
+  for (const LeaseRecord& lease : due) recall_(lease.workspace, lease.session, lease.id);
+}
+
+Result<Sessions::Acquired> RedisSessions::Acquire(const SessionRecord& session, InodeNo ino,
+                                                  bool may_write) {
+  const auto held = RecallOthers(session);
+  if (!held) return held.error();
+  if (*held) return Acquired{{}, true};
+  if (!may_write) return Acquired{};
+  return UntilNoConflict([&]() -> Result<Acquired> {
+    auto writer = store_.WriteShared();
+    if (!writer) return writer.error();
+    RedisTransaction& txn = **writer;
+    const auto live = txn.ListLive(session.workspace);
+    const auto leases = txn.ListLeases(session.workspace);
+    AIRSTORE_TRY(txn.status());
+    uint64_t last = 0;
+    for (const LeaseRecord& lease : leases) {
+      // Granted to another one since we looked: the next try recalls it.
+      if (lease.session != session.id) return Acquired{{}, true};
+      if (lease.inode == ino) return Acquired{lease, false};
+      last = lease.id;
+    }
+    const auto others = std::count_if(live.begin(), live.end(),
+                                      [&](const SessionId& id) { return id != session.id; });
+    if (others != 0) return Acquired{};
+    const auto fresh = txn.NextLeaseId(session.workspace, last);
+    if (!fresh) return fresh.error();
+    const LeaseRecord lease{*fresh, session.workspace, ino, session.id};
+    txn.PutLease(lease);
+    AIRSTORE_TRY(txn.Commit());
+    return Acquired{lease, false};
+  });
+}
+
+Result<void> RedisSessions::Release(const SessionRecord& session, uint64_t lease_id) {
+  bool released = false;
+  const auto done = UntilNoConflict([&]() -> Result<void> {
+    released = false;
+    auto writer = store_.WriteShared();
+    if (!writer) return writer.error();
+    for (const LeaseRecord& lease : (*writer)->ListLeases(session.workspace)) {
+      if (lease.id != lease_id || lease.session != session.id) continue;
+      (*writer)->DeleteLease(lease);
+      released = true;
+    }
+    AIRSTORE_TRY((*writer)->status());
+    return released ? (*writer)->Commit() : Result<void>();
+  });
+  if (!done) return done.error();
+  if (released) TellFreed(session.workspace);
+  return {};
+}
+
+Result<std::optional<LeaseRecord>> RedisSessions::LeaseOf(const SessionRecord& session) {
+  bool lives = false;
+  auto leases = Leases(session, &lives);
+  if (!leases) return leases.error();
+  for (const LeaseRecord& lease : *leases) {
+    if (lease.session == session.id) return std::optional(lease);
+  }
+  return std::optional<LeaseRecord>();
+}
+
+void RedisSessions::WhenFree(const SessionRecord& session, std::function<void()> again) {
+  {
+    std::lock_guard lock(mu_);
+    waiters_.push_back({session.workspace, std::move(again)});
+  }
+  bool lives = false;
+  const auto leases = Leases(session, &lives);
+  const bool held = leases && std::any_of(leases->begin(), leases->end(), [&](const auto& lease) {
+                      return lease.session != session.id;
+                    });
+  if (!held) WakeWaiters(session.workspace);
+}
+
+void RedisSessions::WakeWaiters(WorkspaceKey ws) {
+  std::vector<Waiter> woken;
+  {
+    std::lock_guard lock(mu_);
+    std::erase_if(waiters_, [&](Waiter& waiter) {
+      if (ws != 0 && waiter.workspace != ws) return false;
+      woken.push_back(std::move(waiter));
+      return true;
+    });
+  }
+  for (const Waiter& waiter : woken) waiter.again();
+}
+
+void RedisSessions::TellFreed(WorkspaceKey ws) {
+  RedisNews news;
+  news.kind = RedisNews::kFree;
+  news.workspace = ws;
+  (void)store_.Call({{"PUBLISH", keys_.Channel(), news.Pack()}});  // else they look each second
+}
+
+Result<std::pair<int64_t, int64_t>> RedisSessions::Beat() {
+  auto replies = store_.Call({{"EVAL", kBeat, "1", keys_.Beat(), std::to_string(kBreakMs)}});
+  if (!replies) return replies.error();
+  const std::vector<RedisReply>& items = replies->front().items;
+  if (items.size() != 2) return Error{EIO, "Redis: EVAL"};
+  return std::pair(items[0].integer, items[1].integer);
+}
+
+Result<std::vector<SessionRecord>> RedisSessions::Expire(SteadyTime now, const Gone& gone) {
+  WakeWaiters(0);
+  {
+    std::lock_guard lock(mu_);
+    std::erase_if(known_, [&](const auto& known) { return now - known.second.heard > lifetime_; });
+  }
+  const auto beat = Beat();
+  if (!beat) return beat.error();
+  std::vector<SessionRecord> expired;
+  const auto patience_ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(lifetime_) + linger();
+  const auto ahead_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now - SteadyNow());
+  const int64_t before_ms = beat->first + ahead_ms.count() - patience_ms.count();
+  if (beat->second > before_ms) return expired;
+  auto replies = store_.Call({{"ZRANGEBYSCORE", keys_.Heard(), "-inf", std::to_string(before_ms),
+                               "LIMIT", "0", std::to_string(kExpiredAtOnce)}});
+  if (!replies) return replies.error();
+  for (const RedisReply& member : replies->front().items) {
+    if (member.text.size() != 24) continue;
+    SessionRecord session;
+    session.workspace = static_cast<WorkspaceKey>(FromBigEndian(member.text));
+    session.id = SessionId::From(std::string_view(member.text).substr(8));
+    // Membership goes last: until then whoever comes by does all of it again.
+    AIRSTORE_TRY(gone(session));
+    AIRSTORE_TRY(Drop(session));
+    TellFreed(session.workspace);
+    {
+      std::lock_guard lock(mu_);
+      known_.erase(session.id);
+    }
+    expired.push_back(std::move(session));
+  }
+  return expired;
+}
+
+std::vector<SessionRecord> RedisSessions::LiveSessions() {
+  std::lock_guard lock(mu_);
+  std::vector<SessionRecord> sessions;
+  for (const auto& [id, known] : known_) sessions.push_back(known.record);
+  return sessions;
+}
+
+}  // namespace airstore::gateway
