@@ -12,6 +12,7 @@
 #include "tests/unit/gateway/bench.h"
 #include "tools/gateway/blocks/block_name.h"
 #include "tools/gateway/check/store_check.h"
+#include "tools/gateway/session_table.h"
 
 namespace airstore::gateway {
 namespace {
@@ -23,8 +24,11 @@ class Check : public testing::Test {
   Check() {
     sessions_ =
         std::make_unique<SessionTable>(*b.store, std::chrono::seconds(60),
-                                       [this](WorkspaceKey, const SessionId& holder, uint64_t id) {
+                                       [this](WorkspaceKey ws, const SessionId& by, uint64_t id) {
                                          ++recalls;
+                                         SessionRecord holder;
+                                         holder.id = by;
+                                         holder.workspace = ws;
                                          if (gives_back) (void)sessions_->Release(holder, id);
                                        });
     check_ = std::make_unique<StoreCheck>(
@@ -307,7 +311,7 @@ TEST_F(Check, ARepairWaitsForTheLease) {
   SessionRecord holder;
   holder.id = b.session;
   holder.workspace = b.ws;
-  sessions_->Remember(holder);
+  ASSERT_TRUE(sessions_->Remember(holder));
   const auto lease = sessions_->Acquire(holder, kRootInode, true);
   ASSERT_TRUE(lease && lease->lease);
   PlantInode(file, [](Inode& inode) { inode.nlink = 3; });

@@ -4,6 +4,7 @@
 // workspace_repair.cc.
 #include "tools/gateway/check/workspace_check.h"
 
+#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
 #include <algorithm>
