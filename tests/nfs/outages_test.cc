@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <thread>
 
 #include "tests/e2e/support/other_broker.h"
 #include "tests/nfs/served.h"
@@ -21,7 +22,8 @@ class Outages : public ServedTest {
  protected:
   e2e::HostOptions Options() const override {
     return {.broker_arguments = {"--write-stall-timeout", "2s", "--io-timeout", "5s"},
-            .gateway_arguments = {"--session-seconds", "3"}};
+            .gateway_arguments = {"--session-seconds", "3"},
+            .patience = Patience()};
   }
   void SetUp() override {
     ServedTest::SetUp();
@@ -91,6 +93,52 @@ TEST_F(Outages, WithoutAGatewayWhatIsHereGoesOn) {
   EXPECT_EQ(e2e::NamesIn(mount), (std::set<std::string>{"moved", "before", "after0", "after1"}));
   for (const char* name : {"before", "after0", "after1"}) {
     EXPECT_TRUE(e2e::ReadFile(mount + "/" + name) == before) << name;
+  }
+}
+
+// AIRSTORE_NFS_LONG=1: ten minutes.
+TEST_F(Outages, WhatIsWrittenMeanwhileArrives) {
+  constexpr size_t kBytes = 60'000;
+  struct Written {
+    Handle file;
+    std::string verifier;
+  };
+  Made("before", "content", FILE_SYNC);
+  AwaitSent();
+  KnowNames();
+  host().FreezeGateway();
+  const seconds away(e2e::EnvOr("AIRSTORE_NFS_LONG", 0) != 0 ? 600 : 2);
+  std::vector<Written> files;
+  auto client = Connect();
+  for (const auto end = e2e::Now() + away; e2e::Now() < end;) {
+    const std::string data = e2e::RandomBytes(files.size(), kBytes);
+    Written written;
+    ASSERT_EQ(client->Make(root_, std::to_string(files.size()), 0644, &written.file), NFS3_OK);
+    WRITE3resok answer{};
+    ASSERT_EQ(client->Write(written.file, 0, data.substr(0, kBytes / 2), UNSTABLE), NFS3_OK);
+    ASSERT_EQ(client->Write(written.file, kBytes / 2, data.substr(kBytes / 2), UNSTABLE, &answer),
+              NFS3_OK);
+    written.verifier.assign(answer.verf, sizeof(answer.verf));
+    files.push_back(std::move(written));
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  ASSERT_FALSE(files.empty());
+  host().ThawGateway();
+  for (const Written& written : files) {
+    COMMIT3resok answer{};
+    nfsstat3 status = NFS3ERR_JUKEBOX;
+    ASSERT_TRUE(e2e::WaitUntil(seconds(60), [&] {
+      status = client->Commit(written.file, &answer);
+      return status != NFS3ERR_JUKEBOX;
+    }));
+    ASSERT_EQ(status, NFS3_OK);
+    EXPECT_EQ(std::string(answer.verf, sizeof(answer.verf)), written.verifier);
+  }
+  client.reset();
+  const std::string mount = MountElsewhere();
+  EXPECT_EQ(e2e::NamesIn(mount).size(), files.size() + 1);
+  for (size_t i = 0; i < files.size(); ++i) {
+    ASSERT_TRUE(e2e::ReadFile(mount + "/" + std::to_string(i)) == e2e::RandomBytes(i, kBytes)) << i;
   }
 }
 

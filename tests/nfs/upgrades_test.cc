@@ -4,8 +4,10 @@
 // restarted as a service is. What they were told is there afterwards.
 #include <signal.h>
 
+#include <filesystem>
 #include <optional>
 
+#include "tests/fault/bad_successor.h"
 #include "tests/fault/service_store.h"
 #include "tests/nfs/hard_client.h"
 
@@ -59,6 +61,24 @@ TEST_F(Upgrades, ClientsGoOn) {
   COMMIT3resok committed{};
   EXPECT_EQ(Connect()->Commit(file, &committed), NFS3_OK);
   EXPECT_EQ(std::string(committed.verf, 8), std::string(written.verf, 8));
+  crew.End();
+  crew.ExpectAllIn(MountElsewhere());
+}
+
+// The old broker goes on, and clients notice no more than a pause.
+TEST_F(Upgrades, OneThatDoesNotTakeOverIsNotNoticed) {
+  Crew crew(port(), path(), 1);
+  const pid_t before = Frontend();
+  for (const std::string name : fault::kBadSuccessors) {
+    SCOPED_TRACE(name);
+    const std::string program = host().Path(name);
+    std::filesystem::create_symlink(std::filesystem::read_symlink("/proc/self/exe"), program);
+    e2e::Finished said;
+    EXPECT_FALSE(host().UpgradeBroker(program, &said));
+    EXPECT_NE(said.code, 0) << said.All();
+    crew.AwaitProgress();
+    EXPECT_EQ(Frontend(), before);
+  }
   crew.End();
   crew.ExpectAllIn(MountElsewhere());
 }
