@@ -21,7 +21,7 @@ constexpr int64_t kHourNs = 3'600'000'000'000;
 
 class Check : public testing::Test {
  protected:
-  Check() {
+  explicit Check(bool shared = false) {
     sessions_ =
         std::make_unique<SessionTable>(*b.store, std::chrono::seconds(60),
                                        [this](WorkspaceKey ws, const SessionId& by, uint64_t id) {
@@ -33,7 +33,7 @@ class Check : public testing::Test {
                                        });
     check_ = std::make_unique<StoreCheck>(
         CheckParts{*b.store, *b.blocks, *b.batches, *b.collector, *sessions_,
-                   [](WorkspaceKey) -> Result<InodeNo> { return InodeNo{900'000}; }},
+                   [](WorkspaceKey) -> Result<InodeNo> { return InodeNo{900'000}; }, shared},
         kHourNs);
   }
 
@@ -303,6 +303,58 @@ TEST_F(Check, ManyDamagesAtOnceAreMendedInOneGo) {
   }
   Plant([&](MetadataWriter& txn) { txn.AddUsage(b.ws, 5, 5); });
   EXPECT_EQ(Run(true).state.totals.repaired, 31u);
+  ExpectClean();
+}
+
+// As ManyDamages..., where other gateways may be at work. What these do in the middle of a check is
+// seen although nobody tells of it.
+class CheckShared : public Check {
+ protected:
+  CheckShared() : Check(true) {}
+};
+
+TEST_F(CheckShared, FindsAndMendsAndSeesWhatOthersDo) {
+  const InodeNo dir = b.MakeDirectory(kRootInode, "dir");
+  const InodeNo file = b.MakeFile(dir, "file");
+  ASSERT_EQ(b.Write(file, 0, "1234"), 0);
+  PlantInode(file, [](Inode& inode) { inode.nlink = 5; });
+  EXPECT_EQ(Mend("link-count").path, "dir/file");
+  ASSERT_EQ(unlink(FileOf(BlockOf(file)).c_str()), 0);
+  EXPECT_EQ(Mend("missing-block").lost_bytes, 4u);
+
+  BatchApplier elsewhere(*b.store, *b.blocks,
+                         [](WorkspaceKey, const SessionId&, const ChangeSet&) { return 1; });
+  std::atomic<bool> done = false;
+  std::thread checking([&] {
+    while (!done) {
+      const auto id = check_->Start(StoreCheck::Kind::kCheck, {"", true, true});
+      ASSERT_TRUE(id);
+      auto answer = check_->Ask(*id, 0);
+      for (; answer && !answer->state.finished; answer = check_->Ask(*id, 0)) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+      for (const Damage& damage : answer->damages) {
+        ADD_FAILURE() << damage.kind << " " << damage.path << ": " << damage.what;
+      }
+    }
+  });
+  for (int i = 0; i < 60; ++i) {
+    const std::string name = "f" + std::to_string(i);
+    const InodeNo ino = ++b.last_ino;
+    for (const auto& op :
+         {decltype(Mutation::op)(CreateOp{dir, name, ino, S_IFREG | 0644, 0, 0, 0, ""}),
+          decltype(Mutation::op)(LinkOp{ino, kRootInode, name}),
+          decltype(Mutation::op)(UnlinkOp{dir, name, false, 0})}) {
+      Mutation mutation;
+      mutation.sequence = ++b.sequence;
+      mutation.op = op;
+      const BatchResult result = elsewhere.Apply(b.session, {mutation}, false);
+      ASSERT_EQ(result.refusal, BatchResult::Refusal::kNone);
+      ASSERT_EQ(result.outcomes.front().error, 0);
+    }
+  }
+  done = true;
+  checking.join();
   ExpectClean();
 }
 
