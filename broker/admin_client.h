@@ -48,6 +48,34 @@ struct AccessQuery {
   int64_t since_ms = 0;
   uint32_t limit = 0;  // 0: the gateway's choice
 };
+// As StoreCheckRequest of the control protocol.
+struct StoreCheckQuery {
+  uint64_t run = 0;
+  uint32_t damages_seen = 0;
+  bool cancel = false;
+  bool collect = false;
+  std::string workspace;
+  bool repair = false;
+  bool skip_content = false;
+};
+struct StoreDamage {
+  std::string kind, workspace;
+  uint64_t inode = 0;
+  std::string path, block;
+  uint64_t offset = 0, lost_bytes = 0;
+  std::string what, remedy;
+  bool repaired = false;
+};
+struct StoreCheckState {
+  uint64_t run = 0;
+  bool finished = false;
+  std::string error, phase;
+  uint64_t done = 0, total = 0;
+  std::vector<StoreDamage> damages;
+  uint64_t workspaces = 0, inodes = 0, blocks = 0, content_bytes = 0;
+  uint64_t all_damages = 0, all_repaired = 0, lost_bytes = 0;
+  uint64_t removed_blocks = 0, removed_bytes = 0;
+};
 struct CreatedToken {
   TokenEntry token;
   std::string secret;
@@ -67,6 +95,7 @@ class AdminClient {
   virtual Task<Outcome<std::vector<TokenEntry>>> ListTokens(const std::string& workspace) = 0;
   virtual Task<Outcome<Nothing>> RevokeToken(const std::string& id) = 0;
   virtual Task<Outcome<std::vector<AccessEntry>>> QueryAccessLog(const AccessQuery& query) = 0;
+  virtual Task<Outcome<StoreCheckState>> CheckStore(const StoreCheckQuery& query) = 0;
 };
 
 }  // namespace airstore::broker

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include "broker/names.h"
 #include "broker/problems.h"
 
 namespace airstore::broker {
@@ -221,6 +222,39 @@ void ToWire(const AccessEntry& from, wire::AccessEvent* to) {
   to->set_error(from.error);
   to->set_source_uri(from.source_uri);
   to->set_fetch_ms(from.fetch_ms);
+}
+
+void ToWire(const StoreCheckState& from, wire::StoreCheckState* to) {
+  to->set_run(from.run);
+  to->set_finished(from.finished);
+  to->set_error(from.error);
+  to->set_phase(from.phase);
+  to->set_done(from.done);
+  to->set_total(from.total);
+  for (const StoreDamage& damage : from.damages) {
+    wire::StoreDamage* out = to->add_damages();
+    out->set_kind(damage.kind);
+    out->set_workspace(damage.workspace);
+    out->set_inode(damage.inode);
+    // Text, for people: a name may be any bytes.
+    out->set_path(IsUtf8(damage.path) ? damage.path : "inode " + std::to_string(damage.inode));
+    out->set_block(damage.block);
+    out->set_offset(damage.offset);
+    out->set_lost_bytes(damage.lost_bytes);
+    out->set_what(damage.what);
+    out->set_remedy(damage.remedy);
+    out->set_repaired(damage.repaired);
+  }
+  wire::StoreTotals& totals = *to->mutable_totals();
+  totals.set_workspaces(from.workspaces);
+  totals.set_inodes(from.inodes);
+  totals.set_blocks(from.blocks);
+  totals.set_content_bytes(from.content_bytes);
+  totals.set_damages(from.all_damages);
+  totals.set_repaired(from.all_repaired);
+  totals.set_lost_bytes(from.lost_bytes);
+  totals.set_removed_blocks(from.removed_blocks);
+  totals.set_removed_bytes(from.removed_bytes);
 }
 
 }  // namespace airstore::broker

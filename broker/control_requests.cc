@@ -9,6 +9,7 @@
 
 #include "broker/control_convert.h"
 #include "shm/abi.h"
+#include "shm/base/wipe.h"
 
 namespace airstore::broker {
 namespace {
@@ -35,6 +36,29 @@ bool MayReachSocket(const Caller& caller, const std::string& path) {
   return (info.st_uid == caller.uid && (info.st_mode & S_IWUSR) != 0) ||
          (info.st_mode & S_IWOTH) != 0;
 }
+
+// Wipes the token of the gateway that a request names, at the end of its scope.
+class WipeToken {
+ public:
+  explicit WipeToken(wire::Request& request) : request_(request) {}
+  ~WipeToken() {
+    const auto* reflection = request_.GetReflection();
+    const auto* field = reflection->GetOneofFieldDescriptor(
+        request_, request_.GetDescriptor()->FindOneofByName("what"));
+    if (field == nullptr) return;
+    google::protobuf::Message* what = reflection->MutableMessage(&request_, field);
+    const auto* gateway = what->GetDescriptor()->FindFieldByName("gateway");
+    if (gateway == nullptr || gateway->message_type() != wire::GatewayRef::descriptor()) return;
+    auto* ref =
+        static_cast<wire::GatewayRef*>(what->GetReflection()->MutableMessage(what, gateway));
+    Wipe(*ref->mutable_token());
+  }
+  WipeToken(const WipeToken&) = delete;
+  WipeToken& operator=(const WipeToken&) = delete;
+
+ private:
+  wire::Request& request_;
+};
 
 }  // namespace
 
@@ -210,6 +234,7 @@ Task<wire::Response> ControlRequests::Flush(Caller caller, wire::FlushRequest re
 }
 
 Task<wire::Response> ControlRequests::Administer(Caller caller, wire::Request request) {
+  const WipeToken wipe(request);
   wire::Response response;
   switch (request.what_case()) {
     case wire::Request::kWorkspaceCreate: {
@@ -292,6 +317,23 @@ Task<wire::Response> ControlRequests::Administer(Caller caller, wire::Request re
       if (!admin.value) co_return Failed(admin.failure);
       const auto done = co_await (*admin.value)->RevokeToken(request.token_revoke().id());
       co_return done.value ? Done() : Failed(done.failure);
+    }
+    case wire::Request::kStoreCheck: {
+      const wire::StoreCheckRequest& asked = request.store_check();
+      const auto admin = AdminFor(caller, asked.gateway());
+      if (!admin.value) co_return Failed(admin.failure);
+      if (asked.run() == 0) {
+        spdlog::info("control: uid {} pid {}: {}{} of the store at {}", caller.uid, caller.pid,
+                     asked.collect() ? "collection" : "check", asked.repair() ? " and repair" : "",
+                     asked.gateway().address());
+      }
+      const StoreCheckQuery query{asked.run(),         asked.damages_seen(), asked.cancel(),
+                                  asked.collect(),     asked.workspace(),    asked.repair(),
+                                  asked.skip_content()};
+      const auto state = co_await (*admin.value)->CheckStore(query);
+      if (!state.value) co_return Failed(state.failure);
+      ToWire(*state.value, response.mutable_store_check());
+      co_return response;
     }
     default:
       co_return Failed({FailureKind::kUsage, "this broker does not know the request", ""});

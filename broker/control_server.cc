@@ -7,6 +7,7 @@
 #include "broker/control_connection.h"
 #include "broker/control_socket.h"
 #include "broker/log_limit.h"
+#include "shm/base/wipe.h"
 
 namespace airstore::broker {
 namespace {
@@ -116,7 +117,9 @@ Task<void> ControlServer::Serve(std::shared_ptr<State> state, int fd) {
     if (oversized) LogGarbage(*caller, "a frame beyond the limit");
     if (!frame) break;
     wire::Request request;
-    if (!request.ParseFromString(*frame)) {
+    const bool understood = request.ParseFromString(*frame);
+    Wipe(*frame);  // it may hold a token
+    if (!understood) {
       LogGarbage(*caller, "a frame that is no request");
       break;
     }

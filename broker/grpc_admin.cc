@@ -27,6 +27,32 @@ AccessEntry Decode(const wire::AccessEvent& from) {
           from.source_uri(), from.fetch_ms()};
 }
 
+StoreCheckState Decode(const wire::CheckStoreResponse& from) {
+  StoreCheckState state;
+  state.run = from.run();
+  state.finished = from.finished();
+  state.error = from.error();
+  state.phase = from.phase();
+  state.done = from.done();
+  state.total = from.total();
+  for (const wire::Damage& damage : from.damages()) {
+    state.damages.push_back({damage.kind(), damage.workspace(), damage.inode(), damage.path(),
+                             damage.block(), damage.offset(), damage.lost_bytes(), damage.what(),
+                             damage.remedy(), damage.repaired()});
+  }
+  const wire::CheckTotals& totals = from.totals();
+  state.workspaces = totals.workspaces();
+  state.inodes = totals.inodes();
+  state.blocks = totals.blocks();
+  state.content_bytes = totals.content_bytes();
+  state.all_damages = totals.damages();
+  state.all_repaired = totals.repaired();
+  state.lost_bytes = totals.lost_bytes();
+  state.removed_blocks = totals.removed_blocks();
+  state.removed_bytes = totals.removed_bytes();
+  return state;
+}
+
 template <typename Request, typename Response>
 using Method = void (wire::Admin::StubInterface::async_interface::*)(
     grpc::ClientContext*, const Request*, Response*, std::function<void(grpc::Status)>);
@@ -132,6 +158,22 @@ class GrpcAdmin final : public AdminClient {
           for (const auto& item : answer.events()) out.push_back(Decode(item));
           return out;
         });
+  }
+
+  Task<Outcome<StoreCheckState>> CheckStore(const StoreCheckQuery& query) override {
+    wire::CheckStoreRequest request;
+    request.set_run(query.run);
+    request.set_damages_seen(query.damages_seen);
+    request.set_cancel(query.cancel);
+    request.set_collect(query.collect);
+    request.set_workspace(query.workspace);
+    request.set_repair(query.repair);
+    request.set_skip_content(query.skip_content);
+    constexpr Method<wire::CheckStoreRequest, wire::CheckStoreResponse> kMethod =
+        &AsyncApi::CheckStore;
+    return Call<wire::CheckStoreResponse, StoreCheckState>(
+        std::move(request), kMethod,
+        [](const wire::CheckStoreResponse& answer) { return Decode(answer); });
   }
 
  private:

@@ -94,6 +94,8 @@ TEST_F(Operate, JsonIsAsTheSchemaSays) {
       {"recover", {"recover"}},
       {"doctor", {"doctor"}},
       {"warm", {"warm", mount()}},
+      {"fsck", {"fsck"}},
+      {"gc", {"gc"}},
       {"debug spool", {"debug", "spool"}},
       {"debug journal", {"debug", "journal"}},
       {"debug shm", {"debug", "shm"}},
@@ -104,7 +106,8 @@ TEST_F(Operate, JsonIsAsTheSchemaSays) {
   std::string lines;
   for (auto [name, words] : commands) {
     words.insert(words.begin(), "--json");
-    if (words[1] == "workspace" || words[1] == "token") {
+    const std::string& word = words[1];
+    if (word == "workspace" || word == "token" || word == "fsck" || word == "gc") {
       words.insert(words.end(), admin.begin(), admin.end());
     }
     const auto said = nlohmann::json::parse(RunProgram(Airctl(words)).out);

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "broker/control_frame.h"
+#include "shm/base/wipe.h"
 
 namespace airstore::airctl {
 namespace {
@@ -78,11 +79,13 @@ bool BrokerClient::ReadExactly(char* to, size_t bytes, Progress& progress) {
 
 Outcome<wire::Response> BrokerClient::Call(const wire::Request& request, Progress& progress) {
   deadline_ = std::chrono::steady_clock::now() + patience_;
-  const std::string body = request.SerializeAsString();
+  std::string body = request.SerializeAsString();  // with tokens
+  const WipeAtEnd wipe_body(body);
   if (body.size() > control::kGreatestFrameBytes) {
     return Failure{wire::FAILURE_KIND_USAGE, "the request is too long", ""};
   }
-  const std::string frame = control::MakeFrame(body);
+  std::string frame = control::MakeFrame(body);
+  const WipeAtEnd wipe_frame(frame);
   for (size_t sent = 0; sent < frame.size();) {
     const ssize_t wrote = send(fd_.get(), frame.data() + sent, frame.size() - sent, MSG_NOSIGNAL);
     if (wrote < 0 && errno == EINTR) continue;

@@ -291,6 +291,22 @@ void AddToken(CLI::App* app, Invocation& out) {
   for (CLI::App* command : {create, list, revoke}) AddGateway(command, out);
 }
 
+void AddStore(CLI::App* app, Invocation& out) {
+  CLI::App* fsck =
+      Add(app, "fsck", "Check a gateway's store, and mend it (admin token)", out, Command::kFsck);
+  fsck->add_option("workspace", out.workspace, "Only this one; then not what is nobody's")
+      ->option_text("[WORKSPACE]");
+  fsck->add_flag("--repair", out.repair,
+                 "Mend what is found; bytes of blocks that are gone become zeros");
+  fsck->add_flag("--quick", out.quick, "Do not read blocks, only ask whether they are there");
+  CLI::App* gc = Add(app, "gc", "Delete what no file of a gateway's store needs (admin token)", out,
+                     Command::kGc);
+  for (CLI::App* command : {fsck, gc}) {
+    AddGateway(command, out);
+    command->add_flag("-v,--verbose", out.verbose, "Say what is being done");
+  }
+}
+
 void AddAccessLog(CLI::App* app, Invocation& out) {
   CLI::App* log = Add(app, "access-log", "Show what mounts have read of a workspace (admin token)",
                       out, Command::kAccessLog);
@@ -397,6 +413,7 @@ std::shared_ptr<CLI::App> MakeParser(Invocation& out) {
   AddWorkspace(app.get(), out);
   AddToken(app.get(), out);
   AddAccessLog(app.get(), out);
+  AddStore(app.get(), out);
   Add(app.get(), "schema", "Print the JSON schema of what --json prints", out, Command::kSchema);
   Add(app.get(), "version", "Show the versions of airctl and of the broker", out,
       Command::kVersion);

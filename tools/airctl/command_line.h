@@ -33,6 +33,8 @@ enum class Command {
   kSchema,
   kWarm,
   kLogin,
+  kFsck,
+  kGc,
   kDebugSpool,
   kDebugJournal,
   kDebugShm,
@@ -86,6 +88,8 @@ struct Invocation {
   bool all_items = false;
   std::vector<std::string> items;  // ids
   std::string directory;
+  bool repair = false;  // fsck
+  bool quick = false;
   std::string state_dir;  // debug; empty: found by the socket
   std::string backend;    // "": as AIRSTORE_MOUNT_BACKEND says, else auto
   bool serve_only = false;

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "shm/base/wipe.h"
 #include "tools/airctl/client.h"
 #include "tools/airctl/completion.h"
 #include "tools/airctl/debug.h"
@@ -20,6 +21,7 @@
 #include "tools/airctl/observe.h"
 #include "tools/airctl/recover.h"
 #include "tools/airctl/status_text.h"
+#include "tools/airctl/store_check.h"
 #include "tools/airctl/token_source.h"
 #include "tools/airctl/token_store.h"
 #include "tools/airctl/trace.h"
@@ -112,6 +114,7 @@ Trouble Mount(const Invocation& asked, const Surroundings& around) {
   if (asked.access_session) mount->set_access_session(*asked.access_session);
   if (!asked.access_log.empty()) mount->set_access_log(asked.access_log == "on");
   const auto answer = Ask(asked, request, "mounting " + Printable(*mountpoint.value));
+  Wipe(*mount->mutable_gateway()->mutable_token());
   if (!answer.value) return answer.failure;
   if (mount->squash() != wire::SQUASH_NOBODY && answer.value->mount().mount().squash().empty()) {
     // One that does not know of it has left it out.
@@ -306,7 +309,9 @@ Outcome<wire::Response> Administer(const Invocation& asked, const Surroundings& 
       break;
   }
   if (const auto trouble = FillGateway(asked, around, gateway)) return *trouble;
-  return Ask(asked, request, "asking the gateway");
+  auto answer = Ask(asked, request, "asking the gateway");
+  Wipe(*gateway->mutable_token());
+  return answer;
 }
 
 void PrintAdministered(const Invocation& asked, const wire::Response& answer,
@@ -360,8 +365,9 @@ void PrintAdministered(const Invocation& asked, const wire::Response& answer,
 }
 
 Trouble Login(const Invocation& asked, const Surroundings& around) {
-  const auto token = ReadToken(asked.token_file, around.getenv("AIRSTORE_TOKEN"));
+  auto token = ReadToken(asked.token_file, around.getenv("AIRSTORE_TOKEN"));
   if (!token.value) return token.failure;
+  const WipeAtEnd wipe(*token.value);
   const auto kept = KeepToken(TokenDirectory(around.getenv), asked.workspace, *token.value);
   if (!kept.value) return kept.failure;
   around.out << (asked.json ? "{}" : "kept in " + Printable(*kept.value)) << "\n";
@@ -394,6 +400,14 @@ Trouble Do(const Invocation& asked, const Surroundings& around) {
       return Top(asked, around);
     case Command::kWarm:
       return Warm(asked, around);
+    case Command::kFsck:
+    case Command::kGc: {
+      wire::GatewayRef gateway;
+      if (auto trouble = FillGateway(asked, around, &gateway)) return trouble;
+      auto trouble = CheckStore(asked, around, gateway);
+      Wipe(*gateway.mutable_token());
+      return trouble;
+    }
     case Command::kLogin:
       return Login(asked, around);
     case Command::kDebugSpool:

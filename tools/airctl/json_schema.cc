@@ -85,6 +85,8 @@ std::string JsonSchema() {
       {"token list", wire::TokenList::descriptor()},
       {"token create", wire::TokenCreated::descriptor()},
       {"access-log", wire::AccessEvents::descriptor()},
+      {"fsck", wire::StoreReport::descriptor()},
+      {"gc", wire::StoreReport::descriptor()},
   };
   Json names = Json::object();
   for (const auto& [command, type] : commands) {

@@ -31,7 +31,12 @@ Outcome<std::string> Trimmed(std::string text, const std::string& from) {
 
 Outcome<std::string> ReadFrom(int fd, const std::string& name) {
   std::string text;
+  text.reserve(kLongest + 2048);  // no copies are left behind by growing
   char buffer[1024];
+  struct Wiping {
+    char (&buffer)[1024];
+    ~Wiping() { explicit_bzero(buffer, sizeof buffer); }
+  } const wiping{buffer};
   for (;;) {
     const ssize_t got = read(fd, buffer, sizeof buffer);
     if (got < 0 && errno == EINTR) continue;

@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "shm/base/fd.h"
+#include "shm/base/wipe.h"
 
 namespace airstore::airctl {
 namespace {
@@ -54,7 +55,8 @@ Outcome<std::string> KeepToken(const std::string& directory, const std::string& 
   const UniqueFd file(open(unfinished.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
                            S_IRUSR | S_IWUSR));
   if (!file) return Failed("create " + unfinished);
-  const std::string line = token + "\n";
+  std::string line = token + "\n";
+  const WipeAtEnd wipe(line);
   if (fchmod(file.get(), S_IRUSR | S_IWUSR) != 0 ||
       write(file.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()) ||
       fsync(file.get()) != 0 || rename(unfinished.c_str(), path.c_str()) != 0) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "shm/base/wipe.h"
 #include "tools/gateway/validate.h"
 
 namespace airstore::gateway {
@@ -100,7 +101,8 @@ AdminService::Reactor* AdminService::CreateToken(Context* context,
     if (!writer) return StoreStatus("create token", writer.error());
     const auto workspace = (*writer)->FindWorkspace(request->workspace());
     if (!workspace) return {grpc::StatusCode::NOT_FOUND, "no such workspace"};
-    const std::string secret = NewSecret();
+    std::string secret = NewSecret();
+    const WipeAtEnd wipe(secret);
     TokenRecord token;
     token.id = NewTokenId();
     token.hash = HashSecret(secret);
@@ -171,6 +173,31 @@ AdminService::Reactor* AdminService::QueryAccessLog(Context* context,
     auto events = gateway_.access_log().Find(workspace->id, query);
     if (!events) return StoreStatus("query access log", events.error());
     for (AccessEvent& event : *events) ToWire(std::move(event), response->add_events());
+    return grpc::Status::OK;
+  });
+}
+
+AdminService::Reactor* AdminService::CheckStore(Context* context,
+                                                const wire::CheckStoreRequest* request,
+                                                wire::CheckStoreResponse* response) {
+  return RunAsAdmin(context, [=, this]() -> grpc::Status {
+    uint64_t run = request->run();
+    if (run == 0) {
+      const auto kind = request->collect() ? StoreCheck::Kind::kCollect : StoreCheck::Kind::kCheck;
+      const auto begun = gateway_.check().Start(
+          kind, {request->workspace(), request->repair(), !request->skip_content()});
+      if (!begun && begun.error().code == EBUSY) {
+        return {grpc::StatusCode::FAILED_PRECONDITION, begun.error().message};
+      }
+      if (!begun) return StatusOf(begun.error(), "check");
+      run = *begun;
+    }
+    if (request->cancel()) gateway_.check().Cancel(run);
+    const auto answer = gateway_.check().Ask(run, request->damages_seen());
+    if (!answer) return {grpc::StatusCode::NOT_FOUND, answer.error().message};
+    response->set_run(run);
+    ToWire(answer->state, response);
+    for (const Damage& damage : answer->damages) ToWire(damage, response->add_damages());
     return grpc::Status::OK;
   });
 }

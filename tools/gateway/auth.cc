@@ -5,9 +5,11 @@
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
+#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
 #include "shm/base/fd.h"
+#include "shm/base/wipe.h"
 #include "tools/gateway/clock.h"
 
 namespace airstore::gateway {
@@ -15,6 +17,7 @@ namespace {
 
 constexpr char kBase64Url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 constexpr size_t kMaxSecret = 512;
+const Error kRefused{EACCES, "missing or invalid token"};
 
 std::string RandomText(size_t characters) {
   std::string text(characters, '\0');
@@ -33,6 +36,7 @@ Result<std::string> ReadSecret(int fd, const std::string& path) {
   const ssize_t n = read(fd, buffer, sizeof buffer);
   if (n < 0) return SysError("read " + path);
   std::string secret(buffer, static_cast<size_t>(n));
+  OPENSSL_cleanse(buffer, sizeof buffer);
   while (!secret.empty() && (secret.back() == '\n' || secret.back() == '\r')) secret.pop_back();
   if (secret.size() < 16) return Error{EINVAL, path + " holds no usable secret"};
   return secret;
@@ -62,7 +66,8 @@ Result<std::string> LoadOrCreateAdminSecret(const std::string& path) {
   fd.reset(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!fd) return SysError("create " + path);
   std::string secret = NewSecret();
-  const std::string line = secret + "\n";
+  std::string line = secret + "\n";
+  const WipeAtEnd wipe(line);
   if (write(fd.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()) ||
       fsync(fd.get()) != 0) {
     return SysError("write " + path);
@@ -70,11 +75,26 @@ Result<std::string> LoadOrCreateAdminSecret(const std::string& path) {
   return secret;
 }
 
-Result<Caller> Authenticator::Authenticate(std::string_view header) {
-  const Error refused{EACCES, "missing or invalid token"};
+Result<Caller> Authenticator::Authenticate(std::string_view header, std::string_view peer) {
   constexpr std::string_view kScheme = "Bearer ";
-  if (!header.starts_with(kScheme) || header.size() > kMaxSecret) return refused;
+  if (!header.starts_with(kScheme) || header.size() > kMaxSecret) return kRefused;
   const std::string hash = HashSecret(header.substr(kScheme.size()));
+  if (peer.empty()) return Find(hash);
+  const std::string address = AddressOf(peer);
+  if (const auto seconds = failed_.Blocked(address, hash, SteadyNow())) {
+    return Error{EAGAIN, "too many invalid tokens came from this address: try again in " +
+                             std::to_string(*seconds) + " s"};
+  }
+  auto caller = Find(hash);
+  if (caller) {
+    failed_.Accepted(address, hash);
+  } else if (caller.error().code == EACCES && failed_.Failed(address, SteadyNow())) {
+    spdlog::warn("too many invalid tokens from {}: one a second is looked at from now on", address);
+  }
+  return caller;
+}
+
+Result<Caller> Authenticator::Find(std::string_view hash) {
   if (SameHash(hash, admin_hash_)) return Caller{true, 0, "admin", false, "", ""};
   const auto found = UntilNoConflict([&]() -> Result<std::optional<TokenRecord>> {
     auto reader = store_.Read();
@@ -85,8 +105,8 @@ Result<Caller> Authenticator::Authenticate(std::string_view header) {
   });
   if (!found) return found.error();
   const auto& token = *found;
-  if (!token || !SameHash(token->hash, hash) || token->revoked_ns != 0) return refused;
-  if (token->expires_ns != 0 && token->expires_ns <= WallClockNs()) return refused;
+  if (!token || !SameHash(token->hash, hash) || token->revoked_ns != 0) return kRefused;
+  if (token->expires_ns != 0 && token->expires_ns <= WallClockNs()) return kRefused;
   return Caller{false,     token->workspace, token->principal, token->read_only,
                 token->id, token->member};
 }

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "tools/gateway/failed_tokens.h"
 #include "tools/gateway/metadata_store.h"
 
 namespace airstore::gateway {
@@ -37,12 +38,17 @@ class Authenticator {
   Authenticator(MetadataStore& store, std::string_view admin_secret)
       : store_(store), admin_hash_(HashSecret(admin_secret)) {}
 
-  // `header`: the value of "authorization". EACCES: whoever it is, not one of ours; the message
-  // does not say why.
-  Result<Caller> Authenticate(std::string_view header);
+  // `header`: the value of "authorization"; `peer`: as gRPC writes it, empty: of no matter. EACCES:
+  // whoever it is, not one of ours; the message does not say why. EAGAIN: too many of those came
+  // from there.
+  Result<Caller> Authenticate(std::string_view header, std::string_view peer = {});
+  FailedTokens& failed() { return failed_; }
 
  private:
+  Result<Caller> Find(std::string_view hash);
+
   MetadataStore& store_;
+  FailedTokens failed_;
   const std::string admin_hash_;
 };
 

@@ -2,6 +2,7 @@
 #include "tools/gateway/batch.h"
 
 #include <cerrno>
+#include <utility>
 
 #include "shm/base/fault.h"
 #include "tools/gateway/clock.h"
@@ -202,9 +203,36 @@ BatchResult BatchApplier::ApplyStored(const SessionId& session_id, WorkspaceKey 
   Reach(FaultPoint::kGatewayAfterCommit);
   // Still inside of the writer: commits are published in their order.
   const ChangeSet changes = mutator.TakeChanges();
-  if (!changes.empty()) result.cursor = published_(ws, session_id, changes);
+  if (!changes.empty()) result.cursor = Publish(ws, session_id, changes);
   std::move(outcomes.begin(), outcomes.end(), std::back_inserter(result.outcomes));
   return result;
+}
+
+uint64_t BatchApplier::Publish(WorkspaceKey ws, const SessionId& by, const ChangeSet& changes) {
+  tracker_.Note(ws, changes.inodes);
+  return published_(ws, by, changes);
+}
+
+void ChangeTracker::Watch(WorkspaceKey ws) {
+  const std::lock_guard lock(mu_);
+  watched_ = ws;
+  inodes_.clear();
+}
+
+void ChangeTracker::Stop() {
+  const std::lock_guard lock(mu_);
+  watched_.reset();
+  inodes_.clear();
+}
+
+std::unordered_set<InodeNo> ChangeTracker::Take() {
+  const std::lock_guard lock(mu_);
+  return std::exchange(inodes_, {});
+}
+
+void ChangeTracker::Note(WorkspaceKey ws, std::span<const InodeNo> inodes) {
+  const std::lock_guard lock(mu_);
+  if (watched_ == ws) inodes_.insert(inodes.begin(), inodes.end());
 }
 
 int Changer::RunMutation(const Mutation& mutation) {
@@ -263,9 +291,10 @@ Result<uint64_t> BatchApplier::ChangeStored(WorkspaceKey ws, const SessionId& by
   if (refused != 0) return Error{refused, {}};
   tree.Flush();
   const ChangeSet changes = mutator.TakeChanges();
-  if (changes.empty()) return uint64_t{0};
+  if (changes.empty() && !changer.commits_anyway()) return uint64_t{0};
   AIRSTORE_TRY(txn.Commit());
-  return published_(ws, by, changes);
+  if (changes.empty()) return uint64_t{0};
+  return Publish(ws, by, changes);
 }
 
 Result<void> BatchApplier::EndSession(const SessionId& session_id) {
@@ -277,12 +306,13 @@ Result<void> BatchApplier::EndSession(const SessionId& session_id) {
     if (!session) return txn.status();
     WorkingTree tree(txn, session->workspace, WallClockNs());
     Mutator mutator(tree, session_id, Workspace{});
-    for (const InodeNo ino : txn.ListOrphans(session->workspace, session_id)) {
-      mutator.DropOrphan(ino);
-    }
+    const auto orphans = txn.ListOrphans(session->workspace, session_id);
+    for (const InodeNo ino : orphans) mutator.DropOrphan(ino);
     tree.Flush();
     txn.DeleteSession(session_id);
-    return txn.Commit();
+    AIRSTORE_TRY(txn.Commit());
+    tracker_.Note(session->workspace, orphans);
+    return {};
   });
 }
 

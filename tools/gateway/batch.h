@@ -16,7 +16,10 @@
 
 #include <functional>
 #include <future>
+#include <mutex>
+#include <optional>
 #include <span>
+#include <unordered_set>
 #include <vector>
 
 #include "tools/gateway/blocks.h"
@@ -46,6 +49,23 @@ struct BatchResult {
   std::vector<MutationOutcome> outcomes;
 };
 
+// The inodes that changes of one workspace have touched since it was asked to watch, for a check
+// that looks at them one after the other. Threads: any.
+class ChangeTracker {
+ public:
+  void Watch(WorkspaceKey ws);
+  void Stop();
+  // What there was since Watch(), or since the last call.
+  std::unordered_set<InodeNo> Take();
+  // By those who change; before they let go of the writer.
+  void Note(WorkspaceKey ws, std::span<const InodeNo> inodes);
+
+ private:
+  std::mutex mu_;
+  std::optional<WorkspaceKey> watched_;  // guarded by mu_
+  std::unordered_set<InodeNo> inodes_;   // ditto
+};
+
 // The tree as a Change() sees it, its own steps included.
 class Changer {
  public:
@@ -59,6 +79,12 @@ class Changer {
   std::vector<Entry> List(InodeNo parent, std::string_view after, size_t limit) {
     return tree_.store().ListEntries(tree_.workspace(), parent, after, limit);
   }
+  // Commits also what watchers need not hear of.
+  void CommitAnyway() { commits_anyway_ = true; }
+  bool commits_anyway() const { return commits_anyway_; }
+  // What it works on, for repairs.
+  WorkingTree& tree() { return tree_; }
+  Mutator& mutator() { return mutator_; }
   // Checks and does one step, at once; 0 or an errno.
   template <typename Op>
   int Run(const Op& op) {
@@ -74,6 +100,7 @@ class Changer {
   WorkingTree& tree_;
   Mutator& mutator_;
   const int64_t now_ns_;
+  bool commits_anyway_ = false;
 };
 
 class BatchApplier {
@@ -96,6 +123,8 @@ class BatchApplier {
   using Plan = std::function<int(Changer& changer, WriteOp& content)>;
   Result<uint64_t> Change(WorkspaceKey ws, const SessionId& by, WriteOp content, const Plan& plan);
 
+  ChangeTracker& tracker() { return tracker_; }
+
   // Drops the nameless inodes of a session and the session itself.
   Result<void> EndSession(const SessionId& session);
 
@@ -115,9 +144,12 @@ class BatchApplier {
   Result<uint64_t> ChangeStored(WorkspaceKey ws, const SessionId& by, WriteOp& content,
                                 const std::vector<PackedBlock>& packed, const Plan& plan);
 
+  uint64_t Publish(WorkspaceKey ws, const SessionId& by, const ChangeSet& changes);
+
   MetadataStore& store_;
   Blocks& blocks_;
   const Published published_;
+  ChangeTracker tracker_;
 };
 
 }  // namespace airstore::gateway

@@ -11,6 +11,10 @@ grpc::Status StoreStatus(std::string_view what, const Error& error) {
           error.code == ENOSPC ? "the gateway's store is full" : "the gateway's store failed"};
 }
 
+grpc::Status TooManyTokens(const Error& error) {
+  return {grpc::StatusCode::RESOURCE_EXHAUSTED, error.message};
+}
+
 grpc::Status Authenticate(Gateway& gateway, const grpc::CallbackServerContext& context,
                           Caller* caller) {
   const auto& metadata = context.client_metadata();
@@ -18,8 +22,9 @@ grpc::Status Authenticate(Gateway& gateway, const grpc::CallbackServerContext& c
   const std::string_view value =
       header == metadata.end() ? std::string_view()
                                : std::string_view(header->second.data(), header->second.size());
-  auto found = gateway.auth().Authenticate(value);
+  auto found = gateway.auth().Authenticate(value, context.peer());
   if (!found) {
+    if (found.error().code == EAGAIN) return TooManyTokens(found.error());
     if (found.error().code != EACCES) return StoreStatus("authenticate", found.error());
     return {grpc::StatusCode::UNAUTHENTICATED, "missing or invalid token"};
   }

@@ -26,6 +26,9 @@ grpc::ServerUnaryReactor* RunOn(WorkerPool& pool, grpc::CallbackServerContext* c
 // The store failed: logged here, and the peer may try again.
 grpc::Status StoreStatus(std::string_view what, const Error& error);
 
+// Of the authenticator's EAGAIN.
+grpc::Status TooManyTokens(const Error& error);
+
 grpc::Status Authenticate(Gateway& gateway, const grpc::CallbackServerContext& context,
                           Caller* caller);
 

@@ -14,19 +14,21 @@ constexpr size_t kRound = 256;  // short transactions: writers wait for them
 
 }  // namespace
 
-Result<size_t> Collector::Collect(int64_t now_ns) {
+Result<size_t> Collector::Collect(int64_t now_ns, uint64_t* bytes) {
+  const auto round = Pause();
   size_t total = 0;
   while (true) {
-    auto some = CollectSome(now_ns);
+    auto some = CollectSome(now_ns, bytes);
     if (!some) return some.error();
     total += *some;
     if (*some < kRound) return total;
   }
 }
 
-Result<size_t> Collector::CollectSome(int64_t now_ns) {
+Result<size_t> Collector::CollectSome(int64_t now_ns, uint64_t* bytes) {
   std::vector<BlockKey> garbage;
-  AIRSTORE_TRY(UntilNoConflict([&] { return MarkGarbage(now_ns, &garbage); }));
+  uint64_t found = 0;
+  AIRSTORE_TRY(UntilNoConflict([&] { return MarkGarbage(now_ns, &garbage, &found); }));
   if (garbage.empty()) return size_t{0};
   Reach(FaultPoint::kGatewayGarbageMarked);
   AIRSTORE_TRY(blocks_.Delete(garbage));
@@ -37,19 +39,23 @@ Result<size_t> Collector::CollectSome(int64_t now_ns) {
     for (const BlockKey& key : garbage) (*writer)->DeleteBlock(key.workspace, key.id);
     return (*writer)->Commit();
   }));
+  if (bytes != nullptr) *bytes += found;
   return garbage.size();
 }
 
-Result<void> Collector::MarkGarbage(int64_t now_ns, std::vector<BlockKey>* garbage) {
+Result<void> Collector::MarkGarbage(int64_t now_ns, std::vector<BlockKey>* garbage,
+                                    uint64_t* bytes) {
   auto writer = store_.Write();
   if (!writer) return writer.error();
   garbage->clear();
+  *bytes = 0;
   const auto listed = (*writer)->ListGarbage(now_ns - grace_ns_, kRound);
   for (const BlockKey& key : listed) {
     auto block = (*writer)->GetBlock(key.workspace, key.id);
     // Other gateways are at work, too: it may have a reference by now.
     if (block && block->live_bytes != 0) continue;
     garbage->push_back(key);
+    if (block) *bytes += block->size;
     if (!block || block->deleting) continue;
     block->deleting = true;
     (*writer)->PutBlock(key.workspace, *block);
@@ -60,6 +66,7 @@ Result<void> Collector::MarkGarbage(int64_t now_ns, std::vector<BlockKey>* garba
 }
 
 Result<size_t> Collector::Scrub(int64_t now_ns, int64_t min_age_ns) {
+  const auto round = Pause();
   std::vector<BlockKey> old;
   AIRSTORE_TRY(
       blocks_.store().List(now_ns - min_age_ns, [&](const BlockKey& key) { old.push_back(key); }));

@@ -10,11 +10,12 @@
 // Blocks without any row come from a crash between storing bytes and committing; Scrub() compares
 // the block store with the rows.
 //
-// Threads: Collect() and Scrub() from one background thread; StorePut() from any.
+// Threads: any; rounds of Collect() and Scrub() are one at a time.
 // Ownership: borrows the stores.
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 #include <shared_mutex>
 
 #include "tools/gateway/blocks.h"
@@ -27,22 +28,26 @@ class Collector {
   Collector(MetadataStore& store, Blocks& blocks, int64_t grace_ns)
       : store_(store), blocks_(blocks), grace_ns_(grace_ns) {}
 
-  // One round; the number of blocks that went.
-  Result<size_t> Collect(int64_t now_ns);
+  // One round; the number of blocks that went. `bytes`, unless null: adds theirs.
+  Result<size_t> Collect(int64_t now_ns, uint64_t* bytes = nullptr);
   // Deletes stored blocks without a row, if they are older than `min_age_ns`.
   Result<size_t> Scrub(int64_t now_ns, int64_t min_age_ns);
+
+  // Nothing is collected while somebody holds it.
+  std::unique_lock<std::mutex> Pause() { return std::unique_lock(round_mu_); }
 
   // Stores a block that a caller names, with its row. EAGAIN: being collected, try again later.
   // EEXIST: there is another block of that name.
   Result<void> StorePut(WorkspaceKey ws, const BlockId& id, std::string_view data, uint64_t xxh3);
 
  private:
-  Result<size_t> CollectSome(int64_t now_ns);
-  Result<void> MarkGarbage(int64_t now_ns, std::vector<BlockKey>* garbage);
+  Result<size_t> CollectSome(int64_t now_ns, uint64_t* bytes);
+  Result<void> MarkGarbage(int64_t now_ns, std::vector<BlockKey>* garbage, uint64_t* bytes);
 
   MetadataStore& store_;
   Blocks& blocks_;
   const int64_t grace_ns_;
+  std::mutex round_mu_;  // held for a round of either kind
   // Shared: between storing bytes and committing their row. Exclusive: scrubbing one block.
   std::shared_mutex storing_mu_;
 };

@@ -235,4 +235,35 @@ void ToWire(AccessEvent event, wire::AccessEvent* out) {
   out->set_fetch_ms(event.fetch_ms);
 }
 
+void ToWire(const CheckState& state, wire::CheckStoreResponse* out) {
+  out->set_finished(state.finished);
+  out->set_error(state.error);
+  out->set_phase(state.phase);
+  out->set_done(state.done);
+  out->set_total(state.total);
+  wire::CheckTotals& totals = *out->mutable_totals();
+  totals.set_workspaces(state.totals.workspaces);
+  totals.set_inodes(state.totals.inodes);
+  totals.set_blocks(state.totals.blocks);
+  totals.set_content_bytes(state.totals.content_bytes);
+  totals.set_damages(state.totals.damages);
+  totals.set_repaired(state.totals.repaired);
+  totals.set_lost_bytes(state.totals.lost_bytes);
+  totals.set_removed_blocks(state.totals.removed_blocks);
+  totals.set_removed_bytes(state.totals.removed_bytes);
+}
+
+void ToWire(const Damage& damage, wire::Damage* out) {
+  out->set_kind(damage.kind);
+  out->set_workspace(damage.workspace);
+  out->set_inode(damage.ino);
+  out->set_path(damage.path);
+  out->set_block(damage.block);
+  out->set_offset(damage.offset);
+  out->set_lost_bytes(damage.lost_bytes);
+  out->set_what(damage.what);
+  out->set_remedy(damage.remedy);
+  out->set_repaired(damage.repaired);
+}
+
 }  // namespace airstore::gateway

@@ -9,6 +9,7 @@
 
 #include "airstore/storage/v2/storage.pb.h"
 #include "tools/gateway/access_log.h"
+#include "tools/gateway/check/damage.h"
 #include "tools/gateway/lock_table.h"
 #include "tools/gateway/resolver.h"
 #include "tools/gateway/types.h"
@@ -30,5 +31,7 @@ void ToWire(const LockSpec& lock, wire::LockRequest* out);
 void ToWire(const Workspace& workspace, wire::Workspace* out);
 void ToWire(const TokenRecord& token, wire::Token* out);
 void ToWire(AccessEvent event, wire::AccessEvent* out);
+void ToWire(const CheckState& state, wire::CheckStoreResponse* out);
+void ToWire(const Damage& damage, wire::Damage* out);
 
 }  // namespace airstore::gateway

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "shm/base/wipe.h"
 #include "tools/gateway/store_url.h"
 #include "tools/gateway/validate.h"
 
@@ -86,6 +87,7 @@ Result<void> Gateway::Start() {
                                      : options_.admin_token_file;
   auto secret = LoadOrCreateAdminSecret(token_file);
   if (!secret) return secret.error();
+  const WipeAtEnd wipe(*secret);
   const auto in_data = [&](const char* scheme, const char* name) {
     return std::string(scheme) + "://" +
            UriEncode(fs::absolute(options_.data_dir).string() + name, true);
@@ -117,6 +119,11 @@ Result<void> Gateway::Start() {
   for (const SessionRecord& session : sessions_->LiveSessions()) {
     locks_.Expect(session.workspace, session.id);
   }
+  check_ = std::make_unique<StoreCheck>(
+      CheckParts{*store_, *blocks_, *batches_, *collector_, *sessions_,
+                 [this](WorkspaceKey ws) { return GrantInodes(ws, 1); },
+                 options_.metadata.starts_with("redis")},
+      ScrubAgeNs());
   housekeeper_ = std::thread([this] { Housekeep(); });
   return {};
 }
@@ -128,6 +135,10 @@ Gateway::~Gateway() {
   }
   stop_.notify_all();
   if (housekeeper_.joinable()) housekeeper_.join();
+}
+
+int64_t Gateway::ScrubAgeNs() const {
+  return std::max(options_.gc_grace.count() * kNsPerSecond, kMinScrubAgeNs);
 }
 
 void Gateway::Housekeep() {
@@ -145,8 +156,7 @@ void Gateway::Housekeep() {
     }
     if (SteadyNow() >= next_scrub) {
       ForgetOldSessions();
-      const int64_t age_ns = std::max(options_.gc_grace.count() * kNsPerSecond, kMinScrubAgeNs);
-      auto scrubbed = collector_->Scrub(WallClockNs(), age_ns);
+      auto scrubbed = collector_->Scrub(WallClockNs(), ScrubAgeNs());
       if (!scrubbed) spdlog::error("scrub of blocks: {}", scrubbed.error().ToString());
       next_scrub = SteadyNow() + kScrubInterval;
     }

@@ -21,6 +21,7 @@
 #include "tools/gateway/access_log.h"
 #include "tools/gateway/auth.h"
 #include "tools/gateway/batch.h"
+#include "tools/gateway/check/store_check.h"
 #include "tools/gateway/collector.h"
 #include "tools/gateway/lock_table.h"
 #include "tools/gateway/session_table.h"
@@ -67,6 +68,7 @@ class Gateway {
   LockTable& locks() { return locks_; }
   WatchHub& hub() { return hub_; }
   WatchAcks& acks() { return acks_; }
+  StoreCheck& check() { return *check_; }
   AccessLog& access_log() { return access_log_; }
   const std::string& data_dir() const { return options_.data_dir; }
 
@@ -94,6 +96,7 @@ class Gateway {
  private:
   explicit Gateway(GatewayOptions options);
   Result<void> Start();
+  int64_t ScrubAgeNs() const;
   void Housekeep();
   void CheckStore();
   void ExpireSessions();
@@ -116,6 +119,7 @@ class Gateway {
   std::unique_ptr<BatchApplier> batches_;
   std::unique_ptr<Collector> collector_;
   std::unique_ptr<SessionTable> sessions_;
+  std::unique_ptr<StoreCheck> check_;
 
   std::mutex mu_;
   std::condition_variable stop_;

@@ -57,6 +57,9 @@ class MetadataReader {
   virtual std::vector<Entry> ListEntries(WorkspaceKey ws, InodeNo parent, std::string_view after,
                                          size_t limit) = 0;
   virtual bool HasEntries(WorkspaceKey ws, InodeNo parent) = 0;
+  // As ListEntries, but also names whose inode is missing.
+  virtual std::vector<Name> ListNames(WorkspaceKey ws, InodeNo parent, std::string_view after,
+                                      size_t limit) = 0;
   // Extents that touch [start, end), ordered by offset.
   virtual std::vector<Extent> ListExtents(WorkspaceKey ws, InodeNo ino, uint64_t start,
                                           uint64_t end) = 0;
@@ -73,8 +76,15 @@ class MetadataReader {
   // Recorded batches that hold any of first..last, ascending.
   virtual std::vector<RecordedBatch> ListOutcomes(const SessionId& id, uint64_t first,
                                                   uint64_t last) = 0;
+  // For a check of all there is, in any order. Not of one moment: what is there all the time is
+  // listed, what comes or goes meanwhile may be.
+  virtual std::vector<InodeNo> ListAllInodes(WorkspaceKey ws) = 0;
+  virtual std::vector<BlockId> ListAllBlocks(WorkspaceKey ws) = 0;
+
   // Inodes without a name that live as long as the session.
   virtual std::vector<InodeNo> ListOrphans(WorkspaceKey ws, const SessionId& id) = 0;
+  // The session that an inode without a name lives as long as.
+  virtual std::optional<SessionId> GetOrphan(WorkspaceKey ws, InodeNo ino) = 0;
   virtual std::vector<LeaseRecord> ListLeases(std::optional<WorkspaceKey> ws) = 0;  // by id
 
   virtual std::optional<TokenRecord> FindToken(std::string_view hash) = 0;

@@ -30,6 +30,11 @@ class Mutator {
   // Drops an inode that has no name and whose session is gone.
   void DropOrphan(InodeNo ino);
 
+  // For repairs, which write what the operations above cannot: new version, reported to watchers;
+  // of a directory one of whose names was changed, also its times.
+  void Changed(Inode& inode);
+  void NameChanged(Inode& parent, std::string_view name);
+
   ChangeSet TakeChanges();
 
  private:
@@ -56,9 +61,7 @@ class Mutator {
   int CheckRename(const RenameOp& op, const Inode& source, const Inode* target);
 
   // Effects.
-  void Changed(Inode& inode);                              // version, reported
-  void NameChanged(Inode& parent, std::string_view name);  // version, times, reported
-  void DropName(Inode& inode);                             // one link less; the last one frees it
+  void DropName(Inode& inode);  // one link less; the last one frees it
   void Free(Inode& inode);
   void Add(Inode inode, InodeNo parent, std::string_view name);
   void PutXattr(Inode& inode, std::string_view name, std::string_view value);

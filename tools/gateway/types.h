@@ -105,6 +105,11 @@ struct Entry {
   Inode inode;
 };
 
+struct Name {
+  std::string name;
+  InodeNo ino = 0;
+};
+
 // A run of content; extents of one inode never overlap, what no extent covers is a hole.
 struct Extent {
   uint64_t offset = 0;

@@ -63,6 +63,14 @@ void WorkingTree::DropReference(const BlockId& id, uint64_t bytes) {
   slot.changed = true;
 }
 
+void WorkingTree::SetReferences(const BlockId& id, uint64_t bytes) {
+  BlockSlot& slot = LoadBlock(id);
+  slot.block.live_bytes = bytes;
+  slot.block.touched_ns = now_ns_;
+  slot.block.deleting = false;
+  slot.changed = true;
+}
+
 void WorkingTree::Flush() {
   for (auto& [ino, slot] : slots_) {
     if (!slot.changed) continue;

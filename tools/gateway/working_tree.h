@@ -37,6 +37,9 @@ class WorkingTree {
   void AddReference(const BlockId& id, uint64_t bytes);
   void DropReference(const BlockId& id, uint64_t bytes);
 
+  // For a repair: of a block that has a row.
+  void SetReferences(const BlockId& id, uint64_t bytes);
+
   // Bytes of content that inodes gained; for the workspace's usage.
   void CountBytes(int64_t delta) { byte_delta_ += delta; }
   int64_t byte_delta() const { return byte_delta_; }

@@ -125,6 +125,18 @@ class FakeAdmin final : public AdminClient {
   Task<Outcome<std::vector<TokenEntry>>> ListTokens(const std::string&) override {
     co_return Outcome<std::vector<TokenEntry>>{std::vector<TokenEntry>(1), {}};
   }
+  Task<Outcome<StoreCheckState>> CheckStore(const StoreCheckQuery& query) override {
+    StoreCheckState state;
+    state.run = query.run + 1;
+    state.finished = query.repair;
+    state.damages.resize(2);
+    state.damages[0].path = "\xff";  // no text
+    state.damages[0].inode = 7;
+    state.damages[1].path = "dir/file";
+    state.damages[1].lost_bytes = 5;
+    state.all_damages = 2;
+    co_return Outcome<StoreCheckState>{std::move(state), {}};
+  }
   Task<Outcome<Nothing>> RevokeToken(const std::string&) override {
     co_return Outcome<Nothing>{Nothing(), {}};
   }
@@ -321,6 +333,21 @@ TEST_F(ControlServerTest, Administers) {
   EXPECT_TRUE(Ask(request).has_done());
   request.mutable_token_revoke()->clear_gateway();
   EXPECT_EQ(Ask(request).failure().kind(), wire::FAILURE_KIND_USAGE);
+}
+
+TEST_F(ControlServerTest, ChecksStores) {
+  wire::Request request;
+  request.mutable_store_check()->mutable_gateway()->set_token("admin");
+  request.mutable_store_check()->set_run(4);
+  request.mutable_store_check()->set_repair(true);
+  const wire::StoreCheckState state = Ask(request).store_check();
+  EXPECT_EQ(state.run(), 5u);
+  EXPECT_TRUE(state.finished());
+  ASSERT_EQ(state.damages_size(), 2);
+  EXPECT_EQ(state.damages(0).path(), "inode 7") << "a name may be any bytes";
+  EXPECT_EQ(state.damages(1).path(), "dir/file");
+  EXPECT_EQ(state.damages(1).lost_bytes(), 5u);
+  EXPECT_EQ(state.totals().damages(), 2u);
 }
 
 TEST_F(ControlServerTest, EmptyRequestIsAFailure) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/gateway/v1/call.h"
 
+#include <openssl/crypto.h>
 #include <spdlog/spdlog.h>
 
 #include <cstring>
@@ -125,11 +126,13 @@ std::string TextOf(const Error& error) {
 grpc::Status Identify(Gateway& gateway, const Context& context, std::optional<Caller>* caller) {
   std::string header = Header(context, "authorization");
   if (header.empty() || header == "Bearer " || header == "Bearer") return grpc::Status::OK;
-  auto found = gateway.auth().Authenticate(header);
+  auto found = gateway.auth().Authenticate(header, context.peer());
+  OPENSSL_cleanse(header.data(), header.size());
   if (found) {
     *caller = std::move(*found);
     return grpc::Status::OK;
   }
+  if (found.error().code == EAGAIN) return TooManyTokens(found.error());
   if (found.error().code != EACCES) return StoreStatus("authenticate", found.error());
   return {grpc::StatusCode::UNAUTHENTICATED, "invalid token"};
 }

@@ -3,6 +3,7 @@
 // GatewayService: workspaces, members, tokens.
 #include <algorithm>
 
+#include "shm/base/wipe.h"
 #include "tools/gateway/auth.h"
 #include "tools/gateway/v1/gateway_service.h"
 #include "tools/gateway/v1/rfc3339.h"
@@ -229,7 +230,8 @@ Reactor* GatewayService::CreateToken(Context* context, const ::gateway::CreateTo
             request->name().size() > kMaxText) {
           return Error{EINVAL, "expires_in_seconds: 0 to 1000000000; name: at most 256 bytes"};
         }
-        const std::string secret = NewSecret();
+        std::string secret = NewSecret();
+        const WipeAtEnd wipe(secret);
         TokenRecord token;
         token.id = NewTokenId();
         token.hash = HashSecret(secret);

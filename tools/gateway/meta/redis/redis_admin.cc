@@ -354,6 +354,12 @@ std::vector<InodeNo> RedisTransaction::ListOrphans(WorkspaceKey ws, const Sessio
   return inodes;
 }
 
+std::optional<SessionId> RedisTransaction::GetOrphan(WorkspaceKey ws, InodeNo ino) {
+  const auto session = view_.Find(keys_.OrphanGuard(ws), keys_.Orphans(ws), BigEndian(ino));
+  if (!session || session->size() != sizeof(SessionId)) return std::nullopt;
+  return SessionId::From(*session);
+}
+
 void RedisTransaction::PutOrphan(WorkspaceKey ws, InodeNo ino, const SessionId& id) {
   view_.Put(keys_.OrphanGuard(ws), keys_.Orphans(ws), BigEndian(ino), std::string(id.view()));
 }

@@ -2,6 +2,7 @@
 //
 // RedisTransaction: rows of the tree (inodes, entries, extents, extended attributes, blocks).
 #include <algorithm>
+#include <charconv>
 
 #include "tools/gateway/meta/redis/redis_row.h"
 #include "tools/gateway/meta/redis/redis_transaction.h"
@@ -128,6 +129,54 @@ std::vector<Entry> RedisTransaction::ListEntries(WorkspaceKey ws, InodeNo parent
 
 bool RedisTransaction::HasEntries(WorkspaceKey ws, InodeNo parent) {
   return !view_.List(keys_.InodeGuard(ws, parent), keys_.Entries(ws, parent), {}, 1).empty();
+}
+
+std::vector<Name> RedisTransaction::ListNames(WorkspaceKey ws, InodeNo parent,
+                                              std::string_view after, size_t limit) {
+  const std::string from = after.empty() ? "" : std::string(after) + '\1';
+  std::vector<Name> names;
+  for (auto& [name, value] :
+       view_.List(keys_.InodeGuard(ws, parent), keys_.Entries(ws, parent), {from, ""}, limit)) {
+    names.push_back({std::move(name), FromBigEndian(value)});
+    names.back().name.pop_back();
+  }
+  return names;
+}
+
+std::vector<std::string> RedisTransaction::KeysBehind(const std::string& prefix) {
+  std::vector<std::string> found;
+  std::string cursor = "0";
+  do {
+    // Redis' patterns: the braces of a tag mean themselves.
+    const auto page = view_.Ask("", {{"SCAN", cursor, "MATCH", prefix + "*", "COUNT", "1000"}});
+    if (page.size() != 1 || page.front().items.size() != 2) break;  // the view says why
+    cursor = page.front().items[0].text;
+    for (const RedisReply& item : page.front().items[1].items) {
+      if (item.text.starts_with(prefix)) found.push_back(item.text.substr(prefix.size()));
+    }
+  } while (cursor != "0");
+  // A table that grows meanwhile may show a key twice.
+  std::sort(found.begin(), found.end());
+  found.erase(std::unique(found.begin(), found.end()), found.end());
+  return found;
+}
+
+std::vector<InodeNo> RedisTransaction::ListAllInodes(WorkspaceKey ws) {
+  std::vector<InodeNo> inodes;
+  for (const std::string& number : KeysBehind(keys_.Of(ws, "i:"))) {
+    InodeNo ino = 0;
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), ino);
+    if (error == std::errc() && end == number.data() + number.size()) inodes.push_back(ino);
+  }
+  return inodes;
+}
+
+std::vector<BlockId> RedisTransaction::ListAllBlocks(WorkspaceKey ws) {
+  std::vector<BlockId> blocks;
+  for (const std::string& id : KeysBehind(keys_.Of(ws, "b:"))) {
+    if (id.size() == sizeof(BlockId)) blocks.push_back(BlockId::From(id));
+  }
+  return blocks;
 }
 
 void RedisTransaction::PutEntry(WorkspaceKey ws, InodeNo parent, std::string_view name,

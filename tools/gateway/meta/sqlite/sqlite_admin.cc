@@ -144,6 +144,12 @@ std::vector<InodeNo> SqliteTransaction::ListOrphans(WorkspaceKey ws, const Sessi
   return inodes;
 }
 
+std::optional<SessionId> SqliteTransaction::GetOrphan(WorkspaceKey ws, InodeNo ino) {
+  Query q(db_, "SELECT session FROM orphans WHERE ws=?1 AND ino=?2", ws, ino);
+  if (!q.Step()) return std::nullopt;
+  return q.Id16<SessionId>(0);
+}
+
 void SqliteTransaction::PutOrphan(WorkspaceKey ws, InodeNo ino, const SessionId& id) {
   Query(db_, "INSERT OR REPLACE INTO orphans VALUES(?1,?2,?3)", ws, ino, id).Run();
 }

@@ -33,6 +33,8 @@ class SqliteTransaction final : public MetadataWriter {
   std::vector<Entry> ListEntries(WorkspaceKey ws, InodeNo parent, std::string_view after,
                                  size_t limit) override;
   bool HasEntries(WorkspaceKey ws, InodeNo parent) override;
+  std::vector<Name> ListNames(WorkspaceKey ws, InodeNo parent, std::string_view after,
+                              size_t limit) override;
   std::vector<Extent> ListExtents(WorkspaceKey ws, InodeNo ino, uint64_t start,
                                   uint64_t end) override;
   std::optional<std::string> GetXattr(WorkspaceKey ws, InodeNo ino, std::string_view name) override;
@@ -43,7 +45,10 @@ class SqliteTransaction final : public MetadataWriter {
   std::vector<SessionId> ListSessionsUnseenSince(int64_t before_ns) override;
   std::vector<RecordedBatch> ListOutcomes(const SessionId& id, uint64_t first,
                                           uint64_t last) override;
+  std::vector<InodeNo> ListAllInodes(WorkspaceKey ws) override;
+  std::vector<BlockId> ListAllBlocks(WorkspaceKey ws) override;
   std::vector<InodeNo> ListOrphans(WorkspaceKey ws, const SessionId& id) override;
+  std::optional<SessionId> GetOrphan(WorkspaceKey ws, InodeNo ino) override;
   std::vector<LeaseRecord> ListLeases(std::optional<WorkspaceKey> ws) override;
   std::optional<TokenRecord> FindToken(std::string_view hash) override;
   std::vector<TokenRecord> ListTokens(std::optional<WorkspaceKey> ws) override;

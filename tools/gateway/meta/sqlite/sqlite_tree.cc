@@ -82,6 +82,31 @@ bool SqliteTransaction::HasEntries(WorkspaceKey ws, InodeNo parent) {
   return q.Step();
 }
 
+std::vector<Name> SqliteTransaction::ListNames(WorkspaceKey ws, InodeNo parent,
+                                               std::string_view after, size_t limit) {
+  std::vector<Name> names;
+  Query q(db_,
+          "SELECT name, ino FROM entries WHERE ws=?1 AND parent=?2 AND name>?3 ORDER BY name "
+          "LIMIT ?4",
+          ws, parent, after, static_cast<int64_t>(limit));
+  while (q.Step()) names.push_back({q.String(0), q.Uint(1)});
+  return names;
+}
+
+std::vector<InodeNo> SqliteTransaction::ListAllInodes(WorkspaceKey ws) {
+  std::vector<InodeNo> inodes;
+  Query q(db_, "SELECT ino FROM inodes WHERE ws=?1", ws);
+  while (q.Step()) inodes.push_back(q.Uint(0));
+  return inodes;
+}
+
+std::vector<BlockId> SqliteTransaction::ListAllBlocks(WorkspaceKey ws) {
+  std::vector<BlockId> blocks;
+  Query q(db_, "SELECT id FROM blocks WHERE ws=?1", ws);
+  while (q.Step()) blocks.push_back(q.Id16<BlockId>(0));
+  return blocks;
+}
+
 void SqliteTransaction::PutEntry(WorkspaceKey ws, InodeNo parent, std::string_view name,
                                  InodeNo ino) {
   Query(db_, "INSERT OR REPLACE INTO entries VALUES(?1,?2,?3,?4)", ws, parent, name, ino).Run();

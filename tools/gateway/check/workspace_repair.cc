@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// WorkspaceCheck: what is certain, and its repair, inside of one transaction. References and counts
+// come first: what follows changes them as operations do.
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "tools/gateway/blocks/block_name.h"
+#include "tools/gateway/check/workspace_check.h"
+
+namespace airstore::gateway {
+namespace {
+
+constexpr size_t kHolesAtOnce = 512;
+constexpr std::string_view kLostAndFound = "lost+found";
+
+}  // namespace
+
+Damage& WorkspaceCheck::Add(std::string kind, std::string what, std::string remedy) {
+  Damage& damage = damages_.emplace_back();
+  damage.kind = std::move(kind);
+  damage.workspace = workspace_.name;
+  damage.what = std::move(what);
+  damage.remedy = std::move(remedy);
+  return damage;
+}
+
+int WorkspaceCheck::Judge(MetadataReader& rows, Changer* changer) {
+  damages_.clear();
+  lost_and_found_ = 0;
+  if (!rows.GetWorkspace(workspace_.key)) return 0;  // deleted meanwhile
+  // Nobody changes anything from here on, so what is counted is exact.
+  unread_.merge(parts_.batches.tracker().Take());
+  if (parts_.shared) {
+    for (const auto& [ino, source] : census_.sources()) unread_.insert(ino);
+    for (const InodeNo ino : rows.ListAllInodes(workspace_.key)) unread_.insert(ino);
+  }
+  const std::vector<InodeNo> changed(unread_.begin(), unread_.end());
+  if (auto read = census_.Read(rows, changed); !read) return read.error().code;
+  unread_.clear();
+
+  if (changer != nullptr) changer->CommitAnyway();
+  if (suspects_.usage) JudgeUsage(rows, changer);
+  for (const BlockId& id : suspects_.rows) JudgeBlock(rows, changer, id);
+  for (const InodeNo ino : suspects_.inodes) JudgeInode(changer, ino);
+  for (const InodeNo ino : suspects_.content) JudgeContent(rows, changer, ino);
+  for (const auto& [directory, children] : suspects_.dangling) {
+    JudgeNames(rows, changer, directory);
+  }
+  for (const InodeNo ino : suspects_.inodes) {
+    const Census::Source* source = census_.Find(ino);
+    if (source != nullptr) JudgeNameless(changer, ino, *source);
+  }
+  return 0;
+}
+
+void WorkspaceCheck::JudgeUsage(MetadataReader& rows, Changer* changer) {
+  const auto now = rows.GetWorkspace(workspace_.key);
+  const uint64_t inodes = census_.sources().size();
+  if (now->used_bytes == census_.bytes() && now->inodes == inodes) return;
+  Add("usage",
+      "the workspace counts " + std::to_string(now->used_bytes) + " bytes and " +
+          std::to_string(now->inodes) + " files and directories; there are " +
+          std::to_string(census_.bytes()) + " and " + std::to_string(inodes),
+      "it counts what there is");
+  if (changer == nullptr) return;
+  changer->tree().store().AddUsage(workspace_.key,
+                                   static_cast<int64_t>(census_.bytes() - now->used_bytes),
+                                   static_cast<int64_t>(inodes - now->inodes));
+}
+
+void WorkspaceCheck::JudgeBlock(MetadataReader& rows, Changer* changer, const BlockId& id) {
+  const auto row = rows.GetBlock(workspace_.key, id);
+  const uint64_t references = census_.references(id);
+  if (!row) {
+    const auto rebuilt = rebuilt_.find(id);
+    if (references == 0 || rebuilt == rebuilt_.end()) return;  // lost: JudgeContent
+    Add("block-row", "a block that files need is not recorded, and would be deleted as nobody's",
+        "it is recorded; nothing is lost")
+        .block = ToHex(id.view());
+    if (changer == nullptr) return;
+    BlockRecord record = rebuilt->second;
+    record.live_bytes = references;
+    record.touched_ns = WallClockNs();
+    changer->tree().AddBlock(std::move(record));
+    return;
+  }
+  if (row->live_bytes == references) return;
+  Add("block-references",
+      "a block counts " + std::to_string(row->live_bytes) + " bytes in use; there are " +
+          std::to_string(references) +
+          (row->live_bytes < references ? ", so it would be deleted while files need it"
+                                        : ", so it would be kept for ever"),
+      "it counts what there is; nothing is lost")
+      .block = ToHex(id.view());
+  if (changer != nullptr) changer->tree().SetReferences(id, references);
+}
+
+void WorkspaceCheck::JudgeInode(Changer* changer, InodeNo ino) {
+  const Census::Source* source = census_.Find(ino);
+  if (source == nullptr) return;
+  Inode* inode = changer == nullptr ? nullptr : changer->tree().Find(ino);
+  const auto mended = [&] {
+    if (inode != nullptr) changer->mutator().Changed(*inode);
+  };
+  const uint32_t links = census_.Links(ino, *source);
+  const bool named = ino == kRootInode || census_.names(ino) != 0;
+  if (source->nlink != links && (named || source->orphan)) {
+    Add("link-count",
+        "it counts " + std::to_string(source->nlink) + " links; there are " + std::to_string(links),
+        "it counts what there is; nothing is lost")
+        .ino = ino;
+    if (inode != nullptr) inode->nlink = links;
+    mended();
+  }
+  if (source->allocated != source->bytes) {
+    Add("allocated-count",
+        "it counts " + std::to_string(source->allocated) + " bytes of content; there are " +
+            std::to_string(source->bytes),
+        "it counts what there is; nothing is lost")
+        .ino = ino;
+    if (inode != nullptr) inode->allocated = source->bytes;
+    mended();
+  }
+  if (source->xattr_count != source->xattrs) {
+    Add("xattr-count",
+        "it counts " + std::to_string(source->xattr_count) + " extended attributes; there are " +
+            std::to_string(source->xattrs),
+        "it counts what there is; nothing is lost")
+        .ino = ino;
+    if (inode != nullptr) inode->xattr_count = source->xattrs;
+    mended();
+  }
+}
+
+void WorkspaceCheck::JudgeContent(MetadataReader& rows, Changer* changer, InodeNo ino) {
+  if (census_.Find(ino) == nullptr) return;
+  // One finding for each block, and for what reaches out of one.
+  struct Lost {
+    std::string kind, why;
+    std::vector<Extent> extents;
+  };
+  std::vector<Lost> losses;
+  for (const Extent& e : rows.ListExtents(workspace_.key, ino, 0, kMaxFileBytes)) {
+    const auto bad = bad_.find(e.block);
+    const auto row = rows.GetBlock(workspace_.key, e.block);
+    Lost lost;
+    if (bad == bad_.end()) {
+      if (!row || e.block_offset + e.length <= row->size) continue;
+      lost.kind = "bad-extent";
+      lost.why = "what it refers to is not in its block";
+    } else if (bad->second == Bytes::kUnreadable) {
+      lost.kind = "unreadable-block";
+      lost.why = "a block cannot be read at the moment";
+    } else if (bad->second == Bytes::kMissing) {
+      lost.kind = "missing-block";
+      lost.why = "a block is missing";
+    } else {
+      lost.kind = "corrupt-block";
+      lost.why = "a block is damaged: it does not have the hash it was stored with";
+    }
+    lost.extents.push_back(e);
+    if (!losses.empty() && losses.back().extents.back().block == e.block &&
+        losses.back().kind == lost.kind) {
+      losses.back().extents.push_back(e);
+    } else {
+      losses.push_back(std::move(lost));
+    }
+  }
+  for (const Lost& lost : losses) {
+    const bool may_come_back = lost.kind == "unreadable-block";
+    uint64_t bytes = 0;
+    for (const Extent& e : lost.extents) bytes += e.length;
+    Damage& damage =
+        Add(lost.kind, lost.why + "; reading there fails (EIO)",
+            may_come_back ? ""
+                          : "these bytes are lost, and read as zeros from then on; the rest stays");
+    damage.ino = ino;
+    damage.block = ToHex(lost.extents.front().block.view());
+    damage.offset = lost.extents.front().offset;
+    damage.lost_bytes = may_come_back ? 0 : bytes;
+    if (changer == nullptr || may_come_back) continue;
+    for (size_t at = 0; at < lost.extents.size(); at += kHolesAtOnce) {
+      WriteOp holes;
+      holes.ino = ino;
+      for (size_t i = at; i < std::min(at + kHolesAtOnce, lost.extents.size()); ++i) {
+        holes.extents.push_back({lost.extents[i].offset, lost.extents[i].length, HoleSource{}});
+      }
+      if (changer->Run(holes) != 0) damage.remedy.clear();
+    }
+  }
+}
+
+void WorkspaceCheck::JudgeNames(MetadataReader& rows, Changer* changer, InodeNo directory) {
+  if (census_.Find(directory) == nullptr) return;
+  std::vector<std::string> dangling;
+  for (std::string after;;) {
+    const auto names = rows.ListNames(workspace_.key, directory, after, 1000);
+    for (const Name& name : names) {
+      if (census_.Find(name.ino) == nullptr) dangling.push_back(name.name);
+    }
+    if (names.size() < 1000) break;
+    after = names.back().name;
+  }
+  for (const std::string& name : dangling) {
+    Damage& damage = Add("dangling-name", "the file or directory that this name stood for is gone",
+                         "the name is removed");
+    damage.ino = directory;
+    damage.path = name;
+    if (changer == nullptr) continue;
+    if (changer->Run(TouchOp{directory}) != 0) continue;
+    changer->tree().store().DeleteEntry(workspace_.key, directory, name);
+    changer->mutator().NameChanged(*changer->tree().Find(directory), name);
+  }
+}
+
+InodeNo WorkspaceCheck::LostAndFound(Changer& changer) {
+  if (lost_and_found_ != 0) return lost_and_found_;
+  if (const auto there = changer.Lookup(kRootInode, kLostAndFound)) {
+    const Inode* inode = changer.Find(*there);
+    return inode != nullptr && S_ISDIR(inode->mode) ? lost_and_found_ = *there : 0;
+  }
+  CreateOp make;
+  make.parent = kRootInode;
+  make.name = kLostAndFound;
+  make.ino = spare_inode_;
+  make.mode = S_IFDIR | 0700;
+  return changer.Run(make) == 0 ? lost_and_found_ = spare_inode_ : 0;
+}
+
+void WorkspaceCheck::JudgeNameless(Changer* changer, InodeNo ino, const Census::Source& source) {
+  if (ino == kRootInode || census_.names(ino) != 0 || source.orphan) return;
+  const std::string name = "#" + std::to_string(ino);
+  Damage& damage = Add("nameless-inode", "it has no name, so nobody can get at it",
+                       "it gets the name " + std::string(kLostAndFound) + "/" + name);
+  damage.ino = ino;
+  if (changer == nullptr) return;
+  const InodeNo parent = LostAndFound(*changer);
+  Inode* inode = changer->tree().Find(ino);
+  if (parent == 0 || inode == nullptr || changer->Lookup(parent, name) ||
+      changer->Run(TouchOp{parent}) != 0) {
+    damage.remedy.clear();
+    return;
+  }
+  Inode& directory = *changer->tree().Find(parent);
+  inode->nlink = 1;
+  if (S_ISDIR(inode->mode)) {
+    inode->nlink = census_.Links(ino, source);
+    inode->parent = parent;
+    ++directory.nlink;
+  }
+  changer->tree().store().PutEntry(workspace_.key, parent, name, ino);
+  changer->mutator().NameChanged(directory, name);
+  changer->mutator().Changed(*inode);
+}
+
+}  // namespace airstore::gateway
