@@ -2,13 +2,14 @@
 //
 // Every call that the broker makes of a v1 gateway, answered with garbage, with half an answer,
 // with one that says nothing, with one that is too large, and not at all.
-#include <grpcpp/generic/callback_generic_service.h>
+#include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <utility>
 
