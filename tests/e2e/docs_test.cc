@@ -75,11 +75,11 @@ TEST_F(Docs, WhatTheySayToTypeWorks) {
   const std::string admin =
       "--gateway " + host().gateway_address() + " --token-file " + host().admin_token_file();
   const std::pair<std::string, std::string> replaced[] = {
+      {"/tmp/", own + "/"},  // first: what follows is below it
       {"--gateway ... --token-file ...", admin},
       {"--gateway 127.0.0.1:7070 --token-file /var/lib/airstore-gateway/admin-token", admin},
       {"--gateway \"unix:$dir/gateway.sock\" --token-file \"$dir/gateway/admin-token\"", admin},
       {"/etc/airstore/tokens/", own + "/"},
-      {"/tmp/", own + "/"},
       {"/mnt/notes", own + "/served"},
       {"$dir/token", host().Path("work.token")},
       {"$dir/mnt", mount()},

@@ -62,7 +62,7 @@ TEST_F(Gateways, AnotherOneGoesOnWhereTheFirstDied) {
 TEST_F(Gateways, AMountGoesOnWithTheOtherOne) {
   const std::string both = host().gateway_address() + "," + host().other_gateway_address();
   const std::string mine = host().Mount("work", "both", {"--gateway", both});
-  const UniqueFd open_file = Open(mine + "/open", O_RDWR | O_CREAT);
+  UniqueFd open_file = Open(mine + "/open", O_RDWR | O_CREAT);
   for (int round = 0; round < 4; ++round) {
     SCOPED_TRACE(round);
     round % 2 == 0 ? host().KillGateway() : host().KillOtherGateway();
@@ -73,9 +73,18 @@ TEST_F(Gateways, AMountGoesOnWithTheOtherOne) {
     ASSERT_EQ(fsync(open_file.get()), 0) << strerror(errno);
     RunOk({"sync", mine + "/file"});
     round % 2 == 0 ? host().StartGateway() : host().StartOtherGateway();
-    EXPECT_EQ(ReadFile(At("file")), text) << "on the mount of the first gateway";
+    // On the mount of the first gateway, which may have been without it for a while.
+    const auto deadline = Now() + std::chrono::seconds(20);
+    while (ReadFile(At("file")) != text && Now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    EXPECT_EQ(ReadFile(At("file")), text);
+    while (ReadFile(At("open")) != text && Now() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
     EXPECT_EQ(ReadFile(At("open")), text);
   }
+  open_file.reset();
   host().Unmount(mine);
 }
 

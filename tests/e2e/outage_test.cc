@@ -216,7 +216,8 @@ TEST_F(Outage, WhatIsUnsentIsListedAndCanBeWaitedFor) {
   // Also where a name is no text.
   WriteFile(At("no \xff text"), "x");
   std::set<std::string> paths;
-  for (const auto& file : host().AirctlJson({"dirty"}).at("files")) paths.insert(file.at("path"));
+  const auto unsent = host().AirctlJson({"dirty"}).at("files");
+  for (const auto& file : unsent) paths.insert(file.at("path"));
   EXPECT_EQ(paths, (std::set<std::string>{"/no \xef\xbf\xbd text", "/unsent"}));
   constexpr int kDirtyExit = 8;
   EXPECT_EQ(host().Airctl({"flush", "--timeout", "0.5"}).code, kDirtyExit);

@@ -187,7 +187,14 @@ TEST_F(TwoHostsLocks, TheGatewayMayBeRestarted) {
   host().StartGateway();
   Locker c;
   const int third = c.Open(There("file"), O_RDWR);
-  EXPECT_EQ(c.TryLock(third, Kind::kProcess, {F_WRLCK, 8, 1}), 0);
+  // A gateway that is alone waits for who had locks; of several none knows who is on his way.
+  const auto deadline = Now() + kSoon;
+  int got = EAGAIN;
+  while (got == EAGAIN && Now() < deadline) {
+    got = c.TryLock(third, Kind::kProcess, {F_WRLCK, 8, 1});
+    if (getenv("AIRSTORE_TEST_STORE") == nullptr) break;
+  }
+  EXPECT_EQ(got, 0);
   EXPECT_EQ(c.TryLock(third, Kind::kProcess, {F_WRLCK, 7, 1}), EAGAIN);
   EXPECT_FALSE(b.Result(milliseconds(0)));
   ASSERT_EQ(a.TryLock(mine, Kind::kProcess, kUnlock), 0);

@@ -52,7 +52,7 @@ TEST_F(Upkeep, AKeptTokenMounts) {
   // Root keeps them in /etc, for all; another user in the directory that the variable names.
   constexpr uid_t kSomebody = 65534;
   RunOk({"chown", std::to_string(kSomebody), config});
-  RunOk({"chmod", "711", host().directory()});
+  RunOk({"chmod", "711", host().directory(), host().Path("state")});
   const RunOptions somebody = {
       .input = secret, .env = {{"XDG_CONFIG_HOME", config}, {"HOME", config}}, .uid = kSomebody};
   if (geteuid() != 0) GTEST_SKIP() << "needs another user";

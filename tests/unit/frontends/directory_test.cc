@@ -43,6 +43,9 @@ class NameSink final : public volume::DirSink {
 // Lists all, `room` names at a time.
 std::vector<std::string> List(FakeBroker* broker, size_t room) {
   PlainRequest request;
+  // As kernels do.
+  volume::Node node;
+  EXPECT_EQ(0, broker->volume().Lookup(request, shm::kRootInode, "d", &node));
   std::vector<std::string> names;
   const uint64_t handle = broker->volume().Opendir();
   uint64_t offset = 0;

@@ -284,6 +284,11 @@ void FakeBroker::OnCall(Handler handler) {
 }
 
 uint32_t FakeBroker::AddFile(uint64_t inode, uint64_t parent, const std::string& name) {
+  return AddNamed(inode, parent, name, S_IFREG >> 12);
+}
+
+uint32_t FakeBroker::AddNamed(uint64_t inode, uint64_t parent, const std::string& name,
+                              uint8_t type) {
   uint32_t index = 0;
   Do([&] {
     shm::InodeRecord record{};
@@ -295,13 +300,13 @@ uint32_t FakeBroker::AddFile(uint64_t inode, uint64_t parent, const std::string&
     record.known_by = ~0ull;
     record.content_generation = 1;
     index = *meta_->AddInode(record);
-    AIRSTORE_CHECK(meta_->AddDentry(parent, name, inode, S_IFREG >> 12).has_value());
+    AIRSTORE_CHECK(meta_->AddDentry(parent, name, inode, type).has_value());
   });
   return index;
 }
 
 uint32_t FakeBroker::AddDirectory(uint64_t inode, uint64_t parent, const std::string& name) {
-  const uint32_t index = AddFile(inode, parent, name);
+  const uint32_t index = AddNamed(inode, parent, name, S_IFDIR >> 12);
   Change(inode, [](shm::InodeRecord* record) {
     record->mode = S_IFDIR | 0755;
     record->flags = shm::kListingComplete;

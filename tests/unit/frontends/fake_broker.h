@@ -91,6 +91,7 @@ class FakeBroker {
   void HoldBack(bool hold) { hold_ = hold; }  // records are popped but not applied
 
  private:
+  uint32_t AddNamed(uint64_t inode, uint64_t parent, const std::string& name, uint8_t type);
   void OnSegment(const shm::Segment& segment);
   void Run();
   void Consume();

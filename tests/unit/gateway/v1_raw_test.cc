@@ -97,9 +97,10 @@ TEST_F(V1Raw, MethodsThatAreNotThereAreUnimplemented) {
 
 TEST_F(V1Raw, TokensThatAreNotOursAreRefusedByEveryMethod) {
   for (const Method& method : Methods()) {
-    EXPECT_EQ(Send(method.path, "", "ast_of_somebody_else").status.error_code(),
-              Code::UNAUTHENTICATED)
-        << method.path;
+    const Code code = Send(method.path, "", "ast_of_somebody_else").status.error_code();
+    // Who has tried many is to wait.
+    EXPECT_TRUE(code == Code::UNAUTHENTICATED || code == Code::RESOURCE_EXHAUSTED)
+        << method.path << ": " << code;
   }
 }
 

@@ -39,7 +39,7 @@ class V1Tools : public V1Bench {
     config.tools.push_back({Shell("mine", "echo mine"), {"work"}});
     config.tools.push_back({Shell("others", "echo others"), {"other"}});
     config.tools.push_back(
-        {Shell("steps", "echo one; read line < \"$1\"; echo two; read line < \"$1\""), {}});
+        {Shell("steps", "exec 3<> \"$1\"; echo one; read line <&3; echo two; read line <&3"), {}});
     config.tools.push_back(
         {Shell("forever",
                "sleep 1000 & echo $$ $!; trap 'echo no' TERM; while :; do sleep 1; done"),
