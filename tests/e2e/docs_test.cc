@@ -87,7 +87,7 @@ TEST_F(Docs, WhatTheySayToTypeWorks) {
       // Of the host that the tests run on it may find something.
       {"airctl doctor ", "airctl doctor || [ $? = 1 ] "},
       {"http://127.0.0.1:9464/metrics",
-       "-sS http://" + host().Status().at("broker").at("metrics").get<std::string>() + "/metrics"},
+       "-sS " + host().Status().at("broker").at("metrics").get<std::string>()},
       // It is made twice.
       {"airctl workspace create notes --gateway",
        "airctl workspace delete notes " + admin + " && airctl workspace create notes --gateway"},
