@@ -18,13 +18,14 @@
 #include "broker/gateway_channel_impl.h"
 #include "broker/task.h"
 #include "shm/base/fault.h"
+#include "shm/base/wipe.h"
 
 namespace airstore::broker {
 
 struct CallContext {
   boost::asio::any_io_executor loop;
   std::shared_ptr<GatewayChannel> channel;
-  std::string token;  // secret
+  Secret token;
   std::chrono::milliseconds timeout;
   // Goes with each call.
   std::vector<std::pair<std::string, std::string>> metadata = {};
@@ -44,7 +45,7 @@ auto UnaryCall(CallContext via, Request request, Start start, Decode decode)
   };
   auto call = std::make_shared<Call>();
   call->request = std::move(request);
-  call->context.AddMetadata("authorization", "Bearer " + via.token);
+  call->context.AddMetadata("authorization", "Bearer " + via.token.text());
   for (const auto& [key, value] : via.metadata) call->context.AddMetadata(key, value);
   const auto begun = std::chrono::steady_clock::now();
   call->context.set_deadline(std::chrono::system_clock::now() + via.timeout);

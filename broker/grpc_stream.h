@@ -83,7 +83,7 @@ class GrpcStream {
           shared_(std::move(shared)) {}
 
     void Start() {
-      context_->AddMetadata("authorization", "Bearer " + via_.token);
+      context_->AddMetadata("authorization", "Bearer " + via_.token.text());
       for (const auto& [key, value] : via_.metadata) context_->AddMetadata(key, value);
       shared_->context = context_.get();
       shared_->read_on = [this] { this->StartRead(&message_); };

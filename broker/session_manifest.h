@@ -18,7 +18,7 @@ struct SessionManifest {
   std::string gateway;
   std::string workspace_id;
   std::string workspace;
-  std::string token;
+  Secret token;
   std::string principal;
   shm::SessionId session{};
   bool read_only = false;

@@ -94,6 +94,7 @@ TEST_F(Operate, JsonIsAsTheSchemaSays) {
       {"recover", {"recover"}},
       {"doctor", {"doctor"}},
       {"warm", {"warm", mount()}},
+      {"evict", {"evict", mount()}},
       {"fsck", {"fsck"}},
       {"gc", {"gc"}},
       {"debug spool", {"debug", "spool"}},

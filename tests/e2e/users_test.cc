@@ -114,6 +114,7 @@ TEST_F(Users, MayWhatTheTableSays) {
       {{"stats", directory_}, 0, 0, 3},
       {{"dirty", directory_}, 0, 0, 3},
       {{"flush", directory_}, 0, 0, 3},
+      {{"evict", directory_}, 0, 0, 3},
       {{"recover"}, 0, 0, 0},
       {{"recover", "--discard", "0123"}, 3, 3, 3},
       {{"version"}, 0, 0, 0},
