@@ -5,6 +5,7 @@
 #include <sys/random.h>
 
 #include "broker/broker.h"
+#include "broker/log_event.h"
 
 namespace airstore::broker {
 
@@ -30,7 +31,8 @@ Task<Result<void>> Broker::GiveToken(SlotPtr slot, std::string token) {
   if (!written || slot->closing) co_return written;
   slot->token = token;
   slot->session->SetToken(token);
-  spdlog::info("workspace {}: goes on with another token", session.workspace());
+  LogEvent(spdlog::level::info, {{"workspace", session.workspace()}},
+           "workspace {}: goes on with another token", session.workspace());
   co_return Result<void>{};
 }
 

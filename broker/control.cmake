@@ -21,6 +21,9 @@ target_link_libraries(airstore_broker_metrics
     PkgConfig::PROMETHEUS
   PUBLIC spdlog::spdlog)
 
+find_package(nlohmann_json REQUIRED)
 # Where log lines go, of airstored.
-add_library(airstore_broker_log STATIC ${CMAKE_CURRENT_LIST_DIR}/log_setup.cc)
-target_link_libraries(airstore_broker_log PRIVATE airstore_options PUBLIC spdlog::spdlog)
+add_library(airstore_broker_log STATIC
+  ${CMAKE_CURRENT_LIST_DIR}/log_format.cc ${CMAKE_CURRENT_LIST_DIR}/log_setup.cc)
+target_link_libraries(airstore_broker_log
+  PRIVATE airstore_options nlohmann_json::nlohmann_json PUBLIC spdlog::spdlog)

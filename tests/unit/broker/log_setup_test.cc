@@ -11,7 +11,10 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <nlohmann/json.hpp>
+#include <sstream>
 
+#include "broker/log_event.h"
 #include "shm/base/fd.h"
 #include "tests/unit/broker/temp_dir.h"
 
@@ -73,6 +76,44 @@ TEST_F(LogSetup, AFloodIsCutShortButErrorsAreNot) {
   EXPECT_GE(LinesIn(text), 500u);
   EXPECT_NE(text.find("lines were left out\n"), std::string::npos);
   EXPECT_NE(text.find("worse\n"), std::string::npos);
+}
+
+TEST_F(LogSetup, AnEventIsOneLineWithItsFields) {
+  ToFile();
+  LogEvent(spdlog::level::info,
+           {{"mount", "/mnt/two\nlines \x1b[31m"}, {"workspace", "w"}, {"gateway", ""}},
+           "mounted {} on {}", "w", "/mnt/two\nlines \x1b[31m");
+  spdlog::warn("without\nfields");
+  const std::string text = Logged();
+  EXPECT_EQ(LinesIn(text), 2u) << text;
+  EXPECT_NE(text.find("[info] mounted w on /mnt/two\\nlines \\x1b[31m "
+                      "mount=\"/mnt/two\\nlines \\x1b[31m\" workspace=w\n"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("[warning] without\\nfields\n"), std::string::npos) << text;
+}
+
+TEST_F(LogSetup, JsonHasAnObjectALine) {
+  Options options;
+  options.log_file = temp_ / "log";
+  options.log_format = "json";
+  ASSERT_TRUE(SetUpLog(options));
+  LogEvent(spdlog::level::err, {{"mount", "/mnt/\"x\""}, {"error", "no\nway\xff"}}, "it is {}",
+           "bad");
+  spdlog::info("plain");
+  std::istringstream lines(Logged());
+  std::string line;
+  ASSERT_TRUE(std::getline(lines, line));
+  auto json = nlohmann::json::parse(line);
+  EXPECT_EQ(json.at("level"), "error");
+  EXPECT_EQ(json.at("program"), "airstored");
+  EXPECT_EQ(json.at("pid"), getpid());
+  EXPECT_EQ(json.at("message"), "it is bad");
+  EXPECT_EQ(json.at("mount"), "/mnt/\"x\"");
+  EXPECT_EQ(json.at("error"), "no\nway\xEF\xBF\xBD");
+  EXPECT_EQ(json.at("time").get<std::string>().size(), 24u) << json.at("time");
+  ASSERT_TRUE(std::getline(lines, line));
+  EXPECT_EQ(nlohmann::json::parse(line).at("message"), "plain");
 }
 
 TEST_F(LogSetup, AFileIsRotated) {
