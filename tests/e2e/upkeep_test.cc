@@ -223,6 +223,16 @@ TEST_F(Upkeep, FsckMendsAStoreThatIsInUse) {
   EXPECT_EQ(none.code, 3) << none.All();
 }
 
+// So that hundreds of them fit.
+TEST_F(Upkeep, AMountTakesLittleOfTheSpool) {
+  const auto spool = [&] { return host().Status().at("broker").at("spool_bytes").get<uint64_t>(); };
+  if (!host().MountStatus(mount()).at("passthrough")) GTEST_SKIP() << "no passthrough here";
+  const uint64_t before = spool();
+  (void)host().Mount("work", "another");
+  EXPECT_LE(spool() - before, 40u << 20);
+  EXPECT_GE(spool() - before, 20u << 20) << "is it counted at all?";
+}
+
 class UpkeepCollecting : public MountTest {
  protected:
   HostOptions Options() const override {
