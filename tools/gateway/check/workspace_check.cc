@@ -168,8 +168,12 @@ void WorkspaceCheck::Suspect() {
   for (const auto& [id, bytes] : census_.blocks()) {
     if (!rows_.contains(id)) suspects_.rows.insert(id);
   }
+  // Where others may change it too, it is wrong for a moment all the time.
+  std::unordered_set<InodeNo> changed = parts_.batches.tracker().Take();
+  const bool quiet = changed.empty();
+  unread_.merge(changed);
   const auto reader = parts_.store.Read();
-  if (!reader) return;
+  if (!reader || (parts_.shared && !quiet)) return;
   const auto now = (*reader)->GetWorkspace(workspace_.key);
   suspects_.usage =
       now && (now->used_bytes != census_.bytes() || now->inodes != census_.sources().size());
@@ -178,6 +182,7 @@ void WorkspaceCheck::Suspect() {
 Result<void> WorkspaceCheck::Verify() {
   const auto pause = parts_.collector.Pause();
   const auto judge = [&](MetadataReader& rows) -> Result<void> {
+    if (!Continue("looking once more", 0, 0)) return kGivenUp;
     if (const int error = Judge(rows, nullptr); error != 0) return Error{error, "check"};
     return rows.status();
   };
@@ -210,6 +215,7 @@ Result<void> WorkspaceCheck::RepairNow() {
     if (!parts_.sessions.RecallOthers(presence)) {
       done = parts_.batches.Change(workspace_.key, presence.id, {},
                                    [&](Changer& changer, WriteOp&) -> int {
+                                     if (!Continue("mending", 0, 0)) return ECANCELED;
                                      return Judge(changer.tree().store(), &changer);
                                    });
     }

@@ -32,7 +32,9 @@ int WorkspaceCheck::Judge(MetadataReader& rows, Changer* changer) {
   if (!rows.GetWorkspace(workspace_.key)) return 0;  // deleted meanwhile
   // Nobody changes anything from here on, so what is counted is exact.
   unread_.merge(parts_.batches.tracker().Take());
-  if (parts_.shared) {
+  // What files and names refer to is looked at below; only counts need all of them.
+  const bool counts = suspects_.usage || !suspects_.rows.empty() || !suspects_.inodes.empty();
+  if (parts_.shared && counts) {
     for (const auto& [ino, source] : census_.sources()) unread_.insert(ino);
     for (const InodeNo ino : rows.ListAllInodes(workspace_.key)) unread_.insert(ino);
   }
@@ -198,7 +200,9 @@ void WorkspaceCheck::JudgeNames(MetadataReader& rows, Changer* changer, InodeNo 
   for (std::string after;;) {
     const auto names = rows.ListNames(workspace_.key, directory, after, 1000);
     for (const Name& name : names) {
-      if (census_.Find(name.ino) == nullptr) dangling.push_back(name.name);
+      if (census_.Find(name.ino) == nullptr && !rows.GetInode(workspace_.key, name.ino)) {
+        dangling.push_back(name.name);
+      }
     }
     if (names.size() < 1000) break;
     after = names.back().name;
