@@ -18,7 +18,10 @@
 namespace airstore::broker {
 namespace {
 
-constexpr int64_t kLookNs = 5'000'000;  // the disk's free space is asked for no more often
+// The disk's free space is asked for after so long, or so many bytes: within the margin in any
+// case.
+constexpr int64_t kLookNs = 5'000'000;
+constexpr uint64_t kLookBytes = 1u << 20;
 constexpr auto kWatchEvery = std::chrono::milliseconds(100);
 // On a disk that runs full: what content files leave to journals and manifests.
 constexpr uint64_t kDiskMargin = 6u << 20;
@@ -80,6 +83,7 @@ uint64_t SpoolBudget::ArenaBytes() const {
 
 void SpoolBudget::LookAtDisk() {
   looked_ns_ = MonotonicNs();
+  looked_used_ = used_;
   disk_free_ = FreeOnDisk();
   if (disk_free_ >= 2 * kDiskMargin || !on_low_) return;
   on_low_(2 * kDiskMargin - disk_free_);
@@ -93,7 +97,7 @@ void SpoolBudget::Look() {
 }
 
 void SpoolBudget::Update() {
-  if (MonotonicNs() - looked_ns_ > kLookNs) LookAtDisk();
+  if (MonotonicNs() - looked_ns_ > kLookNs || used_ > looked_used_ + kLookBytes) LookAtDisk();
   const uint64_t slow_at = limits_.bytes / 4 * 3;
   // What the arenas may hold of accepted writes still comes.
   const uint64_t full_at = limits_.bytes - std::min(reserve_wanted_, limits_.bytes / 8);

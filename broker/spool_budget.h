@@ -113,6 +113,7 @@ class SpoolBudget {
   uint64_t used_ = 0;
   uint64_t disk_free_ = UINT64_MAX;  // at the last look
   int64_t looked_ns_ = 0;
+  uint64_t looked_used_ = 0;  // what was used then
   uint64_t reserve_wanted_ = 0;
   uint64_t reserve_ = 0;  // bytes that the reserve file has
   Gate gate_;
