@@ -162,6 +162,8 @@ Task<int> Contents::BuildLarge(const NodePtr& node, uint64_t from, const FileSta
   const uint64_t truncations = file->truncations;
   const bool everything = file->resend;
   const bool all = file->never_sent || everything;
+  // What has its hash from parts that were given up would be taken for holes.
+  if (all && from == 0) file->sent_hash.Forget();
   auto find = [](int fd, uint64_t begin, uint64_t size, bool never_sent, BlockHashes sent,
                  uint64_t longest) -> Task<DirtyRanges> {
     co_return FindDirty(fd, begin, size, never_sent, sent, longest);

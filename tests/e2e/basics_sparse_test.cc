@@ -8,6 +8,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <thread>
+
 #include "tests/e2e/basics.h"
 
 namespace airstore::e2e {
@@ -91,6 +93,34 @@ TEST_F(BasicsSparse, WhatIsSentInPartsIsWholeAtTheGateway) {
     std::string there(i + 1 == kPlaces ? 10 : 105, 'x');
     want.resize(there.size());
     ASSERT_EQ(pread(file.get(), there.data(), there.size(), static_cast<off_t>(i * kApart)),
+              static_cast<ssize_t>(there.size()));
+    ASSERT_EQ(there, want) << i;
+  }
+}
+
+// What was sent before the cut must not be taken for holes when the file is sent anew.
+TEST_F(BasicsSparse, ACutBetweenPartsLosesNothing) {
+  constexpr uint64_t kPlaces = 1'500;
+  constexpr uint64_t kApart = 512u << 10;
+  UniqueFd file = Open(At("f"), O_RDWR | O_CREAT);
+  // The name is sent, of the content nothing was ever.
+  ASSERT_TRUE(WaitUntil(std::chrono::seconds(10), [&] {
+    return host().SessionStatus("work").at("pending_mutations").get<int>() == 0;
+  }));
+  host().FreezeGateway();
+  for (uint64_t i = 0; i < kPlaces; ++i) WriteAt(file.get(), "x" + std::to_string(i), i * kApart);
+  Open(At("f"), O_WRONLY).reset();                       // has it sent, and waits for nothing
+  std::this_thread::sleep_for(std::chrono::seconds(1));  // its first part waits for the gateway
+  ASSERT_EQ(ftruncate(file.get(), static_cast<off_t>(kPlaces * kApart)), 0);
+  host().ThawGateway();
+  ASSERT_EQ(fsync(file.get()), 0);
+  file.reset();
+  RemountFresh();
+  const UniqueFd seen = Open(At("f"), O_RDONLY);
+  for (uint64_t i = 0; i < kPlaces; ++i) {
+    std::string want = "x" + std::to_string(i);
+    std::string there(want.size(), '?');
+    ASSERT_EQ(pread(seen.get(), there.data(), there.size(), static_cast<off_t>(i * kApart)),
               static_cast<ssize_t>(there.size()));
     ASSERT_EQ(there, want) << i;
   }
