@@ -189,8 +189,9 @@ class MutationLog {
   Task<void> SendPart(const std::vector<Item>& items, Part part, uint64_t lease_id);
   Task<std::vector<MutationResult>> ApplyUntilAnswered(std::shared_ptr<std::vector<Mutation>> batch,
                                                        uint64_t lease_id);
-  // Without a lease, and each by itself: one that is refused stops no other.
-  Task<std::vector<MutationResult>> ApplyEach(std::shared_ptr<const std::vector<Mutation>> batch);
+  // Without a lease: what was batched under one, cut where a file's content changes again. That
+  // change's precondition is what the earlier one leaves, which only the answer tells.
+  Task<std::vector<MutationResult>> ApplyInRuns(std::shared_ptr<const std::vector<Mutation>> batch);
   void Renumber(std::vector<Mutation>* batch, uint64_t first);
   void SetPrecondition(Mutation* mutation) const;
   void TakeVersions(const std::vector<Mutation>& batch, const std::vector<MutationResult>& results);

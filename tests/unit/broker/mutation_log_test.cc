@@ -18,8 +18,10 @@ namespace {
 class OnceGateway : public Gateway {
  public:
   Task<Result<std::vector<MutationResult>>> Apply(
-      std::shared_ptr<const std::vector<Mutation>> batch, uint64_t) override {
+      std::shared_ptr<const std::vector<Mutation>> batch, uint64_t lease) override {
     ++calls;
+    if (lease_ended && lease != 0) co_return Error{EKEYEXPIRED, "the lease has ended"};
+    batches.push_back(batch->size());
     if (forgets && batch->front().sequence > applied.size() + 1) co_return Error{ESTALE, "a gap"};
     if (!silent || applies_when_silent) {
       for (const Mutation& mutation : *batch) {
@@ -68,6 +70,8 @@ class OnceGateway : public Gateway {
   bool applies_when_silent = false;
   bool forgets = false;  // it may have fewer than it has answered
   int write_error = 0;   // of the next write
+  bool lease_ended = false;
+  std::vector<size_t> batches;
   int calls = 0;
   std::map<uint64_t, Mutation> applied;  // by sequence
 
@@ -288,6 +292,37 @@ TEST_F(MutationLogTest, UnderALeaseOnlyWhatMayBeOlderHasAPrecondition) {
   ASSERT_EQ(gateway_.applied.size(), 1u);
   EXPECT_EQ(gateway_.applied[1].if_inode, 10u);
   EXPECT_EQ(gateway_.applied[1].if_content_version, 7u);
+}
+
+// The precondition of a second change is what the first one leaves.
+TEST_F(MutationLogTest, WithoutTheLeaseABatchIsCutWhereContentChangesAgain) {
+  Life life(&gateway_, NewJournal());
+  life.contents.version = 7;
+  life.log->SetLease(5);
+  bool told = false;
+  life.log->OnLeaseLost([&told] { told = true; });
+  gateway_.lease_ended = true;
+  const auto cut = [](uint64_t inode) {
+    SetattrOp op;
+    op.inode = inode;
+    op.size = 3;
+    Mutation mutation;
+    mutation.op = op;
+    return mutation;
+  };
+  for (const uint64_t inode : {10, 11, 12}) {
+    life.log->Append(Creation(inode), {inode}, {1});
+    life.log->Append(cut(inode), {inode}, {});
+  }
+  life.log->Append(cut(11), {11}, {});
+  life.log->Append(Creation(13), {13}, {1});
+  life.log->Start();
+  life.DrainAndStop();
+  EXPECT_TRUE(told);
+  EXPECT_EQ(gateway_.batches, (std::vector<size_t>{6, 2}));
+  ASSERT_EQ(gateway_.applied.size(), 8u);
+  EXPECT_EQ(gateway_.applied[7].if_inode, 11u);
+  EXPECT_EQ(gateway_.applied[7].if_content_version, 7u);
 }
 
 TEST_F(MutationLogTest, WhoWaitsForContentWaitsUntilItWasSentAgain) {
