@@ -149,7 +149,7 @@ Ticket MutationLog::AppendContent(uint64_t inode) {
   subject.content = item;
   subject.has_content = true;
   subject.last = item->ticket;
-  if (std::exchange(subject.taken, false)) subject.moved_to = item->ticket;
+  if (std::exchange(subject.taken, false)) subject.moved_to = requeued_ = item->ticket;
   appended_.NotifyAll();
   return item->ticket;
 }

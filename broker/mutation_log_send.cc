@@ -21,6 +21,10 @@ namespace {
 constexpr auto kLinger = std::chrono::milliseconds(10);
 constexpr size_t kContentItemBytes = 64u << 10;  // guess for batch sizing before the write is built
 
+// How long a write may wait for those that are built behind it: the blocks that it refers to are
+// collected at some time.
+constexpr int64_t kTimeOfABatchNs = 60'000'000'000;
+
 // The file whose content the mutation changes; 0: none.
 uint64_t ContentOf(const Mutation& mutation) {
   if (const auto* write = std::get_if<WriteOp>(&mutation.op)) return write->inode;
@@ -85,6 +89,12 @@ bool MutationLog::CutQueued(uint64_t inode) const {
                      });
 }
 
+bool MutationLog::EndsRun(uint64_t content, uint64_t lease_id,
+                          std::unordered_set<uint64_t>* changed) const {
+  return content != 0 && (lease_id == 0 || contents_->MustMatch(content)) &&
+         !changed->insert(content).second;
+}
+
 Task<void> MutationLog::SendBatch() {
   const uint64_t lease_id = lease_id_;
   std::vector<Item> items;
@@ -95,12 +105,7 @@ Task<void> MutationLog::SendBatch() {
     const auto front = items_.begin();
     const uint64_t content =
         front->content_inode != 0 ? front->content_inode : ContentOf(front->mutation);
-    // The second change of a file's content is made of what the first one leaves, which only the
-    // answer tells.
-    if (content != 0 && (lease_id == 0 || contents_->MustMatch(content)) &&
-        !changed.insert(content).second) {
-      break;
-    }
+    if (EndsRun(content, lease_id, &changed)) break;
     bytes += front->content_inode != 0 ? kContentItemBytes : AttributeBytes(front->mutation);
     Unindex(front);
     items.push_back(std::move(*front));
@@ -114,20 +119,22 @@ Task<void> MutationLog::SendBatch() {
 
   bool sent = false;
   Part part;
+  int64_t part_since_ns = 0;
   size_t inline_bytes = 0;
   for (size_t i = 0; i < items.size(); ++i) {
     Mutation mutation = std::move(items[i].mutation);
     const uint64_t content_inode = items[i].content_inode;
     if (content_inode != 0) {
-      if (CutQueued(content_inode)) {
-        // What is in the file by now belongs behind that cut.
-        RequeueContent(content_inode);
-        continue;
-      }
       if (!part.mutations->empty() && contents_->BuildsOnPending(content_inode)) {
         Part earlier = std::exchange(part, Part());
         co_await SendPart(items, std::move(earlier), lease_id);
         inline_bytes = 0;
+      }
+      // Nothing waits from here until the file is read.
+      if (CutQueued(content_inode)) {
+        // What is in the file by now belongs behind that cut.
+        RequeueContent(content_inode);
+        continue;
       }
       mutation = co_await contents_->BuildWrite(content_inode);
       if (contents_->HasMore(content_inode)) {
@@ -146,10 +153,13 @@ Task<void> MutationLog::SendBatch() {
     }
     mutation.sequence = next_sequence_++;
     sent = true;
+    if (part.mutations->empty()) part_since_ns = MonotonicNs();
     part.mutations->push_back(std::move(mutation));
     part.item_of.push_back(i);
-    // A batch that grew too long is sent in parts; order is kept.
-    if (inline_bytes > limits_.max_batch_bytes / 2 && i + 1 < items.size()) {
+    // A batch that grew too long, or takes long, is sent in parts; order is kept.
+    const bool enough = inline_bytes > limits_.max_batch_bytes / 2 ||
+                        MonotonicNs() - part_since_ns > kTimeOfABatchNs;
+    if (enough && i + 1 < items.size()) {
       Part full = std::exchange(part, Part());
       co_await SendPart(items, std::move(full), lease_id);
       inline_bytes = 0;
@@ -183,17 +193,34 @@ Task<bool> MutationLog::SendContentParts(const std::vector<Item>& items, size_t 
 Task<void> MutationLog::SendRestored() {
   co_await MakeDurable();
   const std::vector<Item> items = std::move(restored_);
-  Part part;
-  sending_ = {.first_sequence = items.front().mutation.sequence, .entries = {}};
-  for (size_t i = 0; i < items.size(); ++i) {
-    part.mutations->push_back(items[i].mutation);
-    part.item_of.push_back(i);
-    sending_.entries.push_back(
-        {.ticket = items[i].ticket, .content_inode = items[i].content_inode});
+  uint64_t last_sequence = 0;
+  for (size_t begin = 0; begin < items.size();) {
+    Part part;
+    std::unordered_set<uint64_t> changed;
+    size_t end = begin;
+    for (; end < items.size() && end - begin < limits_.max_batch_mutations; ++end) {
+      const uint64_t content = ContentOf(items[end].mutation);
+      if (EndsRun(content, lease_id_, &changed)) break;
+    }
+    const uint64_t recorded = items[begin].mutation.sequence;
+    sending_ = {.first_sequence = begin == 0 ? recorded : last_sequence + 1, .entries = {}};
+    for (size_t i = begin; i < end; ++i) {
+      part.mutations->push_back(items[i].mutation);
+      part.mutations->back().sequence = sending_.first_sequence + (i - begin);
+      part.item_of.push_back(i);
+      sending_.entries.push_back(
+          {.ticket = items[i].ticket, .content_inode = items[i].content_inode});
+    }
+    // The gateway had forgotten the session, and what came before was numbered anew.
+    if (sending_.first_sequence != recorded) co_await Record(sending_);
+    next_sequence_ = std::max(next_sequence_, part.mutations->back().sequence + 1);
+    const auto results = co_await ApplyUntilAnswered(part.mutations, lease_id_);
+    Settle(items, part, results);
+    last_sequence = part.mutations->back().sequence;
+    NoteSettled(items[end - 1].ticket, last_sequence);
+    begin = end;
   }
-  const auto results = co_await ApplyUntilAnswered(part.mutations, lease_id_);
-  Settle(items, part, results);
-  Finish(items, part.mutations->back().sequence);
+  Finish(items, last_sequence);
 }
 
 // The gateway has forgotten the session, or is one of before: it takes no number but the next.
@@ -219,32 +246,41 @@ void MutationLog::Renumber(std::vector<Mutation>* batch, uint64_t first) {
   if (record.entries.size() == sending_.entries.size()) sending_ = std::move(record);
 }
 
+// Unknown numbers must not reach the gateway: a successor would give them to other changes.
+Task<void> MutationLog::Record(BatchRecord record) {
+  Backoff backoff;
+  for (;;) {
+    auto written = journal_->Append(record);
+    if (written) co_return;
+    last_error_ = "journal: " + written.error().ToString();
+    co_await backoff.Wait(executor_);
+  }
+}
+
 Task<void> MutationLog::SendPart(const std::vector<Item>& items, Part part, uint64_t lease_id) {
   BatchRecord record{.first_sequence = part.mutations->front().sequence, .entries = {}};
   for (const size_t i : part.item_of) {
     record.entries.push_back({.ticket = items[i].ticket, .content_inode = items[i].content_inode});
   }
   Reach(FaultPoint::kLogBeforeNumber);
-  Backoff backoff;
-  for (;;) {
-    auto written = journal_->Append(record);
-    if (written) break;
-    // Unknown numbers must not reach the gateway: a successor would give them to other changes.
-    last_error_ = "journal: " + written.error().ToString();
-    co_await backoff.Wait(executor_);
-  }
+  co_await Record(record);
   Reach(FaultPoint::kLogAfterNumber);
   sending_ = std::move(record);
   co_await MakeDurable();
   const auto results = co_await ApplyUntilAnswered(part.mutations, lease_id);
   Settle(items, part, results);
+  // For a successor: one batch may go on for hours.
+  NoteSettled(items[part.item_of.back()].ticket, part.mutations->back().sequence);
+}
+
+void MutationLog::NoteSettled(Ticket ticket, uint64_t sequence) {
+  if (std::exchange(noted_settled_, {ticket, sequence}) == std::pair(ticket, sequence)) return;
+  journal_->Append(SettledRecord{.ticket = ticket, .sequence = sequence});
 }
 
 void MutationLog::Finish(const std::vector<Item>& items, uint64_t last_sequence) {
   Reach(FaultPoint::kLogBeforeSettle);
-  if (last_sequence != 0) {
-    journal_->Append(SettledRecord{.ticket = items.back().ticket, .sequence = last_sequence});
-  }
+  if (last_sequence != 0) NoteSettled(items.back().ticket, last_sequence);
   Reach(FaultPoint::kLogAfterSettle);
   for (const Item& item : items) Retire(item);
   settled_ = items.back().ticket;
@@ -298,8 +334,7 @@ Task<std::vector<MutationResult>> MutationLog::ApplyInRuns(
     auto run = std::make_shared<std::vector<Mutation>>();
     std::unordered_set<uint64_t> changed;
     for (size_t i = results.size(); i < batch->size(); ++i) {
-      const uint64_t content = ContentOf((*batch)[i]);
-      if (content != 0 && !changed.insert(content).second) break;
+      if (EndsRun(ContentOf((*batch)[i]), 0, &changed)) break;
       run->push_back((*batch)[i]);
     }
     const auto answer = co_await ApplyUntilAnswered(run, 0);
