@@ -100,7 +100,8 @@ void Contents::ContentApplied(uint64_t inode, uint64_t content_version) {
   if (node && node->file) {
     node->file->base_version = content_version;
     node->file->unsure = false;
-    if (node->file->needed) journal_->Append(VersionRecord{inode, content_version});
+    // Also of what is clean: a change of its size may be queued that is made of this version.
+    journal_->Append(VersionRecord{inode, content_version});
     // A version that is forgotten would make our next one look like another host's.
     if (sync_soon_) sync_soon_();
   }

@@ -175,6 +175,41 @@ TEST_P(LeaseEnded, WhatWasWrittenMeanwhileDoesNotOverwrite) {
   EXPECT_TRUE(e2e::ReadFile(At("file")) == theirs);
 }
 
+// ... and everything here dies when the gateway has refused it under that lease, before it is kept.
+TEST_P(LeaseEnded, ARecoveryDoesNotOverwriteEither) {
+  if (adopted()) GTEST_SKIP() << "a recovery adopts nothing";
+  const std::string original = e2e::RandomBytes(1, 200'000);
+  const std::string theirs = e2e::RandomBytes(2, 200'000);
+  e2e::WriteFile(At("file"), original);
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Pending() == 0; }));
+  UniqueFd file = e2e::Open(At("file"), O_RDWR);
+  const auto frontends = host().FrontendPids();
+  host().broker().Signal(SIGSTOP);
+  {
+    e2e::OtherBroker other(host());
+    const std::string there = other.Mount("work", "there");
+    Write(there + "/file", theirs);
+    other.Unmount(there);
+    other.Stop();
+  }
+  e2e::WriteAt(file.get(), e2e::RandomBytes(3, 5000), 100'000);
+  const uint64_t fired = board_.fired(FaultPoint::kLogBatchAnswered);
+  board_.Arm(FaultPoint::kLogBatchAnswered, FaultAction::kKill, 0, 0, 1);
+  host().broker().Signal(SIGCONT);
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return !host().BrokerRuns(); }));
+  EXPECT_GT(board_.fired(FaultPoint::kLogBatchAnswered), fired);
+  board_.Disarm(FaultPoint::kLogBatchAnswered);
+  host().KillBroker();
+  for (const pid_t frontend : frontends) kill(frontend, SIGKILL);
+  file.reset();
+  host().StartBroker();
+  ASSERT_TRUE(e2e::WaitUntil(seconds(60), [&] { return Settled() && Lost().size() == 1; }))
+      << Lost();
+  EXPECT_EQ(Lost().at(0).at("error"), ESTALE);
+  e2e::OtherBroker other(host());
+  EXPECT_TRUE(e2e::ReadFile(other.Mount("work", "there") + "/file") == theirs);
+}
+
 INSTANTIATE_TEST_SUITE_P(, LeaseEnded, testing::Bool(),
                          [](const auto& mode) { return mode.param ? "Adopted" : "Replayed"; });
 
