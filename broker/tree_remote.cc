@@ -95,6 +95,8 @@ Task<Result<void>> Tree::Refresh(std::vector<uint64_t> inodes) {
 Task<Result<void>> Tree::TakeFresh(const ResolveResult& result) {
   const Attr& attr = result.entry.attr;
   if (IsRegular(attr.mode)) AIRSTORE_TRY_CO(co_await contents_->Replace(attr));
+  // Its size is ours again; of our own changes there are no events.
+  if (contents_->IsDirty(attr.inode)) co_return Error{EAGAIN, "written meanwhile"};
   auto inserted = inodes_->Insert(attr, true);
   xattrs_.Drop(attr.inode);
   if (!inserted) co_return inserted.error();
