@@ -144,8 +144,11 @@ class MetadataStore {
   virtual ~MetadataStore() = default;
   virtual Result<std::unique_ptr<MetadataReader>> Read() = 0;
   virtual Result<std::unique_ptr<MetadataWriter>> Write() = 0;
-  // What a caller should know of how it keeps its promises; empty: it keeps them all.
+  virtual std::string_view kind() const = 0;  // one word
+  // What a caller should know of how it keeps its promises; empty: it keeps them all. As it was
+  // when the store was opened, and as it is.
   virtual std::string weakness() const { return {}; }
+  virtual Result<std::string> WeaknessNow() { return weakness(); }
 };
 
 // Pauses before the attempt after `attempt` (1 was the first); false: it was the last one.

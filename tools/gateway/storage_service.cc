@@ -227,6 +227,7 @@ grpc::Status StorageService::DoPutBlock(const Context& context,
   if (done.error().code == EEXIST) {
     return {grpc::StatusCode::ALREADY_EXISTS, "another block has this id"};
   }
+  if (done.error().code == ESTALE) return {grpc::StatusCode::NOT_FOUND, done.error().message};
   return StoreStatus("put block", done.error());
 }
 
@@ -288,8 +289,12 @@ StorageService::Reactor* StorageService::Apply(Context* context, const wire::App
       reactor->Finish(status);
       return;
     }
-    gateway_.bulletin().WhenSeen(published.workspace, published.by, published.cursor,
-                                 [reactor] { reactor->Finish(grpc::Status::OK); });
+    const auto waits =
+        gateway_.bulletin().WhenSeen(published.workspace, published.by, published.cursor,
+                                     [reactor] { reactor->Finish(grpc::Status::OK); });
+    // It is done. Whoever is told so must know that nobody sees the old state: that is for the
+    // next try, which is told what came of this one.
+    if (!waits) reactor->Finish(StoreStatus("apply", waits.error()));
   });
   return reactor;
 }

@@ -42,6 +42,7 @@
 
 #include <string>
 
+#include "tools/gateway/meta/redis/redis_row.h"
 #include "tools/gateway/types.h"
 
 namespace airstore::gateway {
@@ -91,6 +92,9 @@ class RedisKeys {
   // Counted up to stop gateways of schema 1, which shared nothing.
   std::string Owner() const { return Common("owner"); }
   std::string Heard() const { return Common("heard"); }
+  std::string HeardMember(WorkspaceKey ws, const SessionId& id) const {
+    return BigEndian(static_cast<uint64_t>(ws)) + std::string(id.view());
+  }
   std::string Beat() const { return Common("beat"); }
   std::string Channel() const { return Common("told"); }
   std::string Identity() const { return Common("identity"); }
@@ -117,6 +121,8 @@ class RedisKeys {
   }
   std::string WorkspaceGuard(WorkspaceKey ws) const { return Of(ws, "v:w"); }
   std::string LeaseGuard(WorkspaceKey ws) const { return Of(ws, "v:l"); }
+  // Counts signs of life.
+  std::string HeardGuard(WorkspaceKey ws) const { return Of(ws, "v:h"); }
   std::string LockGuard(WorkspaceKey ws) const { return Of(ws, "v:k"); }
   std::string OrphanGuard(WorkspaceKey ws) const { return Of(ws, "v:n"); }
   std::string CommonGuard() const { return Common("v"); }

@@ -14,6 +14,25 @@ std::string Setting(RedisConnection& connection, const std::string& name) {
   return reply && reply->items.size() == 2 ? reply->items[1].text : "";
 }
 
+std::string WeaknessOf(RedisConnection& connection, bool fails_over) {
+  const std::string log = Setting(connection, "appendonly");
+  const std::string sync = Setting(connection, "appendfsync");
+  if (log.empty() || sync.empty()) {
+    return "Redis does not tell whether it keeps commits on disk (appendonly, appendfsync)";
+  }
+  if (log != "yes") {
+    return "Redis keeps no log (appendonly no): what it acknowledged is lost when it dies";
+  }
+  if (sync != "always") {
+    return "Redis syncs its log later (appendfsync " + sync +
+           "): the last second's commits are lost when its host dies";
+  }
+  if (fails_over) {
+    return "Redis answers before its replicas have it: a failover loses the last commits";
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<RedisStore>> RedisStore::Open(RedisOptions options) {
@@ -31,18 +50,19 @@ Result<void> RedisStore::CheckServer() {
     return Error{EINVAL, "Redis at " + options_.Name() + " drops keys when its memory is full: " +
                              "maxmemory-policy is " + policy + ", and must be noeviction"};
   }
-  const std::string log = Setting(**connection, "appendonly");
-  const std::string sync = Setting(**connection, "appendfsync");
-  if (log.empty() || sync.empty()) {
-    weakness_ = "Redis does not tell whether it keeps commits on disk (appendonly, appendfsync)";
-  } else if (log != "yes") {
-    weakness_ = "Redis keeps no log (appendonly no): what it acknowledged is lost when it dies";
-  } else if (sync != "always") {
-    weakness_ = "Redis syncs its log later (appendfsync " + sync +
-                "): the last second's commits are lost when its host dies";
-  }
+  weakness_ = WeaknessOf(**connection, !options_.sentinels.empty());
   GiveBack(std::move(*connection));
   return {};
+}
+
+Result<std::string> RedisStore::WeaknessNow() {
+  auto connection = Take();
+  if (!connection) return connection.error();
+  std::string weakness = WeaknessOf(**connection, !options_.sentinels.empty());
+  const bool broken = (*connection)->broken();
+  GiveBack(std::move(*connection));
+  if (broken) return Error{EIO, "connection to Redis at " + options_.Name()};
+  return weakness;
 }
 
 Result<void> RedisStore::CheckSchema() {
@@ -91,9 +111,13 @@ Result<std::unique_ptr<RedisConnection>> RedisStore::Take() {
 }
 
 void RedisStore::GiveBack(std::unique_ptr<RedisConnection> connection) {
-  if (connection->broken()) return;
   std::lock_guard lock(idle_mu_);
-  idle_.push_back(std::move(connection));
+  // What has happened to one has happened to all, and each would be waited for.
+  if (connection->broken()) {
+    idle_.clear();
+  } else {
+    idle_.push_back(std::move(connection));
+  }
 }
 
 Result<std::unique_ptr<MetadataReader>> RedisStore::Read() {
@@ -129,10 +153,12 @@ Result<std::vector<RedisReply>> RedisStore::Call(std::vector<RedisCommand> comma
 }
 
 Result<std::vector<RedisReply>> RedisStore::CallAtOnce(std::vector<RedisCommand> commands) {
+  const size_t count = commands.size();
   commands.insert(commands.begin(), {"MULTI"});
   commands.push_back({"EXEC"});
   auto replies = Call(std::move(commands));
   if (!replies) return replies.error();
+  if (replies->back().items.size() != count) return Error{EIO, "Redis: EXEC"};
   for (const RedisReply& item : replies->back().items) {
     if (item.is_error()) return Error{EIO, "Redis: " + item.text};
   }

@@ -31,8 +31,10 @@ class RedisStore final : public MetadataStore {
 
   Result<std::unique_ptr<MetadataReader>> Read() override;
   Result<std::unique_ptr<MetadataWriter>> Write() override;
+  std::string_view kind() const override { return "redis"; }
   // Commits that the server may forget when it dies.
   std::string weakness() const override { return weakness_; }
+  Result<std::string> WeaknessNow() override;
 
   // What tells this store from all others, for ever.
   const std::string& identity() const { return identity_; }

@@ -63,6 +63,7 @@ std::vector<RedisReply> RedisView::Read(const std::vector<std::string>& guards,
     Fail(replies.error());
     return {};
   }
+  if (!fresh.empty()) watching_ = writes_;
   for (size_t i = 0; i < replies->size(); ++i) {
     if (!(*replies)[i].is_error()) continue;
     Fail({EIO, "Redis: " + commands[i].front() + ": " + (*replies)[i].text});
@@ -70,7 +71,6 @@ std::vector<RedisReply> RedisView::Read(const std::vector<std::string>& guards,
   }
   ++reads_;
   if (!fresh.empty()) {
-    watching_ = writes_;
     if (!writes_ && replies->front().items.size() == fresh.size()) {
       for (size_t i = 0; i < fresh.size(); ++i) guards_[fresh[i]] = replies->front().items[i].text;
     }
