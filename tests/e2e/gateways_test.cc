@@ -1,31 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Gateways that keep nothing: what they know is in Redis and S3, and any of them goes on with it.
+// Gateways that keep nothing: what they know is in Redis and S3, and another one goes on with it.
 // Only with AIRSTORE_TEST_STORE=scaled.
-#include <fcntl.h>
-#include <signal.h>
-#include <sqlite3.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <cstring>
 #include <filesystem>
-#include <iostream>
-#include <thread>
 
 #include "tests/e2e/support/host_test.h"
-#include "tests/e2e/support/other_broker.h"
 
 namespace airstore::e2e {
 namespace {
 
 class Gateways : public MountTest {
  protected:
-  HostOptions Options() const override {
-    HostOptions options;
-    options.gateway_arguments = {"--session-seconds", "3"};
-    return options;
-  }
   void SetUp() override {
     const char* store = getenv("AIRSTORE_TEST_STORE");
     if (store == nullptr || std::string(store) != "scaled") {
@@ -56,145 +41,6 @@ TEST_F(Gateways, AnotherOneGoesOnWhereTheFirstDied) {
   EXPECT_EQ(ReadFile(At("before")), before);
   EXPECT_EQ(ReadFile(At("meanwhile")), "under the lease");
   EXPECT_EQ(ReadFile(At("after")), "text");
-}
-
-// A mount that knows both gateways goes on with whichever there is.
-TEST_F(Gateways, AMountGoesOnWithTheOtherOne) {
-  const std::string both = host().gateway_address() + "," + host().other_gateway_address();
-  const std::string mine = host().Mount("work", "both", {"--gateway", both});
-  const UniqueFd open_file = Open(mine + "/open", O_RDWR | O_CREAT);
-  for (int round = 0; round < 4; ++round) {
-    SCOPED_TRACE(round);
-    round % 2 == 0 ? host().KillGateway() : host().KillOtherGateway();
-    const std::string text = "round " + std::to_string(round);
-    WriteFile(mine + "/file", text);
-    ASSERT_EQ(pwrite(open_file.get(), text.data(), text.size(), 0),
-              static_cast<ssize_t>(text.size()));
-    ASSERT_EQ(fsync(open_file.get()), 0) << strerror(errno);
-    RunOk({"sync", mine + "/file"});
-    round % 2 == 0 ? host().StartGateway() : host().StartOtherGateway();
-    EXPECT_EQ(ReadFile(At("file")), text) << "on the mount of the first gateway";
-    EXPECT_EQ(ReadFile(At("open")), text);
-  }
-  host().Unmount(mine);
-}
-
-// Kernels here keep what they know for an hour.
-TEST_F(Gateways, AChangeIsSeenOnTheOtherHostAtOnce) {
-  OtherBroker other(host());
-  const std::string there = other.Mount("work", "there");
-  WriteFile(At("file"), "");
-  ASSERT_EQ(ReadFile(there + "/file"), "");
-  const uint64_t rounds = EnvOr("AIRSTORE_E2E_HOST_ROUNDS", 60);
-  std::vector<double> took_ms;
-  for (uint64_t i = 0; i < rounds; ++i) {
-    const std::string text = std::to_string(i);
-    std::chrono::steady_clock::time_point seen;
-    std::thread reader([&] {
-      while (ReadFile(there + "/file") != text) std::this_thread::yield();
-      seen = Now();
-    });
-    const auto begun = Now();
-    WriteFile(At("file"), text);
-    reader.join();
-    took_ms.push_back(std::chrono::duration<double, std::milli>(seen - begun).count());
-  }
-  std::sort(took_ms.begin(), took_ms.end());
-  const double p99 = took_ms[took_ms.size() * 99 / 100];
-  std::cout << "from before the open to what the other host reads: median "
-            << took_ms[took_ms.size() / 2] << " ms, p99 " << p99 << " ms\n";
-  EXPECT_LT(p99, 1500) << "events come late, or only when they are given up";
-  other.Unmount(there);
-}
-
-TEST_F(Gateways, ADatabaseIsChangedFromBothHosts) {
-  OtherBroker other(host());
-  const std::string there = other.Mount("work", "there");
-  const uint64_t rounds = EnvOr("AIRSTORE_E2E_HOST_ROUNDS", 12);
-  const auto open_on = [](const std::string& mount) {
-    sqlite3* db = nullptr;
-    EXPECT_EQ(sqlite3_open((mount + "/db").c_str(), &db), SQLITE_OK);
-    sqlite3_busy_timeout(db, 120'000);
-    return db;
-  };
-  const auto run = [](sqlite3* db, const std::string& sql) {
-    char* error = nullptr;
-    EXPECT_EQ(sqlite3_exec(db, sql.c_str(), nullptr, nullptr, &error), SQLITE_OK)
-        << sql << ": " << (error != nullptr ? error : "");
-    sqlite3_free(error);
-  };
-  sqlite3* db = open_on(mount());
-  run(db,
-      "CREATE TABLE n (v INTEGER); INSERT INTO n VALUES (0);"
-      "CREATE TABLE r (host INTEGER, i INTEGER, filler BLOB, PRIMARY KEY (host, i));");
-  const auto work = [&](const std::string& on, int number) {
-    sqlite3* mine = open_on(on);
-    for (uint64_t i = 0; i < rounds; ++i) {
-      run(mine, "BEGIN IMMEDIATE; UPDATE n SET v = v + 1; INSERT INTO r VALUES (" +
-                    std::to_string(number) + "," + std::to_string(i) +
-                    ", randomblob(3000)); COMMIT;");
-    }
-    sqlite3_close(mine);
-  };
-  std::thread one([&] { work(mount(), 1); }), two([&] { work(there, 2); });
-  one.join();
-  two.join();
-  std::vector<std::string> answers;
-  const auto note = [](void* to, int, char** values, char**) {
-    static_cast<std::vector<std::string>*>(to)->push_back(values[0]);
-    return 0;
-  };
-  for (const char* sql : {"PRAGMA integrity_check", "SELECT v FROM n", "SELECT count(*) FROM r"}) {
-    EXPECT_EQ(sqlite3_exec(db, sql, note, &answers, nullptr), SQLITE_OK) << sql;
-  }
-  sqlite3_close(db);
-  const std::string all = std::to_string(2 * rounds);
-  EXPECT_EQ(answers, (std::vector<std::string>{"ok", all, all}));
-  other.Unmount(there);
-}
-
-// A host that holds the lease is stopped with what it has acknowledged. Another one is let in, and
-// works on the same files. What the first one sends when it wakes changes none of that.
-TEST_F(Gateways, AHolderThatWakesTooLateChangesNothing) {
-  const uint64_t rounds = EnvOr("AIRSTORE_FENCE_ROUNDS", 1);
-  for (uint64_t round = 0; round < rounds && !HasFailure(); ++round) {
-    SCOPED_TRACE("round " + std::to_string(round));
-    const std::string name = "file" + std::to_string(round), made = "made" + std::to_string(round);
-    ASSERT_TRUE(WaitUntil(std::chrono::seconds(60), [&] {
-      WriteFile(At("probe"), "x");
-      return host().SessionStatus("work").at("write_lease").get<bool>();
-    }));
-    WriteFile(At(name), "before");
-    RunOk({"sync", At(name)});
-    host().FreezeGateway();  // so that nothing of this leaves
-    WriteFile(At(name), "written by a holder that is stopped then");
-    WriteFile(At(made), "made by it");
-    host().broker().Signal(SIGSTOP);
-    host().ThawGateway();
-    {
-      OtherBroker other(host());
-      const std::string there = other.Mount("work", "there");
-      EXPECT_EQ(ReadFile(there + "/" + name), "before");
-      WriteFile(there + "/" + name, "written by its successor");
-      WriteFile(there + "/" + made, "made by its successor");
-      RunOk({"sync", there + "/" + name, there + "/" + made});
-      host().broker().Signal(SIGCONT);
-      // Until it has heard of all that, and has told what it had.
-      EXPECT_TRUE(WaitUntil(std::chrono::seconds(60), [&] {
-        return host().SessionStatus("work").at("pending_mutations").get<uint64_t>() == 0 &&
-               ReadFile(At(name)) == "written by its successor";
-      }));
-      EXPECT_EQ(ReadFile(there + "/" + name), "written by its successor");
-      EXPECT_EQ(ReadFile(there + "/" + made), "made by its successor");
-      const std::string again = other.RemountFresh("work", there);
-      EXPECT_EQ(ReadFile(again + "/" + name), "written by its successor");
-      EXPECT_EQ(ReadFile(again + "/" + made), "made by its successor");
-      other.Unmount(again);
-      other.Stop();
-    }
-    // It is not lost either.
-    EXPECT_GT(host().SessionStatus("work").at("refused_changes").get<uint64_t>(), round);
-  }
 }
 
 }  // namespace

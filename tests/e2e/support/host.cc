@@ -55,7 +55,7 @@ bool Scaled() {
 // The Redis servers of hosts that have one; they go with their host.
 std::map<const Host*, std::unique_ptr<RedisServer>> redis_servers;
 
-Arguments StoreArguments(const Host& host, const std::string& endpoint) {
+Arguments StoreArguments(const Host& host) {
   std::string why;
   const S3Server* s3 = S3Server::Get(&why);
   if (s3 == nullptr) throw std::runtime_error(why);
@@ -65,8 +65,7 @@ Arguments StoreArguments(const Host& host, const std::string& endpoint) {
   std::string name = host.directory();
   std::replace(name.begin(), name.end(), '/', '-');
   return {"--metadata", redis->url(), "--blocks",
-          "s3://" + s3->bucket() + "/" + name +
-              "?endpoint=" + (endpoint.empty() ? s3->endpoint() : endpoint)};
+          "s3://" + s3->bucket() + "/" + name + "?endpoint=" + s3->endpoint()};
 }
 
 }  // namespace
@@ -100,6 +99,7 @@ uint64_t EnvOr(const char* name, uint64_t fallback) {
 
 Host::Host(HostOptions options)
     : options_(std::move(options)),
+      gateway_address_("127.0.0.1:0"),
       // For all mounts of a run, such as "--passthrough off".
       mount_arguments_(WordsOf("AIRSTORE_E2E_MOUNT_ARGUMENTS")),
       watchdog_(options_.patience, [this] { DumpLogs(); }) {
@@ -114,7 +114,7 @@ Host::~Host() {
 }
 
 void Host::DumpLogs() const {
-  for (const char* name : {"gateway.log", "gateway-2.log", "broker.log", "other.log"}) {
+  for (const char* name : {"gateway.log", "broker.log", "other.log"}) {
     if (!std::filesystem::exists(Path(name))) continue;
     constexpr size_t kMost = 16384;
     std::string text = TextOf(Path(name));
@@ -189,50 +189,33 @@ std::string Host::MountWith(const std::string& token_file, const std::string& na
 
 void Host::Unmount(const std::string& mountpoint) { (void)AirctlJson({"unmount", mountpoint}); }
 
-Process Host::StartGatewayNamed(const std::string& name, std::string* address) const {
-  const std::string port_file = Path(name + ".port");
+void Host::StartGateway() {
+  const std::string port_file = Path("port");
   std::filesystem::remove(port_file);
-  Arguments words = {
-      Program(options_.gateway_program),           "--data",      Path(name), "--listen",
-      address->empty() ? "127.0.0.1:0" : *address, "--port-file", port_file};
+  Arguments words = {Program(options_.gateway_program),
+                     "--data",
+                     Path("gateway"),
+                     "--listen",
+                     gateway_address_,
+                     "--port-file",
+                     port_file};
   words.insert(words.end(), options_.gateway_arguments.begin(), options_.gateway_arguments.end());
   std::map<std::string, std::string> environment = options_.environment;
   if (Scaled() && options_.gateway_program == "airstore-gateway") {
-    const Arguments store = StoreArguments(*this, options_.s3_endpoint);
+    const Arguments store = StoreArguments(*this);
     words.insert(words.end(), store.begin(), store.end());
-    words.insert(words.end(), {"--admin-token-file", admin_token_file()});
     std::string why;
     environment.merge(S3Server::Get(&why)->environment());
   }
-  Process started(words, {.env = environment, .output_file = Path(name + ".log")});
+  gateway_ = Process(words, {.env = environment, .output_file = Path("gateway.log")});
   const bool up = WaitUntil(
-      seconds(60), [&] { return std::filesystem::exists(port_file) || !started.running(); });
-  if (!up || !started.running()) {
+      seconds(60), [&] { return std::filesystem::exists(port_file) || !gateway_.running(); });
+  if (!up || !gateway_.running()) {
     DumpLogs();
     throw std::runtime_error("the gateway did not start");
   }
   // The same one after a restart: the mounts know it.
-  *address = "127.0.0.1:" + std::to_string(std::stoi(TextOf(port_file)));
-  return started;
-}
-
-RedisServer* Host::redis() const {
-  const auto found = redis_servers.find(this);
-  return found == redis_servers.end() ? nullptr : found->second.get();
-}
-
-void Host::StartGateway() { gateway_ = StartGatewayNamed("gateway", &gateway_address_); }
-
-void Host::StartOtherGateway() {
-  other_gateway_ = StartGatewayNamed("gateway-2", &other_gateway_address_);
-}
-
-std::string Host::other_gateway_address() const {
-  if (!Scaled()) return gateway_address_;
-  if (other_gateway_address_.empty()) {
-    other_gateway_ = StartGatewayNamed("gateway-2", &other_gateway_address_);
-  }
-  return other_gateway_address_;
+  gateway_address_ = "127.0.0.1:" + std::to_string(std::stoi(TextOf(port_file)));
 }
 
 void Host::StopGateway() {

@@ -13,7 +13,6 @@
 
 #include "tests/e2e/support/janitor.h"
 #include "tests/e2e/support/process.h"
-#include "tests/e2e/support/stores.h"
 #include "tests/e2e/support/watchdog.h"
 
 namespace airstore::e2e {
@@ -32,7 +31,6 @@ struct HostOptions {
   std::string gateway_program = "airstore-gateway";
   std::chrono::seconds patience{240};                   // of the watchdog
   std::map<std::string, std::string> environment = {};  // of gateway and broker
-  std::string s3_endpoint = {};                         // empty: the service's own
 };
 
 class Host {
@@ -43,20 +41,12 @@ class Host {
   const std::string& directory() const { return janitor_.directory(); }
   std::string Path(const std::string& name) const { return directory() + "/" + name; }
   const std::string& gateway_address() const { return gateway_address_; }
-  // Of a second gateway on the same store, which is started when it is first asked for; where there
-  // can be one only, of that.
-  std::string other_gateway_address() const;
-  void KillOtherGateway() { other_gateway_.Kill(); }
-  void StartOtherGateway();
-  // Where gateways keep their metadata, if that is there.
-  RedisServer* redis() const;
   std::string socket() const { return Path("state/control.sock"); }
   std::string admin_token_file() const { return Path("gateway/admin-token"); }
   const Process& broker() const { return broker_; }
   // Whether they run; what has ended is reaped.
   bool BrokerRuns() { return broker_.running(); }
   bool GatewayRuns() { return gateway_.running(); }
-  bool OtherGatewayRuns() { return other_gateway_.running(); }
   // The files stay when the host ends.
   void Keep() const { janitor_.Keep(); }
 
@@ -105,16 +95,12 @@ class Host {
 
  private:
   void DumpLogs() const;
-  // With a directory of its own, a port that it writes to a file, and a log, all by that name.
-  Process StartGatewayNamed(const std::string& name, std::string* address) const;
 
   Janitor janitor_;
   HostOptions options_;
   std::string gateway_address_;
   Arguments mount_arguments_;
   Process gateway_;
-  mutable std::string other_gateway_address_;
-  mutable Process other_gateway_;
   Process broker_;
   Watchdog watchdog_;
 };

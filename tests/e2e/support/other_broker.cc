@@ -29,9 +29,9 @@ nlohmann::json OtherBroker::Json(const Arguments& arguments) const {
 }
 
 void OtherBroker::Start() {
-  broker_ = Process(
-      {Program("airstored"), "--state-dir", state(), "--gateway", host_.other_gateway_address()},
-      {.output_file = host_.Path("other.log")});
+  broker_ =
+      Process({Program("airstored"), "--state-dir", state(), "--gateway", host_.gateway_address()},
+              {.output_file = host_.Path("other.log")});
   const bool up = WaitUntil(seconds(60), [&] {
     return !broker_.running() || (std::filesystem::exists(state() + "/control.sock") &&
                                   Airctl({"--json", "status"}).code == 0);
@@ -58,13 +58,10 @@ void OtherBroker::Kill() {
   for (const std::string& mountpoint : mountpoints) UnmountAllBelow(mountpoint);
 }
 
-std::string OtherBroker::Mount(const std::string& workspace, const std::string& name,
-                               const Arguments& extra) {
+std::string OtherBroker::Mount(const std::string& workspace, const std::string& name) {
   const std::string mountpoint = host_.Path(name);
   std::filesystem::create_directories(mountpoint);
-  Arguments words = {"mount", mountpoint, "--token-file", host_.Path(workspace + ".token")};
-  words.insert(words.end(), extra.begin(), extra.end());
-  (void)Json(words);
+  (void)Json({"mount", mountpoint, "--token-file", host_.Path(workspace + ".token")});
   return mountpoint;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A second broker, with state of its own: to gateways, another host than the Host's. At its
-// gateway, or where several can be at work, at another one on the same store. Fails how: throws
-// std::runtime_error, which ends the test with that message. Threads: the test's.
+// A second broker at the gateway of a Host, with state of its own: to the gateway, another host.
+// Fails how: throws std::runtime_error, which ends the test with that message.
+// Threads: the test's.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -25,8 +25,7 @@ class OtherBroker {
 
   Finished Airctl(const Arguments& arguments, const RunOptions& options = {}) const;
   // Of a workspace of the host, on the directory `name`, which it returns.
-  std::string Mount(const std::string& workspace, const std::string& name,
-                    const Arguments& extra = {});
+  std::string Mount(const std::string& workspace, const std::string& name);
   void Unmount(const std::string& mountpoint);
   bool HoldsLease() const;
   // Unmounts, forgets everything, mounts again: what is there then came from the gateway.

@@ -93,15 +93,6 @@ void FaultyProxy::Add(Fault fault, int times) {
   }
 }
 
-void FaultyProxy::Break(bool broken) {
-  std::lock_guard lock(mu_);
-  broken_ = broken;
-  if (!broken) return;
-  for (auto& connection : connections_) {
-    if (!connection->done) shutdown(connection->client.get(), SHUT_RDWR);
-  }
-}
-
 Fault FaultyProxy::Next() {
   std::lock_guard lock(mu_);
   if (faults_.empty()) return Fault::kNone;
@@ -114,10 +105,6 @@ void FaultyProxy::Accept() {
   while (!stopping_) {
     UniqueFd client(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!client) continue;
-    if (broken_) {
-      ++hit_;
-      continue;
-    }
     auto connection = std::make_unique<Connection>();
     connection->client = std::move(client);
     connection->server = UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));

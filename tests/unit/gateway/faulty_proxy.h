@@ -38,8 +38,6 @@ class FaultyProxy {
 
   int port() const { return port_; }
   void Add(Fault fault, int times = 1);
-  // Whether connections are closed at once, also those that there are.
-  void Break(bool broken);
   // Requests that met a fault so far: shows that it was hit.
   int hit() const { return hit_.load(); }
 
@@ -58,7 +56,6 @@ class FaultyProxy {
   UniqueFd listener_;
   int port_ = 0;
   std::atomic<bool> stopping_{false};
-  std::atomic<bool> broken_{false};
   std::atomic<int> hit_{0};
   std::mutex mu_;
   // Guarded by mu_.
