@@ -52,6 +52,48 @@ BatchResult::Refusal CheckLease(MetadataReader& store, const SessionRecord& sess
   return lease_id == 0 || held ? BatchResult::Refusal::kNone : BatchResult::Refusal::kLeaseLost;
 }
 
+void Expect(const CreateOp& op, ExpectedRows* rows) {
+  rows->inodes.push_back(op.ino);
+  if (op.parent == 0) return;
+  rows->inodes.push_back(op.parent);
+  rows->names.emplace_back(op.parent, op.name);
+}
+void Expect(const LinkOp& op, ExpectedRows* rows) {
+  rows->inodes.insert(rows->inodes.end(), {op.ino, op.parent});
+  rows->names.emplace_back(op.parent, op.name);
+}
+void Expect(const UnlinkOp& op, ExpectedRows* rows) {
+  rows->inodes.insert(rows->inodes.end(), {op.ino, op.parent});
+  rows->names.emplace_back(op.parent, op.name);
+}
+void Expect(const RenameOp& op, ExpectedRows* rows) {
+  rows->inodes.insert(rows->inodes.end(), {op.old_parent, op.new_parent});
+  rows->names.emplace_back(op.old_parent, op.old_name);
+  rows->names.emplace_back(op.new_parent, op.new_name);
+}
+void Expect(const WriteOp& op, ExpectedRows* rows) {
+  rows->inodes.push_back(op.ino);
+  for (const WriteExtent& extent : op.extents) {
+    const auto* block = std::get_if<BlockSource>(&extent.source);
+    if (block != nullptr) rows->blocks.push_back(block->id);
+  }
+}
+void Expect(const std::monostate&, ExpectedRows*) {}
+template <typename Op>
+void Expect(const Op& op, ExpectedRows* rows) {
+  rows->inodes.push_back(op.ino);
+}
+
+// What is asked for besides is little, or depends on these.
+ExpectedRows RowsOf(std::span<const Mutation> mutations) {
+  ExpectedRows rows;
+  for (const Mutation& mutation : mutations) {
+    if (mutation.if_inode != 0) rows.inodes.push_back(mutation.if_inode);
+    std::visit([&](const auto& op) { Expect(op, &rows); }, mutation.op);
+  }
+  return rows;
+}
+
 std::vector<MutationOutcome> RunAll(Mutator& mutator, std::span<const Mutation> mutations,
                                     bool read_only) {
   std::vector<MutationOutcome> outcomes;
@@ -197,6 +239,7 @@ BatchResult BatchApplier::ApplyStored(const SessionId& session_id, WorkspaceKey 
     return Refuse(refusal);
   }
 
+  txn.Expect(ws, RowsOf(mutations.subspan(fresh)));
   WorkingTree tree(txn, ws, WallClockNs());
   if (auto added = AddBlocks(packed, &tree); !added) return StoreFailed(added.error());
   Mutator mutator(tree, session_id, *workspace);

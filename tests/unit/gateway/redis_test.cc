@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <set>
 #include <thread>
 
 #include "tests/e2e/support/stores.h"
@@ -155,9 +156,38 @@ TEST_F(Redis, GatewaysThatShareNothingAreStopped) {
   ASSERT_TRUE(connection->Call(RedisCommand{"SET", keys.Owner(), "4"}));
   for (int i = 0; i < 2; ++i) {
     auto store = Open();
-    EXPECT_EQ(connection->Call(RedisCommand{"GET", keys.Schema()})->text, "2");
+    EXPECT_EQ(connection->Call(RedisCommand{"GET", keys.Schema()})->text, "3");
     EXPECT_EQ(connection->Call(RedisCommand{"GET", keys.Owner()})->text, "5") << "once";
   }
+}
+
+TEST_F(Redis, GatewaysWithOtherGuardsAreNotJoined) {
+  auto connection = std::move(*RedisConnection::Open(Options()));
+  RedisKeys keys("airstore");
+  ASSERT_TRUE(connection->Call(RedisCommand{"SET", keys.Schema(), "2"}));
+  auto time = connection->Call(RedisCommand{"TIME"});
+  ASSERT_TRUE(time);
+  const int64_t now_ms = std::stoll(time->items[0].text) * 1000;
+  const auto beat = [&](int64_t ms) {
+    ASSERT_TRUE(connection->Call(RedisCommand{"HSET", keys.Beat(), "beat", std::to_string(ms)}));
+  };
+  beat(now_ms - 1000);
+  EXPECT_EQ(RedisStore::Open(Options()).error().code, EBUSY);
+  EXPECT_EQ(connection->Call(RedisCommand{"GET", keys.Schema()})->text, "2");
+  beat(now_ms - 60'000);
+  EXPECT_TRUE(RedisStore::Open(Options()));
+  EXPECT_EQ(connection->Call(RedisCommand{"GET", keys.Schema()})->text, "3");
+}
+
+// Each is given a range of numbers of its own, and works in a directory of its own.
+TEST_F(Redis, HostsInDifferentDirectoriesSeldomMeet) {
+  const RedisKeys keys("p");
+  std::set<std::string> guards;
+  for (InodeNo host = 0; host < 8; ++host) {
+    guards.insert(keys.InodeGuard(1, 2 + host * kInodesPerGrant));
+    guards.insert(keys.InodeGuard(1, 2 + host * kInodesPerGrant + 5000));
+  }
+  EXPECT_GT(guards.size(), 13u);
 }
 
 TEST_F(Redis, AReaderSeesOneMomentOrIsTold) {

@@ -14,6 +14,19 @@ std::string Setting(RedisConnection& connection, const std::string& name) {
   return reply && reply->items.size() == 2 ? reply->items[1].text : "";
 }
 
+// What earlier schemas lack comes by itself. Gateways of schema 1 find out that they must not go
+// on; those of 2 tell the time each second. Answers 0 while one of these may be at work.
+constexpr const char* kUpgrade = R"(
+local schema = redis.call('GET', KEYS[1])
+if schema ~= '1' and schema ~= '2' then return 1 end
+if schema == '1' then redis.call('INCR', KEYS[2]) end
+local time = redis.call('TIME')
+local beat = tonumber(redis.call('HGET', KEYS[3], 'beat') or '0')
+if schema == '2' and time[1] * 1000 - beat < 10000 then return 0 end
+redis.call('SET', KEYS[1], ARGV[1])
+return 1
+)";
+
 std::string WeaknessOf(RedisConnection& connection, bool fails_over) {
   const std::string log = Setting(connection, "appendonly");
   const std::string sync = Setting(connection, "appendfsync");
@@ -70,13 +83,14 @@ Result<void> RedisStore::CheckSchema() {
   if (!connection) return connection.error();
   const std::string ours = std::to_string(kRedisSchemaVersion);
   AIRSTORE_TRY((*connection)->Call(RedisCommand{"SET", keys_.Schema(), ours, "NX"}));
-  // What schema 1 lacks comes by itself; its gateways must not go on.
-  AIRSTORE_TRY((*connection)
-                   ->Call(RedisCommand{"EVAL",
-                                       "if redis.call('GET', KEYS[1]) == '1' then "
-                                       "redis.call('SET', KEYS[1], '2') "
-                                       "redis.call('INCR', KEYS[2]) end return 1",
-                                       "2", keys_.Schema(), keys_.Owner()}));
+  auto done = (*connection)
+                  ->Call(RedisCommand{"EVAL", kUpgrade, "3", keys_.Schema(), keys_.Owner(),
+                                      keys_.Beat(), ours});
+  if (!done) return done.error();
+  if (done->integer == 0) {
+    return Error{EBUSY, "gateways of an earlier version are at work on Redis at " +
+                            options_.Name() + ": stop them, and try again in ten seconds"};
+  }
   auto found = (*connection)->Call(RedisCommand{"GET", keys_.Schema()});
   if (!found) return found.error();
   if (found->text != ours) {

@@ -27,6 +27,7 @@ class RedisTransaction final : public MetadataWriter {
   ~RedisTransaction() override;
 
   Result<void> status() const override;
+  void Expect(WorkspaceKey ws, const ExpectedRows& rows) override;
   Result<void> Commit() override;
 
   std::optional<Workspace> FindWorkspace(std::string_view name_or_id) override;
