@@ -228,6 +228,8 @@ class Tree {
   bool TakeWholeListing(uint64_t directory, const ResolveResult& page);
   // Names always; the inodes they lead to as long as there is room, for they can be asked for.
   Result<void> InsertPage(uint64_t directory, const ResolveResult& page);
+  // Those of the names that there are; EAGAIN: nothing that was learned so far is to be believed.
+  Task<Result<void>> AddChanged(uint64_t directory, std::set<std::string>* names, int64_t deadline);
   void MarkListed(uint64_t directory);
   void TouchDirectory(uint64_t directory, int64_t now_ns, int nlink_change, bool again);
   void LoseName(uint64_t inode, bool directory, int64_t now_ns, bool again);
@@ -316,6 +318,8 @@ class Tree {
   Event inodes_granted_;  // or it is over
 
   std::unordered_map<std::string, std::shared_ptr<Event>> resolving_;  // misses under way
+  // By directory whose listing comes: names that other hosts have changed meanwhile.
+  std::unordered_map<uint64_t, std::set<std::string>*> listing_;
   std::unordered_map<uint64_t, uint32_t> misses_;  // names asked for, by incomplete directory
   XattrCache xattrs_;
   // Negative entries, oldest first: there is no end to the names that do not exist.

@@ -155,6 +155,9 @@ bool Tree::MayForget(uint64_t inode) const {
 void Tree::DropName(uint64_t parent, const std::string& name, RemoteChanges* kernels,
                     std::vector<uint64_t>* lost) {
   inodes_->freshness().Changed(parent);
+  if (const auto listing = listing_.find(parent); listing != listing_.end()) {
+    listing->second->insert(name);
+  }
   // What is known not to exist outlives its directory's stay in the table.
   inodes_->Update(parent, [](shm::InodeRecord& directory) {
     directory.flags &= ~static_cast<uint32_t>(shm::kListingComplete);

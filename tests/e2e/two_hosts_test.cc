@@ -81,6 +81,29 @@ TEST_F(TwoHosts, DirectoriesThatWereTurnedInsideOutAreNoTrap) {
   EXPECT_TRUE(Exists(There("q/c/b")));
 }
 
+// What changes while the pages come does not have them come anew.
+TEST_F(TwoHosts, ALargeDirectoryIsListedWhileAnotherHostWorksInIt) {
+  constexpr int kNames = 10'000;
+  ASSERT_EQ(mkdir(Here("d").c_str(), 0755), 0);
+  for (int i = 0; i < kNames; ++i) WriteFile(Here("d/" + std::to_string(i)), "");
+  Join();
+  std::atomic<bool> enough = false;
+  std::thread works([&] {
+    for (int i = 0; !enough; ++i) {
+      WriteFile(Here("d/new" + std::to_string(i)), "");
+      if (i % 2 == 0) unlink(Here("d/" + std::to_string(i)).c_str());
+    }
+  });
+  const auto begin = Now();
+  const std::set<std::string> seen = NamesIn(There("d"));
+  EXPECT_LT(Now() - begin, seconds(20));
+  enough = true;
+  works.join();
+  EXPECT_GT(seen.size(), size_t{kNames / 2});
+  const std::set<std::string> here = NamesIn(Here("d"));
+  EXPECT_EQ(NamesIn(There("d")), here);
+}
+
 // It is not replaced, and what is written to it is sent.
 TEST_F(TwoHosts, AFileThatWasNotReplacedGoesOn) {
   Join();
