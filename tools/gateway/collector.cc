@@ -12,6 +12,11 @@ namespace {
 
 constexpr size_t kRound = 256;  // short transactions: writers wait for them
 
+// How long a mark is for who has made it.
+int64_t MarkNs(int64_t grace_ns) { return std::min<int64_t>(grace_ns, 300ll * 1'000'000'000); }
+// So that it is listed as garbage again when that is over.
+int64_t MarkedAt(int64_t now_ns, int64_t grace_ns) { return now_ns - grace_ns + MarkNs(grace_ns); }
+
 }  // namespace
 
 Result<size_t> Collector::Collect(int64_t now_ns, uint64_t* bytes) {
@@ -38,7 +43,7 @@ Result<size_t> Collector::CollectSome(int64_t now_ns, uint64_t* bytes) {
 }
 
 Result<void> Collector::DeleteMarked(const std::vector<BlockKey>& marked, int64_t marked_ns) {
-  if (grace_ns_ != 0 && WallClockNs() - marked_ns > grace_ns_ / 2) {
+  if (grace_ns_ != 0 && WallClockNs() - marked_ns > MarkNs(grace_ns_) / 2) {
     return Error{ETIMEDOUT, "marked for so long that another gateway may be at it"};
   }
   AIRSTORE_TRY(blocks_.Delete(marked));
@@ -66,7 +71,7 @@ Result<void> Collector::MarkGarbage(int64_t now_ns, std::vector<BlockKey>* garba
     if (block) *bytes += block->size;
     if (!block) continue;
     block->deleting = true;
-    block->touched_ns = now_ns;
+    block->touched_ns = MarkedAt(now_ns, grace_ns_);
     (*writer)->PutBlock(key.workspace, *block);
   }
   AIRSTORE_TRY((*writer)->status());
@@ -107,7 +112,8 @@ Result<bool> Collector::MarkUnknown(const BlockKey& key, int64_t now_ns) {
     const bool lives = (*writer)->GetWorkspace(key.workspace).has_value();
     AIRSTORE_TRY((*writer)->status());
     if (known || !lives) return !known;
-    (*writer)->PutBlock(key.workspace, BlockRecord{key.id, 0, 0, 0, now_ns, true});
+    (*writer)->PutBlock(key.workspace,
+                        BlockRecord{key.id, 0, 0, 0, MarkedAt(now_ns, grace_ns_), true});
     AIRSTORE_TRY((*writer)->Commit());
     return true;
   });

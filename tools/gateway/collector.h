@@ -5,9 +5,9 @@
 // Free of races with those who refer to a block at the same moment, whichever gateways both are at:
 // first a transaction marks the row "deleting" (only if it has no reference), then the bytes go,
 // then the row. A mutation that meets a marked row fails, storing the same id again is refused
-// until the row is gone, and a crash in between leaves a marked row for a round after another grace
-// period: until then it is for the gateway that has marked it. One that is stopped for half of that
-// leaves it alone, too.
+// until the row is gone, and a crash in between leaves a marked row for a round some minutes later:
+// until then it is for the gateway that has marked it. One that is stopped for half of that leaves
+// it alone, too.
 //
 // Blocks without any row come from a crash between storing bytes and committing; Scrub() compares
 // the block store with the rows, and gives those that have none a marked one.

@@ -81,6 +81,35 @@ TEST(Collector, ScrubDeletesBlocksWithoutARow) {
   EXPECT_EQ(b.Read(f), "live");
 }
 
+class Broken final : public BlockStore {
+ public:
+  std::string_view kind() const override { return "broken"; }
+  Result<void> Put(const BlockKey&, std::string_view, std::string_view) override { return kError; }
+  Result<std::string> Get(const BlockKey&) override { return kError; }
+  Result<void> Delete(std::span<const BlockKey>) override { return kError; }
+  Result<void> List(int64_t, const std::function<void(const BlockKey&)>&) override { return {}; }
+
+ private:
+  const Error kError{EIO, "broken"};
+};
+
+// Whoever has marked it has died, or could not delete it: minutes later it is another one's.
+TEST(Collector, WhatWasLeftMarkedIsCollectedSoon) {
+  Bench b;
+  constexpr int64_t kMinuteNs = 60ll * 1'000'000'000, kHourNs = 60 * kMinuteNs;
+  const BlockId id = BlockId::From("BLOCKBLOCKBLOCK1");
+  ASSERT_TRUE(b.collector->StorePut(b.ws, id, "data", ContentHash("data")));
+  const int64_t later = WallClockNs() + 2 * kHourNs;
+  Broken broken;
+  Blocks broken_blocks(broken, 0);
+  Collector dying(*b.store, broken_blocks, kHourNs);
+  EXPECT_FALSE(dying.Collect(later));
+  Collector next(*b.store, *b.blocks, kHourNs);
+  EXPECT_EQ(*next.Collect(later + kMinuteNs), 0u);
+  EXPECT_EQ(*next.Collect(later + 6 * kMinuteNs), 1u);
+  EXPECT_EQ(b.StoredBlocks(), 0u);
+}
+
 // Of another gateway, which is slow, or is stopped, in the middle of what it does.
 class HeldUp final : public BlockStore {
  public:
@@ -131,6 +160,7 @@ TEST(Collector, WhatAnotherGatewayIsDeletingIsNotStoredUnderItsHands) {
     slow.reached.get_future().wait();
     Collector here(*b.store, *b.blocks, 3600ll * 1'000'000'000);
     EXPECT_EQ(*here.Collect(later), 0u) << "it is for the one that has begun";
+    EXPECT_EQ(*here.Collect(later + 200'000'000'000), 0u);
     EXPECT_EQ(put().error().code, EAGAIN) << "a broker tries again";
     slow.go_on.set_value();
     EXPECT_EQ(*collecting.get(), 1u);

@@ -168,11 +168,12 @@ Result<bool> RedisSessions::DropSilent(const SessionRecord& session, int64_t bef
     const bool lives = txn.GetWorkspace(ws).has_value();
     AIRSTORE_TRY(txn.status());
     if (!heard || *heard > before_ms) return false;
-    txn.DeleteLive(ws, session.id);
-    if (!lives) {  // what else it had is swept
-      AIRSTORE_TRY(txn.Commit());
-      return true;
+    if (!lives) {
+      // All that it had is swept, and nothing may come there again.
+      auto gone = store_.Call({{"ZREM", keys_.Heard(), keys_.HeardMember(ws, session.id)}});
+      return gone ? Result<bool>(true) : gone.error();
     }
+    txn.DeleteLive(ws, session.id);
     for (const LeaseRecord& lease : leases) {
       if (lease.session == session.id) txn.DeleteLease(lease);
     }
