@@ -249,11 +249,12 @@ Result<uint64_t> BatchApplier::Change(WorkspaceKey ws, const SessionId& by, Writ
     AIRSTORE_TRY(Store(ws, packed));
   }
   const WriteOp stored = std::move(content);
+  bool in_doubt = false;
   auto changed = UntilNoConflict([&] {
     WriteOp fresh = stored;  // the plan fills in its inode
-    return ChangeStored(ws, by, fresh, packed, plan);
+    return ChangeStored(ws, by, fresh, packed, plan, &in_doubt);
   });
-  if (!changed) {
+  if (!changed && !in_doubt) {
     // Nothing refers to them, and there is no row that a collector would find.
     std::vector<BlockKey> keys;
     for (const PackedBlock& block : packed) keys.push_back({ws, block.record.id});
@@ -264,7 +265,7 @@ Result<uint64_t> BatchApplier::Change(WorkspaceKey ws, const SessionId& by, Writ
 
 Result<uint64_t> BatchApplier::ChangeStored(WorkspaceKey ws, const SessionId& by, WriteOp& content,
                                             const std::vector<PackedBlock>& packed,
-                                            const Plan& plan) {
+                                            const Plan& plan, bool* in_doubt) {
   auto writer = store_.Write();
   if (!writer) return writer.error();
   MetadataWriter& txn = **writer;
@@ -289,7 +290,11 @@ Result<uint64_t> BatchApplier::ChangeStored(WorkspaceKey ws, const SessionId& by
   const ChangeSet changes = mutator.TakeChanges();
   if (changes.empty() && !changer.commits_anyway()) return uint64_t{0};
   if (!changes.empty()) txn.Announce(ws, by, changes);
-  AIRSTORE_TRY(txn.Commit());
+  if (auto done = txn.Commit(); !done) {
+    // A lost answer is no refusal: the rows may be there, and be read.
+    *in_doubt = done.error().code != kStoreConflict;
+    return done.error();
+  }
   return Published(txn, ws, by, changes);
 }
 

@@ -255,6 +255,51 @@ TEST_F(Redis, ABatchHappensOnceWhateverDies) {
   EXPECT_EQ(reader->GetWorkspace(ws)->inodes, 1 + kRounds);
 }
 
+// The server stops before the commit reaches it, and does it when it goes on; nobody hears of that.
+TEST_F(Redis, AChangeWhoseAnswerIsLostKeepsItsContent) {
+  WorkspaceKey ws = 0;
+  {
+    auto store = Open();
+    ws = Make(*store, {});
+  }
+  RedisOptions impatient = Options();
+  impatient.timeout = std::chrono::milliseconds(300);
+  auto store = RedisStore::Open(impatient);
+  ASSERT_TRUE(store) << store.error().ToString();
+  OneGateway gateway(std::move(*store), directory.path() + "/blocks");
+  const std::string data = "what the row refers to";
+  WriteOp content;
+  content.extents.push_back({0, data.size(), std::string_view(data)});
+  const auto changed =
+      gateway.batches.Change(ws, Session(9), content, [&](Changer& changer, WriteOp& write) -> int {
+        CreateOp create{kRootInode, "f", 1000, S_IFREG | 0644, 0, 0, 0, {}};
+        if (const int error = changer.Run(create); error != 0) return error;
+        write.ino = 1000;
+        const int error = changer.Run(write);
+        server->process().Signal(SIGSTOP);
+        return error;
+      });
+  EXPECT_FALSE(changed) << "the answer came";
+  server->process().Signal(SIGCONT);
+  OneGateway after(Open(), directory.path() + "/blocks");
+  ASSERT_TRUE(e2e::WaitUntil(std::chrono::seconds(20), [&] {
+    return (*after.store->Read())->GetEntry(ws, kRootInode, "f").has_value();
+  })) << "the commit has not been done";
+  const auto fetched = FetchContent(*after.store, after.blocks, ws, 1000, {{0, data.size()}});
+  ASSERT_TRUE(fetched);
+  EXPECT_EQ(fetched->error, 0);
+  ASSERT_EQ(fetched->pieces.size(), 1u);
+  EXPECT_EQ(fetched->pieces[0].data, data);
+  // What was certainly not done leaves nothing behind.
+  size_t blocks = 0;
+  EXPECT_EQ(after.batches.Change(ws, Session(9), content, [](Changer&, WriteOp&) { return EEXIST; })
+                .error()
+                .code,
+            EEXIST);
+  EXPECT_TRUE(after.block_store->List(INT64_MAX, [&](const BlockKey&) { ++blocks; }));
+  EXPECT_EQ(blocks, 1u);
+}
+
 TEST_F(Redis, ADeletedWorkspaceIsSweptAlsoWhenTheGatewayDiedMeanwhile) {
   auto store = Open();
   const WorkspaceKey ws = Make(*store, {Session(1)});
