@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/gateway/collector.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <mutex>
 
@@ -11,58 +13,77 @@ namespace airstore::gateway {
 namespace {
 
 constexpr size_t kRound = 256;  // short transactions: writers wait for them
+constexpr size_t kMostRefused = 4096;
 
 }  // namespace
 
 Result<size_t> Collector::Collect(int64_t now_ns, uint64_t* bytes) {
   const auto round = Pause();
   size_t total = 0;
+  Refused refused;
   while (true) {
-    auto some = CollectSome(now_ns, bytes);
-    if (!some) return some.error();
-    total += *some;
-    if (*some < kRound) return total;
+    const auto more = CollectSome(now_ns, &refused, &total, bytes);
+    if (!more) return more.error();
+    if (!*more) return total;
   }
 }
 
-Result<size_t> Collector::CollectSome(int64_t now_ns, uint64_t* bytes) {
-  std::vector<BlockKey> garbage;
-  uint64_t found = 0;
-  AIRSTORE_TRY(UntilNoConflict([&] { return MarkGarbage(now_ns, &garbage, &found); }));
-  if (garbage.empty()) return size_t{0};
+Result<bool> Collector::CollectSome(int64_t now_ns, Refused* refused, size_t* collected,
+                                    uint64_t* bytes) {
+  const auto garbage = UntilNoConflict([&] { return MarkGarbage(now_ns, *refused); });
+  if (!garbage) return garbage.error();
+  if (garbage->keys.empty()) return false;
   Reach(FaultPoint::kGatewayGarbageMarked);
-  AIRSTORE_TRY(blocks_.Delete(garbage));
+  const auto kept = blocks_.Delete(garbage->keys);
+  if (!kept) return kept.error();
   Reach(FaultPoint::kGatewayGarbageDeleted);
+  if (!kept->empty() && refused->empty()) {
+    spdlog::warn("a block cannot be deleted, and stays: {}", kept->front().why.ToString());
+  }
+  for (const BlockStore::Kept& one : *kept) refused->insert(one.key);
+  uint64_t gone_bytes = 0;
+  size_t gone = 0;
   AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
     auto writer = store_.Write();
     if (!writer) return writer.error();
-    for (const BlockKey& key : garbage) (*writer)->DeleteBlock(key.workspace, key.id);
+    gone_bytes = gone = 0;
+    for (size_t i = 0; i < garbage->keys.size(); ++i) {
+      const BlockKey& key = garbage->keys[i];
+      if (refused->contains(key)) continue;
+      (*writer)->DeleteBlock(key.workspace, key.id);
+      gone_bytes += garbage->sizes[i];
+      ++gone;
+    }
     return (*writer)->Commit();
   }));
-  if (bytes != nullptr) *bytes += found;
-  return garbage.size();
+  *collected += gone;
+  if (bytes != nullptr) *bytes += gone_bytes;
+  return !garbage->is_all && refused->size() <= kMostRefused;
 }
 
-Result<void> Collector::MarkGarbage(int64_t now_ns, std::vector<BlockKey>* garbage,
-                                    uint64_t* bytes) {
+Result<Collector::Garbage> Collector::MarkGarbage(int64_t now_ns, const Refused& refused) {
   auto writer = store_.Write();
   if (!writer) return writer.error();
-  garbage->clear();
-  *bytes = 0;
-  const auto listed = (*writer)->ListGarbage(now_ns - grace_ns_, kRound);
+  Garbage garbage;
+  // The oldest come first, those that were refused among them.
+  const size_t most = kRound + refused.size();
+  const auto listed = (*writer)->ListGarbage(now_ns - grace_ns_, most);
+  garbage.is_all = listed.size() < most;
   for (const BlockKey& key : listed) {
+    if (refused.contains(key)) continue;
     auto block = (*writer)->GetBlock(key.workspace, key.id);
     // Other gateways are at work, too: it may have a reference by now.
     if (block && block->live_bytes != 0) continue;
-    garbage->push_back(key);
-    if (block) *bytes += block->size;
+    garbage.keys.push_back(key);
+    garbage.sizes.push_back(block ? block->size : 0);
     if (!block || block->deleting) continue;
     block->deleting = true;
     (*writer)->PutBlock(key.workspace, *block);
   }
   AIRSTORE_TRY((*writer)->status());
-  if (garbage->empty()) return {};
-  return (*writer)->Commit();
+  if (garbage.keys.empty()) return garbage;
+  AIRSTORE_TRY((*writer)->Commit());
+  return garbage;
 }
 
 Result<size_t> Collector::Scrub(int64_t now_ns, int64_t min_age_ns) {
@@ -78,8 +99,9 @@ Result<size_t> Collector::Scrub(int64_t now_ns, int64_t min_age_ns) {
     const bool has_row = (*reader)->GetBlock(key.workspace, key.id).has_value();
     AIRSTORE_TRY((*reader)->status());
     if (has_row) continue;
-    AIRSTORE_TRY(blocks_.Delete({&key, 1}));
-    ++deleted;
+    const auto kept = blocks_.Delete({&key, 1});
+    if (!kept) return kept.error();
+    if (kept->empty()) ++deleted;
   }
   return deleted;
 }

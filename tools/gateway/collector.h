@@ -5,7 +5,8 @@
 // Free of races with those who refer to a block at the same moment: first a transaction marks the
 // row "deleting" (only if it has no reference), then the bytes go, then the row. A mutation that
 // meets a marked row fails, storing the same id again is refused until the row is gone, and a crash
-// in between leaves a marked row for the next round.
+// in between leaves a marked row for the next round. So does a block that the store does not let
+// go, which keeps none of the others.
 //
 // Blocks without any row come from a crash between storing bytes and committing; Scrub() compares
 // the block store with the rows.
@@ -17,6 +18,8 @@
 #include <cstdint>
 #include <mutex>
 #include <shared_mutex>
+#include <unordered_set>
+#include <vector>
 
 #include "tools/gateway/blocks.h"
 #include "tools/gateway/metadata_store.h"
@@ -41,8 +44,15 @@ class Collector {
   Result<void> StorePut(WorkspaceKey ws, const BlockId& id, std::string_view data, uint64_t xxh3);
 
  private:
-  Result<size_t> CollectSome(int64_t now_ns, uint64_t* bytes);
-  Result<void> MarkGarbage(int64_t now_ns, std::vector<BlockKey>* garbage, uint64_t* bytes);
+  using Refused = std::unordered_set<BlockKey, BlockKeyHash>;  // in this round
+  // False: that was all.
+  Result<bool> CollectSome(int64_t now_ns, Refused* refused, size_t* collected, uint64_t* bytes);
+  struct Garbage {
+    std::vector<BlockKey> keys;
+    std::vector<uint64_t> sizes;
+    bool is_all = false;
+  };
+  Result<Garbage> MarkGarbage(int64_t now_ns, const Refused& refused);
 
   MetadataStore& store_;
   Blocks& blocks_;
