@@ -108,7 +108,7 @@ class ContentPool {
  public:
   // `directory` exists. Called with each mount-registered id of a file that goes away.
   using CloseBacking = std::function<void(uint32_t mount, int32_t backing_id)>;
-  // Called with a file that is about to be removed.
+  // Called with a file that is about to be emptied or removed.
   using Removing = std::function<void(const ContentFile& file)>;
   // `first_number`, `first_id`: greater than any that was given before in this directory.
   ContentPool(std::string directory, uint64_t first_number, uint64_t first_id,

@@ -179,6 +179,8 @@ class Contents : public ContentSource {
   // Waits while another host's bytes are put in place of ours. An error: they could not be, and
   // what is here is nothing that could be sent.
   Task<Result<void>> AwaitReplaced(uint64_t inode);
+  // The inode was taken for gone, and is not.
+  void NotGone(uint64_t inode);
   // The inode is gone for good.
   void Destroy(uint64_t inode);
   // Gives up what is here of a file that nobody uses. False: it is in use, or not at the gateway.

@@ -100,10 +100,12 @@ void Contents::ContentApplied(uint64_t inode, uint64_t content_version) {
   if (node && node->file) {
     node->file->base_version = content_version;
     node->file->unsure = false;
-    if (node->file->needed) journal_->Append(VersionRecord{inode, content_version});
     // A version that is forgotten would make our next one look like another host's.
     if (sync_soon_) sync_soon_();
   }
+  // Also of what is clean, or has its content file no more: a change of its size may be queued that
+  // is made of this version.
+  journal_->Append(VersionRecord{inode, content_version});
   inodes_->Update(inode,
                   [&](shm::InodeRecord& record) { record.content_version = content_version; });
 }
@@ -219,7 +221,7 @@ Task<Result<void>> Contents::ReplaceInPlace(NodePtr node, Attr attr) {
   file->base_version = attr.content_version;
   file->other_cut = false;
   file->unsure = false;
-  if (file->needed) journal_->Append(VersionRecord{attr.inode, attr.content_version});
+  journal_->Append(VersionRecord{attr.inode, attr.content_version});
   file->never_sent = file->resend = file->refused = false;
   if (auto stamp = file->Stamp()) file->settled_bytes = stamp->allocated_bytes;
   Charge(node);

@@ -226,6 +226,16 @@ void ToWire(const AccessEntry& from, wire::AccessEvent* to) {
   to->set_fetch_ms(from.fetch_ms);
 }
 
+void ToWire(const GatewayReport& from, wire::GatewayState* to) {
+  to->set_version(AsUtf8(from.version));
+  to->set_metadata(AsUtf8(from.metadata));
+  to->set_blocks(AsUtf8(from.blocks));
+  to->set_shared(from.shared);
+  to->set_weakness(AsUtf8(from.weakness));
+  to->set_sessions(from.sessions);
+  to->set_read_us(from.read_us);
+}
+
 void ToWire(const StoreCheckState& from, wire::StoreCheckState* to) {
   to->set_run(from.run);
   to->set_finished(from.finished);

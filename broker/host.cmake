@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Processes, descriptors, options: what needs neither gRPC nor the event loop.
 add_library(airstore_broker_host STATIC
+  ${CMAKE_CURRENT_LIST_DIR}/gateway_address.cc
   ${CMAKE_CURRENT_LIST_DIR}/control_socket.cc
   ${CMAKE_CURRENT_LIST_DIR}/durable_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/fuse_device.cc

@@ -64,7 +64,9 @@ class ContentSource {
 
 class MutationLog {
  public:
-  using OnRefused = std::function<void(const Mutation& mutation, int error)>;
+  // `subjects`: as appended.
+  using OnRefused = std::function<void(const Mutation& mutation,
+                                       const std::vector<uint64_t>& subjects, int error)>;
   // Reopens the session after the gateway forgot it; returns the last sequence it applied.
   using Reopen = std::function<Task<Result<uint64_t>>()>;
 
@@ -83,6 +85,8 @@ class MutationLog {
   // are sent with the version they are made of, and the gateway refuses what would overwrite
   // another host's. So are those of content that must match (ContentSource::MustMatch).
   void SetLease(uint64_t id) { lease_id_ = id; }
+  // What is appended now is acknowledged before the gateway has it.
+  bool under_lease() const { return lease_id_ != 0; }
   // Called when the gateway says that the lease has ended.
   void OnLeaseLost(std::function<void()> on_lease_lost) {
     on_lease_lost_ = std::move(on_lease_lost);

@@ -383,7 +383,7 @@ void MutationLog::Settle(const std::vector<Item>& items, const Part& part,
     // A directory that is not there has no times either.
     if (error == 0 || std::holds_alternative<TouchOp>(mutation.op)) continue;
     for (uint64_t inode : item.subjects) subjects_[inode].refused = error;
-    on_refused_(mutation, error);
+    on_refused_(mutation, item.subjects, error);
   }
 }
 

@@ -160,7 +160,7 @@ class Tree {
   // An orphan that no mount knows any more is dropped for good.
   void ReclaimOrphan(uint64_t inode);
   // The gateway refused a change that was made here: what is cached of it is not to be believed.
-  void DropAfterRefusal(const Mutation& mutation, int error);
+  void DropAfterRefusal(const Mutation& mutation, const std::vector<uint64_t>& subjects, int error);
 
   // Another host changed these; returns when nothing older is shown by any mount. What is pending
   // here stays, and is looked at again when the gateway has it.
@@ -181,6 +181,12 @@ class Tree {
   void NotifyOwner(MountPort* origin, uint64_t inode);
 
  private:
+  // The change takes the last name of the file: as it is known here.
+  void ExpectVersion(uint64_t inode, Mutation* mutation) const;
+  // It was taken for gone, and has a name at the gateway.
+  void NotGone(uint64_t inode);
+  static constexpr size_t kDeepest = 2048;  // a path has 4,096 bytes
+
   // The directory was moved: kernels of other mounts that have it find it where it is now.
   Task<void> ShowMoved(MountPort* origin, uint64_t directory);
   // The mounts whose frontends may have told their kernels of it, `origin` excepted.

@@ -211,6 +211,14 @@ Result<void> Tree::InsertInode(uint64_t parent, const DirEntry& entry) {
   const auto record = inodes_->Get(inode);
   const bool refresh = record && (inodes_->IsStale(inode) || (record->flags & shm::kOrphan) != 0) &&
                        log_->PendingOf(inode) == 0 && !contents_->HasFile(inode);
+  // Removed here, while another host gave it another name.
+  const bool not_gone = record && !refresh && entry.attr.nlink > 0 &&
+                        (record->flags & shm::kOrphan) != 0 &&
+                        (record->flags & shm::kNameless) == 0 && log_->PendingOf(inode) == 0;
+  if (not_gone) {
+    NotGone(inode);
+    inodes_->MarkStale(inode);
+  }
   auto index = inodes_->Insert(entry.attr, refresh);
   if (refresh || !record) xattrs_.Drop(inode);
   if (!index) return index.error();

@@ -35,6 +35,7 @@ enum class Command {
   kLogin,
   kFsck,
   kGc,
+  kGatewayStatus,
   kDebugSpool,
   kDebugJournal,
   kDebugShm,

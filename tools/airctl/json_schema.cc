@@ -87,6 +87,7 @@ std::string JsonSchema() {
       {"access-log", wire::AccessEvents::descriptor()},
       {"fsck", wire::StoreReport::descriptor()},
       {"gc", wire::StoreReport::descriptor()},
+      {"gateway status", wire::GatewayStatusList::descriptor()},
   };
   Json names = Json::object();
   for (const auto& [command, type] : commands) {

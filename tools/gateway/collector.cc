@@ -30,35 +30,43 @@ Result<size_t> Collector::Collect(int64_t now_ns, uint64_t* bytes) {
 
 Result<bool> Collector::CollectSome(int64_t now_ns, Refused* refused, size_t* collected,
                                     uint64_t* bytes) {
+  const int64_t begun_ns = WallClockNs();
   const auto garbage = UntilNoConflict([&] { return MarkGarbage(now_ns, *refused); });
   if (!garbage) return garbage.error();
   if (garbage->keys.empty()) return false;
   Reach(FaultPoint::kGatewayGarbageMarked);
-  const auto kept = blocks_.Delete(garbage->keys);
+  const auto kept = DeleteMarked(garbage->keys, begun_ns);
   if (!kept) return kept.error();
-  Reach(FaultPoint::kGatewayGarbageDeleted);
   if (!kept->empty() && refused->empty()) {
     spdlog::warn("a block cannot be deleted, and stays: {}", kept->front().why.ToString());
   }
   for (const BlockStore::Kept& one : *kept) refused->insert(one.key);
-  uint64_t gone_bytes = 0;
-  size_t gone = 0;
+  *collected += garbage->keys.size() - kept->size();
+  for (size_t i = 0; i < garbage->keys.size() && bytes != nullptr; ++i) {
+    if (!refused->contains(garbage->keys[i])) *bytes += garbage->sizes[i];
+  }
+  return !garbage->is_all && refused->size() <= kMostRefused;
+}
+
+Result<std::vector<BlockStore::Kept>> Collector::DeleteMarked(const std::vector<BlockKey>& marked,
+                                                              int64_t marked_ns) {
+  if (grace_ns_ != 0 && WallClockNs() - marked_ns > grace_ns_ / 2) {
+    return Error{ETIMEDOUT, "marked for so long that another gateway may be at it"};
+  }
+  auto kept = blocks_.Delete(marked);
+  if (!kept) return kept.error();
+  Reach(FaultPoint::kGatewayGarbageDeleted);
+  Refused refused;
+  for (const BlockStore::Kept& one : *kept) refused.insert(one.key);
   AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
     auto writer = store_.Write();
     if (!writer) return writer.error();
-    gone_bytes = gone = 0;
-    for (size_t i = 0; i < garbage->keys.size(); ++i) {
-      const BlockKey& key = garbage->keys[i];
-      if (refused->contains(key)) continue;
-      (*writer)->DeleteBlock(key.workspace, key.id);
-      gone_bytes += garbage->sizes[i];
-      ++gone;
+    for (const BlockKey& key : marked) {
+      if (!refused.contains(key)) (*writer)->DeleteBlock(key.workspace, key.id);
     }
     return (*writer)->Commit();
   }));
-  *collected += gone;
-  if (bytes != nullptr) *bytes += gone_bytes;
-  return !garbage->is_all && refused->size() <= kMostRefused;
+  return kept;
 }
 
 Result<Collector::Garbage> Collector::MarkGarbage(int64_t now_ns, const Refused& refused) {
@@ -76,8 +84,9 @@ Result<Collector::Garbage> Collector::MarkGarbage(int64_t now_ns, const Refused&
     if (block && block->live_bytes != 0) continue;
     garbage.keys.push_back(key);
     garbage.sizes.push_back(block ? block->size : 0);
-    if (!block || block->deleting) continue;
+    if (!block) continue;
     block->deleting = true;
+    block->touched_ns = now_ns;
     (*writer)->PutBlock(key.workspace, *block);
   }
   AIRSTORE_TRY((*writer)->status());
@@ -93,22 +102,42 @@ Result<size_t> Collector::Scrub(int64_t now_ns, int64_t min_age_ns) {
       blocks_.store().List(now_ns - min_age_ns, [&](const BlockKey& key) { old.push_back(key); }));
   size_t deleted = 0;
   for (const BlockKey& key : old) {
-    std::unique_lock storing(storing_mu_);
-    auto reader = store_.Read();
-    if (!reader) return reader.error();
-    const bool has_row = (*reader)->GetBlock(key.workspace, key.id).has_value();
-    AIRSTORE_TRY((*reader)->status());
-    if (has_row) continue;
-    const auto kept = blocks_.Delete({&key, 1});
+    const int64_t begun_ns = WallClockNs();
+    const auto marked = MarkUnknown(key, now_ns);
+    if (!marked) return marked.error();
+    if (!*marked) continue;
+    const auto kept = DeleteMarked({key}, begun_ns);
     if (!kept) return kept.error();
     if (kept->empty()) ++deleted;
   }
   return deleted;
 }
 
+Result<bool> Collector::MarkUnknown(const BlockKey& key, int64_t now_ns) {
+  return UntilNoConflict([&]() -> Result<bool> {
+    {
+      auto reader = store_.Read();
+      if (!reader) return reader.error();
+      const bool known = (*reader)->GetBlock(key.workspace, key.id).has_value();
+      AIRSTORE_TRY((*reader)->status());
+      if (known) return false;
+    }
+    auto writer = store_.Write();
+    if (!writer) return writer.error();
+    const bool known = (*writer)->GetBlock(key.workspace, key.id).has_value();
+    // In one that was deleted nobody stores anything any more.
+    const bool lives = (*writer)->GetWorkspace(key.workspace).has_value();
+    AIRSTORE_TRY((*writer)->status());
+    if (known || !lives) return !known;
+    (*writer)->PutBlock(key.workspace, BlockRecord{key.id, 0, 0, 0, now_ns, true});
+    AIRSTORE_TRY((*writer)->Commit());
+    return true;
+  });
+}
+
 Result<void> Collector::StorePut(WorkspaceKey ws, const BlockId& id, std::string_view data,
                                  uint64_t xxh3) {
-  std::shared_lock storing(storing_mu_);
+  const int64_t begun_ns = WallClockNs();
   bool stored = false;
   {
     auto reader = store_.Read();
@@ -130,6 +159,12 @@ Result<void> Collector::StorePut(WorkspaceKey ws, const BlockId& id, std::string
     if (known && known->deleting) return Error{EAGAIN, "block is being collected"};
     if (stored && !known) return Error{EAGAIN, "block was collected"};
     if (known && known->xxh3 != xxh3) return Error{EEXIST, "another block has this id"};
+    if (WallClockNs() - begun_ns > kMostStoringNs) return Error{EAGAIN, "storing took too long"};
+    // Of one that was deleted nobody would find the row.
+    if (!(*writer)->GetWorkspace(ws)) {
+      AIRSTORE_TRY((*writer)->status());
+      return Error{ESTALE, "the workspace does not exist any more"};
+    }
     BlockRecord block = known.value_or(BlockRecord{id, data.size(), xxh3, 0, 0, false});
     block.touched_ns = WallClockNs();  // the grace period starts anew
     (*writer)->PutBlock(ws, block);

@@ -141,7 +141,9 @@ struct Life {
       : tasks(loop.get_executor()), journal(std::move(kept)) {
     log = std::make_unique<MutationLog>(
         loop.get_executor(), &tasks, gateway, journal.get(), &contents,
-        [](const Mutation&, int error) { ADD_FAILURE() << "refused: " << error; },
+        [](const Mutation&, const std::vector<uint64_t>&, int error) {
+          ADD_FAILURE() << "refused: " << error;
+        },
         []() -> Task<Result<uint64_t>> { co_return uint64_t{0}; });
   }
   // Until the gateway was asked that often.

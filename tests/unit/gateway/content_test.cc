@@ -185,6 +185,7 @@ TEST(Content, ADamagedBlockIsAnErrorNotData) {
 // A store that does not answer for a while, and then says so.
 class AwayStore final : public BlockStore {
  public:
+  std::string_view kind() const override { return "away"; }
   Result<void> Put(const BlockKey&, std::string_view, std::string_view) override { return {}; }
   Result<std::string> Get(const BlockKey&) override {
     ++asked;
