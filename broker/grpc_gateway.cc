@@ -89,7 +89,8 @@ class GrpcGateway final : public Gateway {
 
   // Makes a call of the stub's `method`; `decode(request, response)` sees successful answers only.
   template <typename Response, typename Request, typename Method, typename Decode>
-  auto Call(const char* name, Request request, Method method, Decode decode) {
+  auto Call(const char* name, Request request, Method method, Decode decode,
+            std::chrono::milliseconds timeout = std::chrono::milliseconds::max()) {
     ++counters_.calls;
     using Answer = std::invoke_result_t<Decode, Request&, Response&>;
     auto start = [stub = stub_.Current(), method](
@@ -106,13 +107,16 @@ class GrpcGateway final : public Gateway {
       if (!status.ok()) return ErrorOfStatus(name, status);
       return decode(from, to);
     };
-    return UnaryCall<Request, Response>(via_, std::move(request), std::move(start),
+    CallContext via = via_;
+    via.timeout = std::min(via.timeout, timeout);
+    return UnaryCall<Request, Response>(std::move(via), std::move(request), std::move(start),
                                         std::move(finish));
   }
 
   CallContext via_;
   const Stubs<wire::Storage> stub_;
   std::string session_id_;
+  std::chrono::seconds session_life_{60};
   std::optional<OfferedServices> offered_;
   bool gone_ = false;  // the workspace, when the session was opened last
   GatewayCounters counters_;
@@ -154,7 +158,10 @@ Task<Result<OpenedSession>> GrpcGateway::Open(const std::string& workspace,
       "open session", std::move(request), kMethod,
       [](auto&, wire::OpenSessionResponse& answer) { return DecodeOpen(answer); });
   gone_ = !opened && opened.error().code == ENOENT;
-  if (opened) offered_ = opened->services;
+  if (opened) {
+    offered_ = opened->services;
+    session_life_ = std::chrono::seconds(opened->limits.session_seconds);
+  }
   co_return opened;
 }
 
@@ -168,8 +175,11 @@ Task<Result<void>> GrpcGateway::Close() {
 
 Task<Result<uint64_t>> GrpcGateway::KeepAlive() {
   constexpr Method<wire::KeepAliveRequest, wire::KeepAliveResponse> kMethod = &AsyncApi::KeepAlive;
+  // One that hangs leaves time for others while the session lives.
+  const std::chrono::milliseconds timeout =
+      std::max(std::chrono::milliseconds(1000), std::chrono::milliseconds(session_life_) / 6);
   auto alive = co_await Call<wire::KeepAliveResponse>(
-      "keep alive", NewRequest<wire::KeepAliveRequest>(), kMethod, DecodeKeepAlive);
+      "keep alive", NewRequest<wire::KeepAliveRequest>(), kMethod, DecodeKeepAlive, timeout);
   if (!alive) co_return alive.error();
   offered_ = alive->services;
   co_return alive->lease_id;

@@ -410,14 +410,21 @@ Task<void> Session::SyncLater() {
 }
 
 Task<void> Session::KeepAlive() {
+  constexpr std::chrono::milliseconds kFirstRetry(50), kLongestRetry(5000);
+  const auto period =
+      std::chrono::milliseconds(1000) * std::max(1u, opened_.limits.session_seconds / 3);
+  std::chrono::milliseconds retry = kFirstRetry;
+  bool lost = false;
   while (!closed_) {
-    keep_alive_timer_.expires_after(std::chrono::milliseconds(1000) *
-                                    std::max(1u, opened_.limits.session_seconds / 3));
+    // A connection that was lost is no reason to lose leases and locks too.
+    keep_alive_timer_.expires_after(lost ? retry : period);
+    retry = lost ? std::min(2 * retry, kLongestRetry) : kFirstRetry;
     boost::system::error_code cancelled;
     co_await keep_alive_timer_.async_wait(
         boost::asio::redirect_error(boost::asio::use_awaitable, cancelled));
     if (closed_ || cancelled) co_return;
     auto alive = co_await gateway_->KeepAlive();
+    lost = !alive && alive.error().code == EAGAIN;
     if (!alive && alive.error().code == ESTALE) {
       (void)co_await Reopen();
     } else if (alive) {

@@ -47,7 +47,9 @@ class BlocksOfAnother : public gateway::BlockStore {
   Result<void> Put(const BlockKey&, std::string_view, std::string_view) override {
     return Error{EROFS, root_};
   }
-  Result<void> Delete(std::span<const BlockKey>) override { return Error{EROFS, root_}; }
+  Result<std::vector<Kept>> Delete(std::span<const BlockKey>) override {
+    return Error{EROFS, root_};
+  }
   Result<void> List(int64_t, const std::function<void(const BlockKey&)>&) override {
     return Error{EROFS, root_};
   }

@@ -12,8 +12,10 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "shm/base/result.h"
+#include "tools/gateway/clock.h"
 #include "tools/gateway/types.h"
 
 namespace airstore::gateway {
@@ -28,10 +30,18 @@ class BlockStore {
   virtual std::string_view kind() const = 0;  // one word
   // Durable when it returns; replaces what was there as a whole or not at all.
   virtual Result<void> Put(const BlockKey& key, std::string_view header, std::string_view data) = 0;
-  // Header and data as one. ENOENT: there is none.
+  // Header and data as one. ENOENT: there is none, for certain. EBADMSG: what there is is damaged.
+  // Others may pass.
   virtual Result<std::string> Get(const BlockKey& key) = 0;
-  // Success also for those that were not there. Some may be gone when it fails.
-  virtual Result<void> Delete(std::span<const BlockKey> keys) = 0;
+  // The same for one who does not want to wait for long: where that is possible, it gives up then.
+  virtual Result<std::string> GetUntil(const BlockKey& key, SteadyTime) { return Get(key); }
+  // Answers those that could not be deleted, and why. Those that were not there are none of them.
+  // Fails when nothing is to be had from the store now; some may be gone all the same.
+  struct Kept {
+    BlockKey key;
+    Error why;
+  };
+  virtual Result<std::vector<Kept>> Delete(std::span<const BlockKey> keys) = 0;
   // Calls `visit` with each block stored before `before_ns`; it may call Delete().
   virtual Result<void> List(int64_t before_ns,
                             const std::function<void(const BlockKey&)>& visit) = 0;

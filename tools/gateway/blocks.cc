@@ -4,6 +4,7 @@
 #include <openssl/rand.h>
 #include <xxhash.h>
 
+#include <cerrno>
 #include <cstring>
 
 namespace airstore::gateway {
@@ -47,7 +48,7 @@ Result<void> Blocks::Put(const BlockKey& key, std::string_view data, uint64_t xx
   return store_.Put(key, {reinterpret_cast<const char*>(&header), sizeof header}, data);
 }
 
-Result<BlockData> Blocks::Get(const BlockKey& key) {
+Result<BlockData> Blocks::Get(const BlockKey& key, SteadyTime until) {
   {
     std::unique_lock lock(mu_);
     while (true) {
@@ -56,10 +57,14 @@ Result<BlockData> Blocks::Get(const BlockKey& key) {
         return it->second.data;
       }
       if (loading_.insert(key).second) break;
-      loaded_.wait(lock);
+      if (until == SteadyTime::max()) {
+        loaded_.wait(lock);
+      } else if (loaded_.wait_until(lock, until) == std::cv_status::timeout) {
+        return Error{ETIMEDOUT, "another one still waits for this block"};
+      }
     }
   }
-  Result<std::string> stored = store_.Get(key);
+  Result<std::string> stored = store_.GetUntil(key, until);
   const bool intact = stored && IsIntactBlock(*stored);
   BlockData data;
   if (intact) data = std::make_shared<const std::string>(std::move(*stored));
@@ -70,11 +75,11 @@ Result<BlockData> Blocks::Get(const BlockKey& key) {
   }
   loaded_.notify_all();
   if (!stored) return stored.error();
-  if (!intact) return Error{EIO, "block is damaged"};
+  if (!intact) return Error{EBADMSG, "block is damaged"};
   return data;
 }
 
-Result<void> Blocks::Delete(std::span<const BlockKey> keys) {
+Result<std::vector<BlockStore::Kept>> Blocks::Delete(std::span<const BlockKey> keys) {
   {
     std::lock_guard lock(mu_);
     for (const BlockKey& key : keys) Erase(key);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Blocks with checksums and a cache, above any block store. Every stored block carries a header
-// (magic, length, XXH3-64 of the data); a block that does not match it is never served: EIO.
+// (magic, length, XXH3-64 of the data); a block that does not match it is never served.
 //
 // Whole blocks are cached, because small files are packed into shared blocks: reading a directory
 // of them costs one read of the store. Concurrent readers of one block wait for a single read.
@@ -42,9 +42,10 @@ class Blocks {
   Blocks(BlockStore& store, uint64_t cache_bytes) : store_(store), cache_bytes_(cache_bytes) {}
 
   Result<void> Put(const BlockKey& key, std::string_view data, uint64_t xxh3);
-  // The data starts at kHeaderBytes of the string. ENOENT: no such block. EIO: damaged.
-  Result<BlockData> Get(const BlockKey& key);
-  Result<void> Delete(std::span<const BlockKey> keys);
+  // The data starts at kHeaderBytes of the string. Fails as the store; EBADMSG: damaged. Behind
+  // `until` it does not wait any more, if the store lets it: ETIMEDOUT, or the store's reason.
+  Result<BlockData> Get(const BlockKey& key, SteadyTime until = SteadyTime::max());
+  Result<std::vector<BlockStore::Kept>> Delete(std::span<const BlockKey> keys);
   BlockStore& store() { return store_; }
 
   static constexpr size_t kHeaderBytes = 32;

@@ -33,7 +33,8 @@ class Bulletin {
   virtual Result<uint64_t> Cursor(WorkspaceKey ws) = 0;
   // The cursor of the last change that another session made.
   virtual Result<uint64_t> LastFor(WorkspaceKey ws, const SessionId& session) = 0;
-  // Of the last one that the session made; 0: it is not known any more.
+  // Of the last one that the session made, or of what was before all that is known; 0: nothing is
+  // known of it.
   virtual Result<uint64_t> LastBy(WorkspaceKey ws, const SessionId& session) = 0;
 
   // The session watches from that cursor on; a stream is added to the hub then. False: it was given
@@ -74,6 +75,8 @@ class LocalBulletin final : public Bulletin {
   Result<uint64_t> LastBy(WorkspaceKey ws, const SessionId& session) override {
     return hub_.LastBy(ws, session);
   }
+  // A session of an earlier life of the gateway.
+  void Expect(WorkspaceKey ws, const SessionId& session) { acks_.Expect(ws, session); }
   Result<bool> Begin(WorkspaceKey ws, const SessionId& session, uint64_t cursor) override {
     return acks_.Begin(ws, session, cursor);
   }

@@ -19,7 +19,10 @@ namespace airstore::gateway {
 template <typename Work>
 grpc::ServerUnaryReactor* RunOn(WorkerPool& pool, grpc::CallbackServerContext* context, Work work) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  pool.Post([reactor, work = std::move(work)] { reactor->Finish(work()); });
+  pool.Post([reactor, context, work = std::move(work)] {
+    // Who has given up while it waited for its turn makes the call again.
+    reactor->Finish(context->IsCancelled() ? grpc::Status::CANCELLED : work());
+  });
   return reactor;
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/gateway/collector.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <mutex>
 
@@ -11,6 +13,7 @@ namespace airstore::gateway {
 namespace {
 
 constexpr size_t kRound = 256;  // short transactions: writers wait for them
+constexpr size_t kMostRefused = 4096;
 
 // How long a mark is for who has made it.
 int64_t MarkNs(int64_t grace_ns) { return std::min<int64_t>(grace_ns, 300ll * 1'000'000'000); }
@@ -22,61 +25,79 @@ int64_t MarkedAt(int64_t now_ns, int64_t grace_ns) { return now_ns - grace_ns + 
 Result<size_t> Collector::Collect(int64_t now_ns, uint64_t* bytes) {
   const auto round = Pause();
   size_t total = 0;
+  Refused refused;
   while (true) {
-    auto some = CollectSome(now_ns, bytes);
-    if (!some) return some.error();
-    total += *some;
-    if (*some < kRound) return total;
+    const auto more = CollectSome(now_ns, &refused, &total, bytes);
+    if (!more) return more.error();
+    if (!*more) return total;
   }
 }
 
-Result<size_t> Collector::CollectSome(int64_t now_ns, uint64_t* bytes) {
-  std::vector<BlockKey> garbage;
-  uint64_t found = 0;
+Result<bool> Collector::CollectSome(int64_t now_ns, Refused* refused, size_t* collected,
+                                    uint64_t* bytes) {
   const int64_t begun_ns = WallClockNs();
-  AIRSTORE_TRY(UntilNoConflict([&] { return MarkGarbage(now_ns, &garbage, &found); }));
-  if (garbage.empty()) return size_t{0};
+  const auto garbage = UntilNoConflict([&] { return MarkGarbage(now_ns, *refused); });
+  if (!garbage) return garbage.error();
+  if (garbage->keys.empty()) return false;
   Reach(FaultPoint::kGatewayGarbageMarked);
-  AIRSTORE_TRY(DeleteMarked(garbage, begun_ns));
-  if (bytes != nullptr) *bytes += found;
-  return garbage.size();
+  const auto kept = DeleteMarked(garbage->keys, begun_ns);
+  if (!kept) return kept.error();
+  if (!kept->empty() && refused->empty()) {
+    spdlog::warn("a block cannot be deleted, and stays: {}", kept->front().why.ToString());
+  }
+  for (const BlockStore::Kept& one : *kept) refused->insert(one.key);
+  *collected += garbage->keys.size() - kept->size();
+  for (size_t i = 0; i < garbage->keys.size() && bytes != nullptr; ++i) {
+    if (!refused->contains(garbage->keys[i])) *bytes += garbage->sizes[i];
+  }
+  return !garbage->is_all && refused->size() <= kMostRefused;
 }
 
-Result<void> Collector::DeleteMarked(const std::vector<BlockKey>& marked, int64_t marked_ns) {
+Result<std::vector<BlockStore::Kept>> Collector::DeleteMarked(const std::vector<BlockKey>& marked,
+                                                              int64_t marked_ns) {
   if (grace_ns_ != 0 && WallClockNs() - marked_ns > MarkNs(grace_ns_) / 2) {
     return Error{ETIMEDOUT, "marked for so long that another gateway may be at it"};
   }
-  AIRSTORE_TRY(blocks_.Delete(marked));
+  auto kept = blocks_.Delete(marked);
+  if (!kept) return kept.error();
   Reach(FaultPoint::kGatewayGarbageDeleted);
-  return UntilNoConflict([&]() -> Result<void> {
+  Refused refused;
+  for (const BlockStore::Kept& one : *kept) refused.insert(one.key);
+  AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
     auto writer = store_.Write();
     if (!writer) return writer.error();
-    for (const BlockKey& key : marked) (*writer)->DeleteBlock(key.workspace, key.id);
+    for (const BlockKey& key : marked) {
+      if (!refused.contains(key)) (*writer)->DeleteBlock(key.workspace, key.id);
+    }
     return (*writer)->Commit();
-  });
+  }));
+  return kept;
 }
 
-Result<void> Collector::MarkGarbage(int64_t now_ns, std::vector<BlockKey>* garbage,
-                                    uint64_t* bytes) {
+Result<Collector::Garbage> Collector::MarkGarbage(int64_t now_ns, const Refused& refused) {
   auto writer = store_.Write();
   if (!writer) return writer.error();
-  garbage->clear();
-  *bytes = 0;
-  const auto listed = (*writer)->ListGarbage(now_ns - grace_ns_, kRound);
+  Garbage garbage;
+  // The oldest come first, those that were refused among them.
+  const size_t most = kRound + refused.size();
+  const auto listed = (*writer)->ListGarbage(now_ns - grace_ns_, most);
+  garbage.is_all = listed.size() < most;
   for (const BlockKey& key : listed) {
+    if (refused.contains(key)) continue;
     auto block = (*writer)->GetBlock(key.workspace, key.id);
     // Other gateways are at work, too: it may have a reference by now.
     if (block && block->live_bytes != 0) continue;
-    garbage->push_back(key);
-    if (block) *bytes += block->size;
+    garbage.keys.push_back(key);
+    garbage.sizes.push_back(block ? block->size : 0);
     if (!block) continue;
     block->deleting = true;
     block->touched_ns = MarkedAt(now_ns, grace_ns_);
     (*writer)->PutBlock(key.workspace, *block);
   }
   AIRSTORE_TRY((*writer)->status());
-  if (garbage->empty()) return {};
-  return (*writer)->Commit();
+  if (garbage.keys.empty()) return garbage;
+  AIRSTORE_TRY((*writer)->Commit());
+  return garbage;
 }
 
 Result<size_t> Collector::Scrub(int64_t now_ns, int64_t min_age_ns) {
@@ -90,8 +111,9 @@ Result<size_t> Collector::Scrub(int64_t now_ns, int64_t min_age_ns) {
     const auto marked = MarkUnknown(key, now_ns);
     if (!marked) return marked.error();
     if (!*marked) continue;
-    AIRSTORE_TRY(DeleteMarked({key}, begun_ns));
-    ++deleted;
+    const auto kept = DeleteMarked({key}, begun_ns);
+    if (!kept) return kept.error();
+    if (kept->empty()) ++deleted;
   }
   return deleted;
 }

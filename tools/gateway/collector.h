@@ -7,7 +7,7 @@
 // then the row. A mutation that meets a marked row fails, storing the same id again is refused
 // until the row is gone, and a crash in between leaves a marked row for a round some minutes later:
 // until then it is for the gateway that has marked it. One that is stopped for half of that leaves
-// it alone, too.
+// it alone, too. A block that the store does not let go stays so too, and keeps none of the others.
 //
 // Blocks without any row come from a crash between storing bytes and committing; Scrub() compares
 // the block store with the rows, and gives those that have none a marked one.
@@ -18,6 +18,8 @@
 
 #include <cstdint>
 #include <mutex>
+#include <unordered_set>
+#include <vector>
 
 #include "tools/gateway/blocks.h"
 #include "tools/gateway/metadata_store.h"
@@ -42,12 +44,20 @@ class Collector {
   Result<void> StorePut(WorkspaceKey ws, const BlockId& id, std::string_view data, uint64_t xxh3);
 
  private:
-  Result<size_t> CollectSome(int64_t now_ns, uint64_t* bytes);
-  Result<void> MarkGarbage(int64_t now_ns, std::vector<BlockKey>* garbage, uint64_t* bytes);
+  using Refused = std::unordered_set<BlockKey, BlockKeyHash>;  // in this round
+  // False: that was all.
+  Result<bool> CollectSome(int64_t now_ns, Refused* refused, size_t* collected, uint64_t* bytes);
+  struct Garbage {
+    std::vector<BlockKey> keys;
+    std::vector<uint64_t> sizes;
+    bool is_all = false;
+  };
+  Result<Garbage> MarkGarbage(int64_t now_ns, const Refused& refused);
   // Of a block without a row; false: it has one.
   Result<bool> MarkUnknown(const BlockKey& key, int64_t now_ns);
-  // What was marked at that time, by the wall clock.
-  Result<void> DeleteMarked(const std::vector<BlockKey>& marked, int64_t marked_ns);
+  // What was marked at that time, by the wall clock. Answers what the store did not let go.
+  Result<std::vector<BlockStore::Kept>> DeleteMarked(const std::vector<BlockKey>& marked,
+                                                     int64_t marked_ns);
 
   MetadataStore& store_;
   Blocks& blocks_;

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 namespace airstore::gateway {
@@ -78,18 +79,18 @@ Result<Plan> MakePlan(MetadataStore& store, WorkspaceKey ws, InodeNo ino,
 }  // namespace
 
 Result<std::string> ReadExtents(Blocks& blocks, WorkspaceKey ws, const std::vector<Extent>& extents,
-                                uint64_t offset, uint64_t length) {
+                                uint64_t offset, uint64_t length, SteadyTime until) {
   std::string bytes(length, '\0');
   for (const Extent& e : extents) {
     const uint64_t start = std::max(e.offset, offset);
     const uint64_t end = std::min(e.end(), offset + length);
     if (start >= end) continue;
-    auto block = blocks.Get({ws, e.block});
+    auto block = blocks.Get({ws, e.block}, until);
     if (!block) return block.error();
     const std::string_view data = std::string_view(**block).substr(Blocks::kHeaderBytes);
     const uint64_t from = e.block_offset + (start - e.offset);
     if (end - start > data.size() || from > data.size() - (end - start)) {
-      return Error{EIO, "extent reaches out of its block"};
+      return Error{EBADMSG, "extent reaches out of its block"};
     }
     std::memcpy(bytes.data() + (start - offset), data.data() + from, end - start);
   }
@@ -105,19 +106,21 @@ Result<FetchOutcome> FetchContent(MetadataStore& store, Blocks& blocks, Workspac
     auto plan = UntilNoConflict([&] { return MakePlan(store, ws, ino, ranges); });
     if (!plan) return plan.error();
     FetchOutcome outcome = std::move(plan->outcome);
-    int failed = 0;
-    for (size_t i = 0; i < outcome.pieces.size() && failed == 0; ++i) {
+    Result<void> done;
+    for (size_t i = 0; i < outcome.pieces.size() && done; ++i) {
       FetchedPiece& piece = outcome.pieces[i];
       if (plan->extents[i].empty()) continue;
       auto bytes = ReadExtents(blocks, ws, plan->extents[i], piece.offset, piece.length);
       if (bytes) {
         piece.data = std::move(*bytes);
       } else {
-        failed = bytes.error().code;
+        done = bytes.error();
       }
     }
-    if (failed == ENOENT && attempt < kAttempts) continue;
-    if (failed != 0) {
+    if (!done) {
+      const int failed = done.error().code;
+      if (failed != ENOENT && failed != EBADMSG) return done.error();
+      if (failed == ENOENT && attempt < kAttempts) continue;
       outcome.error = EIO;
       outcome.pieces.clear();
     }

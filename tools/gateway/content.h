@@ -32,11 +32,14 @@ struct FetchOutcome {
   std::vector<FetchedPiece> pieces;
 };
 
-// The bytes of [offset, offset + length); REQUIRES: `extents` touch it, in order.
+// The bytes of [offset, offset + length); REQUIRES: `extents` touch it, in order. Fails as
+// Blocks::Get(), which gets `until`.
 Result<std::string> ReadExtents(Blocks& blocks, WorkspaceKey ws, const std::vector<Extent>& extents,
-                                uint64_t offset, uint64_t length);
+                                uint64_t offset, uint64_t length,
+                                SteadyTime until = SteadyTime::max());
 
 // All ranges of one version of a file's content, cut at its end. REQUIRES: CheckRange() of each.
+// An outcome with EIO: a block is lost or damaged. Fails with what may pass.
 Result<FetchOutcome> FetchContent(MetadataStore& store, Blocks& blocks, WorkspaceKey ws,
                                   InodeNo ino, const std::vector<ByteRange>& ranges);
 

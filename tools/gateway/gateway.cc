@@ -88,12 +88,13 @@ Result<void> Gateway::Start() {
       CheckParts{*store_, *blocks_, *batches_, *collector_, *sessions_,
                  [this](WorkspaceKey ws) { return GrantInodes(ws, 1); }, stores->redis != nullptr},
       ScrubAgeNs());
+  expirer_ = std::thread([this] { Expire(); });
   housekeeper_ = std::thread([this] { Housekeep(); });
   return {};
 }
 
 Result<void> Gateway::StartAlone() {
-  bulletin_ = std::make_unique<LocalBulletin>(options_.watch_patience);
+  auto bulletin = std::make_unique<LocalBulletin>(options_.watch_patience);
   auto locks =
       std::make_unique<LocalLocks>([this](WorkspaceKey ws, const SessionId& session, InodeNo ino) {
         bulletin_->LockFreed(ws, session, ino);
@@ -110,8 +111,10 @@ Result<void> Gateway::StartAlone() {
   AIRSTORE_TRY(sessions_->Load());
   for (const SessionRecord& session : sessions_->LiveSessions()) {
     locks->Expect(session.workspace, session.id);
+    bulletin->Expect(session.workspace, session.id);
   }
   locks_ = std::move(locks);
+  bulletin_ = std::move(bulletin);
   return {};
 }
 
@@ -138,11 +141,21 @@ Gateway::~Gateway() {
     stopping_ = true;
   }
   stop_.notify_all();
+  if (expirer_.joinable()) expirer_.join();
   if (housekeeper_.joinable()) housekeeper_.join();
 }
 
 int64_t Gateway::ScrubAgeNs() const {
   return std::max(options_.gc_grace.count() * kNsPerSecond, kMinScrubAgeNs);
+}
+
+void Gateway::Expire() {
+  std::unique_lock lock(mu_);
+  while (!stop_.wait_for(lock, kExpiryInterval, [this] { return stopping_; })) {
+    lock.unlock();
+    ExpireSessions();
+    lock.lock();
+  }
 }
 
 void Gateway::Housekeep() {
@@ -151,7 +164,6 @@ void Gateway::Housekeep() {
   std::unique_lock lock(mu_);
   while (!stop_.wait_for(lock, kExpiryInterval, [this] { return stopping_; })) {
     lock.unlock();
-    ExpireSessions();
     if (SteadyNow() >= next_collect) {
       CollectGarbage();
       next_collect =

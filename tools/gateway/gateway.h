@@ -3,7 +3,8 @@
 // The gateway without its wire: everything a data directory needs to be served, opened in order and
 // torn down in reverse. Services translate calls to it; tests drive it directly.
 //
-// Threads: any; one background thread (housekeeping) expires sessions and collects garbage.
+// Threads: any; of its own one that expires sessions, and one that collects garbage (housekeeping),
+// which may take long where blocks are: nobody's lease is to wait for that.
 // Ownership: owns all parts. The order of members is the order of teardown, reversed.
 // Fails: Open() when the directory is unusable, is served by another process, or is of another
 // version.
@@ -108,6 +109,7 @@ class Gateway {
   // Where sessions, locks and events are: in this process, or for several gateways in the store.
   Result<void> StartAlone();
   Result<void> StartShared(RedisStore& store);
+  void Expire();
   void Housekeep();
   void ExpireSessions();
   void ForgetOldSessions();
@@ -133,6 +135,7 @@ class Gateway {
   std::mutex mu_;
   std::condition_variable stop_;
   bool stopping_ = false;  // guarded by mu_
+  std::thread expirer_;
   std::thread housekeeper_;
 };
 

@@ -43,11 +43,15 @@ void Resolver::Inline(ResolvedEntry* entry, uint64_t inline_bytes) {
   const Inode& inode = entry->inode;
   if (!S_ISREG(inode.mode) || inode.size > std::min(inline_bytes, kMaxInlineBytes)) return;
   if (used_bytes_ + inode.size > kAnswerBytes) return;
+  if (!inlines_ || SteadyNow() >= inline_until_) return;
   std::vector<Extent> extents;
   if (inode.allocated > 0) extents = reader_.ListExtents(ws_, inode.ino, 0, inode.size);
-  auto bytes = ReadExtents(blocks_, ws_, extents, 0, inode.size);
-  // Damaged content is for Fetch to report; the attributes are good.
-  if (!bytes) return;
+  auto bytes = ReadExtents(blocks_, ws_, extents, 0, inode.size, inline_until_);
+  if (!bytes) {
+    // For Fetch to report; the attributes are good. One that is damaged says nothing of the others.
+    inlines_ = bytes.error().code == EBADMSG || bytes.error().code == ENOENT;
+    return;
+  }
   entry->content = std::move(*bytes);
   entry->inlined = true;
   used_bytes_ += entry->content.size();

@@ -2,6 +2,8 @@
 //
 // Lookups, attributes and listings of one Resolve call, all from one snapshot, within a budget of
 // bytes for the whole answer: listings end early (and say so) rather than outgrow a message.
+// Content comes along while that is quick: it ends with the first block that cannot be read, and
+// after a while in any case.
 //
 // Threads: one at a time.
 // Ownership: borrows the snapshot and the blocks.
@@ -75,10 +77,14 @@ class Resolver {
  private:
   void Inline(ResolvedEntry* entry, uint64_t inline_bytes);
 
+  static constexpr std::chrono::seconds kInlineTime{2};
+
   MetadataReader& reader_;
   Blocks& blocks_;
   const WorkspaceKey ws_;
   uint64_t used_bytes_ = 0;
+  const SteadyTime inline_until_ = SteadyNow() + kInlineTime;
+  bool inlines_ = true;
 };
 
 }  // namespace airstore::gateway

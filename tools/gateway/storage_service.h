@@ -2,8 +2,9 @@
 //
 // airstore.storage.v2.Storage: checks the call, translates, and lets the gateway do it.
 //
-// Threads: gRPC's callbacks only hand over to two pools. Mutations (which wait for disks and for
-// each other) have their own, so that they never keep reads waiting.
+// Threads: gRPC's callbacks only hand over to three pools. Mutations (which wait for disks and for
+// each other) have their own, so that they never keep reads waiting; so have signs of life, locks,
+// and what else never needs a block, so that a slow block store costs nobody a lease.
 // Ownership: borrows the gateway; must be destroyed (pools drained) after the server's shutdown.
 #pragma once
 
@@ -69,6 +70,7 @@ class StorageService final : public wire::Storage::CallbackService {
   Gateway& gateway_;
   WorkerPool readers_;
   WorkerPool writers_;
+  WorkerPool blockless_;
 };
 
 }  // namespace airstore::gateway

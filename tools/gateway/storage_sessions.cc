@@ -42,7 +42,8 @@ void SetServices(const Offer& offer, wire::Services* out) {
 
 }  // namespace
 
-StorageService::StorageService(Gateway& gateway) : gateway_(gateway), readers_(8), writers_(8) {}
+StorageService::StorageService(Gateway& gateway)
+    : gateway_(gateway), readers_(8), writers_(8), blockless_(4) {}
 
 void StorageService::SetLease(const LeaseRecord& lease, wire::Lease* out) const {
   out->set_id(lease.id);
@@ -185,7 +186,7 @@ StorageService::Reactor* StorageService::CloseSession(Context* context,
 StorageService::Reactor* StorageService::KeepAlive(Context* context,
                                                    const wire::KeepAliveRequest* request,
                                                    wire::KeepAliveResponse* response) {
-  return RunOn(readers_, context, [=, this]() -> grpc::Status {
+  return RunOn(blockless_, context, [=, this]() -> grpc::Status {
     Access access;
     if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
       return status;
@@ -354,13 +355,13 @@ grpc::Status StorageService::DoLock(const Context& context, const wire::LockRequ
 
 StorageService::Reactor* StorageService::Lock(Context* context, const wire::LockRequest* request,
                                               wire::LockResponse* response) {
-  return RunOn(readers_, context, [=, this] { return DoLock(*context, *request, response); });
+  return RunOn(blockless_, context, [=, this] { return DoLock(*context, *request, response); });
 }
 
 StorageService::Reactor* StorageService::AssertLocks(Context* context,
                                                      const wire::AssertLocksRequest* request,
                                                      wire::AssertLocksResponse* response) {
-  return RunOn(readers_, context, [=, this]() -> grpc::Status {
+  return RunOn(blockless_, context, [=, this]() -> grpc::Status {
     Access access;
     if (auto status = AdmitToData(*context, request->session_id(), &access); !status.ok()) {
       return status;
@@ -390,7 +391,7 @@ StorageService::Reactor* StorageService::AssertLocks(Context* context,
 StorageService::Reactor* StorageService::StatFs(Context* context,
                                                 const wire::StatFsRequest* request,
                                                 wire::StatFsResponse* response) {
-  return RunOn(readers_, context, [=, this]() -> grpc::Status {
+  return RunOn(blockless_, context, [=, this]() -> grpc::Status {
     Access access;
     if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
       return status;

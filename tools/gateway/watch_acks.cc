@@ -19,6 +19,11 @@ WatchAcks::~WatchAcks() {
   for (const Waiting& waiting : waiting_) waiting.done();
 }
 
+void WatchAcks::Expect(WorkspaceKey ws, const SessionId& session) {
+  std::lock_guard lock(mu_);
+  watchers_[session].workspace = ws;
+}
+
 bool WatchAcks::Begin(WorkspaceKey ws, const SessionId& session, uint64_t cursor) {
   std::vector<Done> done;
   bool in_time = false;

@@ -35,6 +35,9 @@ class WatchAcks {
   WatchAcks(const WatchAcks&) = delete;
   WatchAcks& operator=(const WatchAcks&) = delete;
 
+  // A session of an earlier life of the gateway, which may have been watching: the next change
+  // waits for it as for one whose stream broke.
+  void Expect(WorkspaceKey ws, const SessionId& session);
   // The session watches from that cursor on. False: it was given up since it last did.
   bool Begin(WorkspaceKey ws, const SessionId& session, uint64_t cursor);
   void Acknowledge(const SessionId& session, uint64_t cursor);

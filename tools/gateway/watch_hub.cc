@@ -169,7 +169,7 @@ uint64_t WatchHub::LastBy(WorkspaceKey ws, const SessionId& session) {
   for (auto stored = stream.events.rbegin(); stored != stream.events.rend(); ++stored) {
     if (stored->is_change() && stored->session == session) return stored->event.cursor;
   }
-  return 0;
+  return start_cursor_;
 }
 
 std::optional<HubEvent> WatchHub::Next(WorkspaceKey ws, const SessionId& session,

@@ -53,7 +53,8 @@ class WatchHub {
   uint64_t cursor(WorkspaceKey ws);
   // The cursor of the last change that another session made.
   uint64_t LastFor(WorkspaceKey ws, const SessionId& session);
-  // Of the last one that the session made; 0: it is not in the ring.
+  // Of the last one that the session made. One that is not in the ring is as old as this life of
+  // the gateway: whoever watches since knows of it.
   uint64_t LastBy(WorkspaceKey ws, const SessionId& session);
   // The next event for this session behind `*cursor`, which moves to it, or behind all that does
   // not concern the session.

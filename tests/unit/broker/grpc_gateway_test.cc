@@ -358,6 +358,28 @@ TEST_F(GrpcGatewayTest, ShutdownEndsCallsInFlight) {
   release.set_value();
 }
 
+TEST_F(GrpcGatewayTest, ASignOfLifeThatHangsLeavesTimeForAnother) {
+  std::promise<void> release;
+  auto released = release.get_future().share();
+  Answer();
+  server_.storage.open = [answer = server_.storage.open](const auto& request, auto* response) {
+    response->mutable_limits()->set_session_seconds(6);
+    return answer(request, response);
+  };
+  server_.storage.keep_alive = [released](const auto&, auto*) {
+    released.wait();
+    return grpc::Status::OK;
+  };
+  const auto gateway = Connect(server_.address());
+  ASSERT_TRUE(RunTask(loop_, gateway->Open("w", {}, false)));
+  const auto begun = std::chrono::steady_clock::now();
+  const auto alive = RunTask(loop_, gateway->KeepAlive());
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(4));
+  ASSERT_FALSE(alive);
+  EXPECT_EQ(alive.error().code, EAGAIN) << "it is made again";
+  release.set_value();
+}
+
 TEST_F(GrpcGatewayTest, LoopMayGoWithCallsInFlight) {
   std::promise<void> arrived;
   std::promise<void> release;

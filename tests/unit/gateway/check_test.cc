@@ -12,6 +12,7 @@
 #include "tests/unit/gateway/bench.h"
 #include "tools/gateway/blocks/block_name.h"
 #include "tools/gateway/check/store_check.h"
+#include "tools/gateway/gateway.h"
 #include "tools/gateway/session_table.h"
 
 namespace airstore::gateway {
@@ -374,6 +375,42 @@ TEST_F(Check, ARepairWaitsForTheLease) {
   EXPECT_TRUE(Run(true).damages.at(0).repaired);
   EXPECT_GE(recalls, 1);
   ExpectClean();
+}
+
+// In a gateway that collects meanwhile: what a host holds that is gone ends, and the repair begins.
+TEST(CheckOfGateway, ARepairOutlivesAHolderThatIsSilent) {
+  TempDirectory directory;
+  GatewayOptions options;
+  options.data_dir = directory.path() + "/data";
+  options.gc_grace = std::chrono::seconds(1);
+  options.session_lifetime = std::chrono::seconds(2);
+  auto gateway = Gateway::Open(options);
+  ASSERT_TRUE(gateway) << gateway.error().ToString();
+  const auto workspace = (*gateway)->CreateWorkspace("one", {});
+  ASSERT_TRUE(workspace);
+  SessionRecord holder;
+  holder.id = SessionId::From("0123456789abcdef");
+  holder.workspace = workspace->key;
+  {
+    auto txn = (*gateway)->store().Write();
+    Inode root = *(*txn)->GetInode(workspace->key, kRootInode);
+    root.nlink = 7;
+    (*txn)->PutInode(workspace->key, root);
+    (*txn)->PutSession(holder);
+    ASSERT_TRUE((*txn)->Commit());
+  }
+  ASSERT_TRUE((*gateway)->sessions().Remember(holder));
+  const auto lease = (*gateway)->sessions().Acquire(holder, kRootInode, true);
+  ASSERT_TRUE(lease && lease->lease);
+  const auto id = (*gateway)->check().Start(StoreCheck::Kind::kCheck, {"", true, true});
+  ASSERT_TRUE(id);
+  auto answer = (*gateway)->check().Ask(*id, 0);
+  for (; answer && !answer->state.finished; answer = (*gateway)->check().Ask(*id, 0)) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->state.error, "");
+  EXPECT_EQ(answer->state.totals.repaired, 1u);
 }
 
 TEST_F(Check, OneAtATimeAndGivenUpOnRequest) {

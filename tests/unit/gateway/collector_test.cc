@@ -69,6 +69,67 @@ TEST(Collector, WhatIsBeingCollectedCannotBeReferredTo) {
   EXPECT_TRUE(b.collector->StorePut(b.ws, id, "data", ContentHash("data")));
 }
 
+// A store that does not let some blocks go.
+class KeepingStore final : public BlockStore {
+ public:
+  explicit KeepingStore(BlockStore& below) : below_(below) {}
+  std::string_view kind() const override { return "keeping"; }
+  Result<void> Put(const BlockKey& key, std::string_view header, std::string_view data) override {
+    return below_.Put(key, header, data);
+  }
+  Result<std::string> Get(const BlockKey& key) override { return below_.Get(key); }
+  Result<std::vector<Kept>> Delete(std::span<const BlockKey> keys) override {
+    std::vector<Kept> kept;
+    for (const BlockKey& key : keys) {
+      if (held.contains(key)) {
+        kept.push_back({key, {EACCES, "held"}});
+      } else if (auto done = below_.Delete({&key, 1}); !done) {
+        return done.error();
+      }
+    }
+    return kept;
+  }
+  Result<void> List(int64_t before_ns, const std::function<void(const BlockKey&)>& visit) override {
+    return below_.List(before_ns, visit);
+  }
+
+  std::unordered_set<BlockKey, BlockKeyHash> held;
+
+ private:
+  BlockStore& below_;
+};
+
+TEST(Collector, ABlockThatCannotBeDeletedKeepsNoOther) {
+  Bench b;
+  KeepingStore store(*b.block_store);
+  Blocks blocks(store, 1 << 20);
+  Collector collector(*b.store, blocks, Bench::kGraceNs);
+  // More than a round of them, the oldest ones.
+  constexpr int kHeld = 300, kFree = 5;
+  {
+    auto txn = b.store->Write();
+    for (int i = 0; i < kHeld + kFree; ++i) {
+      const BlockKey key{b.ws, RandomBlockId()};
+      (*txn)->PutBlock(b.ws, {key.id, 1, ContentHash("x"), 0, 1000 + i, false});
+      if (i < kHeld) {
+        store.held.insert(key);
+      } else {
+        ASSERT_TRUE(b.blocks->Put(key, "x", ContentHash("x")));
+      }
+    }
+    ASSERT_TRUE((*txn)->Commit());
+  }
+  uint64_t bytes = 0;
+  auto collected = collector.Collect(WallClockNs(), &bytes);
+  ASSERT_TRUE(collected) << collected.error().ToString();
+  EXPECT_EQ(*collected, size_t{kFree});
+  EXPECT_EQ(bytes, uint64_t{kFree});
+  EXPECT_EQ(b.StoredBlocks(), 0u);
+  store.held.clear();
+  EXPECT_EQ(*collector.Collect(WallClockNs() + kLaterNs), size_t{kHeld})
+      << "they are not forgotten";
+}
+
 TEST(Collector, ScrubDeletesBlocksWithoutARow) {
   Bench b;
   const InodeNo f = b.MakeFile(kRootInode, "f");
@@ -122,7 +183,7 @@ class HeldUp final : public BlockStore {
     return {};
   }
   Result<std::string> Get(const BlockKey& key) override { return store_.Get(key); }
-  Result<void> Delete(std::span<const BlockKey> keys) override {
+  Result<std::vector<Kept>> Delete(std::span<const BlockKey> keys) override {
     reached.set_value();
     go_on.get_future().wait();
     return store_.Delete(keys);

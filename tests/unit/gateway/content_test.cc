@@ -3,7 +3,10 @@
 // Content: overlays against a model of bytes, truncation, holes, block references, damage.
 #include <fcntl.h>
 
+#include <atomic>
+#include <fstream>
 #include <random>
+#include <thread>
 
 #include "shm/base/fd.h"
 #include "tests/unit/gateway/bench.h"
@@ -177,6 +180,92 @@ TEST(Content, ADamagedBlockIsAnErrorNotData) {
   ResolvedEntry entry;
   EXPECT_EQ(resolver.Lookup(kRootInode, "f", 100, &entry), 0);
   EXPECT_FALSE(entry.inlined);
+}
+
+// A store that does not answer for a while, and then says so.
+class AwayStore final : public BlockStore {
+ public:
+  std::string_view kind() const override { return "away"; }
+  Result<void> Put(const BlockKey&, std::string_view, std::string_view) override { return {}; }
+  Result<std::string> Get(const BlockKey&) override {
+    ++asked;
+    std::this_thread::sleep_for(pause);
+    return Error{ETIMEDOUT, "away"};
+  }
+  Result<std::vector<Kept>> Delete(std::span<const BlockKey>) override {
+    return std::vector<Kept>();
+  }
+  Result<void> List(int64_t, const std::function<void(const BlockKey&)>&) override { return {}; }
+
+  std::atomic<int> asked{0};
+  std::chrono::milliseconds pause{100};
+};
+
+TEST(Content, AListingDoesNotWaitForContentThatCannotBeHad) {
+  Bench b;
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_EQ(b.Write(b.MakeFile(kRootInode, "f" + std::to_string(i)), 0, "data"), 0);
+  }
+  AwayStore away;
+  Blocks blocks(away, 1 << 20);
+  auto reader = b.store->Read();
+  Resolver resolver(**reader, blocks, b.ws);
+  Listed listed;
+  EXPECT_EQ(resolver.List({kRootInode, "", 0, 4096, 1 << 20}, &listed), 0);
+  EXPECT_EQ(listed.entries.size(), 20u);
+  EXPECT_TRUE(listed.end);
+  for (const ResolvedEntry& entry : listed.entries) EXPECT_FALSE(entry.inlined);
+  ResolvedEntry entry;
+  EXPECT_EQ(resolver.Lookup(kRootInode, "f1", 4096, &entry), 0);
+  EXPECT_EQ(away.asked, 1) << "the others of the call would not be there either";
+}
+
+TEST(Content, AStoreThatIsAwayIsNoDamage) {
+  Bench b;
+  const InodeNo file = b.MakeFile(kRootInode, "f");
+  ASSERT_EQ(b.Write(file, 0, "data"), 0);
+  AwayStore away;
+  Blocks blocks(away, 1 << 20);
+  const auto fetched = FetchContent(*b.store, blocks, b.ws, file, {{0, 4}});
+  ASSERT_FALSE(fetched) << "to be asked for again: " << fetched->error;
+  EXPECT_EQ(fetched.error().code, ETIMEDOUT);
+}
+
+TEST(Blocks, GatewaysMayShareADirectory) {
+  TempDirectory directory;
+  const std::string root = directory.path() + "/blocks", data(100'000, 'd');
+  auto one = std::move(*DirBlockStore::Open(root));
+  const auto key = [](int writer, int i) {
+    return BlockKey{static_cast<WorkspaceKey>(writer + 1),
+                    BlockId::From(std::to_string(1'000'000'000'000'000 + i))};
+  };
+  const auto put = [&](DirBlockStore& store, int writer) {
+    for (int i = 0; i < 40; ++i) {
+      const auto done = store.Put(key(writer, i), std::to_string(writer), data);
+      EXPECT_TRUE(done) << done.error().ToString();
+    }
+  };
+  std::thread writing([&] { put(*one, 0); });
+  // Others come, write too, and go.
+  for (int writer = 1; writer < 4; ++writer) {
+    auto other = std::move(*DirBlockStore::Open(root));
+    put(*other, writer);
+  }
+  writing.join();
+  for (int writer = 0; writer < 4; ++writer) {
+    for (int i = 0; i < 40; ++i) {
+      const auto got = one->Get(key(writer, i));
+      ASSERT_TRUE(got) << got.error().ToString();
+      EXPECT_TRUE(*got == std::to_string(writer) + data) << writer << " " << i;
+    }
+  }
+  // What is left from a crash goes when it is old.
+  for (const char* name : {"old", "new"}) std::ofstream(root + "/tmp/" + name) << "half";
+  const timespec old[2] = {{1000, 0}, {1000, 0}};
+  ASSERT_EQ(utimensat(AT_FDCWD, (root + "/tmp/old").c_str(), old, 0), 0);
+  (void)DirBlockStore::Open(root);
+  EXPECT_FALSE(std::filesystem::exists(root + "/tmp/old"));
+  EXPECT_TRUE(std::filesystem::exists(root + "/tmp/new"));
 }
 
 TEST(Blocks, TheCacheKeepsWithinItsSize) {

@@ -33,7 +33,9 @@ class Small final : public BlockStore {
     return store_->Put(key, header, data);
   }
   Result<std::string> Get(const BlockKey& key) override { return store_->Get(key); }
-  Result<void> Delete(std::span<const BlockKey> keys) override { return store_->Delete(keys); }
+  Result<std::vector<Kept>> Delete(std::span<const BlockKey> keys) override {
+    return store_->Delete(keys);
+  }
   Result<void> List(int64_t before_ns, const std::function<void(const BlockKey&)>& visit) override {
     return store_->List(before_ns, visit);
   }

@@ -93,6 +93,11 @@ void FaultyProxy::Add(Fault fault, int times) {
   }
 }
 
+void FaultyProxy::Clear() {
+  std::lock_guard lock(mu_);
+  faults_.clear();
+}
+
 void FaultyProxy::Break(bool broken) {
   std::lock_guard lock(mu_);
   broken_ = broken;
@@ -168,6 +173,9 @@ bool FaultyProxy::Misbehave(Connection& connection, Fault fault) {
              false;
     case Fault::kServerError:
       return SendAll(client, Answer("500 Internal Server Error", "")) && false;
+    case Fault::kNoSuchPage:
+      return SendAll(client, Answer("404 Not Found", "<html><body>Not Found</body></html>")) &&
+             false;
     case Fault::kReset: {
       const linger now = {1, 0};
       setsockopt(client, SOL_SOCKET, SO_LINGER, &now, sizeof now);

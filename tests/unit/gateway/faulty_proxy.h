@@ -24,6 +24,7 @@ enum class Fault {
   kNone,
   kSlowDown,     // 503 with S3's code for throttling
   kServerError,  // 500 without a body
+  kNoSuchPage,   // 404 with a page for people
   kReset,        // the connection is reset when the request has come
   kSilence,      // no answer at all
   kDrip,         // the answer comes a few bytes a second
@@ -38,6 +39,8 @@ class FaultyProxy {
 
   int port() const { return port_; }
   void Add(Fault fault, int times = 1);
+  // Faults that nobody has met yet.
+  void Clear();
   // Whether connections are closed at once, also those that there are.
   void Break(bool broken);
   // Requests that met a fault so far: shows that it was hit.

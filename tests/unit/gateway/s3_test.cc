@@ -210,7 +210,7 @@ TEST_F(S3, ADamagedAnswerIsAskedForAgain) {
   EXPECT_EQ(proxy->hit(), 1);
   // Damage that stays is no content.
   ASSERT_TRUE(store->Put(Key('b'), "head", "not a block"));
-  EXPECT_EQ(blocks.Get(Key('b')).error().code, EIO);
+  EXPECT_EQ(blocks.Get(Key('b')).error().code, EBADMSG);
 }
 
 TEST_F(S3, AnOutageIsAnErrorThatSaysSoAndPasses) {
@@ -226,6 +226,44 @@ TEST_F(S3, AnOutageIsAnErrorThatSaysSoAndPasses) {
   }
   EXPECT_EQ(*store->Get(Key('a')), "headdata");
   EXPECT_EQ(proxy->hit(), 100);
+}
+
+TEST_F(S3, AnOutageIsNoDamageOfFiles) {
+  ThroughProxy();
+  options.patience = std::chrono::milliseconds(300);
+  auto store = Open();
+  Blocks blocks(*store, 1 << 20);
+  Bench b;
+  const InodeNo file = b.MakeFile(kRootInode, "f");
+  const BlockId id = RandomBlockId();
+  ASSERT_TRUE(blocks.Put({b.ws, id}, "data", ContentHash("data")));
+  {
+    auto txn = b.store->Write();
+    (*txn)->PutBlock(b.ws, {id, 4, ContentHash("data"), 0, WallClockNs(), false});
+    ASSERT_TRUE((*txn)->Commit());
+  }
+  ASSERT_EQ(b.Error(WriteOp{file, {{0, 4, BlockSource{id, 0}}}, {}, {}}), 0);
+  const auto fetch = [&] { return FetchContent(*b.store, blocks, b.ws, file, {{0, 4}}); };
+  proxy->Add(Fault::kServerError, 100);
+  EXPECT_FALSE(fetch()) << "whoever reads is to ask again";
+  EXPECT_GT(proxy->hit(), 0);
+  // Who answers with such a page knows nothing of blocks.
+  proxy->Clear();
+  proxy->Add(Fault::kNoSuchPage);
+  const auto lost = store->Get({b.ws, id});
+  ASSERT_FALSE(lost);
+  EXPECT_NE(lost.error().code, ENOENT) << lost.error().ToString();
+  const auto fetched = fetch();
+  ASSERT_TRUE(fetched) << fetched.error().ToString();
+  ASSERT_EQ(fetched->pieces.size(), 1u);
+  EXPECT_EQ(fetched->pieces[0].data, "data");
+  // What the service itself says is not there is lost.
+  const BlockKey gone{b.ws, id};
+  ASSERT_TRUE(store->Delete({&gone, 1}));
+  Blocks cold(*store, 1 << 20);
+  const auto missing = FetchContent(*b.store, cold, b.ws, file, {{0, 4}});
+  ASSERT_TRUE(missing);
+  EXPECT_EQ(missing->error, EIO);
 }
 
 }  // namespace

@@ -3,14 +3,17 @@
 // The services end to end: a real server on a unix socket and real channels. With
 // AIRSTORE_TEST_ENGINE=redis there are two gateways on one Redis, and each call of a client goes to
 // the one that did not have the last one.
+#include <fcntl.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <sys/stat.h>
 #include <zstd.h>
 
 #include <fstream>
 #include <future>
 #include <sstream>
+#include <thread>
 
 #include "tests/unit/gateway/bench.h"
 #include "tests/unit/gateway/client.h"
@@ -26,7 +29,7 @@ using AdminStub = wire::Admin::Stub;
 class Service : public testing::Test {
  protected:
   Service() {
-    GatewayOptions options;
+    GatewayOptions& options = options_;
     options.data_dir = directory_.path() + "/data";
     options.session_lifetime = std::chrono::seconds(60);
     const std::string redis = SharedRedisUrl(directory_.path());
@@ -63,6 +66,18 @@ class Service : public testing::Test {
     *server = std::move(*started);
   }
 
+  bool HasFile(const std::string& name) {
+    auto reader = gateway_->store().Read();
+    const auto workspace = (*reader)->FindWorkspace("work");
+    return (*reader)->GetEntry(workspace->key, kRootInode, name).has_value();
+  }
+  // Of a gateway that is the only one.
+  void Restart() {
+    server_.reset();
+    gateway_.reset();
+    Start(options_, address_, &gateway_, &server_);
+  }
+
   Client Admin() { return Client(address_, admin_secret_, std::string(16, 'A'), other_address_); }
 
   wire::CreateTokenResponse MakeToken(const std::string& principal, bool read_only = false) {
@@ -80,6 +95,7 @@ class Service : public testing::Test {
   }
 
   TempDirectory directory_;
+  GatewayOptions options_;
   std::unique_ptr<Gateway> gateway_;
   std::unique_ptr<Server> server_;
   std::unique_ptr<Gateway> other_gateway_;
@@ -395,6 +411,59 @@ TEST_F(Service, WhoDoesNotAcknowledgeIsNotWaitedForAndMissesSomething) {
   EXPECT_TRUE(again.Next().gap());
 }
 
+// Of the alone one: several keep who watches in their store.
+TEST_F(Service, WhoWatchedBeforeARestartIsWaitedForAfterIt) {
+  if (other_gateway_) return;
+  // Long enough to tell an acknowledgement from it on a busy machine.
+  constexpr std::chrono::seconds kPatience(15);
+  options_.watch_patience = kPatience;
+  Client one = NewClient('1');
+  Client two = NewClient('2', "bob");
+  ASSERT_TRUE(one.Open().ok());
+  ASSERT_TRUE(two.Open().ok());
+  wire::ApplyRequest before;
+  wire::ApplyResponse response;
+  two.AddFile(&before, "a", two.opened.inodes().first(), "");
+  {
+    Watching watch(one);
+    auto applied =
+        std::async(std::launch::async, [&] { return two.Apply(before, &response).ok(); });
+    watch.Acknowledge(watch.Next());
+    ASSERT_TRUE(applied.get());
+  }
+  wire::ApplyRequest request;
+  two.AddFile(&request, "b", two.opened.inodes().first() + 1, "");
+  // A batch that is new, and one whose answer may have been lost with the gateway.
+  for (const wire::ApplyRequest* batch : {&request, &before}) {
+    Restart();
+    wire::ApplyResponse answer;
+    const SteadyTime begun = SteadyNow();
+    auto applied = std::async(std::launch::async, [&] { return two.Apply(*batch, &answer).ok(); });
+    while (!HasFile(batch == &request ? "b" : "a")) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    EXPECT_EQ(applied.wait_for(std::chrono::milliseconds(300)), std::future_status::timeout);
+    Watching again(one);
+    const wire::WatchEvent event = again.Next();
+    EXPECT_TRUE(event.gap());
+    EXPECT_EQ(applied.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+    again.Acknowledge(event);
+    EXPECT_TRUE(applied.get());
+    EXPECT_LT(SteadyNow() - begun, kPatience) << "its acknowledgement was not what it waited for";
+  }
+  // One that does not come back is waited for once.
+  options_.watch_patience = std::chrono::milliseconds(500);
+  Restart();
+  request.Clear();
+  two.AddFile(&request, "c", two.opened.inodes().first() + 2, "");
+  EXPECT_TRUE(two.Apply(request, &response).ok());
+  const SteadyTime begun = SteadyNow();
+  request.Clear();
+  two.AddFile(&request, "d", two.opened.inodes().first() + 3, "");
+  EXPECT_TRUE(two.Apply(request, &response).ok());
+  EXPECT_LT(SteadyNow() - begun, std::chrono::milliseconds(400));
+}
+
 TEST_F(Service, ALeaseIsRecalledOverTheWatch) {
   Client one = NewClient('1');
   Client two = NewClient('2', "bob");
@@ -524,6 +593,58 @@ TEST_F(Service, FetchBringsDataHolesAndChecksums) {
   EXPECT_EQ(fetched.ranges(1).data(), text);
   fetch.mutable_ranges(0)->set_length(UINT64_MAX);
   EXPECT_EQ(CodeOf(c.Call(&Stub::Fetch, fetch, &fetched)), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+// A block that cannot be read for now (a FIFO without a writer) holds up who reads content, and
+// nobody else.
+TEST_F(Service, SignsOfLifeAndLocksDoNotWaitForContent) {
+  Client c = NewClient('1');
+  ASSERT_TRUE(c.Open().ok());
+  const uint64_t ino = c.opened.inodes().first();
+  wire::ApplyRequest request;
+  wire::ApplyResponse response;
+  c.AddFile(&request, "f", ino, "hello");
+  ASSERT_TRUE(c.Apply(request, &response).ok());
+  std::string block;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory_.path())) {
+    if (entry.is_regular_file() && entry.path().filename().string().size() == 32) {
+      block = entry.path().string();
+    }
+  }
+  ASSERT_NE(block, "");
+  ASSERT_EQ(unlink(block.c_str()), 0);
+  ASSERT_EQ(mkfifo(block.c_str(), 0600), 0);
+  std::vector<std::future<void>> readers;
+  for (int i = 0; i < 40; ++i) {
+    readers.push_back(std::async(std::launch::async, [&] {
+      wire::FetchRequest fetch;
+      wire::FetchResponse fetched;
+      fetch.set_session_id(c.session_id);
+      fetch.set_inode(ino);
+      fetch.add_ranges()->set_length(5);
+      auto context = c.Context();
+      (void)c.storage->Fetch(context.get(), fetch, &fetched);
+    }));
+  }
+  EXPECT_EQ(readers.back().wait_for(std::chrono::milliseconds(300)), std::future_status::timeout);
+  const SteadyTime begun = SteadyNow();
+  for (int i = 0; i < 2; ++i) {  // of each gateway
+    wire::KeepAliveRequest alive;
+    wire::KeepAliveResponse answer;
+    alive.set_session_id(c.session_id);
+    EXPECT_TRUE(c.Call(&Stub::KeepAlive, alive, &answer).ok());
+    wire::StatFsRequest ask;
+    wire::StatFsResponse told;
+    ask.set_session_id(c.session_id);
+    EXPECT_TRUE(c.Call(&Stub::StatFs, ask, &told).ok());
+    wire::AssertLocksRequest held;
+    wire::AssertLocksResponse lost;
+    held.set_session_id(c.session_id);
+    EXPECT_TRUE(c.Call(&Stub::AssertLocks, held, &lost).ok());
+  }
+  EXPECT_LT(SteadyNow() - begun, std::chrono::seconds(5));
+  const UniqueFd writer(open(block.c_str(), O_RDWR | O_CLOEXEC));
+  for (auto& reader : readers) reader.get();
 }
 
 TEST_F(Service, LocksConflictBetweenSessionsAndGoWithThem) {

@@ -201,7 +201,6 @@ Result<void> WorkspaceCheck::Verify() {
 }
 
 Result<void> WorkspaceCheck::RepairNow() {
-  const auto pause = parts_.collector.Pause();
   SessionRecord presence;
   presence.id = SessionId::From(RandomBlockId().view());
   presence.workspace = workspace_.key;
@@ -217,6 +216,7 @@ Result<void> WorkspaceCheck::RepairNow() {
     if (!recalled) {
       done = recalled.error();
     } else if (!*recalled) {
+      const auto pause = parts_.collector.Pause();
       done = parts_.batches.Change(workspace_.key, presence.id, {},
                                    [&](Changer& changer, WriteOp&) -> int {
                                      if (!Continue("mending", 0, 0)) return ECANCELED;

@@ -12,6 +12,7 @@
 
 #include "shm/base/fault.h"
 #include "shm/base/fd.h"
+#include "tools/gateway/blocks.h"
 #include "tools/gateway/blocks/block_name.h"
 
 namespace airstore::gateway {
@@ -44,14 +45,28 @@ Result<void> WriteAll(int fd, std::string_view header, std::string_view data) {
   return {};
 }
 
+// What a crash left half written. Another process may be writing here: nothing that is written
+// takes an hour.
+void RemoveLeftovers(const std::string& directory) {
+  const auto old = fs::file_time_type::clock::now() - std::chrono::hours(1);
+  std::error_code error;
+  for (fs::directory_iterator it(directory, error), last; !error && it != last;
+       it.increment(error)) {
+    std::error_code gone;
+    const auto written = it->last_write_time(gone);
+    if (!gone && written < old) fs::remove(it->path(), gone);
+  }
+}
+
 }  // namespace
+
+DirBlockStore::DirBlockStore(std::string root)
+    : root_(std::move(root)), temp_(root_ + "/tmp/" + ToHex(RandomBlockId().view()) + "-") {}
 
 Result<std::unique_ptr<DirBlockStore>> DirBlockStore::Open(const std::string& root) {
   AIRSTORE_TRY(MakeDirectory(root));
-  // What a crash left half written belongs to nobody.
-  std::error_code error;
-  fs::remove_all(root + "/tmp", error);
   AIRSTORE_TRY(MakeDirectory(root + "/tmp"));
+  RemoveLeftovers(root + "/tmp");
   AIRSTORE_TRY(SyncDirectory(root));
   return std::unique_ptr<DirBlockStore>(new DirBlockStore(root));
 }
@@ -99,7 +114,7 @@ Result<void> DirBlockStore::EnsureFanOut(const BlockKey& key) {
 Result<void> DirBlockStore::Put(const BlockKey& key, std::string_view header,
                                 std::string_view data) {
   AIRSTORE_TRY(EnsureFanOut(key));
-  const std::string temp = root_ + "/tmp/" + std::to_string(next_temp_++);
+  const std::string temp = temp_ + std::to_string(next_temp_++);
   UniqueFd fd(open(temp.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!fd) return SysError("create " + temp);
   Result<void> done = WriteAll(fd.get(), header, data);
@@ -122,7 +137,7 @@ Result<std::string> DirBlockStore::Get(const BlockKey& key) {
   if (fstat(fd.get(), &st) != 0) return SysError("stat " + path);
   // A file much larger than any block is damage: do not read it.
   if (st.st_size < 0 || static_cast<uint64_t>(st.st_size) > 2 * kBlockBytes) {
-    return Error{EIO, path + " has an impossible size"};
+    return Error{EBADMSG, path + " has an impossible size"};
   }
   std::string bytes(static_cast<size_t>(st.st_size), '\0');
   size_t done = 0;
@@ -130,19 +145,23 @@ Result<std::string> DirBlockStore::Get(const BlockKey& key) {
     const ssize_t n =
         pread(fd.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(done));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return SysError("read " + path);
-    if (n == 0) return Error{EIO, path + " shrank"};
+    // The disk has lost it: asking again does not help.
+    if (n < 0) return SysError("read " + path, errno == EIO ? EBADMSG : errno);
+    if (n == 0) return Error{EBADMSG, path + " shrank"};
     done += static_cast<size_t>(n);
   }
   return bytes;
 }
 
-Result<void> DirBlockStore::Delete(std::span<const BlockKey> keys) {
+Result<std::vector<BlockStore::Kept>> DirBlockStore::Delete(std::span<const BlockKey> keys) {
+  std::vector<Kept> kept;
   for (const BlockKey& key : keys) {
     const std::string path = PathOf(key);
-    if (unlink(path.c_str()) != 0 && errno != ENOENT) return SysError("unlink " + path);
+    if (unlink(path.c_str()) != 0 && errno != ENOENT) {
+      kept.push_back({key, SysError("unlink " + path)});
+    }
   }
-  return {};
+  return kept;
 }
 
 Result<void> DirBlockStore::List(int64_t before_ns,

@@ -5,7 +5,7 @@
 // is there as a whole or not at all.
 //
 // Threads: any; the file system does the locking.
-// Ownership: owns the directory below its root, for one process at a time (see DataDir).
+// Ownership: owns the directory below its root, with the stores of other processes on it.
 #pragma once
 
 #include <atomic>
@@ -21,12 +21,12 @@ namespace airstore::gateway {
 class DirBlockStore final : public BlockStore {
  public:
   std::string_view kind() const override { return "directory"; }
-  // Creates the directory when missing and empties its tmp.
+  // Creates the directory when missing, and removes what is left in its tmp from long ago.
   static Result<std::unique_ptr<DirBlockStore>> Open(const std::string& root);
 
   Result<void> Put(const BlockKey& key, std::string_view header, std::string_view data) override;
   Result<std::string> Get(const BlockKey& key) override;
-  Result<void> Delete(std::span<const BlockKey> keys) override;
+  Result<std::vector<Kept>> Delete(std::span<const BlockKey> keys) override;
   Result<void> List(int64_t before_ns, const std::function<void(const BlockKey&)>& visit) override;
 
   // Blocks are deleted when the metadata does not know them: so they are for one metadata store,
@@ -36,11 +36,12 @@ class DirBlockStore final : public BlockStore {
   std::string PathOf(const BlockKey& key) const;
 
  private:
-  explicit DirBlockStore(std::string root) : root_(std::move(root)) {}
+  explicit DirBlockStore(std::string root);
   std::string FanOutOf(const BlockKey& key) const;
   Result<void> EnsureFanOut(const BlockKey& key);
 
   const std::string root_;
+  const std::string temp_;  // how its files in tmp begin: nobody else's do
   std::atomic<uint64_t> next_temp_{0};
   std::mutex mu_;
   std::unordered_set<std::string> known_;  // directories made and synced, guarded by mu_

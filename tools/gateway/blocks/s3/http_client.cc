@@ -77,7 +77,12 @@ Result<HttpResponse> HttpClient::Perform(const HttpRequest& request) {
   Transfer transfer;
   transfer.request = &request;
   std::unique_lock lock(mu_);
-  changed_.wait(lock, [this] { return under_way_ < options_.connections; });
+  const auto is_free = [this] { return under_way_ < options_.connections; };
+  if (request.give_up == std::chrono::steady_clock::time_point::max()) {
+    changed_.wait(lock, is_free);
+  } else if (!changed_.wait_until(lock, request.give_up, is_free)) {
+    return Error{ETIMEDOUT, "no connection was free in time"};
+  }
   ++under_way_;
   begun_.push_back(&transfer);
   curl_multi_wakeup(multi_);
@@ -138,6 +143,12 @@ void HttpClient::Begin(Transfer& transfer) {
                    static_cast<long>(options_.connect_timeout.count()));
   curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1024L);
   curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, static_cast<long>(options_.stall.count()));
+  if (request.give_up != std::chrono::steady_clock::time_point::max()) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        request.give_up - std::chrono::steady_clock::now());
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
+                     static_cast<long>(std::max<int64_t>(1, left.count())));
+  }
   curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer.message);
   // A proxy would be a surprise; whoever wants one has it in front of the endpoint.
   curl_easy_setopt(easy, CURLOPT_PROXY, "");

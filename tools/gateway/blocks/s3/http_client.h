@@ -40,6 +40,8 @@ struct HttpRequest {
   std::vector<std::string> headers;  // "Name: value"
   std::array<std::string_view, 2> body{};
   size_t largest_answer = 1 << 20;
+  // ETIMEDOUT then, wherever it is.
+  std::chrono::steady_clock::time_point give_up = std::chrono::steady_clock::time_point::max();
 };
 
 struct HttpResponse {

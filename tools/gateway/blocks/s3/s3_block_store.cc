@@ -63,23 +63,27 @@ Result<void> S3BlockStore::Put(const BlockKey& key, std::string_view header,
   return {};
 }
 
-Result<std::string> S3BlockStore::Get(const BlockKey& key) {
+Result<std::string> S3BlockStore::GetUntil(const BlockKey& key, SteadyTime until) {
   constexpr int kAttempts = 3;
   for (int attempt = 1;; ++attempt) {
-    auto stored = client_.Get(NameOf(key), 2 * kBlockBytes);
+    auto stored = client_.Get(NameOf(key), 2 * kBlockBytes, until);
+    if (!stored && stored.error().code == EFBIG) return Error{EBADMSG, stored.error().message};
     if (!stored || attempt == kAttempts || IsIntactBlock(*stored)) return stored;
   }
 }
 
-Result<void> S3BlockStore::Delete(std::span<const BlockKey> keys) {
+Result<std::vector<BlockStore::Kept>> S3BlockStore::Delete(std::span<const BlockKey> keys) {
+  std::vector<Kept> kept;
   std::vector<std::string> names;
   names.reserve(keys.size());
   for (const BlockKey& key : keys) names.push_back(NameOf(key));
   for (size_t at = 0; at < names.size(); at += S3Client::kMostDeleted) {
     const size_t some = std::min(S3Client::kMostDeleted, names.size() - at);
-    AIRSTORE_TRY(client_.Delete(std::span(names).subspan(at, some)));
+    auto left = client_.Delete(std::span(names).subspan(at, some));
+    if (!left) return left.error();
+    for (auto& [name, why] : *left) kept.push_back({*KeyOf(name), std::move(why)});
   }
-  return {};
+  return kept;
 }
 
 Result<void> S3BlockStore::List(int64_t before_ns,

@@ -24,8 +24,9 @@ class S3BlockStore final : public BlockStore {
   static Result<std::unique_ptr<S3BlockStore>> Open(S3Options options, const std::string& prefix);
 
   Result<void> Put(const BlockKey& key, std::string_view header, std::string_view data) override;
-  Result<std::string> Get(const BlockKey& key) override;
-  Result<void> Delete(std::span<const BlockKey> keys) override;
+  Result<std::string> Get(const BlockKey& key) override { return GetUntil(key, SteadyTime::max()); }
+  Result<std::string> GetUntil(const BlockKey& key, SteadyTime until) override;
+  Result<std::vector<Kept>> Delete(std::span<const BlockKey> keys) override;
   Result<void> List(int64_t before_ns, const std::function<void(const BlockKey&)>& visit) override;
   bool is_remote() const override { return true; }
 

@@ -57,6 +57,7 @@ HttpRequest S3Client::Sign(const Call& call, const std::string& payload_sha256) 
   request.method = call.method;
   request.body = call.body;
   request.largest_answer = call.largest_answer;
+  request.give_up = call.give_up;
   for (const auto& [name, value] : to_sign.headers) request.headers.push_back(name + ": " + value);
   to_sign.headers.emplace_back("host", host_);
   request.headers.push_back("authorization: " +
@@ -71,7 +72,8 @@ S3Client::Verdict S3Client::Judge(const Call& call, const HttpResponse& response
   std::string said = "S3 " + call.method + " " + options_.bucket + "/" + call.name + ": " +
                      std::to_string(response.status) + " " + failure.code;
   if (!failure.message.empty()) said += " (" + failure.message + ")";
-  if (response.status == 404 && failure.code != "NoSuchBucket") return {false, {ENOENT, said}};
+  // Whoever is in between may say 404 too, of something else.
+  if (response.status == 404 && failure.code == "NoSuchKey") return {false, {ENOENT, said}};
   if (failure.code == "RequestTimeTooSkewed" && response.server_time != 0) {
     const int64_t now = options_.unix_seconds ? options_.unix_seconds() : time(nullptr);
     const int64_t ahead = response.server_time - now;
@@ -90,7 +92,7 @@ S3Client::Verdict S3Client::Judge(const Call& call, const HttpResponse& response
 
 Result<std::string> S3Client::Do(const Call& call) {
   const std::string payload = Sha256Hex({call.body[0], call.body[1]});
-  const auto give_up = std::chrono::steady_clock::now() + options_.patience;
+  const auto give_up = std::min(call.give_up, std::chrono::steady_clock::now() + options_.patience);
   for (int attempt = 0;; ++attempt) {
     auto response = http_.Perform(Sign(call, payload));
     if (response && response->status >= 200 && response->status < 300) {
@@ -119,30 +121,36 @@ Result<void> S3Client::Put(const std::string& name, std::string_view head, std::
   return {};
 }
 
-Result<std::string> S3Client::Get(const std::string& name, size_t largest) {
+Result<std::string> S3Client::Get(const std::string& name, size_t largest, Time give_up) {
   Call call{"GET", name, {}, {}, {}};
   call.largest_answer = largest;
+  call.give_up = give_up;
   return Do(call);
 }
 
-Result<void> S3Client::Delete(std::span<const std::string> names) {
-  if (names.empty()) return {};
+Result<std::vector<std::pair<std::string, Error>>> S3Client::Delete(
+    std::span<const std::string> names) {
+  std::vector<std::pair<std::string, Error>> kept;
+  if (names.empty()) return kept;
   if (names.size() == 1) {
     auto done = Do({"DELETE", names.front(), {}, {}, {}});
     if (!done && done.error().code != ENOENT) return done.error();
-    return {};
+    return kept;
   }
   const std::string body = DeleteRequest(names);
   // Asked for by the protocol, whatever else protects the body.
   auto answer = Do({"POST", "", {{"delete", ""}}, {{"content-md5", Md5Base64(body)}}, {body, {}}});
   if (!answer) return answer.error();
-  const auto failure = ParseDeleted(*answer);
-  if (!failure) return Error{EIO, "S3 deletion: the answer makes no sense"};
-  if (!failure->code.empty()) {
-    return Error{failure->code == "AccessDenied" ? EACCES : EIO,
-                 "S3 deletion: " + failure->code + " " + failure->message};
+  const auto failures = ParseDeleted(*answer);
+  if (!failures) return Error{EIO, "S3 deletion: the answer makes no sense"};
+  for (const S3Failure& failure : *failures) {
+    if (failure.code == "NoSuchKey") continue;
+    const Error why{failure.code == "AccessDenied" ? EACCES : EIO,
+                    "S3 deletion: " + failure.code + " " + failure.message};
+    if (std::find(names.begin(), names.end(), failure.name) == names.end()) return why;
+    kept.emplace_back(failure.name, why);
   }
-  return {};
+  return kept;
 }
 
 Result<S3Listing> S3Client::List(const std::string& prefix, const std::string& after) {

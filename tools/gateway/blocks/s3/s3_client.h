@@ -6,8 +6,9 @@
 // its clock.
 //
 // Threads: any; a call blocks its thread.
-// Fails: ENOENT (no such object), EACCES (keys or bucket's policy), ENOSPC, EIO, and errnos of
-// connections when patience is over. Messages say what was asked, and what the service said.
+// Fails: ENOENT (the service says that there is no such object), EACCES (keys or bucket's policy),
+// ENOSPC, EIO, and errnos of connections when patience is over. Messages say what was asked, and
+// what the service said.
 #pragma once
 
 #include <atomic>
@@ -40,9 +41,11 @@ class S3Client {
 
   // Replaces what was there, as a whole. The service compares what arrives with its SHA-256.
   Result<void> Put(const std::string& name, std::string_view head, std::string_view rest);
-  Result<std::string> Get(const std::string& name, size_t largest);
-  // At most kMostDeleted at once. Success also for those that are not there.
-  Result<void> Delete(std::span<const std::string> names);
+  using Time = std::chrono::steady_clock::time_point;
+  // `give_up`: earlier than patience would.
+  Result<std::string> Get(const std::string& name, size_t largest, Time give_up = Time::max());
+  // At most kMostDeleted at once. Answers those that are still there, by their names, and why.
+  Result<std::vector<std::pair<std::string, Error>>> Delete(std::span<const std::string> names);
   // One page; `after`: the token of the page before, or empty.
   Result<S3Listing> List(const std::string& prefix, const std::string& after);
 
@@ -58,6 +61,7 @@ class S3Client {
     NameValues headers;
     std::array<std::string_view, 2> body{};
     size_t largest_answer = 1 << 20;
+    Time give_up = Time::max();
   };
   Result<std::string> Do(const Call& call);
   HttpRequest Sign(const Call& call, const std::string& payload_sha256) const;

@@ -16,7 +16,7 @@ int64_t ParseTime(const char* text) {
 }
 
 S3Failure FailureFrom(const pugi::xml_node& node) {
-  return {node.child_value("Code"), node.child_value("Message")};
+  return {node.child_value("Code"), node.child_value("Message"), node.child_value("Key")};
 }
 
 }  // namespace
@@ -44,12 +44,14 @@ S3Failure ParseFailure(std::string_view xml) {
   return FailureFrom(document.child("Error"));
 }
 
-std::optional<S3Failure> ParseDeleted(std::string_view xml) {
+std::optional<std::vector<S3Failure>> ParseDeleted(std::string_view xml) {
   pugi::xml_document document;
   if (!document.load_buffer(xml.data(), xml.size())) return std::nullopt;
   const pugi::xml_node root = document.child("DeleteResult");
   if (!root) return std::nullopt;
-  return FailureFrom(root.child("Error"));
+  std::vector<S3Failure> failures;
+  for (const pugi::xml_node& node : root.children("Error")) failures.push_back(FailureFrom(node));
+  return failures;
 }
 
 std::string DeleteRequest(std::span<const std::string> names) {

@@ -28,14 +28,15 @@ struct S3Listing {
 struct S3Failure {
   std::string code;  // "NoSuchKey"; empty: none was said
   std::string message;
+  std::string name;  // of the object, in answers to deletions
 };
 
 // Nothing: it is no listing, or not a whole one.
 std::optional<S3Listing> ParseListing(std::string_view xml);
 // Of an answer that is an error.
 S3Failure ParseFailure(std::string_view xml);
-// The first name that was not deleted, if there is one. Nothing: it is no answer to a deletion.
-std::optional<S3Failure> ParseDeleted(std::string_view xml);
+// What was not deleted. Nothing: it is no answer to a deletion.
+std::optional<std::vector<S3Failure>> ParseDeleted(std::string_view xml);
 
 std::string DeleteRequest(std::span<const std::string> names);
 
