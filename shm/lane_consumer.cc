@@ -124,6 +124,8 @@ void LaneConsumer::MarkApplied() {
 // In the reply to be, in a word that other replies set to 0: positions are never used twice.
 void LaneConsumer::NoteExecuted(uint32_t slot_index, uint64_t position, const Executed& executed) {
   if (slot_index >= kRequestSlots || (open_calls_ >> slot_index & 1) == 0) return;
+  // Its caller may have been answered meanwhile, and another call be there.
+  if (layout()->slots[slot_index].position.load(std::memory_order_relaxed) != position) return;
   RequestReply& reply = layout()->slots[slot_index].reply;
   StoreOnce(&reply.statfs[0], executed.inode);
   StoreOnce(&reply.statfs[1], executed.ticket);
