@@ -6,6 +6,7 @@
 #include "shm/copy_once.h"
 #include "shm/futex.h"
 #include "shm/lane.h"
+#include "shm/request_rules.h"
 
 namespace airstore::shm {
 namespace {
@@ -120,9 +121,11 @@ void LaneConsumer::MarkApplied() {
   WakeFrontend();
 }
 
-// In the reply to be, in a word that every reply sets to 0: positions are never used twice.
+// In the reply to be, in a word that other replies set to 0: positions are never used twice.
 void LaneConsumer::NoteExecuted(uint32_t slot_index, uint64_t position, const Executed& executed) {
   if (slot_index >= kRequestSlots || (open_calls_ >> slot_index & 1) == 0) return;
+  // Its caller may have been answered meanwhile, and another call be there.
+  if (layout()->slots[slot_index].position.load(std::memory_order_relaxed) != position) return;
   RequestReply& reply = layout()->slots[slot_index].reply;
   StoreOnce(&reply.statfs[0], executed.inode);
   StoreOnce(&reply.statfs[1], executed.ticket);
@@ -135,7 +138,15 @@ bool LaneConsumer::Reply(uint32_t slot_index, const RequestReply& reply, std::st
   if (slot_index >= kRequestSlots || (open_calls_ >> slot_index & 1) == 0) return false;
   open_calls_ &= ~(uint64_t{1} << slot_index);
   RequestSlot& slot = layout()->slots[slot_index];
-  slot.reply = reply;
+  RequestReply answer = reply;
+  const RequestReply& note = slot.reply;
+  const uint64_t position = slot.position.load(std::memory_order_relaxed);
+  if (position != 0 && LoadOnce(note.statfs[5]) == position &&
+      HasEffect(static_cast<Op>(LoadOnce(slot.args.op)))) {
+    // Were we to die before the answer counts, our successor is to find the note.
+    for (const int word : {0, 1, 5}) answer.statfs[word] = LoadOnce(note.statfs[word]);
+  }
+  slot.reply = answer;
   slot.reply.text_bytes = 0;
   if (!text.empty()) {
     // Behind the names: were we to die before the answer counts, our successor reads the call.

@@ -2,6 +2,7 @@
 //
 // What a frontend leaves to its successor of each request it serves.
 #include <bit>
+#include <utility>
 
 #include "shm/copy_once.h"
 #include "shm/counters.h"
@@ -59,11 +60,18 @@ bool LaneProducer::RequestRepeated() const { return current.lane == this && curr
 
 RequestTrace* LaneProducer::Trace() const { return current.lane == this ? current.trace : nullptr; }
 
+// A slot that is kept says that its request is in work: others may wait for its end.
 void LaneProducer::DropLeft() {
   traces_.DropLeft();
-  const std::lock_guard lock(mutex_);
-  abandoned_ |= left_;
-  left_ = 0;
+  uint64_t left = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    left = std::exchange(left_, 0);
+  }
+  for (uint64_t bits = left; bits != 0; bits &= bits - 1) {
+    const auto at = static_cast<uint32_t>(std::countr_zero(bits));
+    if (!GiveUp(at)) FreeSlot(at);
+  }
 }
 
 bool LaneProducer::TakeLeftCall(const RequestArgs& args, std::string_view name,

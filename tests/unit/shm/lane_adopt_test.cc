@@ -100,6 +100,47 @@ TEST(LaneAdopt, TellsWhatWasCarriedOutAlready) {
   EXPECT_EQ(other.get(), 1u);
 }
 
+// The broker dies when it has written down the answer, and before that counts.
+TEST(LaneAdopt, TellsItUntilTheAnswerCounts) {
+  TestLane lane;
+  auto call = std::async(std::launch::async, [&] {
+    return lane.producer->CallBroker(ArgsOf(Op::kMkdir, 42), "name", "", {}).value;
+  });
+  LaneConsumer::Item item;
+  std::string why;
+  while (lane.consumer->Pop(&item, &why) != LaneConsumer::Next::kItem) std::this_thread::yield();
+  lane.consumer->NoteExecuted(item.call.slot, item.call.position, Executed{77, 5});
+  lane.consumer->MarkApplied();
+  RequestReply reply{};
+  reply.value = 1;
+  lane.consumer->Reply(item.call.slot, reply);
+  EXPECT_EQ(call.get(), 1u);
+  RequestSlot& slot = lane.layout()->slots[item.call.slot];
+  slot.state.store(static_cast<uint32_t>(SlotState::kSubmitted));
+  const auto again = PopOf(*Adopt(lane));
+  ASSERT_TRUE(again.call.executed);
+  EXPECT_EQ(again.call.executed->inode, 77u);
+  EXPECT_EQ(again.call.executed->ticket, 5u);
+}
+
+TEST(LaneAdopt, NotesOfACallAreNotLeftWithAnother) {
+  TestLane lane;
+  auto call = std::async(std::launch::async, [&] {
+    return lane.producer->CallBroker(ArgsOf(Op::kMkdir, 42), "name", "", {}).value;
+  });
+  LaneConsumer::Item item;
+  std::string why;
+  while (lane.consumer->Pop(&item, &why) != LaneConsumer::Next::kItem) std::this_thread::yield();
+  lane.consumer->NoteExecuted(item.call.slot, item.call.position, Executed{77, 5});
+  lane.consumer->NoteExecuted(item.call.slot, item.call.position + 1, Executed{78, 6});
+  lane.consumer->MarkApplied();
+  const auto again = PopOf(*Adopt(lane));
+  lane.consumer->Reply(item.call.slot, RequestReply{});
+  EXPECT_EQ(call.get(), 0u);
+  ASSERT_TRUE(again.call.executed);
+  EXPECT_EQ(again.call.executed->inode, 77u);
+}
+
 TEST(LaneAdopt, CallInTheQueueIsGivenOnce) {
   TestLane lane;
   auto call = std::async(std::launch::async, [&] {

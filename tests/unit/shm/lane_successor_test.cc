@@ -169,6 +169,36 @@ TEST(LaneSuccessor, WhatIsNotAskedForIsDropped) {
   EXPECT_TRUE(lane.consumer->RequestsInWork().empty());
 }
 
+// Who waits for the end of an append sees whether its slot is kept.
+TEST(LaneSuccessor, NothingIsKeptForWhatIsNotAskedFor) {
+  TestLane lane;
+  DyingThread thread(&lane, [](LaneProducer& p) {
+    RequestArgs args = Of(Op::kAppend);
+    args.size = 10;
+    p.CallBroker(args, "", "", {});
+  });
+  const Call call = WaitFor(&lane).call;
+  lane.consumer->Reply(call.slot, RequestReply{});
+  thread.Join();
+  lane.consumer->MarkApplied();
+  Replace(&lane);
+  EXPECT_TRUE(lane.consumer->Keeps(call.slot, call.position));
+  lane.producer->DropLeft();
+  EXPECT_FALSE(lane.consumer->Keeps(call.slot, call.position));
+}
+
+TEST(LaneSuccessor, WhatIsNotAskedForAndUnderWayIsUndone) {
+  TestLane lane;
+  const auto given_up = [] { return true; };
+  DyingThread(&lane, [&](LaneProducer& p) { p.CallBroker(Of(Op::kMkdir), "name", "", given_up); });
+  const uint32_t slot = lane.Pop().call.slot;
+  // As if it had died while it waited.
+  lane.layout()->slots[slot].state.store(static_cast<uint32_t>(SlotState::kSubmitted));
+  Replace(&lane);
+  lane.producer->DropLeft();
+  EXPECT_FALSE(lane.consumer->Reply(slot, RequestReply{})) << "somebody is to undo it";
+}
+
 TEST(LaneSuccessor, QueuesAReleaseOnce) {
   TestLane lane;
   DyingThread(&lane, [](LaneProducer& p) { p.QueueRelease(5, kOpenPassthrough); });
