@@ -147,7 +147,7 @@ class Broken final : public BlockStore {
   std::string_view kind() const override { return "broken"; }
   Result<void> Put(const BlockKey&, std::string_view, std::string_view) override { return kError; }
   Result<std::string> Get(const BlockKey&) override { return kError; }
-  Result<void> Delete(std::span<const BlockKey>) override { return kError; }
+  Result<std::vector<Kept>> Delete(std::span<const BlockKey>) override { return kError; }
   Result<void> List(int64_t, const std::function<void(const BlockKey&)>&) override { return {}; }
 
  private:
