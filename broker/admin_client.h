@@ -76,6 +76,13 @@ struct StoreCheckState {
   uint64_t all_damages = 0, all_repaired = 0, lost_bytes = 0;
   uint64_t removed_blocks = 0, removed_bytes = 0;
 };
+// Of one gateway, as GatewayStatus of storage.v2.
+struct GatewayReport {
+  std::string version, metadata, blocks;
+  bool shared = false;
+  std::string weakness;
+  uint64_t sessions = 0, read_us = 0;
+};
 struct CreatedToken {
   TokenEntry token;
   std::string secret;
@@ -96,6 +103,10 @@ class AdminClient {
   virtual Task<Outcome<Nothing>> RevokeToken(const std::string& id) = 0;
   virtual Task<Outcome<std::vector<AccessEntry>>> QueryAccessLog(const AccessQuery& query) = 0;
   virtual Task<Outcome<StoreCheckState>> CheckStore(const StoreCheckQuery& query) = 0;
+  // Which of several addresses calls go to, as GatewayAddress::target.
+  virtual std::string in_use() const = 0;
+  // Waits for a few seconds at most.
+  virtual Task<Outcome<GatewayReport>> GetStatus() = 0;
 };
 
 }  // namespace airstore::broker

@@ -199,8 +199,10 @@ void ContentPool::Return(const ContentFile& used) {
   if (used.sealed) UnsealContentFile(slot->path);
   const bool held = !used.needed && hold_ && hold_(used);
   // Who still maps it keeps what is in it: such a file is not used again.
-  if (!used.needed && !held && !used.given_away && ready_.size() < kSpareFiles && slot->fd &&
-      !broker::HeldElsewhere(slot->fd.get()) && Empty(*slot)) {
+  const bool spare = !used.needed && !held && !used.given_away && ready_.size() < kSpareFiles &&
+                     slot->fd && !broker::HeldElsewhere(slot->fd.get());
+  if (spare) removing_(used);
+  if (spare && Empty(*slot)) {
     ready_.push_back(slot);
     return;
   }

@@ -75,6 +75,8 @@ struct ContentFile {
   bool never_sent = false;    // the gateway has no content: everything here is to be sent
   // Another host may have changed it since that version: ours is taken on that version only.
   bool unsure = false;
+  // The gateway has refused to cut it as it was cut here: its bytes are not those of that version.
+  bool other_cut = false;
   // What was sent is not known (another broker did it): everything is to be sent, holes too.
   bool resend = false;
   // The journal says that the file is needed for a replay: it must not go away.
@@ -106,7 +108,7 @@ class ContentPool {
  public:
   // `directory` exists. Called with each mount-registered id of a file that goes away.
   using CloseBacking = std::function<void(uint32_t mount, int32_t backing_id)>;
-  // Called with a file that is about to be removed.
+  // Called with a file that is about to be emptied or removed.
   using Removing = std::function<void(const ContentFile& file)>;
   // `first_number`, `first_id`: greater than any that was given before in this directory.
   ContentPool(std::string directory, uint64_t first_number, uint64_t first_id,

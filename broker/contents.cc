@@ -3,6 +3,7 @@
 // What is known of the content of each file in use: its content file, and what of it is on record
 // as unsent.
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -227,6 +228,26 @@ bool Contents::HasWriter(uint64_t inode, uint32_t mount) const {
   const NodePtr node = Find(inode);
   return node &&
          (node->passthrough_writers.contains(mount) || node->daemon_writers.contains(mount));
+}
+
+void Contents::NotGone(uint64_t inode) {
+  const NodePtr node = Find(inode);
+  if (!node || !node->file) return;
+  ContentFile& file = *node->file;
+  file.needed = file.needed || IsDirty(*node);
+  const AttachedRecord* const before = journal_->contents().Find(inode);
+  if (before == nullptr) return;
+  AttachedRecord record = *before;
+  record.orphan = false;
+  record.never_sent = file.never_sent && file.needed;
+  record.dirty = file.needed;
+  if (auto written = journal_->Append(record); !written) {
+    spdlog::error("a file is not on record: {}", written.error().ToString());
+  }
+  journal_->Append(VersionRecord{inode, file.base_version});
+  if (!file.needed) return;
+  maybe_dirty_.insert(inode);
+  Flush(inode);
 }
 
 void Contents::Destroy(uint64_t inode) {

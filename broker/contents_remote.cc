@@ -85,6 +85,10 @@ bool Contents::MustMatch(uint64_t inode) const {
   return node && node->file && node->file->unsure;
 }
 
+void Contents::CutRefused(uint64_t inode) {
+  if (const NodePtr node = Find(inode); node && node->file) node->file->other_cut = true;
+}
+
 void Contents::DoubtVersions() {
   for (const auto& [inode, node] : nodes_) {
     if (node->file) node->file->unsure = true;
@@ -96,10 +100,12 @@ void Contents::ContentApplied(uint64_t inode, uint64_t content_version) {
   if (node && node->file) {
     node->file->base_version = content_version;
     node->file->unsure = false;
-    if (node->file->needed) journal_->Append(VersionRecord{inode, content_version});
     // A version that is forgotten would make our next one look like another host's.
     if (sync_soon_) sync_soon_();
   }
+  // Also of what is clean, or has its content file no more: a change of its size may be queued that
+  // is made of this version.
+  journal_->Append(VersionRecord{inode, content_version});
   inodes_->Update(inode,
                   [&](shm::InodeRecord& record) { record.content_version = content_version; });
 }
@@ -128,7 +134,7 @@ void Contents::DropFile(const NodePtr& node) {
 Task<Result<void>> Contents::Replace(Attr attr) {
   const NodePtr node = Find(attr.inode);
   if (!node || !node->file) co_return Result<void>{};
-  if (node->file->base_version == attr.content_version) {
+  if (node->file->base_version == attr.content_version && !node->file->other_cut) {
     if (node->file->complete) SetTimes(attr.inode, attr.atime_ns, attr.mtime_ns);
     co_return Result<void>{};
   }
@@ -213,8 +219,9 @@ Task<Result<void>> Contents::ReplaceInPlace(NodePtr node, Attr attr) {
   if (auto stamp = file->Stamp()) file->sent = node->seen = *stamp;
   file->sent_hash = BlockHashes(hashes);
   file->base_version = attr.content_version;
+  file->other_cut = false;
   file->unsure = false;
-  if (file->needed) journal_->Append(VersionRecord{attr.inode, attr.content_version});
+  journal_->Append(VersionRecord{attr.inode, attr.content_version});
   file->never_sent = file->resend = file->refused = false;
   if (auto stamp = file->Stamp()) file->settled_bytes = stamp->allocated_bytes;
   Charge(node);

@@ -88,6 +88,7 @@ MountSpec FromWire(const wire::MountRequest& from) {
   if (from.backend() == wire::BACKEND_FUSE) spec.backend = "fuse";
   if (from.backend() == wire::BACKEND_NFS) spec.backend = "nfs";
   spec.serve_only = from.serve_only();
+  spec.nfs_auth_none = from.nfs_auth_none();
   spec.verbose = from.verbose();
   spec.virtual_nodes = from.virtual_nodes();
   spec.compression = from.compression();
@@ -230,6 +231,16 @@ void ToWire(const Evicted& from, wire::EvictResponse* to) {
   to->set_bytes(from.bytes);
   to->set_kept_files(from.kept_files);
   to->set_kept_bytes(from.kept_bytes);
+}
+
+void ToWire(const GatewayReport& from, wire::GatewayState* to) {
+  to->set_version(AsUtf8(from.version));
+  to->set_metadata(AsUtf8(from.metadata));
+  to->set_blocks(AsUtf8(from.blocks));
+  to->set_shared(from.shared);
+  to->set_weakness(AsUtf8(from.weakness));
+  to->set_sessions(from.sessions);
+  to->set_read_us(from.read_us);
 }
 
 void ToWire(const StoreCheckState& from, wire::StoreCheckState* to) {

@@ -23,5 +23,6 @@ void ToWire(const TokenEntry& from, control::v1::TokenEntry* to);
 void ToWire(const AccessEntry& from, control::v1::AccessEvent* to);
 void ToWire(const Evicted& from, control::v1::EvictResponse* to);
 void ToWire(const StoreCheckState& from, control::v1::StoreCheckState* to);
+void ToWire(const GatewayReport& from, control::v1::GatewayState* to);
 
 }  // namespace airstore::broker

@@ -7,7 +7,9 @@
 
 #include <algorithm>
 
+#include "broker/clock.h"
 #include "broker/control_convert.h"
+#include "broker/gateway_address.h"
 #include "broker/log_event.h"
 #include "broker/utf8_text.h"
 #include "shm/abi.h"
@@ -78,12 +80,77 @@ Outcome<std::string> ControlRequests::GatewayFor(const Caller& caller,
             {FailureKind::kUsage, "no token was given",
              "put it into a file and give --token-file FILE, or set AIRSTORE_TOKEN"}};
   }
-  const size_t unix_at = address.find("unix:");
-  if (address != configured && unix_at != std::string::npos &&
-      !MayReachSocket(caller, address.substr(unix_at + 5))) {
-    return {{}, {FailureKind::kPermission, "you may not connect to " + address, ""}};
+  if (address == configured) return {address, {}};
+  if (const std::string socket = SocketThatMayNotBeReached(caller, address); !socket.empty()) {
+    return {{}, {FailureKind::kPermission, "you may not connect to " + socket, ""}};
   }
   return {address, {}};
+}
+
+std::string ControlRequests::SocketThatMayNotBeReached(const Caller& caller,
+                                                       const std::string& address) {
+  for (const std::string& one : SplitGatewayAddresses(address)) {
+    const size_t unix_at = one.find("unix:");
+    if (unix_at != std::string::npos && !MayReachSocket(caller, one.substr(unix_at + 5))) {
+      return one;
+    }
+  }
+  return {};
+}
+
+Task<wire::Response> ControlRequests::GatewayStatus(Caller caller,
+                                                    wire::GatewayStatusRequest request) {
+  const WipeAtEnd wipe(*request.mutable_gateway()->mutable_token());
+  const auto status = api_.Status(caller, "");
+  if (!status.value) co_return Failed(status.failure);
+  std::vector<std::string> asked = {request.gateway().address()};
+  if (asked.front().empty()) {
+    asked = {api_.default_gateway()};
+    for (const SessionStatus& session : status.value->sessions) asked.push_back(session.gateway);
+  } else if (const std::string socket = SocketThatMayNotBeReached(caller, asked.front());
+             !socket.empty() && asked.front() != api_.default_gateway()) {
+    co_return Failed({FailureKind::kPermission, "you may not connect to " + socket, ""});
+  }
+  std::vector<std::string> each;
+  for (const std::string& list : asked) {
+    if (list.empty()) continue;
+    for (const std::string& one : SplitGatewayAddresses(list)) {
+      if (std::find(each.begin(), each.end(), one) == each.end()) each.push_back(one);
+    }
+  }
+  std::vector<std::string> in_use;  // of each session
+  for (const SessionStatus& session : status.value->sessions) {
+    const auto client = admin_(session.gateway, "");
+    if (client.value) in_use.push_back((*client.value)->in_use());
+  }
+  wire::Response response;
+  response.mutable_gateway_status();
+  for (const std::string& address : each) {
+    const auto parsed = ParseGatewayAddress(address);
+    if (!parsed) co_return Failed({FailureKind::kUsage, parsed.error().message, ""});
+    wire::GatewayState* state = response.mutable_gateway_status()->add_gateways();
+    state->set_address(AsUtf8(address));
+    state->set_sessions_here(
+        static_cast<uint32_t>(std::count(in_use.begin(), in_use.end(), parsed->target)));
+    const auto admin = admin_(address, request.gateway().token());
+    if (!admin.value) {
+      state->set_problem(admin.failure.message);
+      continue;
+    }
+    const int64_t begun_ns = MonotonicNs();
+    const auto report = co_await (*admin.value)->GetStatus();
+    const auto took_us = static_cast<uint64_t>((MonotonicNs() - begun_ns) / 1000);
+    // Whoever refuses has answered.
+    state->set_reached(report.value || report.failure.kind != FailureKind::kUnreachable);
+    if (state->reached()) state->set_round_trip_us(took_us);
+    if (report.value) {
+      state->set_told(true);
+      ToWire(*report.value, state);
+    } else if (!state->reached() || !request.gateway().token().empty()) {
+      state->set_problem(AsUtf8(report.failure.message));
+    }
+  }
+  co_return response;
 }
 
 Outcome<std::shared_ptr<AdminClient>> ControlRequests::AdminFor(const Caller& caller,
@@ -125,6 +192,8 @@ Task<wire::Response> ControlRequests::Answer(Caller caller, wire::Request reques
     }
     case wire::Request::kTrace:
       co_return Trace(caller, request.trace());
+    case wire::Request::kGatewayStatus:
+      co_return co_await GatewayStatus(caller, std::move(*request.mutable_gateway_status()));
     case wire::Request::kLostList:
     case wire::Request::kLostRead:
     case wire::Request::kLostDiscard:

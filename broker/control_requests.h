@@ -43,6 +43,10 @@ class ControlRequests {
   Outcome<std::string> GatewayFor(const Caller& caller, const control::v1::GatewayRef& gateway);
   Outcome<std::shared_ptr<AdminClient>> AdminFor(const Caller& caller,
                                                  const control::v1::GatewayRef& gateway);
+  // Empty: he may.
+  static std::string SocketThatMayNotBeReached(const Caller& caller, const std::string& address);
+  Task<control::v1::Response> GatewayStatus(Caller caller,
+                                            control::v1::GatewayStatusRequest request);
   Task<control::v1::Response> Administer(Caller caller, control::v1::Request request);
 
   BrokerApi& api_;

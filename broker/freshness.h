@@ -27,10 +27,12 @@ class Freshness {
 
     // Nothing was heard about the inode (a directory: nor about its names) since.
     bool Holds(uint64_t inode) const {
-      if (freshness_->all_changed_ > asked_) return false;
+      if (!HoldsAtAll()) return false;
       const auto found = freshness_->changed_.find(inode);
       return found == freshness_->changed_.end() || found->second <= asked_;
     }
+    // Nothing was heard that concerns everything.
+    bool HoldsAtAll() const { return freshness_->all_changed_ <= asked_; }
     void AskAgain() { asked_ = freshness_->changes_; }
 
    private:

@@ -5,7 +5,6 @@ pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 find_package(spdlog REQUIRED)
 
 add_library(airstore_broker_gateway STATIC
-  ${CMAKE_CURRENT_LIST_DIR}/gateway_address.cc
   ${CMAKE_CURRENT_LIST_DIR}/gateway_channel.cc
   ${CMAKE_CURRENT_LIST_DIR}/grpc_admin.cc
   ${CMAKE_CURRENT_LIST_DIR}/grpc_gateway.cc

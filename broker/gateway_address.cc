@@ -103,14 +103,22 @@ Result<GatewayAddress> ParseGatewayAddress(const std::string& text) {
   return address;
 }
 
-Result<std::vector<GatewayAddress>> ParseGatewayAddresses(const std::string& text) {
-  std::vector<GatewayAddress> all;
+std::vector<std::string> SplitGatewayAddresses(const std::string& text) {
+  std::vector<std::string> all;
   for (size_t from = 0; from <= text.size();) {
     const size_t comma = std::min(text.find(',', from), text.size());
-    auto one = ParseGatewayAddress(text.substr(from, comma - from));
+    all.push_back(text.substr(from, comma - from));
+    from = comma + 1;
+  }
+  return all;
+}
+
+Result<std::vector<GatewayAddress>> ParseGatewayAddresses(const std::string& text) {
+  std::vector<GatewayAddress> all;
+  for (const std::string& part : SplitGatewayAddresses(text)) {
+    auto one = ParseGatewayAddress(part);
     if (!one) return one.error();
     all.push_back(std::move(*one));
-    from = comma + 1;
   }
   return all;
 }

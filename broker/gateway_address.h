@@ -21,6 +21,9 @@ struct GatewayAddress {
 // none. EINVAL says what is wrong.
 Result<GatewayAddress> ParseGatewayAddress(const std::string& text);
 
+// What is between the commas.
+std::vector<std::string> SplitGatewayAddresses(const std::string& text);
+
 // One or several, with commas between them: gateways that serve the same store.
 Result<std::vector<GatewayAddress>> ParseGatewayAddresses(const std::string& text);
 

@@ -107,7 +107,11 @@ void GatewayChannel::Forget(grpc::ClientContext* context, const grpc::Status& st
   const int before =
       last_.exchange(unanswered ? kUnanswered : kAnswered, std::memory_order_relaxed);
   std::string error;
-  if (status.error_code() == grpc::StatusCode::UNAVAILABLE) Advance();
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
+    Advance();
+  } else if (!unanswered && status.error_code() != grpc::StatusCode::CANCELLED) {
+    failing_since_ms_.store(0, std::memory_order_relaxed);
+  }
   if (unanswered) {
     unanswered_.fetch_add(1, std::memory_order_relaxed);
     error = PrintableStatus(status);
@@ -126,11 +130,26 @@ void GatewayChannel::Forget(grpc::ClientContext* context, const grpc::Status& st
   contexts_.erase(context);
 }
 
+// It is there, and has not got what it needs: its way to the store may be cut, and the others' not.
+bool GatewayChannel::FailsForLong(grpc_connectivity_state state) {
+  if (state != GRPC_CHANNEL_READY) return false;
+  const int64_t now_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
+                             std::chrono::steady_clock::now().time_since_epoch())
+                             .count();
+  int64_t since_ms = 0;
+  if (failing_since_ms_.compare_exchange_strong(since_ms, now_ms, std::memory_order_relaxed)) {
+    return false;
+  }
+  return now_ms - since_ms > kPatienceWithStore.count();
+}
+
 // One that was just left, or is just being tried, is not left again for what still fails.
 void GatewayChannel::Advance() {
   size_t current = current_.load(std::memory_order_relaxed);
   if (channels_.size() < 2) return;
-  if (channels_[current]->GetState(false) != GRPC_CHANNEL_TRANSIENT_FAILURE) return;
+  const grpc_connectivity_state state = channels_[current]->GetState(false);
+  if (state != GRPC_CHANNEL_TRANSIENT_FAILURE && !FailsForLong(state)) return;
+  failing_since_ms_.store(0, std::memory_order_relaxed);
   current_.compare_exchange_strong(current, (current + 1) % channels_.size(),
                                    std::memory_order_relaxed);
 }
@@ -246,8 +265,10 @@ Outcome<std::shared_ptr<GatewayChannel>> GatewayChannelPool::Get(const std::stri
                    "name one with --gateway, or set it in airstored's configuration"}};
   }
   std::vector<std::shared_ptr<grpc::Channel>> made;
+  std::vector<std::string> targets;
   bool on_host = true;
   for (const GatewayAddress& one : *parsed) {
+    targets.push_back(one.target);
     auto channel = Make(one, speech, parsed->size() > 1);
     if (!channel.value) return Answer{{}, std::move(channel.failure)};
     made.push_back(std::move(*channel.value));
@@ -255,7 +276,8 @@ Outcome<std::shared_ptr<GatewayChannel>> GatewayChannelPool::Get(const std::stri
   }
   // Any of them, so that hosts share them.
   const size_t first = std::random_device{}() % made.size();
-  auto channel = std::make_shared<GatewayChannel>(address, on_host, std::move(made), first);
+  auto channel = std::make_shared<GatewayChannel>(address, on_host, std::move(targets),
+                                                  std::move(made), first);
   channels_.emplace(std::pair(address, speech), channel);
   return Answer{std::move(channel), {}};
 }

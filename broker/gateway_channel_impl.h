@@ -2,7 +2,7 @@
 //
 // GatewayChannel: the gRPC side of a connection, and the list of the calls that are in flight on
 // it. Several addresses are several gateways on one store: calls go to one of them, and to the next
-// when that cannot be connected to. Threads: any.
+// when that cannot be connected to, or has failed for seconds. Threads: any.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -24,16 +24,19 @@ namespace airstore::broker {
 
 class GatewayChannel {
  public:
-  // `first`: of the channels, in use.
-  GatewayChannel(std::string address, bool on_host,
+  // `targets`: of the channels. `first`: of them, in use.
+  GatewayChannel(std::string address, bool on_host, std::vector<std::string> targets,
                  std::vector<std::shared_ptr<grpc::Channel>> channels, size_t first)
       : address_(std::move(address)),
         on_host_(on_host),
+        targets_(std::move(targets)),
         channels_(std::move(channels)),
         current_(first) {}
 
   const std::string& address() const { return address_; }
   bool on_host() const { return on_host_; }
+  // Which of its addresses, as gRPC knows it.
+  const std::string& in_use() const { return targets_[current()]; }
   const std::vector<std::shared_ptr<grpc::Channel>>& channels() const { return channels_; }
   size_t current() const { return current_.load(std::memory_order_relaxed); }
 
@@ -65,12 +68,16 @@ class GatewayChannel {
   const std::string address_;
   const bool on_host_;
   void Advance();
+  bool FailsForLong(grpc_connectivity_state state);
 
+  static constexpr std::chrono::milliseconds kPatienceWithStore{3000};
+  const std::vector<std::string> targets_;
   const std::vector<std::shared_ptr<grpc::Channel>> channels_;
   std::atomic<size_t> current_;
   // For status only, so no ordering is needed.
   std::atomic<int> last_{kNoCall};
   std::atomic<uint64_t> unanswered_{0};
+  std::atomic<int64_t> failing_since_ms_{0};  // calls that it took, steady clock; 0: they do not
   static constexpr size_t kLatencyBuckets = 40;
   std::array<std::atomic<uint64_t>, kLatencyBuckets> latency_{};
   LogLimit not_reached_{std::chrono::seconds(10)};

@@ -53,6 +53,11 @@ StoreCheckState Decode(const wire::CheckStoreResponse& from) {
   return state;
 }
 
+GatewayReport Decode(const wire::GatewayStatus& from) {
+  return {from.version(),  from.metadata(), from.blocks(), from.shared(),
+          from.weakness(), from.sessions(), from.read_us()};
+}
+
 template <typename Request, typename Response>
 using Method = void (wire::Admin::StubInterface::async_interface::*)(
     grpc::ClientContext*, const Request*, Response*, std::function<void(grpc::Status)>);
@@ -175,10 +180,24 @@ class GrpcAdmin final : public AdminClient {
         [](const wire::CheckStoreResponse& answer) { return Decode(answer); });
   }
 
+  std::string in_use() const override { return via_.channel->in_use(); }
+
+  Task<Outcome<GatewayReport>> GetStatus() override {
+    constexpr Method<wire::GetStatusRequest, wire::GatewayStatus> kMethod = &AsyncApi::GetStatus;
+    return Call<wire::GatewayStatus, GatewayReport>(
+        wire::GetStatusRequest(), kMethod,
+        [](const wire::GatewayStatus& answer) { return Decode(answer); }, kStatusTimeout);
+  }
+
  private:
+  static constexpr std::chrono::milliseconds kStatusTimeout{3000};
+
   template <typename Response, typename Value, typename Request, typename CallMethod,
             typename DecodeFn>
-  Task<Outcome<Value>> Call(Request request, CallMethod method, DecodeFn decode) {
+  Task<Outcome<Value>> Call(Request request, CallMethod method, DecodeFn decode,
+                            std::optional<std::chrono::milliseconds> timeout = {}) {
+    CallContext via = via_;
+    if (timeout) via.timeout = *timeout;
     auto start = [stub = stub_.Current(), method](
                      grpc::ClientContext* context, const Request* from, Response* to,
                      std::function<void(const grpc::Status&)> on_done) {
@@ -189,7 +208,7 @@ class GrpcAdmin final : public AdminClient {
       if (!status.ok()) return Outcome<Value>{{}, FailureOfStatus(address, status)};
       return Outcome<Value>{decode(answer), {}};
     };
-    return UnaryCall<Request, Response>(via_, std::move(request), std::move(start),
+    return UnaryCall<Request, Response>(std::move(via), std::move(request), std::move(start),
                                         std::move(finish));
   }
 

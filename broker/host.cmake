@@ -3,6 +3,7 @@
 add_library(airstore_metrics_address STATIC ${CMAKE_CURRENT_LIST_DIR}/metrics_address.cc)
 target_link_libraries(airstore_metrics_address PRIVATE airstore_options)
 add_library(airstore_broker_host STATIC
+  ${CMAKE_CURRENT_LIST_DIR}/gateway_address.cc
   ${CMAKE_CURRENT_LIST_DIR}/control_socket.cc
   ${CMAKE_CURRENT_LIST_DIR}/durable_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/fuse_device.cc

@@ -156,6 +156,7 @@ class Locks {
   bool asserting_ = false;
   bool stopping_ = false;
   uint64_t version_ = 0;  // of the table
+  uint64_t asserts_ = 0;  // begun
   uint64_t next_left_ = 1;
   std::set<uint64_t> turns_;  // inodes of which something is being asked or told
   Event turn_over_;

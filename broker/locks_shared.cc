@@ -105,6 +105,7 @@ Task<void> Locks::Assert() {
     std::vector<LockCall> held;
     table().ForEach([&](const LockCall& call) { held.push_back(call); });
     const uint64_t version = version_;
+    ++asserts_;
     auto answer = co_await gateway_->AssertLocks(held);
     if (!answer) {
       if (answer.error().code != EAGAIN) {
@@ -206,9 +207,11 @@ Task<int> Locks::AskGateway(WaiterPtr waiter) {
     ask.wait = waiter->left;
     ask.process = !call.flock && !WaitsForOpenFileLock(waiter->asker.thread);
   }
+  const uint64_t asserts = asserts_;
   auto verdict = co_await gateway_->Lock(call, ask);
   const bool wanted = IsWaiting(waiter);
-  if (!verdict || verdict->assert_first) {
+  // What was asserted meanwhile is without it, and may have come later.
+  if (!verdict || verdict->assert_first || (verdict->error == 0 && asserts != asserts_)) {
     AssertAgain();
     co_return unlock ? 0 : kNoAnswer;
   }

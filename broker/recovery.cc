@@ -160,7 +160,9 @@ Task<void> Recovery::Send() {
       power_lost_);
   log_ = std::make_unique<MutationLog>(
       executor_, &tasks_, gateway_.get(), journal_.get(), contents_.get(),
-      [this](const Mutation& mutation, int error) { Refused(mutation, error); },
+      [this](const Mutation& mutation, const std::vector<uint64_t>& /*subjects*/, int error) {
+        Refused(mutation, error);
+      },
       [this]() -> Task<Result<uint64_t>> {
         auto opened = co_await gateway_->Open(manifest_.workspace_id, manifest_.session, false);
         if (!opened) co_return opened.error();

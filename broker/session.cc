@@ -183,7 +183,9 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
       [this](RefusedContent content) { return KeepContent(std::move(content)); });
   log_ = std::make_unique<MutationLog>(
       executor_, &tasks_, gateway_.get(), journal_.get(), contents_.get(),
-      [this](const Mutation& mutation, int error) { Refused(mutation, error); },
+      [this](const Mutation& mutation, const std::vector<uint64_t>& subjects, int error) {
+        Refused(mutation, subjects, error);
+      },
       [this] { return Reopen(); });
   log_->SetLimits(opened_.limits);
   contents_->SetLog(log_.get());

@@ -172,7 +172,7 @@ class Session {
   // Returns when the gateway has what was written to it.
   Task<void> Publish(uint64_t inode);
   // session_refused.cc
-  void Refused(const Mutation& mutation, int error);
+  void Refused(const Mutation& mutation, const std::vector<uint64_t>& subjects, int error);
   Task<Result<std::string>> KeepContent(RefusedContent content);
   // Writes it into lost+found, together with what else comes soon.
   Task<Result<std::string>> AddLost(LostItem item);

@@ -54,7 +54,7 @@ void Session::SetToken(const std::string& token) {
   log_->Hurry();
 }
 
-void Session::Refused(const Mutation& mutation, int error) {
+void Session::Refused(const Mutation& mutation, const std::vector<uint64_t>& subjects, int error) {
   refused_ =
       std::string("the gateway refused a ") + MutationName(mutation) + ": " + strerror(error);
   ++refusals_;
@@ -86,7 +86,7 @@ void Session::Refused(const Mutation& mutation, int error) {
     };
     tasks_.Spawn(keep(this, std::move(item)));
   }
-  tree_->DropAfterRefusal(mutation, error);
+  tree_->DropAfterRefusal(mutation, subjects, error);
   if (error == EDQUOT) {  // perhaps a quota that is new here
     statfs_at_ns_ = 0;
     tasks_.Spawn(AskStatfs());

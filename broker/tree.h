@@ -160,7 +160,7 @@ class Tree {
   // An orphan that no mount knows any more is dropped for good.
   void ReclaimOrphan(uint64_t inode);
   // The gateway refused a change that was made here: what is cached of it is not to be believed.
-  void DropAfterRefusal(const Mutation& mutation, int error);
+  void DropAfterRefusal(const Mutation& mutation, const std::vector<uint64_t>& subjects, int error);
 
   // Another host changed these; returns when nothing older is shown by any mount. What is pending
   // here stays, and is looked at again when the gateway has it.
@@ -181,6 +181,16 @@ class Tree {
   void NotifyOwner(MountPort* origin, uint64_t inode);
 
  private:
+  // The change takes the last name of the file: as it is known here.
+  void ExpectVersion(uint64_t inode, Mutation* mutation) const;
+  // It was taken for gone, and has a name at the gateway.
+  void NotGone(uint64_t inode);
+  static constexpr size_t kDeepest = 2048;  // a path has 4,096 bytes
+
+  // The directory was moved: kernels of other mounts that have it find it where it is now.
+  Task<void> ShowMoved(MountPort* origin, uint64_t directory);
+  // The mounts whose frontends may have told their kernels of it, `origin` excepted.
+  std::vector<uint32_t> Knowing(uint64_t inode, const MountPort* origin) const;
   Task<void> TellData(uint32_t to, uint64_t inode, uint64_t offset, uint64_t length,
                       std::optional<FileEnd> end);
   Task<Result<uint64_t>> NextInode();
@@ -218,6 +228,8 @@ class Tree {
   bool TakeWholeListing(uint64_t directory, const ResolveResult& page);
   // Names always; the inodes they lead to as long as there is room, for they can be asked for.
   Result<void> InsertPage(uint64_t directory, const ResolveResult& page);
+  // Those of the names that there are; EAGAIN: nothing that was learned so far is to be believed.
+  Task<Result<void>> AddChanged(uint64_t directory, std::set<std::string>* names, int64_t deadline);
   void MarkListed(uint64_t directory);
   void TouchDirectory(uint64_t directory, int64_t now_ns, int nlink_change, bool again);
   void LoseName(uint64_t inode, bool directory, int64_t now_ns, bool again);
@@ -306,6 +318,8 @@ class Tree {
   Event inodes_granted_;  // or it is over
 
   std::unordered_map<std::string, std::shared_ptr<Event>> resolving_;  // misses under way
+  // By directory whose listing comes: names that other hosts have changed meanwhile.
+  std::unordered_map<uint64_t, std::set<std::string>*> listing_;
   std::unordered_map<uint64_t, uint32_t> misses_;  // names asked for, by incomplete directory
   XattrCache xattrs_;
   // Negative entries, oldest first: there is no end to the names that do not exist.

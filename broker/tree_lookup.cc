@@ -21,6 +21,26 @@ constexpr uint32_t kLargeDirectory = UINT32_MAX;  // more than one page of names
 constexpr size_t kCountedDirectories = 1u << 16;
 
 // GCC 12 destroys braced temporaries of co_await expressions twice, so requests are built outside.
+constexpr size_t kNamesAtOnce = 256;
+
+// Those that other hosts change while a directory's listing comes, page after page.
+class ChangedNames {
+ public:
+  using Table = std::unordered_map<uint64_t, std::set<std::string>*>;
+  ChangedNames(Table* table, uint64_t directory) : table_(table), directory_(directory) {
+    (*table_)[directory_] = &names;
+  }
+  ~ChangedNames() { table_->erase(directory_); }
+  ChangedNames(const ChangedNames&) = delete;
+  ChangedNames& operator=(const ChangedNames&) = delete;
+
+  std::set<std::string> names;
+
+ private:
+  Table* const table_;
+  const uint64_t directory_;
+};
+
 std::vector<ResolveItem> OneLookup(uint64_t parent, const std::string& name) {
   return std::vector<ResolveItem>(1, LookupItem{parent, name, kSmallFile});
 }
@@ -211,6 +231,14 @@ Result<void> Tree::InsertInode(uint64_t parent, const DirEntry& entry) {
   const auto record = inodes_->Get(inode);
   const bool refresh = record && (inodes_->IsStale(inode) || (record->flags & shm::kOrphan) != 0) &&
                        log_->PendingOf(inode) == 0 && !contents_->HasFile(inode);
+  // Removed here, while another host gave it another name.
+  const bool not_gone = record && !refresh && entry.attr.nlink > 0 &&
+                        (record->flags & shm::kOrphan) != 0 &&
+                        (record->flags & shm::kNameless) == 0 && log_->PendingOf(inode) == 0;
+  if (not_gone) {
+    NotGone(inode);
+    inodes_->MarkStale(inode);
+  }
   auto index = inodes_->Insert(entry.attr, refresh);
   if (refresh || !record) xattrs_.Drop(inode);
   if (!index) return index.error();
@@ -401,6 +429,41 @@ void Tree::MarkListed(uint64_t directory) {
                   [](shm::InodeRecord& changed) { changed.flags |= shm::kListingComplete; });
 }
 
+Task<Result<void>> Tree::AddChanged(uint64_t directory, std::set<std::string>* names,
+                                    int64_t deadline) {
+  while (!names->empty()) {
+    std::vector<std::string> asked;
+    std::vector<ResolveItem> items;
+    while (!names->empty() && asked.size() < kNamesAtOnce) {
+      asked.push_back(names->extract(names->begin()).value());
+      items.push_back(OneLookup(directory, asked.back()).front());
+    }
+    const Freshness::Question question(&inodes_->freshness());
+    auto results = co_await ResolveBefore(deadline, std::move(items));
+    if (!results) co_return results.error();
+    if (!question.HoldsAtAll()) co_return Error{EAGAIN, "listing"};
+    for (size_t i = 0; i < std::min(asked.size(), results->size()); ++i) {
+      ResolveResult& result = (*results)[i];
+      // Changed once more; or made or removed here, which is newer.
+      if (names->contains(asked[i]) ||
+          inodes_->meta().FindDentry(directory, asked[i]) != shm::kNoIndex ||
+          result.error == ENOENT) {
+        continue;
+      }
+      if (result.error != 0) co_return Error{result.error, "listing"};
+      if (!Holds(question, result)) {
+        names->insert(asked[i]);
+        continue;
+      }
+      result.entry.name = asked[i];
+      if (auto inserted = InsertEntry(directory, result.entry); !inserted) {
+        co_return Error{ENFILE, "all known files are in use"};
+      }
+    }
+  }
+  co_return Result<void>{};
+}
+
 Task<Result<void>> Tree::LoadListing(uint64_t directory) {
   AIRSTORE_TRY_CO(co_await Ensure(directory));
   const std::string key = ListingKey(directory);
@@ -422,6 +485,7 @@ Task<Result<void>> Tree::LoadListing(uint64_t directory) {
     }
     Once once(&resolving_, key, executor_);
     Freshness::Question question(&inodes_->freshness());
+    ChangedNames changed(&listing_, directory);
     std::string after;
     bool end = false;
     while (!end) {
@@ -432,19 +496,26 @@ Task<Result<void>> Tree::LoadListing(uint64_t directory) {
       if (page.error != 0) co_return Error{page.error == ENOENT ? ESTALE : page.error, "listing"};
       const auto entries = static_cast<uint32_t>(page.entries.size());
       if (!evictor_->HasRoom(entries)) (void)co_await evictor_->MakeRoom(entries);
-      if (!question.Holds(directory)) {
+      if (!question.HoldsAtAll()) {
         question.AskAgain();
+        changed.names.clear();
         after.clear();
         continue;
       }
       if (!Holds(of_page, page)) continue;
+      end = page.end || page.entries.empty();
+      if (!page.entries.empty()) after = page.entries.back().name;
+      // The page may be of before.
+      std::erase_if(page.entries,
+                    [&](const DirEntry& entry) { return changed.names.contains(entry.name); });
       if (auto inserted = InsertPage(directory, page); !inserted) {
         if (inserted.error().code != ENOSPC) co_return inserted.error();
         co_return Error{ENFILE, "all known files are in use"};
       }
-      if (!page.entries.empty()) after = page.entries.back().name;
-      end = page.end || page.entries.empty();
     }
+    auto added = co_await AddChanged(directory, &changed.names, deadline);
+    if (!added && added.error().code == EAGAIN) continue;
+    if (!added) co_return added.error();
     MarkListed(directory);
   }
 }

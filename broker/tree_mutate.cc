@@ -209,6 +209,18 @@ void Tree::LoseName(uint64_t inode, bool directory, int64_t now_ns, bool again) 
   std::atomic_thread_fence(std::memory_order_seq_cst);
 }
 
+// Acknowledged here, it may reach the gateway when the lease has ended, and another host has
+// changed what is about to go. Of what was changed here itself the content has a precondition.
+void Tree::ExpectVersion(uint64_t inode, Mutation* mutation) const {
+  const auto record = inodes_->Get(inode);
+  if (!log_->under_lease() || !record || !IsRegular(record->mode) || log_->PendingOf(inode) != 0 ||
+      contents_->IsDirty(inode)) {
+    return;
+  }
+  mutation->if_content_version = contents_->ContentVersion(inode);
+  if (mutation->if_content_version != 0) mutation->if_inode = inode;
+}
+
 void Tree::ReclaimOrphan(uint64_t inode) {
   const uint32_t index = inodes_->IndexOf(inode);
   if (index == shm::kNoIndex) return;
@@ -263,9 +275,11 @@ Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name
   if (last_name) KeepXattrs(inode);
   const Ticket elided =
       last_name && !directory ? log_->Elide(inode, parent, now, origin.place()) : 0;
+  Mutation mutation{.time_ns = now, .op = op};
+  if (last_name) ExpectVersion(inode, &mutation);
   const Ticket logged = elided != 0 ? elided
-                                    : log_->Append(Mutation{.time_ns = now, .op = op}, {inode},
-                                                   {parent}, origin.place(), last_name ? inode : 0);
+                                    : log_->Append(std::move(mutation), {inode}, {parent},
+                                                   origin.place(), last_name ? inode : 0);
   // Of a file that leaves no trace nobody waits for the parent's times.
   const Ticket ticket = elided != 0 ? 0 : logged;
   Began(origin, inode, ticket);

@@ -9,7 +9,6 @@ namespace airstore::broker {
 namespace {
 
 constexpr uint32_t kEntriesAtOnce = 1u << 14;  // then others get their turn
-constexpr size_t kDeepest = 2048;
 
 }  // namespace
 

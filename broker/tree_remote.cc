@@ -95,6 +95,8 @@ Task<Result<void>> Tree::Refresh(std::vector<uint64_t> inodes) {
 Task<Result<void>> Tree::TakeFresh(const ResolveResult& result) {
   const Attr& attr = result.entry.attr;
   if (IsRegular(attr.mode)) AIRSTORE_TRY_CO(co_await contents_->Replace(attr));
+  // Its size is ours again; of our own changes there are no events.
+  if (contents_->IsDirty(attr.inode)) co_return Error{EAGAIN, "written meanwhile"};
   auto inserted = inodes_->Insert(attr, true);
   xattrs_.Drop(attr.inode);
   if (!inserted) co_return inserted.error();
@@ -153,6 +155,9 @@ bool Tree::MayForget(uint64_t inode) const {
 void Tree::DropName(uint64_t parent, const std::string& name, RemoteChanges* kernels,
                     std::vector<uint64_t>* lost) {
   inodes_->freshness().Changed(parent);
+  if (const auto listing = listing_.find(parent); listing != listing_.end()) {
+    listing->second->insert(name);
+  }
   // What is known not to exist outlives its directory's stay in the table.
   inodes_->Update(parent, [](shm::InodeRecord& directory) {
     directory.flags &= ~static_cast<uint32_t>(shm::kListingComplete);
@@ -294,8 +299,19 @@ void Tree::DropNames(uint32_t index, bool by_name, RemoteChanges* kernels) {
   kernels->listings.push_back(directory.inode);
 }
 
-void Tree::DropAfterRefusal(const Mutation& mutation, int error) {
-  std::vector<uint64_t> inodes;
+void Tree::NotGone(uint64_t inode) {
+  const auto record = inodes_->Get(inode);
+  if (!record || (record->flags & shm::kOrphan) == 0) return;
+  inodes_->Update(inode, [](shm::InodeRecord& changed) {
+    changed.flags &= ~static_cast<uint32_t>(shm::kOrphan);
+  });
+  log_->NoteXattrs({inode, {}});
+  contents_->NotGone(inode);
+}
+
+void Tree::DropAfterRefusal(const Mutation& mutation, const std::vector<uint64_t>& subjects,
+                            int error) {
+  std::vector<uint64_t> inodes = subjects;
   std::vector<WatchEvent::Name> names;
   const auto name = [&](uint64_t parent, const std::string& text) {
     inodes.push_back(parent);
@@ -303,32 +319,21 @@ void Tree::DropAfterRefusal(const Mutation& mutation, int error) {
   };
   if (const auto* create = std::get_if<CreateOp>(&mutation.op)) {
     name(create->parent, create->name);
-    inodes.push_back(create->inode);
   } else if (const auto* link = std::get_if<LinkOp>(&mutation.op)) {
     name(link->parent, link->name);
-    inodes.push_back(link->inode);
   } else if (const auto* unlink = std::get_if<UnlinkOp>(&mutation.op)) {
     name(unlink->parent, unlink->name);
-    inodes.push_back(unlink->inode);
   } else if (const auto* rename = std::get_if<RenameOp>(&mutation.op)) {
     name(rename->old_parent, rename->old_name);
     name(rename->new_parent, rename->new_name);
   } else if (const auto* setattr = std::get_if<SetattrOp>(&mutation.op)) {
-    inodes.push_back(setattr->inode);
-  } else if (const auto* set = std::get_if<SetXattrOp>(&mutation.op)) {
-    inodes.push_back(set->inode);
-  } else if (const auto* removed = std::get_if<RemoveXattrOp>(&mutation.op)) {
-    inodes.push_back(removed->inode);
+    if (setattr->size) contents_->CutRefused(setattr->inode);
   } else if (const auto* write = std::get_if<WriteOp>(&mutation.op)) {
     if (error == ENOENT) MarkGone(write->inode);
     return;  // the content is kept
   }
   // Taken for gone here, and not gone there.
-  for (const uint64_t inode : inodes) {
-    inodes_->Update(inode, [](shm::InodeRecord& record) {
-      record.flags &= ~static_cast<uint32_t>(shm::kOrphan);
-    });
-  }
+  for (const uint64_t inode : inodes) NotGone(inode);
   tasks_->Spawn(ApplyRemote(std::move(inodes), std::move(names)));
 }
 

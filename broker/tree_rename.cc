@@ -21,12 +21,15 @@ struct Tree::RenamePlan {
 };
 
 bool Tree::IsBelow(uint64_t directory, uint64_t ancestor) const {
-  for (uint64_t at = directory; at != shm::kRootInode;) {
+  uint64_t at = directory;
+  // Where a directory hangs is what was last seen here. Other hosts move them, so that it may even
+  // go round in a circle; then the gateway decides.
+  for (size_t depth = 0; at != shm::kRootInode && depth < kDeepest; ++depth) {
     if (at == ancestor) return true;
     at = inodes_->directories().ParentOf(at);
     if (at == 0) return false;
   }
-  return ancestor == shm::kRootInode;
+  return at == shm::kRootInode && ancestor == shm::kRootInode;
 }
 
 Task<Result<Tree::RenamePlan>> Tree::PlanRename(uint64_t parent, std::string name,
@@ -227,8 +230,14 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
                     .whiteout_uid = whiteout.uid,
                     .whiteout_gid = whiteout.gid};
   if (loses_last) KeepXattrs(plan.target);
-  const Ticket ticket = log_->Append(Mutation{.time_ns = now, .op = op}, subjects,
-                                     {parent, new_parent}, origin.place(), orphan);
+  Mutation mutation{.time_ns = now, .op = op};
+  if (loses_last) ExpectVersion(plan.target, &mutation);
+  // Nor is it to take a name that another host has given meanwhile.
+  if (log_->under_lease() && plan.target == 0) {
+    std::get<RenameOp>(mutation.op).flags |= RENAME_NOREPLACE;
+  }
+  const Ticket ticket =
+      log_->Append(std::move(mutation), subjects, {parent, new_parent}, origin.place(), orphan);
   Began(origin, plan.inode, ticket);
   if (exchange) {
     ApplyExchange(op, plan.inode, plan.target, now, false);
@@ -240,6 +249,8 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
   Applied(ticket);
   evictor_->Watch();
   co_await change.Finish();
+  if (plan.is_directory()) co_await ShowMoved(origin.mount, plan.inode);
+  if (exchange && IsDirectory(plan.old.mode)) co_await ShowMoved(origin.mount, plan.target);
   if (orphan != 0) ReclaimOrphan(orphan);
   co_return co_await Committed(ticket, plan.inode);
 }

@@ -156,6 +156,10 @@ Task<void> Watcher::GiveBack(uint64_t lease_id) {
     if (lease_id_ == lease_id) LoseLease();
   } else if (lease_id_ > lease_id) {
     co_return;
+  } else {
+    // It was taken for lost, and is not: what was acknowledged under it comes first here, too.
+    contents_->FlushAll();
+    co_await log_->Drain();
   }
   Backoff backoff;
   while (!stopping_) {

@@ -121,7 +121,7 @@ TEST_F(Docs, WhatTheySayToTypeWorks) {
 
 // A line that nobody runs any more is not to be kept in the list.
 TEST(DocsList, NamesOnlyWhatIsThere) {
-  const Arguments lines = CodeOf(std::string(AIRSTORE_SOURCE) + "/README.md");
+  const Arguments lines = CodeOf(AIRSTORE_SOURCE "/README.md");
   for (const NotRun& each : kNotRun) {
     const bool there = std::any_of(lines.begin(), lines.end(), [&](const std::string& line) {
       return line.rfind(each.line, 0) == 0;

@@ -116,6 +116,49 @@ TEST_F(Gateways, AChangeIsSeenOnTheOtherHostAtOnce) {
   other.Unmount(there);
 }
 
+TEST_F(Gateways, AreShownWithWhatTheyPromise) {
+  const std::string one = host().gateway_address(), two = host().other_gateway_address();
+  const std::string mine = host().Mount("work", "both", {"--gateway", one + "," + two});
+  const auto shown = [&](const std::string& address, const Arguments& more = {}) {
+    Arguments words = {"gateway", "status"};
+    words.insert(words.end(), more.begin(), more.end());
+    const nlohmann::json status = host().AirctlJson(words);
+    for (const nlohmann::json& gateway : status.at("gateways")) {
+      if (gateway.at("address") == address) return gateway;
+    }
+    return nlohmann::json();
+  };
+  for (const std::string& address : {one, two}) {
+    const nlohmann::json gateway = shown(address);
+    ASSERT_FALSE(gateway.is_null()) << address;
+    EXPECT_TRUE(gateway.at("reached").get<bool>());
+    EXPECT_GT(gateway.at("round_trip_us").get<uint64_t>(), 0u);
+    EXPECT_FALSE(gateway.at("told").get<bool>()) << "without a token";
+  }
+  const Arguments admin = {"--gateway", one + "," + two, "--token-file", host().admin_token_file()};
+  const nlohmann::json told = shown(two, admin);
+  EXPECT_TRUE(told.at("told").get<bool>()) << told;
+  EXPECT_EQ(told.at("metadata"), "redis");
+  EXPECT_EQ(told.at("blocks"), "s3");
+  EXPECT_TRUE(told.at("shared").get<bool>());
+  EXPECT_EQ(told.at("weakness"), "");
+  EXPECT_EQ(told.at("sessions").get<uint64_t>(), host().Status().at("sessions").size());
+  host().KillOtherGateway();
+  const nlohmann::json gone = shown(two, admin);
+  EXPECT_FALSE(gone.at("reached").get<bool>());
+  EXPECT_NE(gone.at("problem"), "");
+  EXPECT_TRUE(WaitUntil(std::chrono::seconds(30), [&] {
+    WriteFile(mine + "/file", "text");
+    return shown(one).at("sessions_here").get<uint64_t>() == host().Status().at("sessions").size();
+  })) << "all go to the one that is left";
+  EXPECT_EQ(host().Airctl({"gateway", "status"}).code, 0);
+  host().KillGateway();
+  EXPECT_EQ(host().Airctl({"gateway", "status"}).code, 6);
+  host().StartGateway();
+  host().StartOtherGateway();
+  host().Unmount(mine);
+}
+
 TEST_F(Gateways, ADatabaseIsChangedFromBothHosts) {
   OtherBroker other(host());
   const std::string there = other.Mount("work", "there");

@@ -169,13 +169,15 @@ TEST_F(Operate, JsonIsAsTheSchemaSays) {
       {"debug shm", {"debug", "shm"}},
       {"workspace list", {"workspace", "list"}},
       {"token list", {"token", "list"}},
+      {"gateway status", {"gateway", "status"}},
       {"error", {"status", "/nowhere"}},
   };
   std::string lines;
   for (auto [name, words] : commands) {
     words.insert(words.begin(), "--json");
     const std::string& word = words[1];
-    if (word == "workspace" || word == "token" || word == "fsck" || word == "gc") {
+    if (word == "workspace" || word == "token" || word == "fsck" || word == "gc" ||
+        word == "gateway") {
       words.insert(words.end(), admin.begin(), admin.end());
     }
     const auto said = nlohmann::json::parse(RunProgram(Airctl(words)).out);

@@ -63,6 +63,70 @@ class TwoHosts : public HostTest {
   std::unique_ptr<OtherBroker> other_;
 };
 
+// What is known of where they hang goes round in a circle then.
+TEST_F(TwoHosts, DirectoriesThatWereTurnedInsideOutAreNoTrap) {
+  Join();
+  for (const char* name : {"p", "p/q", "p/q/a", "p/q/b"}) {
+    ASSERT_EQ(mkdir(Here(name).c_str(), 0755), 0);
+  }
+  ASSERT_TRUE(WaitUntil(std::chrono::seconds(10), [&] { return Exists(There("p/q/b")); }));
+  const UniqueFd inside = Open(Here("p/q"), O_RDONLY | O_DIRECTORY);
+  ASSERT_EQ(rename(There("p/q").c_str(), There("q").c_str()), 0);
+  ASSERT_EQ(rename(There("p").c_str(), There("q/p").c_str()), 0);
+  EXPECT_EQ(NamesIn("/proc/self/fd/" + std::to_string(inside.get())),
+            (std::set<std::string>{"a", "b", "p"}));
+  EXPECT_EQ(ErrnoOf(renameat(inside.get(), "a", inside.get(), "c")), 0);
+  EXPECT_TRUE(Exists(There("q/c")));
+  EXPECT_EQ(ErrnoOf(renameat(inside.get(), "b", inside.get(), "c/b")), 0);
+  EXPECT_TRUE(Exists(There("q/c/b")));
+}
+
+// What changes while the pages come does not have them come anew.
+TEST_F(TwoHosts, ALargeDirectoryIsListedWhileAnotherHostWorksInIt) {
+  constexpr int kNames = 4'500;  // more than a page
+  ASSERT_EQ(mkdir(Here("d").c_str(), 0755), 0);
+  for (int i = 0; i < kNames; ++i) WriteFile(Here("d/" + std::to_string(i)), "");
+  Join();
+  std::atomic<bool> enough = false;
+  std::thread works([&] {
+    for (int i = 0; !enough; ++i) {
+      WriteFile(Here("d/new" + std::to_string(i)), "");
+      if (i % 2 == 0) unlink(Here("d/" + std::to_string(i)).c_str());
+    }
+  });
+  const auto begin = Now();
+  const std::set<std::string> seen = NamesIn(There("d"));
+  EXPECT_LT(Now() - begin, seconds(20));
+  enough = true;
+  works.join();
+  EXPECT_GT(seen.size(), size_t{kNames / 2});
+  const std::set<std::string> here = NamesIn(Here("d"));
+  EXPECT_EQ(NamesIn(There("d")), here);
+}
+
+// It is not replaced, and what is written to it is sent.
+TEST_F(TwoHosts, AFileThatWasNotReplacedGoesOn) {
+  Join();
+  WriteFile(Here("f"), RandomBytes(1, 200'000));
+  WriteFile(Here("fresh"), "fresh");
+  ASSERT_EQ(ReadFile(There("fresh")), "fresh");
+  const UniqueFd file = Open(Here("f"), O_RDWR);
+  host().broker().Signal(SIGSTOP);
+  int replaced = 0;
+  std::thread replace(
+      [&] { replaced = ErrnoOf(rename(Here("fresh").c_str(), Here("f").c_str())); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it is on its way
+  const int removed = ErrnoOf(unlink(There("fresh").c_str()));
+  host().broker().Signal(SIGCONT);
+  replace.join();
+  EXPECT_EQ(removed, 0);
+  if (replaced == 0) GTEST_SKIP() << "the rename was first";
+  EXPECT_EQ(replaced, ENOENT);
+  WriteAt(file.get(), "written later", 0);
+  EXPECT_EQ(ErrnoOf(fsync(file.get())), 0);
+  EXPECT_EQ(ReadFile(There("f")).substr(0, 13), "written later");
+}
+
 TEST_F(TwoHosts, TheLeaseIsForOneAlone) {
   EXPECT_TRUE(LeaseHere());
   WriteFile(Here("before"), "written under the lease");

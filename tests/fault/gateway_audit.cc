@@ -33,6 +33,7 @@ std::string Hex(std::string_view bytes) {
 class BlocksOfAnother : public gateway::BlockStore {
  public:
   explicit BlocksOfAnother(std::string root) : root_(std::move(root)) {}
+  std::string_view kind() const override { return "another's"; }
   Result<std::string> Get(const BlockKey& key) override {
     const std::string name = Hex(key.id.view());
     const std::string path =

@@ -98,6 +98,58 @@ TEST_P(LeaseEnded, TheFirstAtTheGatewayStandsAndTheOtherIsKept) {
   }
 }
 
+// Neither by a file that takes its name, nor by removing it, nor by a name that was free.
+TEST_P(LeaseEnded, WhatAnotherHostHasMadeIsNotReplacedOrRemoved) {
+  const std::string original = e2e::RandomBytes(1, 200'000);
+  const std::string theirs = e2e::RandomBytes(2, 200'000);
+  const std::string ours = e2e::RandomBytes(3, 200'000);
+  for (const char* name : {"saved", "removed", "quiet", "gone"}) e2e::WriteFile(At(name), original);
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Pending() == 0; }));
+  ASSERT_TRUE(host().SessionStatus("work").at("write_lease"));
+  const auto change = [&] {
+    for (const char* name : {"saved", "quiet", "free"}) {
+      const std::string fresh = At(std::string(name) + ".new");
+      e2e::WriteFile(fresh, ours);
+      ASSERT_EQ(rename(fresh.c_str(), At(name).c_str()), 0);
+    }
+    for (const char* name : {"removed", "gone"}) ASSERT_EQ(unlink(At(name).c_str()), 0);
+  };
+  if (adopted()) {
+    host().KillBroker();
+  } else {
+    host().FreezeGateway();
+    change();
+    host().KillBrokerAndMounts();
+    host().ThawGateway();
+  }
+  e2e::OtherBroker other(host());
+  const std::string there = other.Mount("work", "there");
+  Write(there + "/saved", theirs);
+  Write(there + "/removed", theirs);
+  e2e::WriteFile(there + "/free", theirs);
+  if (adopted()) {
+    host().FreezeGateway();  // so that the lease is believed in
+    host().StartBroker();
+    change();
+    host().ThawGateway();
+  } else {
+    host().StartBroker();
+  }
+  ASSERT_TRUE(e2e::WaitUntil(seconds(60), [&] { return Settled() && Lost().size() == 3; }))
+      << Lost();
+  const std::string fresh = other.RemountFresh("work", there);
+  for (const char* name : {"saved", "removed", "free"}) {
+    EXPECT_TRUE(e2e::ReadFile(fresh + "/" + name) == theirs) << name;
+  }
+  for (const char* name : {"saved.new", "free.new", "quiet"}) {
+    EXPECT_TRUE(e2e::ReadFile(fresh + "/" + name) == ours) << name;
+  }
+  EXPECT_FALSE(e2e::Exists(fresh + "/gone"));
+  if (adopted()) {
+    EXPECT_TRUE(e2e::WaitUntil(seconds(10), [&] { return e2e::ReadFile(At("saved")) == theirs; }));
+  }
+}
+
 // The gateway has taken content, and the broker dies before it knows.
 TEST_P(LeaseEnded, NobodyIsInConflictWithHimself) {
   const std::string content = e2e::RandomBytes(4, 200'000);
@@ -175,6 +227,43 @@ TEST_P(LeaseEnded, WhatWasWrittenMeanwhileDoesNotOverwrite) {
   EXPECT_TRUE(e2e::ReadFile(At("file")) == theirs);
 }
 
+// Everything here dies when the gateway has refused it under that lease, before it is kept.
+class LeaseEndedTwice : public LeaseEnded {};
+
+TEST_P(LeaseEndedTwice, ARecoveryDoesNotOverwriteEither) {
+  const std::string original = e2e::RandomBytes(1, 200'000);
+  const std::string theirs = e2e::RandomBytes(2, 200'000);
+  e2e::WriteFile(At("file"), original);
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Pending() == 0; }));
+  UniqueFd file = e2e::Open(At("file"), O_RDWR);
+  const auto frontends = host().FrontendPids();
+  host().broker().Signal(SIGSTOP);
+  {
+    e2e::OtherBroker other(host());
+    const std::string there = other.Mount("work", "there");
+    Write(there + "/file", theirs);
+    other.Unmount(there);
+    other.Stop();
+  }
+  e2e::WriteAt(file.get(), e2e::RandomBytes(3, 5000), 100'000);
+  const uint64_t fired = board_.fired(FaultPoint::kLogBatchAnswered);
+  board_.Arm(FaultPoint::kLogBatchAnswered, FaultAction::kKill, 0, 0, 1);
+  host().broker().Signal(SIGCONT);
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return !host().BrokerRuns(); }));
+  EXPECT_GT(board_.fired(FaultPoint::kLogBatchAnswered), fired);
+  board_.Disarm(FaultPoint::kLogBatchAnswered);
+  host().KillBroker();
+  for (const pid_t frontend : frontends) kill(frontend, SIGKILL);
+  file.reset();
+  host().StartBroker();
+  ASSERT_TRUE(e2e::WaitUntil(seconds(60), [&] { return Settled() && Lost().size() == 1; }))
+      << Lost();
+  EXPECT_EQ(Lost().at(0).at("error"), ESTALE);
+  e2e::OtherBroker other(host());
+  EXPECT_TRUE(e2e::ReadFile(other.Mount("work", "there") + "/file") == theirs);
+}
+
+INSTANTIATE_TEST_SUITE_P(, LeaseEndedTwice, testing::Values(false));
 INSTANTIATE_TEST_SUITE_P(, LeaseEnded, testing::Bool(),
                          [](const auto& mode) { return mode.param ? "Adopted" : "Replayed"; });
 

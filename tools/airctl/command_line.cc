@@ -113,6 +113,9 @@ void AddMount(CLI::App* app, Invocation& out) {
   mount->add_flag("--serve-only", out.serve_only,
                   "With --backend nfs: serve it to this host, print how to mount it, and mount\n"
                   "nothing; MOUNTPOINT is then the name of it");
+  mount->add_flag("--nfs-auth-none", out.nfs_auth_none,
+                  "With NFS: clients may also ask for the root without credentials (AUTH_NONE);\n"
+                  "what they do with it still needs them");
   mount
       ->add_option("--passthrough", out.passthrough,
                    "auto: the kernel reads and writes cached files itself where it can; off")
@@ -307,6 +310,15 @@ void AddStore(CLI::App* app, Invocation& out) {
   }
 }
 
+void AddGatewayCommands(CLI::App* app, Invocation& out) {
+  CLI::App* group = Add(app, "gateway", "Gateways that mounts use", out, Command::kNone);
+  CLI::App* status = Add(group, "status",
+                         "Show which gateways answer, which are in use, and what they promise "
+                         "(more with the admin token)",
+                         out, Command::kGatewayStatus);
+  AddGateway(status, out);
+}
+
 void AddAccessLog(CLI::App* app, Invocation& out) {
   CLI::App* log = Add(app, "access-log", "Show what mounts have read of a workspace (admin token)",
                       out, Command::kAccessLog);
@@ -420,6 +432,7 @@ std::shared_ptr<CLI::App> MakeParser(Invocation& out) {
   AddToken(app.get(), out);
   AddAccessLog(app.get(), out);
   AddStore(app.get(), out);
+  AddGatewayCommands(app.get(), out);
   Add(app.get(), "schema", "Print the JSON schema of what --json prints", out, Command::kSchema);
   Add(app.get(), "version", "Show the versions of airctl and of the broker", out,
       Command::kVersion);

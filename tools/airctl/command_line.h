@@ -36,6 +36,7 @@ enum class Command {
   kEvict,
   kFsck,
   kGc,
+  kGatewayStatus,
   kDebugSpool,
   kDebugJournal,
   kDebugShm,
@@ -94,6 +95,7 @@ struct Invocation {
   std::string state_dir;  // debug; empty: found by the socket
   std::string backend;    // "": as AIRSTORE_MOUNT_BACKEND says, else auto
   bool serve_only = false;
+  bool nfs_auth_none = false;
   std::string passthrough = "auto";
   std::string fsync = "gateway";
   std::string atime = "noatime";

@@ -15,6 +15,7 @@
 #include "tools/airctl/failure.h"
 #include "tools/airctl/force_unmount.h"
 #include "tools/airctl/format.h"
+#include "tools/airctl/gateway_status.h"
 #include "tools/airctl/json_output.h"
 #include "tools/airctl/json_schema.h"
 #include "tools/airctl/mount_checks.h"
@@ -110,6 +111,7 @@ Trouble Mount(const Invocation& asked, const Surroundings& around) {
   if (asked.backend == "fuse") mount->set_backend(wire::BACKEND_FUSE);
   if (asked.backend == "nfs") mount->set_backend(wire::BACKEND_NFS);
   mount->set_serve_only(asked.serve_only);
+  mount->set_nfs_auth_none(asked.nfs_auth_none);
   if (asked.passthrough == "off") mount->set_passthrough(wire::PASSTHROUGH_OFF);
   if (asked.atime == "relatime") mount->set_atime(wire::ATIME_RELATIME);
   if (asked.fsync == "local") mount->set_fsync(wire::FSYNC_LOCAL);
@@ -440,6 +442,18 @@ Trouble Do(const Invocation& asked, const Surroundings& around) {
       wire::GatewayRef gateway;
       if (auto trouble = FillGateway(asked, around, &gateway)) return trouble;
       auto trouble = CheckStore(asked, around, gateway);
+      Wipe(*gateway.mutable_token());
+      return trouble;
+    }
+    case Command::kGatewayStatus: {
+      // Without a token it is only asked whether they answer.
+      wire::GatewayRef gateway;
+      const char* variable = around.getenv("AIRSTORE_TOKEN");
+      gateway.set_address(asked.gateway);
+      if (!asked.token_file.empty() || (variable != nullptr && *variable != '\0')) {
+        if (auto trouble = FillGateway(asked, around, &gateway)) return trouble;
+      }
+      auto trouble = GatewayStatus(asked, around, gateway);
       Wipe(*gateway.mutable_token());
       return trouble;
     }

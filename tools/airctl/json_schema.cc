@@ -88,6 +88,7 @@ std::string JsonSchema() {
       {"evict", wire::EvictResponse::descriptor()},
       {"fsck", wire::StoreReport::descriptor()},
       {"gc", wire::StoreReport::descriptor()},
+      {"gateway status", wire::GatewayStatusList::descriptor()},
   };
   Json names = Json::object();
   for (const auto& [command, type] : commands) {

@@ -177,6 +177,22 @@ AdminService::Reactor* AdminService::QueryAccessLog(Context* context,
   });
 }
 
+AdminService::Reactor* AdminService::GetStatus(Context* context, const wire::GetStatusRequest*,
+                                               wire::GatewayStatus* response) {
+  return RunAsAdmin(context, [=, this]() -> grpc::Status {
+    const auto report = gateway_.Report();
+    if (!report) return StoreStatus("status", report.error());
+    response->set_version(AIRSTORE_VERSION);
+    response->set_metadata(std::string(report->metadata));
+    response->set_blocks(std::string(report->blocks));
+    response->set_shared(report->shared);
+    response->set_weakness(report->weakness);
+    response->set_sessions(report->sessions);
+    response->set_read_us(static_cast<uint64_t>(report->read.count()));
+    return grpc::Status::OK;
+  });
+}
+
 AdminService::Reactor* AdminService::CheckStore(Context* context,
                                                 const wire::CheckStoreRequest* request,
                                                 wire::CheckStoreResponse* response) {

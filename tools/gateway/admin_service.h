@@ -33,6 +33,7 @@ class AdminService final : public wire::Admin::CallbackService {
                        wire::RevokeTokenResponse*) override;
   Reactor* QueryAccessLog(Context*, const wire::QueryAccessLogRequest*,
                           wire::QueryAccessLogResponse*) override;
+  Reactor* GetStatus(Context*, const wire::GetStatusRequest*, wire::GatewayStatus*) override;
   Reactor* CheckStore(Context*, const wire::CheckStoreRequest*, wire::CheckStoreResponse*) override;
 
  private:

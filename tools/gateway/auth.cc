@@ -77,7 +77,10 @@ Result<std::string> LoadOrCreateAdminSecret(const std::string& path) {
 
 Result<Caller> Authenticator::Authenticate(std::string_view header, std::string_view peer) {
   constexpr std::string_view kScheme = "Bearer ";
-  if (!header.starts_with(kScheme) || header.size() > kMaxSecret) return kRefused;
+  if (!header.starts_with(kScheme) || header.size() == kScheme.size() ||
+      header.size() > kMaxSecret) {
+    return kRefused;
+  }
   const std::string hash = HashSecret(header.substr(kScheme.size()));
   if (peer.empty()) return Find(hash);
   const std::string address = AddressOf(peer);

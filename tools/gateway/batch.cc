@@ -52,6 +52,48 @@ BatchResult::Refusal CheckLease(MetadataReader& store, const SessionRecord& sess
   return lease_id == 0 || held ? BatchResult::Refusal::kNone : BatchResult::Refusal::kLeaseLost;
 }
 
+void Expect(const CreateOp& op, ExpectedRows* rows) {
+  rows->inodes.push_back(op.ino);
+  if (op.parent == 0) return;
+  rows->inodes.push_back(op.parent);
+  rows->names.emplace_back(op.parent, op.name);
+}
+void Expect(const LinkOp& op, ExpectedRows* rows) {
+  rows->inodes.insert(rows->inodes.end(), {op.ino, op.parent});
+  rows->names.emplace_back(op.parent, op.name);
+}
+void Expect(const UnlinkOp& op, ExpectedRows* rows) {
+  rows->inodes.insert(rows->inodes.end(), {op.ino, op.parent});
+  rows->names.emplace_back(op.parent, op.name);
+}
+void Expect(const RenameOp& op, ExpectedRows* rows) {
+  rows->inodes.insert(rows->inodes.end(), {op.old_parent, op.new_parent});
+  rows->names.emplace_back(op.old_parent, op.old_name);
+  rows->names.emplace_back(op.new_parent, op.new_name);
+}
+void Expect(const WriteOp& op, ExpectedRows* rows) {
+  rows->inodes.push_back(op.ino);
+  for (const WriteExtent& extent : op.extents) {
+    const auto* block = std::get_if<BlockSource>(&extent.source);
+    if (block != nullptr) rows->blocks.push_back(block->id);
+  }
+}
+void Expect(const std::monostate&, ExpectedRows*) {}
+template <typename Op>
+void Expect(const Op& op, ExpectedRows* rows) {
+  rows->inodes.push_back(op.ino);
+}
+
+// What is asked for besides is little, or depends on these.
+ExpectedRows RowsOf(std::span<const Mutation> mutations) {
+  ExpectedRows rows;
+  for (const Mutation& mutation : mutations) {
+    if (mutation.if_inode != 0) rows.inodes.push_back(mutation.if_inode);
+    std::visit([&](const auto& op) { Expect(op, &rows); }, mutation.op);
+  }
+  return rows;
+}
+
 std::vector<MutationOutcome> RunAll(Mutator& mutator, std::span<const Mutation> mutations,
                                     bool read_only) {
   std::vector<MutationOutcome> outcomes;
@@ -109,6 +151,19 @@ Result<void> BatchApplier::Store(WorkspaceKey ws, const std::vector<PackedBlock>
     AIRSTORE_TRY(blocks_.Put({ws, block.record.id}, block.data, block.record.xxh3));
   }
   return {};
+}
+
+Result<void> BatchApplier::AddBlocks(const std::vector<PackedBlock>& packed, WorkingTree* tree) {
+  for (const PackedBlock& block : packed) {
+    // A gateway may be stopped for any time between storing and here. That there is no row is read
+    // under the guard that a scrub changes.
+    if (WallClockNs() - block.record.touched_ns > kMostStoringNs ||
+        tree->store().GetBlock(tree->workspace(), block.record.id)) {
+      return Error{EAGAIN, "content was stored too long ago: it is to be sent again"};
+    }
+    tree->AddBlock(block.record);
+  }
+  return tree->store().status();
 }
 
 BatchResult BatchApplier::Apply(const SessionId& session_id, std::vector<Mutation> mutations,
@@ -184,8 +239,9 @@ BatchResult BatchApplier::ApplyStored(const SessionId& session_id, WorkspaceKey 
     return Refuse(refusal);
   }
 
+  txn.Expect(ws, RowsOf(mutations.subspan(fresh)));
   WorkingTree tree(txn, ws, WallClockNs());
-  for (const PackedBlock& block : packed) tree.AddBlock(block.record);
+  if (auto added = AddBlocks(packed, &tree); !added) return StoreFailed(added.error());
   Mutator mutator(tree, session_id, *workspace);
   auto outcomes = RunAll(mutator, mutations.subspan(fresh), read_only);
   tree.Flush();
@@ -249,11 +305,12 @@ Result<uint64_t> BatchApplier::Change(WorkspaceKey ws, const SessionId& by, Writ
     AIRSTORE_TRY(Store(ws, packed));
   }
   const WriteOp stored = std::move(content);
+  bool unknown = false;
   auto changed = UntilNoConflict([&] {
     WriteOp fresh = stored;  // the plan fills in its inode
-    return ChangeStored(ws, by, fresh, packed, plan);
+    return ChangeStored(ws, by, fresh, packed, plan, &unknown);
   });
-  if (!changed) {
+  if (!changed && !unknown) {
     // Nothing refers to them, and there is no row that a collector would find.
     std::vector<BlockKey> keys;
     for (const PackedBlock& block : packed) keys.push_back({ws, block.record.id});
@@ -264,7 +321,7 @@ Result<uint64_t> BatchApplier::Change(WorkspaceKey ws, const SessionId& by, Writ
 
 Result<uint64_t> BatchApplier::ChangeStored(WorkspaceKey ws, const SessionId& by, WriteOp& content,
                                             const std::vector<PackedBlock>& packed,
-                                            const Plan& plan) {
+                                            const Plan& plan, bool* unknown) {
   auto writer = store_.Write();
   if (!writer) return writer.error();
   MetadataWriter& txn = **writer;
@@ -279,7 +336,7 @@ Result<uint64_t> BatchApplier::ChangeStored(WorkspaceKey ws, const SessionId& by
   }
   const int64_t now_ns = WallClockNs();
   WorkingTree tree(txn, ws, now_ns);
-  for (const PackedBlock& block : packed) tree.AddBlock(block.record);
+  AIRSTORE_TRY(AddBlocks(packed, &tree));
   Mutator mutator(tree, by, *workspace);
   Changer changer(tree, mutator, now_ns);
   const int refused = plan(changer, content);
@@ -289,7 +346,10 @@ Result<uint64_t> BatchApplier::ChangeStored(WorkspaceKey ws, const SessionId& by
   const ChangeSet changes = mutator.TakeChanges();
   if (changes.empty() && !changer.commits_anyway()) return uint64_t{0};
   if (!changes.empty()) txn.Announce(ws, by, changes);
-  AIRSTORE_TRY(txn.Commit());
+  if (auto done = txn.Commit(); !done) {
+    *unknown = done.error().code != kStoreConflict;
+    return done.error();
+  }
   return Published(txn, ws, by, changes);
 }
 

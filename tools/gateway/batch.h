@@ -143,8 +143,12 @@ class BatchApplier {
                           const std::vector<PackedBlock>& packed,
                           const std::shared_future<Result<void>>& stored, bool read_only,
                           uint64_t lease_id);
+  // `unknown`: it failed, and may have been done all the same.
   Result<uint64_t> ChangeStored(WorkspaceKey ws, const SessionId& by, WriteOp& content,
-                                const std::vector<PackedBlock>& packed, const Plan& plan);
+                                const std::vector<PackedBlock>& packed, const Plan& plan,
+                                bool* unknown);
+  // Takes them into the tree, unless a scrub may have taken them for left by a crash.
+  static Result<void> AddBlocks(const std::vector<PackedBlock>& packed, WorkingTree* tree);
   uint64_t Published(const MetadataWriter& committed, WorkspaceKey ws, const SessionId& by,
                      const ChangeSet& changes);
 

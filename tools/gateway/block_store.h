@@ -18,9 +18,14 @@
 
 namespace airstore::gateway {
 
+// What is stored is committed within this time, or not at all: blocks without a row that are older
+// than twice that are nobody's.
+inline constexpr int64_t kMostStoringNs = 1800ll * 1'000'000'000;
+
 class BlockStore {
  public:
   virtual ~BlockStore() = default;
+  virtual std::string_view kind() const = 0;  // one word
   // Durable when it returns; replaces what was there as a whole or not at all.
   virtual Result<void> Put(const BlockKey& key, std::string_view header, std::string_view data) = 0;
   // Header and data as one. ENOENT: there is none.

@@ -43,8 +43,9 @@ class Bulletin {
   // The session has ended.
   virtual Result<void> Forget(WorkspaceKey ws, const SessionId& session) = 0;
   // Calls `done` once all watchers of the workspace but `by` have acknowledged, or were given up.
-  virtual void WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t cursor,
-                        WatchAcks::Done done) = 0;
+  // Does not when it fails: then nobody knows whom to wait for.
+  virtual Result<void> WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t cursor,
+                                WatchAcks::Done done) = 0;
   // Ends the watches of a session, a token, a workspace: what is given must match.
   virtual void End(WorkspaceKey ws, const SessionId* session, const std::string* token_id) = 0;
 };
@@ -84,9 +85,10 @@ class LocalBulletin final : public Bulletin {
     acks_.Forget(session);
     return {};
   }
-  void WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t cursor,
-                WatchAcks::Done done) override {
+  Result<void> WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t cursor,
+                        WatchAcks::Done done) override {
     acks_.WhenSeen(ws, by, cursor, std::move(done));
+    return {};
   }
   void End(WorkspaceKey ws, const SessionId* session, const std::string* token_id) override {
     hub_.End(ws, session, token_id);

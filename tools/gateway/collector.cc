@@ -28,19 +28,27 @@ Result<size_t> Collector::Collect(int64_t now_ns, uint64_t* bytes) {
 Result<size_t> Collector::CollectSome(int64_t now_ns, uint64_t* bytes) {
   std::vector<BlockKey> garbage;
   uint64_t found = 0;
+  const int64_t begun_ns = WallClockNs();
   AIRSTORE_TRY(UntilNoConflict([&] { return MarkGarbage(now_ns, &garbage, &found); }));
   if (garbage.empty()) return size_t{0};
   Reach(FaultPoint::kGatewayGarbageMarked);
-  AIRSTORE_TRY(blocks_.Delete(garbage));
-  Reach(FaultPoint::kGatewayGarbageDeleted);
-  AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
-    auto writer = store_.Write();
-    if (!writer) return writer.error();
-    for (const BlockKey& key : garbage) (*writer)->DeleteBlock(key.workspace, key.id);
-    return (*writer)->Commit();
-  }));
+  AIRSTORE_TRY(DeleteMarked(garbage, begun_ns));
   if (bytes != nullptr) *bytes += found;
   return garbage.size();
+}
+
+Result<void> Collector::DeleteMarked(const std::vector<BlockKey>& marked, int64_t marked_ns) {
+  if (grace_ns_ != 0 && WallClockNs() - marked_ns > grace_ns_ / 2) {
+    return Error{ETIMEDOUT, "marked for so long that another gateway may be at it"};
+  }
+  AIRSTORE_TRY(blocks_.Delete(marked));
+  Reach(FaultPoint::kGatewayGarbageDeleted);
+  return UntilNoConflict([&]() -> Result<void> {
+    auto writer = store_.Write();
+    if (!writer) return writer.error();
+    for (const BlockKey& key : marked) (*writer)->DeleteBlock(key.workspace, key.id);
+    return (*writer)->Commit();
+  });
 }
 
 Result<void> Collector::MarkGarbage(int64_t now_ns, std::vector<BlockKey>* garbage,
@@ -56,8 +64,9 @@ Result<void> Collector::MarkGarbage(int64_t now_ns, std::vector<BlockKey>* garba
     if (block && block->live_bytes != 0) continue;
     garbage->push_back(key);
     if (block) *bytes += block->size;
-    if (!block || block->deleting) continue;
+    if (!block) continue;
     block->deleting = true;
+    block->touched_ns = now_ns;
     (*writer)->PutBlock(key.workspace, *block);
   }
   AIRSTORE_TRY((*writer)->status());
@@ -72,21 +81,41 @@ Result<size_t> Collector::Scrub(int64_t now_ns, int64_t min_age_ns) {
       blocks_.store().List(now_ns - min_age_ns, [&](const BlockKey& key) { old.push_back(key); }));
   size_t deleted = 0;
   for (const BlockKey& key : old) {
-    std::unique_lock storing(storing_mu_);
-    auto reader = store_.Read();
-    if (!reader) return reader.error();
-    const bool has_row = (*reader)->GetBlock(key.workspace, key.id).has_value();
-    AIRSTORE_TRY((*reader)->status());
-    if (has_row) continue;
-    AIRSTORE_TRY(blocks_.Delete({&key, 1}));
+    const int64_t begun_ns = WallClockNs();
+    const auto marked = MarkUnknown(key, now_ns);
+    if (!marked) return marked.error();
+    if (!*marked) continue;
+    AIRSTORE_TRY(DeleteMarked({key}, begun_ns));
     ++deleted;
   }
   return deleted;
 }
 
+Result<bool> Collector::MarkUnknown(const BlockKey& key, int64_t now_ns) {
+  return UntilNoConflict([&]() -> Result<bool> {
+    {
+      auto reader = store_.Read();
+      if (!reader) return reader.error();
+      const bool known = (*reader)->GetBlock(key.workspace, key.id).has_value();
+      AIRSTORE_TRY((*reader)->status());
+      if (known) return false;
+    }
+    auto writer = store_.Write();
+    if (!writer) return writer.error();
+    const bool known = (*writer)->GetBlock(key.workspace, key.id).has_value();
+    // In one that was deleted nobody stores anything any more.
+    const bool lives = (*writer)->GetWorkspace(key.workspace).has_value();
+    AIRSTORE_TRY((*writer)->status());
+    if (known || !lives) return !known;
+    (*writer)->PutBlock(key.workspace, BlockRecord{key.id, 0, 0, 0, now_ns, true});
+    AIRSTORE_TRY((*writer)->Commit());
+    return true;
+  });
+}
+
 Result<void> Collector::StorePut(WorkspaceKey ws, const BlockId& id, std::string_view data,
                                  uint64_t xxh3) {
-  std::shared_lock storing(storing_mu_);
+  const int64_t begun_ns = WallClockNs();
   bool stored = false;
   {
     auto reader = store_.Read();
@@ -108,6 +137,12 @@ Result<void> Collector::StorePut(WorkspaceKey ws, const BlockId& id, std::string
     if (known && known->deleting) return Error{EAGAIN, "block is being collected"};
     if (stored && !known) return Error{EAGAIN, "block was collected"};
     if (known && known->xxh3 != xxh3) return Error{EEXIST, "another block has this id"};
+    if (WallClockNs() - begun_ns > kMostStoringNs) return Error{EAGAIN, "storing took too long"};
+    // Of one that was deleted nobody would find the row.
+    if (!(*writer)->GetWorkspace(ws)) {
+      AIRSTORE_TRY((*writer)->status());
+      return Error{ESTALE, "the workspace does not exist any more"};
+    }
     BlockRecord block = known.value_or(BlockRecord{id, data.size(), xxh3, 0, 0, false});
     block.touched_ns = WallClockNs();  // the grace period starts anew
     (*writer)->PutBlock(ws, block);

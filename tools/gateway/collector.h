@@ -2,21 +2,22 @@
 //
 // Deletes blocks that nothing refers to, a grace period after they were stored or became garbage.
 //
-// Free of races with those who refer to a block at the same moment: first a transaction marks the
-// row "deleting" (only if it has no reference), then the bytes go, then the row. A mutation that
-// meets a marked row fails, storing the same id again is refused until the row is gone, and a crash
-// in between leaves a marked row for the next round.
+// Free of races with those who refer to a block at the same moment, whichever gateways both are at:
+// first a transaction marks the row "deleting" (only if it has no reference), then the bytes go,
+// then the row. A mutation that meets a marked row fails, storing the same id again is refused
+// until the row is gone, and a crash in between leaves a marked row for a round after another grace
+// period: until then it is for the gateway that has marked it. One that is stopped for half of that
+// leaves it alone, too.
 //
 // Blocks without any row come from a crash between storing bytes and committing; Scrub() compares
-// the block store with the rows.
+// the block store with the rows, and gives those that have none a marked one.
 //
-// Threads: any; rounds of Collect() and Scrub() are one at a time.
+// Threads: any; rounds of Collect() and Scrub() are one at a time in a process.
 // Ownership: borrows the stores.
 #pragma once
 
 #include <cstdint>
 #include <mutex>
-#include <shared_mutex>
 
 #include "tools/gateway/blocks.h"
 #include "tools/gateway/metadata_store.h"
@@ -43,13 +44,15 @@ class Collector {
  private:
   Result<size_t> CollectSome(int64_t now_ns, uint64_t* bytes);
   Result<void> MarkGarbage(int64_t now_ns, std::vector<BlockKey>* garbage, uint64_t* bytes);
+  // Of a block without a row; false: it has one.
+  Result<bool> MarkUnknown(const BlockKey& key, int64_t now_ns);
+  // What was marked at that time, by the wall clock.
+  Result<void> DeleteMarked(const std::vector<BlockKey>& marked, int64_t marked_ns);
 
   MetadataStore& store_;
   Blocks& blocks_;
   const int64_t grace_ns_;
   std::mutex round_mu_;  // held for a round of either kind
-  // Shared: between storing bytes and committing their row. Exclusive: scrubbing one block.
-  std::shared_mutex storing_mu_;
 };
 
 }  // namespace airstore::gateway

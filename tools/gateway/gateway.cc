@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/gateway/gateway.h"
 
-#include <fcntl.h>
 #include <openssl/rand.h>
 #include <spdlog/spdlog.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#include <filesystem>
 #include <utility>
 
 #include "shm/base/wipe.h"
+#include "tools/gateway/data_directory.h"
 #include "tools/gateway/session_table.h"
 #include "tools/gateway/shared/redis_bulletin.h"
 #include "tools/gateway/shared/redis_locks.h"
@@ -22,33 +20,16 @@
 namespace airstore::gateway {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr std::chrono::seconds kExpiryInterval{1};
 constexpr std::chrono::seconds kCollectInterval{60};
 constexpr std::chrono::hours kScrubInterval{24};
 constexpr int64_t kNsPerSecond = 1'000'000'000;
 constexpr int64_t kForgetSessionsAfterNs = 30ll * 24 * 3600 * kNsPerSecond;
-// A block being stored has no row yet; no upload takes that long.
-constexpr int64_t kMinScrubAgeNs = 3600 * kNsPerSecond;
+constexpr int64_t kMinScrubAgeNs = 2 * kMostStoringNs;
 
 // The metadata keeps signed numbers.
 bool Plausible(const Quota& quota) {
   return quota.bytes.value_or(0) <= INT64_MAX && quota.inodes.value_or(0) <= INT64_MAX;
-}
-
-Result<UniqueFd> LockDirectory(const std::string& directory) {
-  if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
-    return SysError("data directory " + directory);
-  }
-  const std::string path = directory + "/lock";
-  UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!fd) return SysError("data directory " + directory);
-  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return SysError("lock " + path);
-    return Error{EBUSY, "another gateway serves " + directory};
-  }
-  return fd;
 }
 
 std::string NewWorkspaceId() {
@@ -74,7 +55,7 @@ Gateway::Gateway(GatewayOptions options)
     : options_(std::move(options)), access_log_(options_.data_dir + "/access") {}
 
 Result<void> Gateway::Start() {
-  auto locked = LockDirectory(options_.data_dir);
+  auto locked = LockDataDirectory(options_.data_dir);
   if (!locked) return locked.error();
   directory_lock_ = std::move(*locked);
   const std::string token_file = options_.admin_token_file.empty()
@@ -83,15 +64,12 @@ Result<void> Gateway::Start() {
   auto secret = LoadOrCreateAdminSecret(token_file);
   if (!secret) return secret.error();
   const WipeAtEnd wipe(*secret);
-  const auto in_data = [&](const char* scheme, const char* name) {
-    return std::string(scheme) + "://" +
-           UriEncode(fs::absolute(options_.data_dir).string() + name, true);
-  };
-  auto stores = OpenStores(
-      options_.metadata.empty() ? in_data("sqlite", "/metadata.sqlite") : options_.metadata,
-      options_.blocks.empty() ? in_data("file", "/blocks") : options_.blocks);
+  auto stores =
+      OpenStores(options_.metadata.empty() ? MetadataIn(options_.data_dir) : options_.metadata,
+                 options_.blocks.empty() ? BlocksIn(options_.data_dir) : options_.blocks);
   if (!stores) return stores.error();
   store_ = std::move(stores->metadata);
+  shared_ = stores->redis != nullptr;
   block_store_ = std::move(stores->blocks);
   if (const std::string weakness = store_->weakness(); !weakness.empty()) {
     spdlog::warn("fsync promises less than it should: {}", weakness);
@@ -124,6 +102,10 @@ Result<void> Gateway::StartAlone() {
       *store_, options_.session_lifetime,
       [this](WorkspaceKey ws, const SessionId& holder, uint64_t lease_id) {
         bulletin_->Recall(ws, holder, lease_id);
+      },
+      [this](const SessionRecord& session) -> Result<void> {
+        AIRSTORE_TRY(locks_->Expire(session.workspace, session.id));
+        return bulletin_->Forget(session.workspace, session.id);
       });
   AIRSTORE_TRY(sessions_->Load());
   for (const SessionRecord& session : sessions_->LiveSessions()) {
@@ -143,7 +125,8 @@ Result<void> Gateway::StartShared(RedisStore& store) {
       });
   AIRSTORE_TRY(sessions->Load());
   (*bulletin)->WhenHeard([of = sessions.get()](const RedisNews& news) { of->Hear(news); });
-  locks_ = std::make_unique<RedisLocks>(store);
+  locks_ = std::make_unique<RedisLocks>(
+      store, [told = bulletin->get()](WorkspaceKey ws) { told->Trim(ws); });
   sessions_ = std::move(sessions);
   bulletin_ = std::move(*bulletin);
   return {};
@@ -185,11 +168,7 @@ void Gateway::Housekeep() {
 }
 
 void Gateway::ExpireSessions() {
-  const auto expired =
-      sessions_->Expire(SteadyNow(), [this](const SessionRecord& session) -> Result<void> {
-        AIRSTORE_TRY(locks_->Expire(session.workspace, session.id));
-        return bulletin_->Forget(session.workspace, session.id);
-      });
+  const auto expired = sessions_->Expire(SteadyNow());
   if (!expired) spdlog::error("expiry of sessions: {}", expired.error().ToString());
 }
 
@@ -301,6 +280,28 @@ Result<void> Gateway::CloseSession(const SessionRecord& session) {
   AIRSTORE_TRY(sessions_->Forget(session));
   bulletin_->End(session.workspace, &session.id, nullptr);
   return {};
+}
+
+Result<GatewayReport> Gateway::Report() {
+  GatewayReport report;
+  report.metadata = store_->kind();
+  report.blocks = block_store_->kind();
+  report.shared = shared_;
+  const SteadyTime begun = SteadyNow();
+  {
+    auto reader = store_->Read();
+    if (!reader) return reader.error();
+    (void)(*reader)->FindToken("");
+    AIRSTORE_TRY((*reader)->status());
+  }
+  report.read = std::chrono::duration_cast<std::chrono::microseconds>(SteadyNow() - begun);
+  const auto sessions = sessions_->CountLive();
+  if (!sessions) return sessions.error();
+  report.sessions = *sessions;
+  auto weakness = store_->WeaknessNow();
+  if (!weakness) return weakness.error();
+  report.weakness = std::move(*weakness);
+  return report;
 }
 
 Capacity Gateway::capacity() const {

@@ -50,6 +50,15 @@ struct Offer {
   bool access_log = false;  // what is read is to be told
 };
 
+// Of this process, and of its store as it is just now.
+struct GatewayReport {
+  std::string_view metadata, blocks;
+  bool shared = false;  // other gateways may serve the same store
+  std::string weakness;
+  uint64_t sessions = 0;  // at whichever gateway
+  std::chrono::microseconds read{0};
+};
+
 struct Capacity {
   uint64_t total_bytes = 0;
   uint64_t free_bytes = 0;
@@ -90,6 +99,7 @@ class Gateway {
   Result<InodeNo> GrantInodes(WorkspaceKey ws, uint64_t count);
   Result<void> CloseSession(const SessionRecord& session);
   Capacity capacity() const;
+  Result<GatewayReport> Report();
 
  private:
   explicit Gateway(GatewayOptions options);
@@ -109,6 +119,7 @@ class Gateway {
   std::function<void(const std::string& id)> deleted_;
   std::function<Offer(const Workspace&)> offer_;
   std::unique_ptr<MetadataStore> store_;
+  bool shared_ = false;  // with other gateways
   std::unique_ptr<Sessions> sessions_;
   std::unique_ptr<Bulletin> bulletin_;  // tells sessions_ from a thread of its own
   std::unique_ptr<HostLocks> locks_;

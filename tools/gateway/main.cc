@@ -16,6 +16,7 @@
 #include "broker/log_setup.h"
 #include "broker/metrics_address.h"
 #include "tools/gateway/call_meter.h"
+#include "tools/gateway/copy_main.h"
 #include "tools/gateway/gateway.h"
 #include "tools/gateway/metrics.h"
 #include "tools/gateway/server.h"
@@ -131,7 +132,9 @@ int Main(int argc, char** argv) {
   int64_t session_seconds = options.gateway.session_lifetime.count();
   uint64_t cache_mib = options.gateway.cache_bytes >> 20;
   std::string protocol = "all";
-  CLI::App app("airstore-gateway: serves airstore workspaces from a data directory");
+  CLI::App app(
+      "airstore-gateway: serves airstore workspaces from a data directory "
+      "(airstore-gateway copy: copies one to another store, see copy --help)");
   app.set_version_flag("--version", "airstore-gateway " AIRSTORE_VERSION);
   AddFlags(app, options, gc_grace, session_seconds, cache_mib, protocol);
   try {
@@ -176,4 +179,9 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace airstore::gateway
 
-int main(int argc, char** argv) { return airstore::gateway::Main(argc, argv); }
+int main(int argc, char** argv) {
+  if (argc > 1 && std::string_view(argv[1]) == "copy") {
+    return airstore::gateway::CopyMain(argc - 1, argv + 1);
+  }
+  return airstore::gateway::Main(argc, argv);
+}

@@ -24,6 +24,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "shm/base/result.h"
@@ -40,11 +41,20 @@ struct RecordedBatch {
   std::string data;
 };
 
+// Rows that somebody is going to ask for.
+struct ExpectedRows {
+  std::vector<std::pair<InodeNo, std::string_view>> names;  // of a directory
+  std::vector<InodeNo> inodes;
+  std::vector<BlockId> blocks;
+};
+
 // A consistent snapshot.
 class MetadataReader {
  public:
   virtual ~MetadataReader() = default;
   virtual Result<void> status() const = 0;
+  // Where each question is a round trip, asks for all of it at once. Changes no answer.
+  virtual void Expect(WorkspaceKey, const ExpectedRows&) {}
 
   virtual std::optional<Workspace> FindWorkspace(std::string_view name_or_id) = 0;
   virtual std::optional<Workspace> GetWorkspace(WorkspaceKey ws) = 0;
@@ -144,8 +154,11 @@ class MetadataStore {
   virtual ~MetadataStore() = default;
   virtual Result<std::unique_ptr<MetadataReader>> Read() = 0;
   virtual Result<std::unique_ptr<MetadataWriter>> Write() = 0;
-  // What a caller should know of how it keeps its promises; empty: it keeps them all.
+  virtual std::string_view kind() const = 0;  // one word
+  // What a caller should know of how it keeps its promises; empty: it keeps them all. As it was
+  // when the store was opened, and as it is.
   virtual std::string weakness() const { return {}; }
+  virtual Result<std::string> WeaknessNow() { return weakness(); }
 };
 
 // Pauses before the attempt after `attempt` (1 was the first); false: it was the last one.

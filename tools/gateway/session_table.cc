@@ -172,7 +172,7 @@ Result<void> SessionTable::DropLeases(const std::vector<LeaseRecord>& leases) {
   return {};
 }
 
-Result<std::vector<SessionRecord>> SessionTable::Expire(SteadyTime now, const Gone& gone) {
+Result<std::vector<SessionRecord>> SessionTable::Expire(SteadyTime now) {
   std::unique_lock lock(mu_);
   std::vector<SessionRecord> expired;
   std::vector<LeaseRecord> leases;
@@ -193,8 +193,15 @@ Result<std::vector<SessionRecord>> SessionTable::Expire(SteadyTime now, const Go
   for (const SessionRecord& session : expired) live_.erase(session.id);
   WakeWaiters(0);
   lock.unlock();
-  for (const SessionRecord& session : expired) AIRSTORE_TRY(gone(session));
+  for (const SessionRecord& session : expired) {
+    if (gone_) AIRSTORE_TRY(gone_(session));
+  }
   return expired;
+}
+
+Result<uint64_t> SessionTable::CountLive() {
+  std::lock_guard lock(mu_);
+  return uint64_t{live_.size()};
 }
 
 std::vector<SessionRecord> SessionTable::LiveSessions() {

@@ -19,8 +19,11 @@ namespace airstore::gateway {
 
 class SessionTable final : public Sessions {
  public:
-  SessionTable(MetadataStore& store, std::chrono::seconds lifetime, Recall recall)
-      : store_(store), lifetime_(lifetime), recall_(std::move(recall)) {}
+  // Gives up what else a session has, whose time is over.
+  using Gone = std::function<Result<void>(const SessionRecord&)>;
+
+  SessionTable(MetadataStore& store, std::chrono::seconds lifetime, Recall recall, Gone gone = {})
+      : store_(store), lifetime_(lifetime), recall_(std::move(recall)), gone_(std::move(gone)) {}
   // Loads the leases of an earlier life. All sessions of that life count as just heard of.
   Result<void> Load() override;
 
@@ -36,7 +39,8 @@ class SessionTable final : public Sessions {
   void WhenFree(const SessionRecord& session, std::function<void()> again) override;
   Result<void> Release(const SessionRecord& session, uint64_t lease_id) override;
   Result<std::optional<LeaseRecord>> LeaseOf(const SessionRecord& session) override;
-  Result<std::vector<SessionRecord>> Expire(SteadyTime now, const Gone& gone) override;
+  Result<std::vector<SessionRecord>> Expire(SteadyTime now) override;
+  Result<uint64_t> CountLive() override;
   std::vector<SessionRecord> LiveSessions() override;
   std::chrono::seconds lifetime() const override { return lifetime_; }
 
@@ -61,6 +65,7 @@ class SessionTable final : public Sessions {
   MetadataStore& store_;
   const std::chrono::seconds lifetime_;
   const Recall recall_;
+  const Gone gone_;
   std::mutex mu_;
   // Guarded by mu_. The store's writer is taken inside of it, never the other way round.
   std::unordered_map<SessionId, Live, Id16Hash> live_;

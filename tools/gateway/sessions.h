@@ -58,10 +58,11 @@ class Sessions {
   virtual Result<void> Release(const SessionRecord& session, uint64_t lease_id) = 0;
   virtual Result<std::optional<LeaseRecord>> LeaseOf(const SessionRecord& session) = 0;
 
-  // Sessions whose time is over since the last call; their leases are gone. `gone` is called for
-  // each and gives up what else it has; one for which that fails comes again.
-  using Gone = std::function<Result<void>(const SessionRecord&)>;
-  virtual Result<std::vector<SessionRecord>> Expire(SteadyTime now, const Gone& gone) = 0;
+  // Sessions whose time is over since the last call; their leases, locks and watches are gone. One
+  // for which that fails comes again.
+  virtual Result<std::vector<SessionRecord>> Expire(SteadyTime now) = 0;
+  // Of all workspaces, at whichever gateway.
+  virtual Result<uint64_t> CountLive() = 0;
   // Those that this gateway knows of.
   virtual std::vector<SessionRecord> LiveSessions() = 0;
 

@@ -84,6 +84,22 @@ void ResolveOne(Resolver& resolver, const wire::ResolveItem& item, wire::Resolve
   result->set_error(error);
 }
 
+// Names, then what they lead to.
+void Expect(const wire::ResolveRequest& request, WorkspaceKey ws, MetadataReader& reader) {
+  if (request.items_size() < 2) return;
+  ExpectedRows rows;
+  for (const wire::ResolveItem& item : request.items()) {
+    if (item.has_lookup()) rows.names.emplace_back(item.lookup().parent(), item.lookup().name());
+    if (item.has_getattr()) rows.inodes.push_back(item.getattr().inode());
+  }
+  reader.Expect(ws, rows);
+  ExpectedRows found;
+  for (const auto& [parent, name] : rows.names) {
+    if (const auto ino = reader.GetEntry(ws, parent, name)) found.inodes.push_back(*ino);
+  }
+  reader.Expect(ws, found);
+}
+
 bool Accepts(const wire::FetchRequest& request, wire::Compression compression) {
   return std::find(request.accept().begin(), request.accept().end(), compression) !=
          request.accept().end();
@@ -152,6 +168,7 @@ grpc::Status StorageService::DoResolve(const Context& context, const wire::Resol
     response->clear_results();
     auto reader = gateway_.store().Read();
     if (!reader) return reader.error();
+    Expect(request, access.session.workspace, **reader);
     Resolver resolver(**reader, gateway_.blocks(), access.session.workspace);
     for (const wire::ResolveItem& item : request.items()) {
       ResolveOne(resolver, item, response->add_results());
@@ -227,6 +244,7 @@ grpc::Status StorageService::DoPutBlock(const Context& context,
   if (done.error().code == EEXIST) {
     return {grpc::StatusCode::ALREADY_EXISTS, "another block has this id"};
   }
+  if (done.error().code == ESTALE) return {grpc::StatusCode::NOT_FOUND, done.error().message};
   return StoreStatus("put block", done.error());
 }
 
@@ -288,8 +306,12 @@ StorageService::Reactor* StorageService::Apply(Context* context, const wire::App
       reactor->Finish(status);
       return;
     }
-    gateway_.bulletin().WhenSeen(published.workspace, published.by, published.cursor,
-                                 [reactor] { reactor->Finish(grpc::Status::OK); });
+    const auto waits =
+        gateway_.bulletin().WhenSeen(published.workspace, published.by, published.cursor,
+                                     [reactor] { reactor->Finish(grpc::Status::OK); });
+    // It is done. Whoever is told so must know that nobody sees the old state: that is for the
+    // next try, which is told what came of this one.
+    if (!waits) reactor->Finish(StoreStatus("apply", waits.error()));
   });
   return reactor;
 }

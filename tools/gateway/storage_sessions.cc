@@ -190,6 +190,10 @@ StorageService::Reactor* StorageService::KeepAlive(Context* context,
     if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
       return status;
     }
+    // Whoever has been away for too long comes back with what it has cached: then nobody may keep
+    // changes to himself any more.
+    const auto held = gateway_.sessions().RecallOthers(access.session);
+    if (!held) return StoreStatus("keep alive", held.error());
     const auto lease = gateway_.sessions().LeaseOf(access.session);
     if (!lease) return StoreStatus("keep alive", lease.error());
     if (*lease) SetLease(**lease, response->mutable_lease());
@@ -227,6 +231,10 @@ grpc::ServerWriteReactor<wire::WatchEvent>* StorageService::Watch(
   Access access;
   if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
     return new RefusedWatch(status);
+  }
+  // As in KeepAlive.
+  if (const auto held = gateway_.sessions().RecallOthers(access.session); !held) {
+    return new RefusedWatch(StoreStatus("watch", held.error()));
   }
   const auto in_time =
       gateway_.bulletin().Begin(access.session.workspace, access.session.id, request->cursor());

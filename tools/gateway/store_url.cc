@@ -105,6 +105,10 @@ Result<StoreUrl> ParseStoreUrl(std::string_view text) {
     url.user = std::move(*user);
     authority.remove_prefix(at + 1);
   }
+  if (authority.find(',') != std::string_view::npos) {
+    url.host = authority;
+    authority = {};
+  }
   const size_t bracket = authority.find(']');
   const size_t port = authority.find(':', bracket == std::string_view::npos ? 0 : bracket);
   if (port != std::string_view::npos) {
@@ -115,7 +119,7 @@ Result<StoreUrl> ParseStoreUrl(std::string_view text) {
     if (bracket + 1 != authority.size()) return Wrong("host");
     authority = authority.substr(1, authority.size() - 2);
   }
-  url.host = authority;
+  if (url.host.empty()) url.host = authority;
 
   while (!query.empty()) {
     const size_t end = std::min(query.find('&'), query.size());
@@ -130,12 +134,39 @@ Result<StoreUrl> ParseStoreUrl(std::string_view text) {
   return url;
 }
 
+namespace {
+
+Result<void> TakeSentinels(const StoreUrl& url, RedisOptions* options) {
+  std::string_view hosts = url.host;
+  while (!hosts.empty()) {
+    const size_t comma = std::min(hosts.find(','), hosts.size());
+    const bool single = comma == url.host.size();
+    auto one =
+        single ? Result(url) : ParseStoreUrl("sentinel://" + std::string(hosts.substr(0, comma)));
+    if (!one || one->host.empty()) return Wrong("a sentinel is HOST or HOST:PORT");
+    options->sentinels.push_back({one->host, one->port != 0 ? one->port : RedisSentinel().port});
+    hosts.remove_prefix(std::min(comma + 1, hosts.size()));
+  }
+  if (options->sentinels.empty() || url.host.ends_with(',')) return Wrong("needs the sentinels");
+  options->service = url.path.substr(std::min<size_t>(url.path.size(), 1));
+  if (options->service.empty() || options->service.find('/') != std::string::npos) {
+    return Wrong("needs the service that the sentinels watch: /SERVICE");
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<RedisOptions> RedisOptionsFrom(StoreUrl url) {
   RedisOptions options;
-  options.tls = url.scheme == "rediss";
+  options.tls = url.scheme.starts_with("rediss");
   options.user = url.user;
   std::string database = Take(url, "database");
-  if (url.host.empty()) {
+  if (url.scheme.ends_with("+sentinel")) {
+    AIRSTORE_TRY(TakeSentinels(url, &options));
+  } else if (url.host.find(',') != std::string::npos) {
+    return Wrong("one host; several are sentinels (redis+sentinel://)");
+  } else if (url.host.empty()) {
     if (options.tls || url.path.size() < 2) return Wrong("needs a host, or the path of a socket");
     options.socket = url.path;
   } else {
@@ -224,8 +255,9 @@ Result<void> OpenMetadata(const std::string& text, Opened* opened) {
     AIRSTORE_TRY(NothingLeft(*url));
     return Keep(SqliteStore::Open(url->path), &opened->sqlite, &opened->stores.metadata);
   }
-  if (url->scheme != "redis" && url->scheme != "rediss") {
-    return Wrong("metadata '" + text + "': sqlite, redis or rediss");
+  if (url->scheme != "redis" && url->scheme != "rediss" && url->scheme != "redis+sentinel" &&
+      url->scheme != "rediss+sentinel") {
+    return Wrong("metadata '" + text + "': sqlite, redis, rediss, redis+sentinel, rediss+sentinel");
   }
   auto options = RedisOptionsFrom(std::move(*url));
   if (!options) return Error{options.error().code, "metadata: " + options.error().message};

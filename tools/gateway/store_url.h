@@ -3,6 +3,8 @@
 // Where a gateway keeps its store, as URLs:
 //   sqlite:///FILE
 //   redis://[USER@]HOST[:PORT][/DATABASE]?..., rediss://... (TLS), redis:///SOCKET?database=N
+//   redis+sentinel://[USER@]HOST[:PORT],.../SERVICE?database=N, rediss+sentinel://...: the master
+//       that these sentinels know of
 //       prefix=P  password-file=F  timeout=SECONDS  ca-file=F  cert-file=F
 //       key-file=F
 //   file:///DIRECTORY
@@ -31,7 +33,8 @@ namespace airstore::gateway {
 struct StoreUrl {
   std::string scheme;
   std::string user;
-  std::string host;                               // brackets of IPv6 addresses are taken away
+  std::string host;                               // brackets of IPv6 addresses are taken away;
+                                                  // several with commas are as they were written
   int port = 0;                                   // 0: none was given
   std::string path;                               // with its first slash; decoded
   std::map<std::string, std::string> parameters;  // decoded

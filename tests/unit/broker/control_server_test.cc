@@ -129,6 +129,14 @@ class FakeAdmin final : public AdminClient {
   Task<Outcome<std::vector<TokenEntry>>> ListTokens(const std::string&) override {
     co_return Outcome<std::vector<TokenEntry>>{std::vector<TokenEntry>(1), {}};
   }
+  std::string in_use() const override { return "one:1"; }
+  Task<Outcome<GatewayReport>> GetStatus() override {
+    GatewayReport report;
+    report.version = "1.2";
+    report.weakness = "\xff";  // no text
+    report.sessions = 3;
+    co_return Outcome<GatewayReport>{std::move(report), {}};
+  }
   Task<Outcome<StoreCheckState>> CheckStore(const StoreCheckQuery& query) override {
     StoreCheckState state;
     state.run = query.run + 1;
@@ -362,6 +370,22 @@ TEST_F(ControlServerTest, Evicts) {
   EXPECT_EQ(response.evicted().kept_bytes(), 4u);
   request.mutable_evict()->set_path("/elsewhere");
   EXPECT_EQ(Ask(request).failure().kind(), wire::FAILURE_KIND_NOT_FOUND);
+}
+
+TEST_F(ControlServerTest, TellsWhatGatewaysSayOfThemselves) {
+  wire::Request request;
+  request.mutable_gateway_status()->mutable_gateway()->set_address("one:1,https://two:2");
+  const wire::Response answer = Ask(request);
+  ASSERT_EQ(answer.gateway_status().gateways_size(), 2) << answer.DebugString();
+  const wire::GatewayState& second = answer.gateway_status().gateways(1);
+  EXPECT_EQ(second.address(), "https://two:2");
+  EXPECT_TRUE(second.reached());
+  EXPECT_TRUE(second.told());
+  EXPECT_EQ(second.version(), "1.2");
+  EXPECT_EQ(second.weakness(), "\xef\xbf\xbd");
+  EXPECT_EQ(second.sessions(), 3u);
+  request.mutable_gateway_status()->mutable_gateway()->set_address("nonsense");
+  EXPECT_EQ(Ask(request).failure().kind(), wire::FAILURE_KIND_USAGE);
 }
 
 TEST_F(ControlServerTest, EmptyRequestIsAFailure) {

@@ -120,6 +120,30 @@ TEST_F(GrpcGatewayTest, NobodyThereIsEagain) {
   EXPECT_NE(failure.message.find(server_.address()), std::string::npos);
 }
 
+// It takes connections and calls, and cannot do what they ask; the other one can.
+TEST_F(GrpcGatewayTest, AGatewayThatHasLostItsStoreIsLeft) {
+  fake::Server other;
+  std::atomic<fake::Server*> lost{nullptr};
+  for (fake::Server* server : {&server_, &other}) {
+    server->storage.keep_alive = [&lost, server](const auto&, auto*) {
+      fake::Server* nobody = nullptr;
+      lost.compare_exchange_strong(nobody, server);  // whichever was asked first
+      return lost == server
+                 ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "the gateway's store failed")
+                 : grpc::Status::OK;
+    };
+  }
+  const auto gateway = Connect(server_.address() + "," + other.address());
+  int failed = 0;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (!RunTask(loop_, gateway->KeepAlive()) && std::chrono::steady_clock::now() < deadline) {
+    ++failed;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  EXPECT_TRUE(RunTask(loop_, gateway->KeepAlive()));
+  EXPECT_GT(failed, 1) << "not at the first failure: the others may have no store either";
+}
+
 TEST_F(GrpcGatewayTest, GivesUpAtTheDeadline) {
   std::promise<void> release;
   auto released = release.get_future().share();

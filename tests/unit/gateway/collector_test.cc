@@ -2,6 +2,7 @@
 //
 // Garbage: what nothing refers to goes after its grace period, and nothing else ever does.
 #include <atomic>
+#include <future>
 #include <thread>
 
 #include "tests/unit/gateway/bench.h"
@@ -78,6 +79,101 @@ TEST(Collector, ScrubDeletesBlocksWithoutARow) {
   EXPECT_EQ(*b.collector->Scrub(WallClockNs() + kLaterNs, 0), 1u);
   EXPECT_EQ(b.StoredBlocks(), 1u);
   EXPECT_EQ(b.Read(f), "live");
+}
+
+// Of another gateway, which is slow, or is stopped, in the middle of what it does.
+class HeldUp final : public BlockStore {
+ public:
+  explicit HeldUp(BlockStore& store) : store_(store) {}
+  std::string_view kind() const override { return "held up"; }
+  bool is_remote() const override { return true; }
+  Result<void> Put(const BlockKey& key, std::string_view header, std::string_view data) override {
+    AIRSTORE_TRY(store_.Put(key, header, data));
+    if (stored) stored(key);
+    return {};
+  }
+  Result<std::string> Get(const BlockKey& key) override { return store_.Get(key); }
+  Result<void> Delete(std::span<const BlockKey> keys) override {
+    reached.set_value();
+    go_on.get_future().wait();
+    return store_.Delete(keys);
+  }
+  Result<void> List(int64_t before_ns, const std::function<void(const BlockKey&)>& visit) override {
+    return store_.List(before_ns, visit);
+  }
+
+  std::promise<void> reached, go_on;
+  std::function<void(const BlockKey&)> stored;
+
+ private:
+  BlockStore& store_;
+};
+
+TEST(Collector, WhatAnotherGatewayIsDeletingIsNotStoredUnderItsHands) {
+  for (const bool scrub : {false, true}) {
+    SCOPED_TRACE(scrub ? "scrub" : "collection");
+    Bench b;
+    const InodeNo f = b.MakeFile(kRootInode, "f");
+    const BlockId id = BlockId::From("BLOCKBLOCKBLOCK1");
+    const auto put = [&] { return b.collector->StorePut(b.ws, id, "data", ContentHash("data")); };
+    if (scrub) {
+      ASSERT_TRUE(b.blocks->Put({b.ws, id}, "data", ContentHash("data")));
+    } else {
+      ASSERT_TRUE(put());
+    }
+    HeldUp slow(*b.block_store);
+    Blocks slow_blocks(slow, 1 << 20);
+    Collector elsewhere(*b.store, slow_blocks, 3600ll * 1'000'000'000);
+    const int64_t later = WallClockNs() + 2 * 3600ll * 1'000'000'000;
+    auto collecting = std::async(std::launch::async, [&] {
+      return scrub ? elsewhere.Scrub(later, 0) : elsewhere.Collect(later);
+    });
+    slow.reached.get_future().wait();
+    Collector here(*b.store, *b.blocks, 3600ll * 1'000'000'000);
+    EXPECT_EQ(*here.Collect(later), 0u) << "it is for the one that has begun";
+    EXPECT_EQ(put().error().code, EAGAIN) << "a broker tries again";
+    slow.go_on.set_value();
+    EXPECT_EQ(*collecting.get(), 1u);
+    ASSERT_TRUE(put());
+    EXPECT_EQ(b.Error(WriteOp{f, {{0, 4, BlockSource{id, 0}}}, {}, {}}), 0);
+    EXPECT_EQ(b.Read(f), "data");
+  }
+}
+
+TEST(Collector, WhatAScrubTakesBeforeItIsCommittedIsStoredAgain) {
+  Bench b;
+  const InodeNo f = b.MakeFile(kRootInode, "f");
+  HeldUp slow(*b.block_store);
+  slow.stored = [&](const BlockKey& key) {
+    auto txn = b.store->Write();
+    (*txn)->PutBlock(key.workspace, BlockRecord{key.id, 0, 0, 0, WallClockNs(), true});
+    ASSERT_TRUE((*txn)->Commit());
+    slow.stored = nullptr;
+  };
+  Blocks slow_blocks(slow, 1 << 20);
+  BatchApplier batches(*b.store, slow_blocks,
+                       [](WorkspaceKey, const SessionId&, const ChangeSet&) { return 1; });
+  Mutation write;
+  write.sequence = ++b.sequence;
+  write.op = WriteOp{f, {{0, 4, std::string_view("data")}}, {}, {}};
+  EXPECT_EQ(batches.Apply(b.session, {write}, false).refusal, BatchResult::Refusal::kStore);
+  const auto again = batches.Apply(b.session, {write}, false);
+  ASSERT_EQ(again.refusal, BatchResult::Refusal::kNone);
+  EXPECT_EQ(again.outcomes[0].error, 0);
+  EXPECT_EQ(b.Read(f), "data");
+}
+
+TEST(Collector, NothingIsStoredForAWorkspaceThatIsGone) {
+  Bench b;
+  {
+    auto txn = b.store->Write();
+    (*txn)->DeleteWorkspace(b.ws);
+    ASSERT_TRUE((*txn)->Commit());
+  }
+  const BlockId id = BlockId::From("BLOCKBLOCKBLOCK1");
+  EXPECT_EQ(b.collector->StorePut(b.ws, id, "data", ContentHash("data")).error().code, ESTALE);
+  EXPECT_EQ(*b.collector->Scrub(WallClockNs() + kLaterNs, 0), 1u);
+  EXPECT_EQ(b.StoredBlocks(), 0u);
 }
 
 // With no grace at all, a writer that puts, refers and drops races with the collector: each

@@ -3,17 +3,27 @@
 // The Redis engine where it differs from others: several gateways on one server, the death of the
 // server, what is asked of a server, and its view of maps against a model. That it means the same
 // as SQLite is what gateway_test says, run with AIRSTORE_TEST_ENGINE=redis.
+#include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <filesystem>
 #include <fstream>
 #include <random>
+#include <set>
 #include <thread>
 
 #include "tests/e2e/support/stores.h"
 #include "tests/unit/gateway/bench.h"
 #include "tools/gateway/meta/redis/redis_store.h"
 #include "tools/gateway/meta/redis/redis_view.h"
+#include "tools/gateway/shared/redis_bulletin.h"
+#include "tools/gateway/shared/redis_locks.h"
+#include "tools/gateway/shared/redis_sessions.h"
 
 namespace airstore::gateway {
 namespace {
@@ -146,9 +156,38 @@ TEST_F(Redis, GatewaysThatShareNothingAreStopped) {
   ASSERT_TRUE(connection->Call(RedisCommand{"SET", keys.Owner(), "4"}));
   for (int i = 0; i < 2; ++i) {
     auto store = Open();
-    EXPECT_EQ(connection->Call(RedisCommand{"GET", keys.Schema()})->text, "2");
+    EXPECT_EQ(connection->Call(RedisCommand{"GET", keys.Schema()})->text, "3");
     EXPECT_EQ(connection->Call(RedisCommand{"GET", keys.Owner()})->text, "5") << "once";
   }
+}
+
+TEST_F(Redis, GatewaysWithOtherGuardsAreNotJoined) {
+  auto connection = std::move(*RedisConnection::Open(Options()));
+  RedisKeys keys("airstore");
+  ASSERT_TRUE(connection->Call(RedisCommand{"SET", keys.Schema(), "2"}));
+  auto time = connection->Call(RedisCommand{"TIME"});
+  ASSERT_TRUE(time);
+  const int64_t now_ms = std::stoll(time->items[0].text) * 1000;
+  const auto beat = [&](int64_t ms) {
+    ASSERT_TRUE(connection->Call(RedisCommand{"HSET", keys.Beat(), "beat", std::to_string(ms)}));
+  };
+  beat(now_ms - 1000);
+  EXPECT_EQ(RedisStore::Open(Options()).error().code, EBUSY);
+  EXPECT_EQ(connection->Call(RedisCommand{"GET", keys.Schema()})->text, "2");
+  beat(now_ms - 60'000);
+  EXPECT_TRUE(RedisStore::Open(Options()));
+  EXPECT_EQ(connection->Call(RedisCommand{"GET", keys.Schema()})->text, "3");
+}
+
+// Each is given a range of numbers of its own, and works in a directory of its own.
+TEST_F(Redis, HostsInDifferentDirectoriesSeldomMeet) {
+  const RedisKeys keys("p");
+  std::set<std::string> guards;
+  for (InodeNo host = 0; host < 8; ++host) {
+    guards.insert(keys.InodeGuard(1, 2 + host * kInodesPerGrant));
+    guards.insert(keys.InodeGuard(1, 2 + host * kInodesPerGrant + 5000));
+  }
+  EXPECT_GT(guards.size(), 13u);
 }
 
 TEST_F(Redis, AReaderSeesOneMomentOrIsTold) {
@@ -253,6 +292,283 @@ TEST_F(Redis, ABatchHappensOnceWhateverDies) {
   auto reader = std::move(*gateway->store->Read());
   EXPECT_EQ(reader->GetInode(ws, kRootInode)->version, 1 + kRounds);
   EXPECT_EQ(reader->GetWorkspace(ws)->inodes, 1 + kRounds);
+}
+
+// Before the server; it can take the answer to an EXEC away, and the connection with it.
+class Cutter {
+ public:
+  Cutter(const std::string& at, const std::string& server) : server_(server) {
+    sockaddr_un address = Address(at);
+    listener_ = UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    EXPECT_EQ(listen(listener_.get(), 16), 0);
+    threads_.emplace_back([this] { Accept(); });
+  }
+  ~Cutter() {
+    shutdown(listener_.get(), SHUT_RDWR);
+    threads_.front().join();
+    for (size_t i = 1; i < threads_.size(); ++i) threads_[i].join();
+  }
+  std::atomic<bool> cut{false};
+
+ private:
+  static sockaddr_un Address(const std::string& path) {
+    sockaddr_un address = {};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    return address;
+  }
+  void Accept() {
+    while (true) {
+      UniqueFd client(accept(listener_.get(), nullptr, nullptr));
+      if (!client) return;
+      UniqueFd server(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      sockaddr_un address = Address(server_);
+      EXPECT_EQ(connect(server.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+      threads_.emplace_back(
+          [this, c = std::move(client), s = std::move(server)] { Serve(c.get(), s.get()); });
+    }
+  }
+  void Serve(int client, int server) {
+    char buffer[65536];
+    bool cutting = false;
+    while (true) {
+      pollfd ends[] = {{client, POLLIN, 0}, {server, POLLIN, 0}};
+      if (poll(ends, 2, -1) < 0) return;
+      const bool asked = ends[0].revents != 0;
+      const ssize_t n = read(asked ? client : server, buffer, sizeof buffer);
+      if (n <= 0) return;
+      const std::string_view bytes(buffer, static_cast<size_t>(n));
+      if (!asked && cutting) return;
+      if (asked && bytes.find("EXEC") != bytes.npos && cut.exchange(false)) cutting = true;
+      if (write(asked ? server : client, bytes.data(), bytes.size()) != n) return;
+    }
+  }
+
+  const std::string server_;
+  UniqueFd listener_;
+  std::vector<std::thread> threads_;
+};
+
+// Of a call without numbers: whether it was done is not known, so what it refers to must stay.
+TEST_F(Redis, AChangeWhoseAnswerIsLostKeepsItsContent) {
+  auto direct = Open();
+  const WorkspaceKey ws = Make(*direct, {});
+  Cutter cutter(directory.path() + "/cut.sock", server->socket());
+  RedisOptions options = Options();
+  options.socket = directory.path() + "/cut.sock";
+  OneGateway gateway(std::move(*RedisStore::Open(options)), directory.path() + "/blocks");
+  const auto change = [&](std::string_view name, InodeNo ino) {
+    WriteOp content;
+    content.extents = {{0, 4, std::string_view("data")}};
+    return gateway.batches.Change(ws, Session(9), content, [&](Changer& tree, WriteOp& write) {
+      CreateOp create;
+      create.parent = kRootInode;
+      create.name = name;
+      create.ino = ino;
+      create.mode = S_IFREG | 0644;
+      if (const int error = tree.Run(create); error != 0) return error;
+      write.ino = ino;
+      return tree.Run(write);
+    });
+  };
+  ASSERT_TRUE(change("known", 100));
+  cutter.cut = true;
+  EXPECT_FALSE(change("unknown", 101)) << "the answer was not lost";
+  ASSERT_TRUE((*direct->Read())->GetEntry(ws, kRootInode, "unknown")) << "it was not done";
+  for (const InodeNo ino : {100, 101}) {
+    auto read = FetchContent(*direct, gateway.blocks, ws, ino, {{0, 4}});
+    ASSERT_TRUE(read) << read.error().ToString();
+    EXPECT_EQ(read->error, 0);
+    ASSERT_EQ(read->pieces.size(), 1u);
+    EXPECT_EQ(read->pieces[0].data, "data");
+  }
+}
+
+// A gateway finds a session silent for too long, is stopped, and the session is back meanwhile.
+TEST_F(Redis, WhoeverIsHeardOfMeanwhileKeepsWhatItHas) {
+  auto one = Open(), two = Open();
+  const WorkspaceKey ws = Make(*one, {Session(1)});
+  RedisSessions at_one(*one, std::chrono::seconds(60), {}),
+      at_two(*two, std::chrono::seconds(60), {});
+  const SessionRecord session = **at_one.Find(Session(1));
+  ASSERT_TRUE(at_one.Remember(session));
+  ASSERT_TRUE(at_one.Acquire(session, kRootInode, true)->lease);
+  auto stopped = std::move(*one->WriteShared());
+  ASSERT_TRUE(stopped->HeardMs(ws, Session(1)));
+  const auto leases = stopped->ListLeases(ws);
+  ASSERT_EQ(leases.size(), 1u);
+  stopped->DeleteLease(leases[0]);
+  stopped->DeleteLive(ws, Session(1));
+  ASSERT_TRUE(*at_two.Find(Session(1)));
+  at_two.Touch(Session(1), SteadyNow());
+  EXPECT_EQ(stopped->Commit().error().code, kStoreConflict);
+  stopped.reset();
+  EXPECT_TRUE(at_one.IsLive(Session(1)));
+  EXPECT_TRUE(*at_one.LeaseOf(session));
+  // If nobody hears of it all of it goes.
+  EXPECT_EQ(at_two.Expire(SteadyNow() + std::chrono::hours(1))->size(), 1u);
+  EXPECT_FALSE(at_one.IsLive(Session(1)));
+  EXPECT_FALSE(*at_one.LeaseOf(session));
+  EXPECT_EQ(*at_one.CountLive(), 0u);
+}
+
+TEST_F(Redis, AServerThatIsNoMasterAnyMoreIsLeft) {
+  auto connection = std::move(*RedisConnection::Open(Options()));
+  ASSERT_TRUE(connection->Call(RedisCommand{"SET", "key", "value"}));
+  ASSERT_TRUE(connection->Call(RedisCommand{"REPLICAOF", "127.0.0.1", "1"}));
+  EXPECT_FALSE(connection->Call(RedisCommand{"SET", "key", "other"}));
+  EXPECT_TRUE(connection->broken());
+}
+
+TEST_F(Redis, LocksThatAreFoughtForDoNotFillTheServer) {
+  Start({"--appendfsync", "no"});
+  auto store = Open();
+  const WorkspaceKey ws = Make(*store, {Session(1), Session(2)});
+  auto bulletin =
+      std::move(*RedisBulletin::Open(*store, std::chrono::milliseconds(200), {20, 1 << 20}));
+  RedisLocks locks(*store, [&](WorkspaceKey of) { bulletin->Trim(of); });
+  std::vector<LockWish> lost;
+  for (const int i : {1, 2}) ASSERT_TRUE(*locks.Assert(ws, Session(i), {}, &lost));
+  const auto set = [&](int who, LockMode mode) {
+    LockWish wish;
+    wish.ino = kRootInode;
+    wish.lock.owner = {Session(who), "o"};
+    wish.lock.mode = mode;
+    wish.wait = 1;
+    std::optional<LockSpec> conflict;
+    return *locks.Set(ws, wish, &conflict);
+  };
+  ASSERT_EQ(set(1, LockMode::kExclusive), LockAnswer::kDone);
+  for (int i = 0; i < 1000; ++i) {
+    const int holder = 1 + i % 2, waiter = 3 - holder;
+    ASSERT_EQ(set(waiter, LockMode::kExclusive), LockAnswer::kHeld);
+    ASSERT_EQ(set(holder, LockMode::kUnlock), LockAnswer::kDone);
+    ASSERT_EQ(set(waiter, LockMode::kExclusive), LockAnswer::kDone);
+  }
+  auto length = store->Call({{"XLEN", store->keys().Log(ws)}});
+  ASSERT_TRUE(length);
+  EXPECT_LT(length->front().integer, 900);
+}
+
+// A master, its replica, and a sentinel that knows when to change them.
+class Failover {
+ public:
+  explicit Failover(const std::string& directory) : directory_(directory) {
+    for (int& port : ports_) port = FreePort();
+    std::filesystem::create_directories(directory);
+    StartServer(0, 0);
+    StartServer(1, ports_[0]);
+    const std::string config = directory + "/sentinel.conf";
+    std::ofstream(config) << "port " << ports_[2] << "\nbind 127.0.0.1\ndir " << directory
+                          << "\nsentinel monitor mine 127.0.0.1 " << ports_[0]
+                          << " 1\nsentinel down-after-milliseconds mine 300\n"
+                             "sentinel failover-timeout mine 2000\n";
+    sentinel_ = e2e::Process({"redis-server", config, "--sentinel"},
+                             {.output_file = directory + "/sentinel.log"});
+  }
+  // `master`: its port, 0: it is one itself.
+  void StartServer(int i, int master) {
+    const std::string name = directory_ + "/" + std::to_string(i);
+    std::filesystem::create_directories(name);
+    e2e::Arguments words = {"redis-server",
+                            "--port",
+                            std::to_string(ports_[i]),
+                            "--bind",
+                            "127.0.0.1",
+                            "--dir",
+                            name,
+                            "--appendonly",
+                            "yes",
+                            "--appendfsync",
+                            "always",
+                            "--save",
+                            "",
+                            "--repl-diskless-sync-delay",
+                            "0"};
+    if (master != 0) {
+      words.insert(words.end(), {"--replicaof", "127.0.0.1", std::to_string(master)});
+    }
+    servers_[i] = e2e::Process(words, {.output_file = name + ".log"});
+  }
+  void Kill(int i) { servers_[i].Kill(); }
+  RedisOptions Of(int i) const {
+    RedisOptions options;
+    options.port = ports_[i];
+    return options;
+  }
+  RedisOptions Options() const {
+    RedisOptions options;
+    options.sentinels = {{"127.0.0.1", 1}, {"127.0.0.1", ports_[2]}};  // nobody is at the first
+    options.service = "mine";
+    return options;
+  }
+  std::string RoleOf(int i) const {
+    auto connection = RedisConnection::Open(Of(i));
+    if (!connection) return "away";
+    auto role = (*connection)->Call(RedisCommand{"ROLE"});
+    return role && !role->items.empty() ? role->items[0].text : "?";
+  }
+  // Of the replica, as the sentinel knows it: before that nobody can take the master's place.
+  bool Ready() const {
+    auto connection = RedisConnection::Open(Of(2));
+    if (!connection) return false;
+    auto known = (*connection)->Call(RedisCommand{"SENTINEL", "replicas", "mine"});
+    return known && known->items.size() == 1;
+  }
+
+ private:
+  static int FreePort() {
+    const UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+    return ntohs(address.sin_port);
+  }
+
+  const std::string directory_;
+  int ports_[3] = {};
+  e2e::Process servers_[2];
+  e2e::Process sentinel_;
+};
+
+TEST_F(Redis, AReplicaTakesTheMastersPlaceAndGatewaysFindIt) {
+  Failover redis(directory.path() + "/failover");
+  ASSERT_TRUE(e2e::WaitUntil(std::chrono::seconds(60), [&] { return redis.Ready(); }));
+  auto opened = RedisStore::Open(redis.Options());
+  ASSERT_TRUE(opened) << opened.error().ToString();
+  EXPECT_NE((*opened)->weakness().find("failover"), std::string::npos);
+  const WorkspaceKey ws = Make(**opened, {Session(1)});
+  OneGateway gateway(std::move(*opened), directory.path() + "/blocks");
+  uint64_t sequence = 0;
+  const auto apply = [&] {
+    ++sequence;
+    const std::string name = "n" + std::to_string(sequence);
+    const std::vector<Mutation> batch = {Create(sequence, kRootInode, name, 1000 + sequence)};
+    BatchResult result;
+    // Brokers send it again until it is answered.
+    EXPECT_TRUE(e2e::WaitUntil(std::chrono::seconds(60), [&] {
+      result = gateway.batches.Apply(Session(1), batch, false);
+      return result.refusal == BatchResult::Refusal::kNone;
+    })) << result.error.ToString();
+    ASSERT_EQ(result.outcomes.size(), 1u);
+    EXPECT_EQ(result.outcomes[0].error, 0) << "EEXIST: it was done twice";
+  };
+  for (int i = 0; i < 20; ++i) apply();
+  // A failover keeps what the replica has.
+  auto waited = (*RedisConnection::Open(redis.Of(0)))->Call(RedisCommand{"WAIT", "1", "60000"});
+  ASSERT_TRUE(waited);
+  ASSERT_EQ(waited->integer, 1);
+  redis.Kill(0);
+  for (int i = 0; i < 20; ++i) apply();
+  EXPECT_EQ(redis.RoleOf(1), "master");
+  auto reader = std::move(*gateway.store->Read());
+  EXPECT_EQ(reader->ListEntries(ws, kRootInode, "", 1000).size(), sequence);
+  EXPECT_EQ(reader->GetInode(ws, kRootInode)->version, 1 + sequence);
+  EXPECT_EQ(reader->GetWorkspace(ws)->inodes, 1 + sequence);
 }
 
 TEST_F(Redis, ADeletedWorkspaceIsSweptAlsoWhenTheGatewayDiedMeanwhile) {

@@ -209,8 +209,7 @@ TEST_F(Service, AnExpiredSessionIsResumedWithItsNumbers) {
   wire::ApplyResponse first;
   c.AddFile(&request, "f", c.opened.inodes().first(), "hello");
   ASSERT_TRUE(c.Apply(request, &first).ok());
-  auto expired = gateway_->sessions().Expire(SteadyNow() + std::chrono::hours(24),
-                                             [](const SessionRecord&) { return Result<void>(); });
+  auto expired = gateway_->sessions().Expire(SteadyNow() + std::chrono::hours(24));
   ASSERT_TRUE(expired);
   ASSERT_EQ(expired->size(), 1u);
   ASSERT_TRUE(c.Open().ok());

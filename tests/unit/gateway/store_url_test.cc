@@ -48,14 +48,45 @@ TEST(StoreUrl, Redis) {
   ASSERT_TRUE(options);
   EXPECT_EQ(options->socket, "/run/redis.sock");
   EXPECT_EQ(options->database, 2);
+  options = Redis("redis+sentinel://gate@one,two:5,[::2]:6/mine?database=4");
+  ASSERT_TRUE(options) << options.error().ToString();
+  EXPECT_EQ(options->service, "mine");
+  EXPECT_EQ(options->user, "gate");
+  EXPECT_EQ(options->database, 4);
+  ASSERT_EQ(options->sentinels.size(), 3u);
+  EXPECT_EQ(options->sentinels[0].host, "one");
+  EXPECT_EQ(options->sentinels[0].port, 26379);
+  EXPECT_EQ(options->sentinels[1].port, 5);
+  EXPECT_EQ(options->sentinels[2].host, "::2");
+  options = Redis("rediss+sentinel://[::1]:7/mine");
+  ASSERT_TRUE(options);
+  EXPECT_TRUE(options->tls);
+  ASSERT_EQ(options->sentinels.size(), 1u);
+  EXPECT_EQ(options->sentinels[0].host, "::1");
+  EXPECT_EQ(options->sentinels[0].port, 7);
   setenv("AIRSTORE_REDIS_PASSWORD", "secret", 1);
   EXPECT_EQ(Redis("redis://h")->password, "secret");
   unsetenv("AIRSTORE_REDIS_PASSWORD");
-  for (const char* wrong :
-       {"redis://", "rediss:///socket", "redis://h:0", "redis://h:x", "redis://h/name",
-        "redis://h?prefix=", "redis://h?prefix=a*b", "redis://h?unknown=1", "redis://h?timeout=0",
-        "redis://h?standby=1", "redis://h?cert-file=/a", "redis://h?prefix", "redis://h/%4",
-        "redis://h/%00", "redis://h?password-file=/nowhere"}) {
+  for (const char* wrong : {"redis://",
+                            "rediss:///socket",
+                            "redis://h:0",
+                            "redis://h:x",
+                            "redis://h/name",
+                            "redis://h?prefix=",
+                            "redis://h?prefix=a*b",
+                            "redis://h?unknown=1",
+                            "redis://h?timeout=0",
+                            "redis+sentinel:///mine",
+                            "redis+sentinel://a,b",
+                            "redis+sentinel://a,b/x/y",
+                            "redis+sentinel://a,/mine",
+                            "redis://a,b",
+                            "redis://h?standby=1",
+                            "redis://h?cert-file=/a",
+                            "redis://h?prefix",
+                            "redis://h/%4",
+                            "redis://h/%00",
+                            "redis://h?password-file=/nowhere"}) {
     EXPECT_FALSE(Redis(wrong)) << wrong;
   }
   const auto secret = Redis("redis://user:word@h");

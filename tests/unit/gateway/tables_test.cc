@@ -52,8 +52,7 @@ class SessionTables : public testing::Test {
     return table->LeaseOf(session);
   }
   Result<std::vector<SessionRecord>> Expire(int seconds) {
-    return table->Expire(SteadyNow() + std::chrono::seconds(seconds),
-                         [](const SessionRecord&) { return Result<void>(); });
+    return table->Expire(SteadyNow() + std::chrono::seconds(seconds));
   }
   std::optional<LeaseRecord> Acquire(const SessionId& id) { return Ask(id).lease; }
 

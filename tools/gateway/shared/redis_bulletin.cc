@@ -15,6 +15,13 @@ constexpr size_t kPage = 512;
 constexpr int kTakenTogether = 256;  // messages
 constexpr int kTrimEach = 64;        // events, about
 
+// Not one that has ended meanwhile: nobody would take it away again.
+constexpr const char* kGiveUp = R"(
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], '1')
+return 1
+)";
+
 RedisNews News(char kind, WorkspaceKey ws = 0, const SessionId* session = nullptr,
                uint64_t cursor = 0) {
   RedisNews news;
@@ -257,6 +264,7 @@ void RedisBulletin::Recall(WorkspaceKey ws, const SessionId& to, uint64_t lease_
   event.event.lease_recall = lease_id;
   auto told = store_.CallAtOnce(LogCommands(keys_, ws, event));
   if (!told) spdlog::warn("recall of a lease: {}", told.error().ToString());
+  Trim(ws);
 }
 
 void RedisBulletin::LockFreed(WorkspaceKey ws, const SessionId& to, InodeNo ino) {
@@ -347,17 +355,12 @@ Result<void> RedisBulletin::Forget(WorkspaceKey ws, const SessionId& session) {
   return {};
 }
 
-void RedisBulletin::WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t cursor,
-                             WatchAcks::Done done) {
+Result<void> RedisBulletin::WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t cursor,
+                                     WatchAcks::Done done) {
   Trim(ws);
   std::set<SessionId> who;
   auto replies = store_.Call({{"HGETALL", keys_.Watchers(ws)}});
-  if (!replies) {
-    // The change is there, and whoever watches finds it in the log when the server is back.
-    spdlog::warn("watchers of a workspace: {}", replies.error().ToString());
-    done();
-    return;
-  }
+  if (!replies) return replies.error();
   const std::vector<RedisReply>& items = replies->front().items;
   for (size_t i = 0; i + 1 < items.size(); i += 2) {
     if (items[i].text.size() != 16 || items[i + 1].text != "0") continue;
@@ -365,12 +368,13 @@ void RedisBulletin::WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t curs
     if (session != by) who.insert(session);
   }
   acks_.WhenSeenBy(ws, who, cursor, std::move(done));
+  return {};
 }
 
 void RedisBulletin::GiveUp(WorkspaceKey ws, const SessionId& session) {
   spdlog::warn("a watcher did not acknowledge in time and is not waited for");
   auto done =
-      store_.Call({{"HSET", keys_.Watchers(ws), std::string(session.view()), "1"},
+      store_.Call({{"EVAL", kGiveUp, "1", keys_.Watchers(ws), std::string(session.view())},
                    {"PUBLISH", keys_.Channel(), News(RedisNews::kBehind, ws, &session).Pack()}});
   if (!done) spdlog::warn("watchers of a workspace: {}", done.error().ToString());
 }

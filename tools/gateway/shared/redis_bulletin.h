@@ -43,6 +43,8 @@ class RedisBulletin final : public Bulletin {
 
   // Once, before others use it.
   void WhenHeard(Heard call);
+  // There is one event more in the log, which is cut now and then.
+  void Trim(WorkspaceKey ws);
 
   WatchHub& hub() override { return hub_; }
   uint64_t Publish(WorkspaceKey ws, const SessionId& by, const ChangeSet& changes) override;
@@ -54,8 +56,8 @@ class RedisBulletin final : public Bulletin {
   Result<bool> Begin(WorkspaceKey ws, const SessionId& session, uint64_t cursor) override;
   Result<void> Acknowledge(WorkspaceKey ws, const SessionId& session, uint64_t cursor) override;
   Result<void> Forget(WorkspaceKey ws, const SessionId& session) override;
-  void WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t cursor,
-                WatchAcks::Done done) override;
+  Result<void> WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t cursor,
+                        WatchAcks::Done done) override;
   void End(WorkspaceKey ws, const SessionId* session, const std::string* token_id) override;
 
  private:
@@ -77,7 +79,6 @@ class RedisBulletin final : public Bulletin {
   Result<uint64_t> Last(WorkspaceKey ws, const SessionId& session, bool own,
                         ForgottenEvents* forgotten);
   void LetGo();
-  void Trim(WorkspaceKey ws);
   // For what needs no answer: a failure is logged.
   void Send(const RedisNews& news);
 

@@ -4,7 +4,8 @@
 namespace airstore::gateway {
 
 Result<void> RedisLocks::Do(WorkspaceKey ws, const Change& change) {
-  return UntilNoConflict([&]() -> Result<void> {
+  bool logged = false;
+  const auto done = UntilNoConflict([&]() -> Result<void> {
     auto writer = store_.WriteShared();
     if (!writer) return writer.error();
     RedisTransaction& txn = **writer;
@@ -20,9 +21,12 @@ Result<void> RedisLocks::Do(WorkspaceKey ws, const Change& change) {
       event.event.lock_freed = inode;
       txn.Tell(ws, event);
     }
+    logged = !told.empty();
     // Also where nothing changes: it says that what was read is of one moment.
     return txn.Commit();
   });
+  if (done && logged && logged_) logged_(ws);
+  return done;
 }
 
 Result<LockAnswer> RedisLocks::Set(WorkspaceKey ws, const LockWish& wish,

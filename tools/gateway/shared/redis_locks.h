@@ -16,7 +16,9 @@ namespace airstore::gateway {
 
 class RedisLocks final : public HostLocks {
  public:
-  explicit RedisLocks(RedisStore& store) : store_(store) {}
+  // `logged`: called when there is something new in the log of a workspace.
+  explicit RedisLocks(RedisStore& store, std::function<void(WorkspaceKey)> logged = {})
+      : store_(store), logged_(std::move(logged)) {}
 
   Result<LockAnswer> Set(WorkspaceKey ws, const LockWish& wish,
                          std::optional<LockSpec>* conflict) override;
@@ -33,6 +35,7 @@ class RedisLocks final : public HostLocks {
   Result<void> Do(WorkspaceKey ws, const Change& change);
 
   RedisStore& store_;
+  const std::function<void(WorkspaceKey)> logged_;
 };
 
 }  // namespace airstore::gateway

@@ -20,14 +20,14 @@ if now - last > tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'since', now)
 redis.call('HSET', KEYS[1], 'beat', now)
 return {now, tonumber(redis.call('HGET', KEYS[1], 'since'))}
 )";
+// Not of one that has expired: that one has to join.
 constexpr const char* kTouch = R"(
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
 local t = redis.call('TIME')
-return redis.call('ZADD', KEYS[1], 'XX', t[1] * 1000 + math.floor(t[2] / 1000), ARGV[1])
+redis.call('INCR', KEYS[2])
+redis.call('ZADD', KEYS[1], t[1] * 1000 + math.floor(t[2] / 1000), ARGV[1])
+return 1
 )";
-
-std::string HeardMember(const SessionRecord& session) {
-  return BigEndian(static_cast<uint64_t>(session.workspace)) + std::string(session.id.view());
-}
 
 }  // namespace
 
@@ -126,13 +126,15 @@ void RedisSessions::Touch(const SessionId& id, SteadyTime now) {
     session = it->second.record;
   }
   // Should it not arrive: there is another one soon, and time enough.
-  (void)store_.Call({{"EVAL", kTouch, "1", keys_.Heard(), HeardMember(session)}});
+  (void)store_.Call({{"EVAL", kTouch, "2", keys_.Heard(), keys_.HeardGuard(session.workspace),
+                      keys_.HeardMember(session.workspace, id)}});
 }
 
 bool RedisSessions::IsLive(const SessionId& id) {
   const auto session = Find(id);
   if (!session || !*session) return !session;  // whoever asks wants to end it
-  auto replies = store_.Call({{"ZSCORE", keys_.Heard(), HeardMember(**session)}});
+  auto replies =
+      store_.Call({{"ZSCORE", keys_.Heard(), keys_.HeardMember((*session)->workspace, id)}});
   return !replies || !replies->front().is_nil();
 }
 
@@ -142,7 +144,8 @@ Result<void> RedisSessions::Drop(const SessionRecord& session) {
     if (!writer) return writer.error();
     if (!(*writer)->GetWorkspace(session.workspace)) {
       AIRSTORE_TRY((*writer)->status());
-      auto gone = store_.Call({{"ZREM", keys_.Heard(), HeardMember(session)}});
+      auto gone =
+          store_.Call({{"ZREM", keys_.Heard(), keys_.HeardMember(session.workspace, session.id)}});
       return gone ? Result<void>() : gone.error();
     }
     for (const LeaseRecord& lease : (*writer)->ListLeases(session.workspace)) {
@@ -150,6 +153,42 @@ Result<void> RedisSessions::Drop(const SessionRecord& session) {
     }
     (*writer)->DeleteLive(session.workspace, session.id);
     return (*writer)->Commit();
+  });
+}
+
+Result<bool> RedisSessions::DropSilent(const SessionRecord& session, int64_t before_ms) {
+  const WorkspaceKey ws = session.workspace;
+  return UntilNoConflict([&]() -> Result<bool> {
+    auto writer = store_.WriteShared();
+    if (!writer) return writer.error();
+    RedisTransaction& txn = **writer;
+    const auto heard = txn.HeardMs(ws, session.id);
+    const auto leases = txn.ListLeases(ws);
+    const LockState locks = txn.ReadLocks(ws);
+    const bool lives = txn.GetWorkspace(ws).has_value();
+    AIRSTORE_TRY(txn.status());
+    if (!heard || *heard > before_ms) return false;
+    txn.DeleteLive(ws, session.id);
+    if (!lives) {  // what else it had is swept
+      AIRSTORE_TRY(txn.Commit());
+      return true;
+    }
+    for (const LeaseRecord& lease : leases) {
+      if (lease.session == session.id) txn.DeleteLease(lease);
+    }
+    LockState after = locks;
+    LockState::Told told;
+    after.Drop(session.id, true, &told);
+    txn.WriteLocks(ws, locks, after);
+    for (const auto& [waiter, inode] : told) {
+      LoggedEvent event;
+      event.session = waiter;
+      event.event.lock_freed = inode;
+      txn.Tell(ws, event);
+    }
+    txn.DeleteWatcher(ws, session.id);
+    AIRSTORE_TRY(txn.Commit());
+    return true;
   });
 }
 
@@ -230,17 +269,21 @@ void RedisSessions::RecallAll(const std::vector<LeaseRecord>& leases) {
 
 Result<Sessions::Acquired> RedisSessions::Acquire(const SessionRecord& session, InodeNo ino,
                                                   bool may_write) {
-  const auto held = RecallOthers(session);
-  if (!held) return held.error();
-  if (*held) return Acquired{{}, true};
-  if (!may_write) return Acquired{};
   return UntilNoConflict([&]() -> Result<Acquired> {
+    const auto held = RecallOthers(session);
+    if (!held) return held.error();
+    if (*held) return Acquired{{}, true};
+    if (!may_write) return Acquired{};
     auto writer = store_.WriteShared();
     if (!writer) return writer.error();
     RedisTransaction& txn = **writer;
     const auto live = txn.ListLive(session.workspace);
     const auto leases = txn.ListLeases(session.workspace);
     AIRSTORE_TRY(txn.status());
+    // Just expired: nobody would take the lease of one that does not live.
+    if (std::find(live.begin(), live.end(), session.id) == live.end()) {
+      return Error{kStoreConflict, "the session has expired meanwhile"};
+    }
     uint64_t last = 0;
     for (const LeaseRecord& lease : leases) {
       // Granted to another one since we looked: the next try recalls it.
@@ -330,7 +373,7 @@ Result<std::pair<int64_t, int64_t>> RedisSessions::Beat() {
   return std::pair(items[0].integer, items[1].integer);
 }
 
-Result<std::vector<SessionRecord>> RedisSessions::Expire(SteadyTime now, const Gone& gone) {
+Result<std::vector<SessionRecord>> RedisSessions::Expire(SteadyTime now) {
   WakeWaiters(0);
   {
     std::lock_guard lock(mu_);
@@ -347,14 +390,21 @@ Result<std::vector<SessionRecord>> RedisSessions::Expire(SteadyTime now, const G
   auto replies = store_.Call({{"ZRANGEBYSCORE", keys_.Heard(), "-inf", std::to_string(before_ms),
                                "LIMIT", "0", std::to_string(kExpiredAtOnce)}});
   if (!replies) return replies.error();
+  Error failed{0, {}};
   for (const RedisReply& member : replies->front().items) {
     if (member.text.size() != 24) continue;
     SessionRecord session;
     session.workspace = static_cast<WorkspaceKey>(FromBigEndian(member.text));
     session.id = SessionId::From(std::string_view(member.text).substr(8));
-    // Membership goes last: until then whoever comes by does all of it again.
-    AIRSTORE_TRY(gone(session));
-    AIRSTORE_TRY(Drop(session));
+    const auto dropped = DropSilent(session, before_ms);
+    // Others are not to wait for one whose workspace is damaged.
+    if (!dropped) failed = dropped.error();
+    if (!dropped || !*dropped) continue;
+    RedisNews news;
+    news.kind = RedisNews::kForget;
+    news.workspace = session.workspace;
+    news.session = session.id;
+    (void)store_.Call({{"PUBLISH", keys_.Channel(), news.Pack()}});  // else it is waited for once
     TellFreed(session.workspace);
     {
       std::lock_guard lock(mu_);
@@ -362,7 +412,14 @@ Result<std::vector<SessionRecord>> RedisSessions::Expire(SteadyTime now, const G
     }
     expired.push_back(std::move(session));
   }
+  if (failed.code != 0) return failed;
   return expired;
+}
+
+Result<uint64_t> RedisSessions::CountLive() {
+  auto replies = store_.Call({{"ZCARD", keys_.Heard()}});
+  if (!replies) return replies.error();
+  return static_cast<uint64_t>(replies->front().integer);
 }
 
 std::vector<SessionRecord> RedisSessions::LiveSessions() {

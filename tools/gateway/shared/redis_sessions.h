@@ -7,8 +7,9 @@
 //    being one, under the guard of leases, which grants and batches are made under, too: nobody is
 //    granted a lease beside a session that has just come.
 //  - When it was heard of is told to the server now and then, by the server's clock. Whichever
-//    gateway finds one silent for too long takes its leases, locks and membership. Time in which no
-//    gateway, or no Redis, was at work does not count.
+//    gateway finds one silent for too long takes its leases, locks, watch and membership, in one
+//    transaction that fails if it was heard of meanwhile: however long that gateway was stopped
+//    after it looked. Time in which no gateway, or no Redis, was at work does not count.
 //
 // What is kept here is a copy of rows that do not change, and what saves asking again and again.
 //
@@ -42,7 +43,8 @@ class RedisSessions final : public Sessions {
   void WhenFree(const SessionRecord& session, std::function<void()> again) override;
   Result<void> Release(const SessionRecord& session, uint64_t lease_id) override;
   Result<std::optional<LeaseRecord>> LeaseOf(const SessionRecord& session) override;
-  Result<std::vector<SessionRecord>> Expire(SteadyTime now, const Gone& gone) override;
+  Result<std::vector<SessionRecord>> Expire(SteadyTime now) override;
+  Result<uint64_t> CountLive() override;
   std::vector<SessionRecord> LiveSessions() override;
   std::chrono::seconds lifetime() const override { return lifetime_; }
 
@@ -69,6 +71,8 @@ class RedisSessions final : public Sessions {
   // The time, and since when gateways are at work without a break.
   Result<std::pair<int64_t, int64_t>> Beat();
   Result<void> Drop(const SessionRecord& session);
+  // As Drop(), with locks and watch, if it was not heard of since; false: it was, or is gone.
+  Result<bool> DropSilent(const SessionRecord& session, int64_t before_ms);
   void TellFreed(WorkspaceKey ws);
 
   RedisStore& store_;

@@ -20,6 +20,7 @@ namespace airstore::gateway {
 
 class DirBlockStore final : public BlockStore {
  public:
+  std::string_view kind() const override { return "directory"; }
   // Creates the directory when missing and empties its tmp.
   static Result<std::unique_ptr<DirBlockStore>> Open(const std::string& root);
 

@@ -19,6 +19,7 @@ namespace airstore::gateway {
 
 class S3BlockStore final : public BlockStore {
  public:
+  std::string_view kind() const override { return "s3"; }
   // `prefix`: of object names, without slashes at its ends; may be empty.
   static Result<std::unique_ptr<S3BlockStore>> Open(S3Options options, const std::string& prefix);
 

@@ -15,6 +15,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "tools/gateway/meta/redis/redis_sentinel.h"
+
 namespace airstore::gateway {
 namespace {
 
@@ -68,6 +70,11 @@ RedisReply Taken(const redisReply& reply) {
   return taken;
 }
 
+// A replica, by now; and one without its master.
+bool IsNoMaster(const std::string& refusal) {
+  return refusal.starts_with("READONLY") || refusal.starts_with("MASTERDOWN");
+}
+
 void Append(std::string& out, const RedisCommand& command) {
   out.append("*").append(std::to_string(command.size())).append("\r\n");
   for (const std::string& word : command) {
@@ -89,6 +96,7 @@ RedisConnection::~RedisConnection() {
 }
 
 Result<std::unique_ptr<RedisConnection>> RedisConnection::Open(const RedisOptions& options) {
+  if (!options.sentinels.empty()) return OpenMaster(options);
   std::unique_ptr<RedisConnection> connection(new RedisConnection(options));
   Result<void> done = connection->Connect();
   if (done && options.tls) done = connection->StartTls();
@@ -262,6 +270,7 @@ Result<std::vector<RedisReply>> RedisConnection::Call(std::span<const RedisComma
   while (replies.size() < commands.size()) {
     auto reply = Receive();
     if (!reply) return reply.error();
+    if (reply->is_error() && IsNoMaster(reply->text)) broken_ = true;
     replies.push_back(std::move(*reply));
   }
   return replies;

@@ -5,7 +5,8 @@
 //
 // Threads: one at a time.
 // Fails: Call() when the connection breaks or nothing comes for `timeout`: it is of no more use
-// then. What a server refuses is a reply, not a failure.
+// then, nor is one to a server that says that it is no master. What a server refuses is a reply,
+// not a failure.
 #pragma once
 
 #include <chrono>
@@ -25,10 +26,18 @@ struct ssl_ctx_st;
 
 namespace airstore::gateway {
 
+struct RedisSentinel {
+  std::string host;
+  int port = 26379;
+};
+
 struct RedisOptions {
   std::string host = "127.0.0.1";
   int port = 6379;
   std::string socket;  // a path, instead of host and port
+  // Who knows host and port of the service's master; empty: they are as above.
+  std::vector<RedisSentinel> sentinels;
+  std::string service;
   int database = 0;
   std::string user;  // of the server's access control lists; empty: its default one
   std::string password;
@@ -38,7 +47,10 @@ struct RedisOptions {
   std::string prefix = "airstore";  // of all keys
   std::chrono::milliseconds timeout{10'000};
 
-  std::string Name() const { return socket.empty() ? host + ":" + std::to_string(port) : socket; }
+  std::string Name() const {
+    if (!sentinels.empty()) return service;
+    return socket.empty() ? host + ":" + std::to_string(port) : socket;
+  }
 };
 
 using RedisCommand = std::vector<std::string>;
@@ -56,7 +68,7 @@ struct RedisReply {
 
 class RedisConnection {
  public:
-  // Connects, and says who we are.
+  // Connects, to the master where sentinels are to be asked, and says who we are.
   static Result<std::unique_ptr<RedisConnection>> Open(const RedisOptions& options);
   ~RedisConnection();
   RedisConnection(const RedisConnection&) = delete;

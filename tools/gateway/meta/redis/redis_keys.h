@@ -23,7 +23,7 @@
 //   P:{W}:c          stream   what those who watch are told (redis_log.h)
 //   P:{W}:ct         hash     what the stream has forgotten, and how large it is
 //   P:{W}:cw         hash     sessions that watch: 0, or 1 for those that were given up
-//   P:{W}:v:N        counter  a guard: changes with whatever it stands for
+//   P:{W}:v:...      counter  a guard: changes with whatever it stands for
 //   P:{*}:heard      zset     sessions that live, by the milliseconds when they were heard of
 //   P:{*}:beat       hash     when gateways were at work last, and when they began to be
 //   P:{*}:told       channel  what gateways tell each other and need not keep
@@ -35,13 +35,15 @@
 //
 // Guards are what transactions watch: a read of a row is a read of its guard, a change of it counts
 // the guard up. Inodes share kInodeGuards of them, neighbours the same one, because a batch makes
-// neighbours.
+// neighbours. Where they lie is mixed: hosts are given ranges of numbers that begin at multiples of
+// a power of two, and are not to meet for that.
 //
 // Threads: plain values.
 #pragma once
 
 #include <string>
 
+#include "tools/gateway/meta/redis/redis_row.h"
 #include "tools/gateway/types.h"
 
 namespace airstore::gateway {
@@ -91,6 +93,9 @@ class RedisKeys {
   // Counted up to stop gateways of schema 1, which shared nothing.
   std::string Owner() const { return Common("owner"); }
   std::string Heard() const { return Common("heard"); }
+  std::string HeardMember(WorkspaceKey ws, const SessionId& id) const {
+    return BigEndian(static_cast<uint64_t>(ws)) + std::string(id.view());
+  }
   std::string Beat() const { return Common("beat"); }
   std::string Channel() const { return Common("told"); }
   std::string Identity() const { return Common("identity"); }
@@ -107,29 +112,29 @@ class RedisKeys {
   }
 
   std::string InodeGuard(WorkspaceKey ws, InodeNo ino) const {
-    return Guard(ws, ino / kNeighbours % kInodeGuards);
+    constexpr uint64_t kOdd = 0x9e3779b97f4a7c15;
+    return Of(ws, Numbered("v:", (ino / kNeighbours * kOdd >> 32) % kInodeGuards));
   }
   std::string BlockGuard(WorkspaceKey ws, const BlockId& id) const {
-    return Guard(ws, id.bytes[0] % kInodeGuards);
+    return Of(ws, Numbered("v:b", id.bytes[0]));
   }
   std::string SessionGuard(WorkspaceKey ws, const SessionId& id) const {
-    return Guard(ws, id.bytes[0] % kInodeGuards);
+    return Of(ws, Numbered("v:s", id.bytes[0]));
   }
   std::string WorkspaceGuard(WorkspaceKey ws) const { return Of(ws, "v:w"); }
   std::string LeaseGuard(WorkspaceKey ws) const { return Of(ws, "v:l"); }
+  // Counts signs of life.
+  std::string HeardGuard(WorkspaceKey ws) const { return Of(ws, "v:h"); }
   std::string LockGuard(WorkspaceKey ws) const { return Of(ws, "v:k"); }
   std::string OrphanGuard(WorkspaceKey ws) const { return Of(ws, "v:n"); }
   std::string CommonGuard() const { return Common("v"); }
 
  private:
-  static constexpr uint64_t kInodeGuards = 64;
+  static constexpr uint64_t kInodeGuards = 256;
   static constexpr uint64_t kNeighbours = 256;
 
   static std::string Numbered(std::string_view kind, uint64_t number) {
     return std::string(kind) + std::to_string(number);
-  }
-  std::string Guard(WorkspaceKey ws, uint64_t number) const {
-    return Of(ws, Numbered("v:", number));
   }
 
   const std::string prefix_;

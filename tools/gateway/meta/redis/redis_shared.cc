@@ -102,14 +102,24 @@ std::vector<SessionId> RedisTransaction::ListLive(WorkspaceKey ws) {
 void RedisTransaction::PutLive(WorkspaceKey ws, const SessionId& id, int64_t now_ms) {
   const std::string member(id.view());
   view_.Do(keys_.LeaseGuard(ws), {"SADD", keys_.Live(ws), member});
-  view_.Do("", {"ZADD", keys_.Heard(), "GT", std::to_string(now_ms),
-                BigEndian(static_cast<uint64_t>(ws)) + member});
+  view_.Do("", {"ZADD", keys_.Heard(), "GT", std::to_string(now_ms), keys_.HeardMember(ws, id)});
 }
 
 void RedisTransaction::DeleteLive(WorkspaceKey ws, const SessionId& id) {
   const std::string member(id.view());
   view_.Do(keys_.LeaseGuard(ws), {"SREM", keys_.Live(ws), member});
-  view_.Do("", {"ZREM", keys_.Heard(), BigEndian(static_cast<uint64_t>(ws)) + member});
+  view_.Do("", {"ZREM", keys_.Heard(), keys_.HeardMember(ws, id)});
+}
+
+std::optional<int64_t> RedisTransaction::HeardMs(WorkspaceKey ws, const SessionId& id) {
+  const auto replies =
+      view_.Ask(keys_.HeardGuard(ws), {{"ZSCORE", keys_.Heard(), keys_.HeardMember(ws, id)}});
+  if (replies.empty() || replies.front().is_nil()) return std::nullopt;
+  return strtoll(replies.front().text.c_str(), nullptr, 10);
+}
+
+void RedisTransaction::DeleteWatcher(WorkspaceKey ws, const SessionId& id) {
+  view_.Do("", {"HDEL", keys_.Watchers(ws), std::string(id.view())});
 }
 
 Result<uint64_t> RedisTransaction::NextLeaseId(WorkspaceKey ws, uint64_t last) {

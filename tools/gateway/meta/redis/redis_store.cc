@@ -14,6 +14,38 @@ std::string Setting(RedisConnection& connection, const std::string& name) {
   return reply && reply->items.size() == 2 ? reply->items[1].text : "";
 }
 
+// What earlier schemas lack comes by itself. Gateways of schema 1 find out that they must not go
+// on; those of 2 tell the time each second. Answers 0 while one of these may be at work.
+constexpr const char* kUpgrade = R"(
+local schema = redis.call('GET', KEYS[1])
+if schema ~= '1' and schema ~= '2' then return 1 end
+if schema == '1' then redis.call('INCR', KEYS[2]) end
+local time = redis.call('TIME')
+local beat = tonumber(redis.call('HGET', KEYS[3], 'beat') or '0')
+if schema == '2' and time[1] * 1000 - beat < 10000 then return 0 end
+redis.call('SET', KEYS[1], ARGV[1])
+return 1
+)";
+
+std::string WeaknessOf(RedisConnection& connection, bool fails_over) {
+  const std::string log = Setting(connection, "appendonly");
+  const std::string sync = Setting(connection, "appendfsync");
+  if (log.empty() || sync.empty()) {
+    return "Redis does not tell whether it keeps commits on disk (appendonly, appendfsync)";
+  }
+  if (log != "yes") {
+    return "Redis keeps no log (appendonly no): what it acknowledged is lost when it dies";
+  }
+  if (sync != "always") {
+    return "Redis syncs its log later (appendfsync " + sync +
+           "): the last second's commits are lost when its host dies";
+  }
+  if (fails_over) {
+    return "Redis answers before its replicas have it: a failover loses the last commits";
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<RedisStore>> RedisStore::Open(RedisOptions options) {
@@ -31,18 +63,19 @@ Result<void> RedisStore::CheckServer() {
     return Error{EINVAL, "Redis at " + options_.Name() + " drops keys when its memory is full: " +
                              "maxmemory-policy is " + policy + ", and must be noeviction"};
   }
-  const std::string log = Setting(**connection, "appendonly");
-  const std::string sync = Setting(**connection, "appendfsync");
-  if (log.empty() || sync.empty()) {
-    weakness_ = "Redis does not tell whether it keeps commits on disk (appendonly, appendfsync)";
-  } else if (log != "yes") {
-    weakness_ = "Redis keeps no log (appendonly no): what it acknowledged is lost when it dies";
-  } else if (sync != "always") {
-    weakness_ = "Redis syncs its log later (appendfsync " + sync +
-                "): the last second's commits are lost when its host dies";
-  }
+  weakness_ = WeaknessOf(**connection, !options_.sentinels.empty());
   GiveBack(std::move(*connection));
   return {};
+}
+
+Result<std::string> RedisStore::WeaknessNow() {
+  auto connection = Take();
+  if (!connection) return connection.error();
+  std::string weakness = WeaknessOf(**connection, !options_.sentinels.empty());
+  const bool broken = (*connection)->broken();
+  GiveBack(std::move(*connection));
+  if (broken) return Error{EIO, "connection to Redis at " + options_.Name()};
+  return weakness;
 }
 
 Result<void> RedisStore::CheckSchema() {
@@ -50,13 +83,14 @@ Result<void> RedisStore::CheckSchema() {
   if (!connection) return connection.error();
   const std::string ours = std::to_string(kRedisSchemaVersion);
   AIRSTORE_TRY((*connection)->Call(RedisCommand{"SET", keys_.Schema(), ours, "NX"}));
-  // What schema 1 lacks comes by itself; its gateways must not go on.
-  AIRSTORE_TRY((*connection)
-                   ->Call(RedisCommand{"EVAL",
-                                       "if redis.call('GET', KEYS[1]) == '1' then "
-                                       "redis.call('SET', KEYS[1], '2') "
-                                       "redis.call('INCR', KEYS[2]) end return 1",
-                                       "2", keys_.Schema(), keys_.Owner()}));
+  auto done = (*connection)
+                  ->Call(RedisCommand{"EVAL", kUpgrade, "3", keys_.Schema(), keys_.Owner(),
+                                      keys_.Beat(), ours});
+  if (!done) return done.error();
+  if (done->integer == 0) {
+    return Error{EBUSY, "gateways of an earlier version are at work on Redis at " +
+                            options_.Name() + ": stop them, and try again in ten seconds"};
+  }
   auto found = (*connection)->Call(RedisCommand{"GET", keys_.Schema()});
   if (!found) return found.error();
   if (found->text != ours) {
@@ -91,9 +125,13 @@ Result<std::unique_ptr<RedisConnection>> RedisStore::Take() {
 }
 
 void RedisStore::GiveBack(std::unique_ptr<RedisConnection> connection) {
-  if (connection->broken()) return;
   std::lock_guard lock(idle_mu_);
-  idle_.push_back(std::move(connection));
+  // What has happened to one has happened to all, and each would be waited for.
+  if (connection->broken()) {
+    idle_.clear();
+  } else {
+    idle_.push_back(std::move(connection));
+  }
 }
 
 Result<std::unique_ptr<MetadataReader>> RedisStore::Read() {
@@ -129,10 +167,12 @@ Result<std::vector<RedisReply>> RedisStore::Call(std::vector<RedisCommand> comma
 }
 
 Result<std::vector<RedisReply>> RedisStore::CallAtOnce(std::vector<RedisCommand> commands) {
+  const size_t count = commands.size();
   commands.insert(commands.begin(), {"MULTI"});
   commands.push_back({"EXEC"});
   auto replies = Call(std::move(commands));
   if (!replies) return replies.error();
+  if (replies->back().items.size() != count) return Error{EIO, "Redis: EXEC"};
   for (const RedisReply& item : replies->back().items) {
     if (item.is_error()) return Error{EIO, "Redis: " + item.text};
   }

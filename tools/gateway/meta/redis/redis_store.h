@@ -7,7 +7,7 @@
 // gateways are found out by guards. Each transaction has a connection of its own, from a pool.
 // Ownership: the store owns all connections; transactions borrow one and give it back.
 // Fails: Open() when the server is not reached, refuses us, would drop keys when its memory is
-// full, or has another schema.
+// full, or has another schema; EBUSY: gateways of an earlier one are at work.
 #pragma once
 
 #include <memory>
@@ -23,7 +23,8 @@ namespace airstore::gateway {
 
 class RedisTransaction;
 
-inline constexpr int kRedisSchemaVersion = 2;
+// 3: other guards than 2, so their gateways must not be at work together.
+inline constexpr int kRedisSchemaVersion = 3;
 
 class RedisStore final : public MetadataStore {
  public:
@@ -31,8 +32,10 @@ class RedisStore final : public MetadataStore {
 
   Result<std::unique_ptr<MetadataReader>> Read() override;
   Result<std::unique_ptr<MetadataWriter>> Write() override;
+  std::string_view kind() const override { return "redis"; }
   // Commits that the server may forget when it dies.
   std::string weakness() const override { return weakness_; }
+  Result<std::string> WeaknessNow() override;
 
   // What tells this store from all others, for ever.
   const std::string& identity() const { return identity_; }

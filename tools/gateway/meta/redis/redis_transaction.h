@@ -27,6 +27,7 @@ class RedisTransaction final : public MetadataWriter {
   ~RedisTransaction() override;
 
   Result<void> status() const override;
+  void Expect(WorkspaceKey ws, const ExpectedRows& rows) override;
   Result<void> Commit() override;
 
   std::optional<Workspace> FindWorkspace(std::string_view name_or_id) override;
@@ -98,6 +99,10 @@ class RedisTransaction final : public MetadataWriter {
   std::vector<SessionId> ListLive(WorkspaceKey ws);
   void PutLive(WorkspaceKey ws, const SessionId& id, int64_t now_ms);
   void DeleteLive(WorkspaceKey ws, const SessionId& id);
+  // When the session was heard of, by the server's clock; nothing: it does not live.
+  std::optional<int64_t> HeardMs(WorkspaceKey ws, const SessionId& id);
+  // It is not waited for any more.
+  void DeleteWatcher(WorkspaceKey ws, const SessionId& id);
   // Greater than all before it, whatever becomes of the transaction.
   Result<uint64_t> NextLeaseId(WorkspaceKey ws, uint64_t last);
   LockState ReadLocks(WorkspaceKey ws);

@@ -3,6 +3,7 @@
 // RedisTransaction: rows of the tree (inodes, entries, extents, extended attributes, blocks).
 #include <algorithm>
 #include <charconv>
+#include <set>
 
 #include "tools/gateway/meta/redis/redis_row.h"
 #include "tools/gateway/meta/redis/redis_transaction.h"
@@ -78,6 +79,25 @@ std::optional<Inode> RedisTransaction::InodeFrom(InodeNo ino, std::string_view r
   if (r.ok()) return i;
   view_.FailDamaged("inode " + std::to_string(ino));
   return std::nullopt;
+}
+
+void RedisTransaction::Expect(WorkspaceKey ws, const ExpectedRows& rows) {
+  std::set<std::string> guards, keys;
+  std::vector<std::pair<RedisMap, std::string>> members;
+  std::set<std::pair<InodeNo, std::string_view>> names(rows.names.begin(), rows.names.end());
+  for (const auto& [parent, name] : names) {
+    guards.insert(keys_.InodeGuard(ws, parent));
+    members.emplace_back(keys_.Entries(ws, parent), NameField(name));
+  }
+  for (const InodeNo ino : rows.inodes) {
+    guards.insert(keys_.InodeGuard(ws, ino));
+    keys.insert(keys_.InodeRow(ws, ino));
+  }
+  for (const BlockId& id : rows.blocks) {
+    guards.insert(keys_.BlockGuard(ws, id));
+    keys.insert(keys_.BlockRow(ws, id));
+  }
+  view_.Expect({guards.begin(), guards.end()}, members, {keys.begin(), keys.end()});
 }
 
 std::optional<Inode> RedisTransaction::GetInode(WorkspaceKey ws, InodeNo ino) {

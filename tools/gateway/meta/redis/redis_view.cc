@@ -12,6 +12,15 @@ namespace {
 std::string Least(const std::string& from) { return from.empty() ? "-" : "[" + from; }
 std::string Below(const std::string& before) { return before.empty() ? "+" : "(" + before; }
 
+RedisCommand FindCommand(const RedisMap& map, const std::string& field) {
+  return {"ZRANGEBYLEX", map.key, Least(field), Below(RedisView::Behind(field)), "LIMIT", "0", "1"};
+}
+
+std::optional<std::string> FirstOf(const RedisReply& found) {
+  if (found.items.empty()) return std::nullopt;
+  return found.items.front().text;
+}
+
 // Names a member that was looked for.
 std::string SeenName(const RedisMap& map, const std::string& field) {
   return map.key + "\n" + field;
@@ -63,6 +72,7 @@ std::vector<RedisReply> RedisView::Read(const std::vector<std::string>& guards,
     Fail(replies.error());
     return {};
   }
+  if (!fresh.empty()) watching_ = writes_;
   for (size_t i = 0; i < replies->size(); ++i) {
     if (!(*replies)[i].is_error()) continue;
     Fail({EIO, "Redis: " + commands[i].front() + ": " + (*replies)[i].text});
@@ -70,7 +80,6 @@ std::vector<RedisReply> RedisView::Read(const std::vector<std::string>& guards,
   }
   ++reads_;
   if (!fresh.empty()) {
-    watching_ = writes_;
     if (!writes_ && replies->front().items.size() == fresh.size()) {
       for (size_t i = 0; i < fresh.size(); ++i) guards_[fresh[i]] = replies->front().items[i].text;
     }
@@ -97,6 +106,8 @@ std::vector<std::optional<std::string>> RedisView::GetAll(const std::vector<std:
   for (size_t i = 0; i < keys.size(); ++i) {
     if (const auto it = values_.find(keys[i]); it != values_.end()) {
       values[i] = it->second;
+    } else if (const auto told = expected_.find(keys[i]); told != expected_.end()) {
+      values[i] = told->second;
     } else {
       asked.push_back(i);
       command.push_back(keys[i]);
@@ -122,14 +133,35 @@ std::optional<std::string> RedisView::Find(const std::string& guard, const Redis
   if (const Fields* changes = ChangesOf(map)) {
     if (const auto it = changes->find(field); it != changes->end()) return it->second;
   }
-  const auto replies = Read(
-      {guard}, {{"ZRANGEBYLEX", map.key, Least(field), Below(Behind(field)), "LIMIT", "0", "1"}});
-  if (replies.empty()) return std::nullopt;
-  std::optional<std::string> member;
-  if (!replies.front().items.empty()) member = replies.front().items.front().text;
-  seen_[SeenName(map, field)] = member;
-  if (!member) return std::nullopt;
-  return member->substr(field.size());
+  auto seen = seen_.find(SeenName(map, field));
+  if (seen == seen_.end()) {
+    const auto replies = Read({guard}, {FindCommand(map, field)});
+    if (replies.empty()) return std::nullopt;
+    seen = seen_.emplace(SeenName(map, field), FirstOf(replies.front())).first;
+  }
+  if (!seen->second) return std::nullopt;
+  return seen->second->substr(field.size());
+}
+
+void RedisView::Expect(const std::vector<std::string>& guards,
+                       const std::vector<std::pair<RedisMap, std::string>>& members,
+                       const std::vector<std::string>& keys) {
+  std::vector<RedisCommand> commands;
+  for (const auto& [map, field] : members) commands.push_back(FindCommand(map, field));
+  RedisCommand all = {"MGET"};
+  all.insert(all.end(), keys.begin(), keys.end());
+  if (!keys.empty()) commands.push_back(std::move(all));
+  if (commands.empty()) return;
+  const auto replies = Read(guards, std::move(commands));
+  if (replies.empty()) return;
+  reads_ += replies.size();  // they are not of one moment
+  for (size_t i = 0; i < members.size(); ++i) {
+    seen_.emplace(SeenName(members[i].first, members[i].second), FirstOf(replies[i]));
+  }
+  for (size_t i = 0; i < keys.size() && i < replies.back().items.size(); ++i) {
+    const RedisReply& item = replies.back().items[i];
+    expected_.emplace(keys[i], item.is_nil() ? std::nullopt : std::optional(item.text));
+  }
 }
 
 std::vector<std::pair<std::string, std::string>> RedisView::List(const std::string& guard,

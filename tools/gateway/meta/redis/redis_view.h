@@ -57,6 +57,10 @@ class RedisView {
   std::optional<std::pair<std::string, std::string>> LastBefore(const std::string& guard,
                                                                 const RedisMap& map,
                                                                 const std::string& before);
+  // Members and values that are going to be asked for, in one round trip.
+  void Expect(const std::vector<std::string>& guards,
+              const std::vector<std::pair<RedisMap, std::string>>& members,
+              const std::vector<std::string>& keys);
   // Commands of the caller's own, that only read; their replies. No changes of the view in them.
   std::vector<RedisReply> Ask(const std::string& guard, std::vector<RedisCommand> commands);
 
@@ -108,6 +112,7 @@ class RedisView {
   std::set<std::string> touched_;                        // guards of what was changed
   std::map<std::string, std::optional<std::string>> values_;
   std::map<std::string, Changed> maps_;
+  std::unordered_map<std::string, std::optional<std::string>> expected_;  // values
   // Members of maps that were looked for, as the server has them: what they replace is known.
   std::unordered_map<std::string, std::optional<std::string>> seen_;
   std::vector<RedisCommand> own_;

@@ -20,6 +20,7 @@ namespace airstore::gateway {
 
 class SqliteStore final : public MetadataStore {
  public:
+  std::string_view kind() const override { return "sqlite"; }
   static Result<std::unique_ptr<SqliteStore>> Open(const std::string& path);
 
   // What tells this store from all others, for ever. It has none until this is called.
