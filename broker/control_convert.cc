@@ -226,6 +226,13 @@ void ToWire(const AccessEntry& from, wire::AccessEvent* to) {
   to->set_fetch_ms(from.fetch_ms);
 }
 
+void ToWire(const Evicted& from, wire::EvictResponse* to) {
+  to->set_files(from.files);
+  to->set_bytes(from.bytes);
+  to->set_kept_files(from.kept_files);
+  to->set_kept_bytes(from.kept_bytes);
+}
+
 void ToWire(const GatewayReport& from, wire::GatewayState* to) {
   to->set_version(AsUtf8(from.version));
   to->set_metadata(AsUtf8(from.metadata));
