@@ -121,6 +121,8 @@ class LaneConsumer {
   Next Pop(Item* item, std::string* why);
   // Records popped so far: the place of the last one in the endless queue + 1.
   uint64_t popped() const { return popped_; }
+  // Inodes that it counts the uses of: the capacity of its session's table.
+  uint32_t inode_uses() const { return inode_uses_; }
   // Nothing is queued, or popped and not applied yet.
   bool AllApplied() const { return !HasNext() && applied_ == popped_; }
   // Places before this one are of the life of an earlier broker.
