@@ -91,6 +91,7 @@ Locks::WaiterPtr Locks::Wait(const LockCall& call, const Asker& asker) {
   auto waiter = std::make_shared<Waiter>(executor_, call, asker);
   waiting_[call.inode].push_back(waiter);
   requests_[RequestOf(*waiter)] = waiter;
+  Publish(call.inode);
   return waiter;
 }
 
@@ -201,7 +202,9 @@ void Locks::Forget(const WaiterPtr& waiter) {
   Poke(waiter);
   const auto file = waiting_.find(waiter->call.inode);
   std::erase(file->second, waiter);
-  if (file->second.empty()) waiting_.erase(file);
+  if (!file->second.empty()) return;
+  waiting_.erase(file);
+  Publish(waiter->call.inode);
 }
 
 void Locks::Answer(const WaiterPtr& waiter, int error) {
@@ -229,7 +232,7 @@ void Locks::ServeWaiters(uint64_t inode) {
 void Locks::Publish(uint64_t inode) {
   const auto record = inodes_->Get(inode);
   if (!record) return;
-  const bool locked = table().HasLocks(inode) ||
+  const bool locked = table().HasLocks(inode) || waiting_.contains(inode) ||
                       std::any_of(lost_.begin(), lost_.end(),
                                   [&](const LockCall& lost) { return lost.inode == inode; });
   if (locked == ((record->flags & shm::kHasLocks) != 0)) return;

@@ -63,7 +63,7 @@ class Locks {
   int Set(const LockCall& call, const Asker& asker);
   // What stands in the way.
   Task<Result<std::optional<LockRange>>> Test(LockCall call);
-  // See LockTable.
+  // See LockTable. Who waits through an open file that is closed does so no more.
   Task<void> Flush(LockCall call);
   Task<void> Release(LockCall call);
   // The request's client does not want to wait any more.

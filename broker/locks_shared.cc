@@ -271,6 +271,12 @@ Task<void> Locks::Flush(LockCall call) {
 }
 
 Task<void> Locks::Release(LockCall call) {
+  if (const auto file = waiting_.find(call.inode); file != waiting_.end()) {
+    std::vector<WaiterPtr> closed;
+    std::copy_if(file->second.begin(), file->second.end(), std::back_inserter(closed),
+                 [&](const WaiterPtr& waiter) { return WaitsThrough(waiter->call, call); });
+    for (const WaiterPtr& waiter : closed) Forget(waiter);
+  }
   std::erase_if(lost_, [&](const LockCall& lost) {
     return lost.inode == call.inode && lost.handle == call.handle &&
            lost.range.owner.mount == call.range.owner.mount;

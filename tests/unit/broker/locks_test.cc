@@ -10,6 +10,7 @@
 #include <boost/asio/io_context.hpp>
 
 #include "tests/unit/broker/fake_mount.h"
+#include "tests/unit/broker/run_task.h"
 #include "tests/unit/broker/temp_dir.h"
 
 namespace airstore::broker {
@@ -103,6 +104,38 @@ TEST_F(LocksOfSession, AnInterruptComesBeforeOrAfterItsRequest) {
   EXPECT_EQ(first.answers, (Answers{{20, EINTR}}));
   locks().Interrupt(0, 24);
   EXPECT_EQ(Set(Range(2, LockType::kExclusive, 0, 9), 24, true), EINTR);
+}
+
+// Its frontend died meanwhile, and its process before it asked again: nobody interrupts it.
+TEST_F(LocksOfSession, WhoClosesItsFileWaitsNoMore) {
+  ASSERT_EQ(Set(Range(1, LockType::kExclusive, 0, 9), 10), 0);
+  ASSERT_EQ(Set(Range(2, LockType::kExclusive, 0, 9), 20, true), Locks::kDeferred);
+  ASSERT_EQ(Set(Range(3, LockType::kExclusive, 0, 9), 30, true), Locks::kDeferred);
+  ASSERT_EQ(Set(Range(2, LockType::kExclusive, 0, 9, 1), 22, true), Locks::kDeferred);
+  const auto release = [&](const LockCall& call) -> Task<bool> {
+    co_await locks().Release(call);
+    co_return true;
+  };
+  RunTask(loop_, release(Range(2, LockType::kUnlock, 0, 9)));
+  EXPECT_EQ(Set(Range(1, LockType::kUnlock, 0, 9), 12), 0);
+  EXPECT_EQ(first.answers, (Answers{{30, 0}}));
+  RunTask(loop_, release(Range(3, LockType::kUnlock, 0, 9)));
+  EXPECT_EQ(second.answers, (Answers{{22, 0}})) << "the same number, of another mount";
+  Restart();
+  EXPECT_EQ(first.answers.size(), 1u);
+}
+
+TEST_F(LocksOfSession, WhoClosesItsFileDoesNotWaitForTheNextBrokerEither) {
+  ASSERT_EQ(Set(Range(1, LockType::kExclusive, 0, 9), 10), 0);
+  ASSERT_EQ(Set(Range(2, LockType::kExclusive, 0, 9), 20, true), Locks::kDeferred);
+  RunTask(loop_, [&]() -> Task<bool> {
+    co_await locks().Release(Range(2, LockType::kUnlock, 0, 9));
+    co_return true;
+  }());
+  Restart();
+  EXPECT_EQ(Set(Range(1, LockType::kUnlock, 0, 9), 12), 0);
+  EXPECT_TRUE(first.answers.empty());
+  EXPECT_FALSE(Marked());
 }
 
 TEST_F(LocksOfSession, TheNextBrokerGoesOn) {
