@@ -143,6 +143,7 @@ int Volume::Create(Request& request, uint64_t parent, std::string_view name, uin
   }
   int error = LookupAtBroker(request, parent, name, Wait::kToTheEnd, trust, node);
   if (error == 0 && node->record.inode != reply.attr.inode) {
+    lane_->NoteEffect(shm::LocalEffect::kNone, shm::kNoIndex);  // nobody is to undo it once more
     Forget(node->record.inode, 1);
     error = EIO;  // somebody else has put another file there meanwhile
   }
