@@ -156,9 +156,10 @@ Task<Result<void>> ReplayLanes(boost::asio::any_io_executor executor, std::strin
   co_return Result<void>{};
 }
 
-Result<void> ReplayOtherLanes(const std::string& spool, const std::string& content_directory,
+Result<bool> ReplayOtherLanes(const std::string& spool, const std::string& content_directory,
                               const shm::SessionId& session, const ContentTable& contents,
                               const std::set<uint32_t>& living) {
+  bool any = false;
   for (uint32_t mount = 0; mount < shm::kMaxMounts; ++mount) {
     if (living.contains(mount)) continue;
     auto files = OpenLane(spool, mount);
@@ -167,6 +168,7 @@ Result<void> ReplayOtherLanes(const std::string& spool, const std::string& conte
       if (tries == kMostPolls) return Error{EBUSY, files->name + " is still in use"};
       std::this_thread::sleep_for(kFrontendPoll);
     }
+    any = true;
     bool unread = false;
     AIRSTORE_TRY(
         Replay(std::move(*files), spool, mount, content_directory, session, contents, &unread));
@@ -176,7 +178,7 @@ Result<void> ReplayOtherLanes(const std::string& spool, const std::string& conte
       RemoveLane(spool, mount);
     }
   }
-  return {};
+  return any;
 }
 
 void DropLanes(const std::string& spool) {
