@@ -47,6 +47,11 @@ inline constexpr int64_t kForever = INT64_MAX;          // of waits, in nanoseco
 inline constexpr uint32_t kMaxWrite = 1u << 20;         // greatest payload of one kWrite record
 
 uint64_t LaneBytes(uint32_t inode_uses);
+
+// Beside LaneCursors::mounts: there were others since the lane was made. What its client knows of
+// ends of files may be from before they were gone.
+inline constexpr uint32_t kWasShared = 1u << 31;
+
 // Of a segment whose ring has that many bytes.
 uint64_t ArenaSegmentBytes(uint64_t ring_bytes);
 
@@ -314,6 +319,7 @@ class LaneProducer {
 
   uint32_t mount_index() const;
   bool shared_session() const;                // other mounts of this session exist
+  bool was_shared() const;                    // or did since the lane was made
   bool synchronous() const;                   // see LaneConsumer::SetSynchronous
   InodeUse* Use(uint32_t inode_index) const;  // nullptr when out of range
   HazardSlot& Hazard(uint32_t slot) const;    // slot < kHazardSlots; in use from now on
