@@ -107,8 +107,9 @@ class Contents : public ContentSource {
   ContentPool& pool() { return pool_; }
 
   // ---- contents_adopt.cc: what a dead broker left, in this order, before anything else.
-  // The content files. EPROTO: table and journal do not fit; nothing was lost.
-  Result<void> Adopt(const JournalState& state);
+  // The content files. `written`: there were writes since that the tables know nothing of. EPROTO:
+  // table and journal do not fit; nothing was lost.
+  Result<void> Adopt(const JournalState& state, bool written);
   // An inode that the mount's kernel has open.
   void AdoptOpens(uint32_t mount, uint64_t inode, const MountLedger::Opens& opens);
   // An append was told its place; its bytes end there.
@@ -302,7 +303,7 @@ class Contents : public ContentSource {
   void DropIfIdle(const NodePtr& node);
 
   // contents_adopt.cc
-  bool AdoptFile(const AttachedRecord& attached, const shm::InodeRecord& record);
+  bool AdoptFile(const AttachedRecord& attached, const shm::InodeRecord& record, bool written);
 
   // contents.cc
   Task<void> Refill();

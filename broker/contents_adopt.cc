@@ -17,13 +17,13 @@ namespace airstore::broker {
 using shm::ContentKind;
 using shm::InodeRecord;
 
-Result<void> Contents::Adopt(const JournalState& state) {
+Result<void> Contents::Adopt(const JournalState& state, bool written) {
   for (const auto& [inode, attached] : state.contents.entries()) {
     const auto record = inodes_->Get(inode);
     const bool in_use = record &&
                         record->content_kind == static_cast<uint32_t>(ContentKind::kFile) &&
                         record->content_file == attached.id;
-    if (in_use && AdoptFile(attached, *record)) continue;
+    if (in_use && AdoptFile(attached, *record, written)) continue;
     if (attached.dirty && !attached.orphan && (!record || in_use)) {
       return Error{EPROTO, "unsent content of inode " + std::to_string(inode) +
                                " is not where it should be"};
@@ -45,7 +45,7 @@ Result<void> Contents::Adopt(const JournalState& state) {
 }
 
 // False: the file is not there.
-bool Contents::AdoptFile(const AttachedRecord& attached, const InodeRecord& record) {
+bool Contents::AdoptFile(const AttachedRecord& attached, const InodeRecord& record, bool written) {
   auto file = pool_.Adopt(attached.inode, attached.file, attached.id);
   const auto stamp = file->Stamp();
   if (!stamp) {
@@ -73,11 +73,13 @@ bool Contents::AdoptFile(const AttachedRecord& attached, const InodeRecord& reco
   node->seen = *stamp;
   node->passthrough_used = (record.flags & shm::kPassthroughOpen) != 0;
   // Of a file that is whole and was written, it is the file that tells.
-  if (node->file->complete && attached.dirty && record.size != stamp->size) {
+  const bool resized = record.size != stamp->size;
+  if (node->file->complete && attached.dirty && (written || resized)) {
     inodes_->Update(attached.inode, [&](InodeRecord& changed) {
+      ++changed.content_generation;
+      if (!resized) return;
       changed.size = stamp->size;
       changed.mtime_ns = stamp->mtime_ns;
-      ++changed.content_generation;
     });
   }
   Charge(node);

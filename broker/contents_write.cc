@@ -23,6 +23,8 @@ Result<void> Contents::Write(uint64_t inode, uint64_t offset, std::span<const ui
                              int64_t time_ns) {
   const NodePtr node = Find(inode);
   if (!node || !node->file || !node->file->complete || node->writers() == 0) {
+    // It was answered already.
+    inodes_->Update(inode, [](InodeRecord& record) { record.write_error = EIO; });
     return Error{EIO, "write to a file that is not open for writing"};
   }
   Unseal(node);  // it was accepted

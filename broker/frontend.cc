@@ -4,14 +4,18 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "shm/abi.h"
+#include "shm/layout.h"
 
 namespace airstore::broker {
 namespace {
 
 constexpr auto kReadyPatience = std::chrono::seconds(10);
+// Of descriptors of content files: no more calls than that are under way.
+constexpr auto kMostUnsent = static_cast<std::ptrdiff_t>(shm::kRequestSlots);
 
 shm::ChannelMessage MessageOf(shm::ChannelKind kind, uint64_t id) {
   shm::ChannelMessage message{};
@@ -22,9 +26,14 @@ shm::ChannelMessage MessageOf(shm::ChannelKind kind, uint64_t id) {
   return message;
 }
 
+bool IsContent(const shm::ChannelMessage& message) {
+  return message.kind == static_cast<uint32_t>(shm::ChannelKind::kContent);
+}
+
 }  // namespace
 
-Frontend::Frontend(boost::asio::any_io_executor executor) : executor_(executor), end_(executor) {}
+Frontend::Frontend(boost::asio::any_io_executor executor)
+    : executor_(executor), end_(executor), room_(executor) {}
 
 Result<void> Frontend::Start(const LaunchOptions& options, shm::ChannelMessage attach,
                              const std::vector<int>& fds) {
@@ -94,8 +103,15 @@ Task<ProcessEnd> Frontend::AwaitEnd() {
                            boost::asio::redirect_error(boost::asio::use_awaitable, error));
   ProcessEnd end = Reap(process_);
   running_ = false;
-  process_.channel.reset();
+  CloseChannel();
   co_return end;
+}
+
+void Frontend::CloseChannel() {
+  boost::system::error_code ignored;
+  if (room_.is_open()) room_.close(ignored);
+  unsent_.clear();
+  process_.channel.reset();
 }
 
 void Frontend::Kill() {
@@ -106,15 +122,48 @@ Result<void> Frontend::SendSlab(const shm::Segment& segment) {
   auto fd = segment.OpenReadOnly();
   if (!fd) return fd.error();
   const auto message = MessageOf(shm::ChannelKind::kSlab, segment.header().index);
-  return shm::SendMessage(process_.channel.get(), message, {fd->get()});
+  return Send(message, std::move(*fd));
 }
 
 Result<void> Frontend::SendContent(uint64_t id, int file) {
-  const UniqueFd read_only(
-      open(("/proc/self/fd/" + std::to_string(file)).c_str(), O_RDONLY | O_CLOEXEC));
+  UniqueFd read_only(open(("/proc/self/fd/" + std::to_string(file)).c_str(), O_RDONLY | O_CLOEXEC));
   if (!read_only) return SysError("open content file for reading");
   const auto message = MessageOf(shm::ChannelKind::kContent, id);
-  return shm::SendMessage(process_.channel.get(), message, {read_only.get()});
+  return Send(message, std::move(read_only));
+}
+
+Result<void> Frontend::Send(const shm::ChannelMessage& message, UniqueFd fd) {
+  if (unsent_.empty()) {
+    auto sent = shm::OfferMessage(process_.channel.get(), message, {fd.get()});
+    if (sent || sent.error().code != ENOBUFS) return sent;
+  }
+  // Each keeps a descriptor of ours.
+  if (IsContent(message) && std::count_if(unsent_.begin(), unsent_.end(), [](const Unsent& unsent) {
+                              return IsContent(unsent.message);
+                            }) >= kMostUnsent) {
+    return Error{ENOBUFS, "the frontend does not take what it asks for"};
+  }
+  unsent_.push_back({message, std::move(fd)});
+  if (unsent_.size() == 1) SendUnsent();
+  return {};
+}
+
+void Frontend::SendUnsent() {
+  while (!unsent_.empty()) {
+    const Unsent& next = unsent_.front();
+    const auto sent = shm::OfferMessage(process_.channel.get(), next.message, {next.fd.get()});
+    if (!sent && sent.error().code == ENOBUFS) break;
+    unsent_.pop_front();  // one that has failed has no reader any more
+  }
+  boost::system::error_code ignored;
+  if (room_.is_open()) room_.close(ignored);
+  if (unsent_.empty()) return;
+  room_.assign(fcntl(process_.channel.get(), F_DUPFD_CLOEXEC, 0), ignored);
+  room_.async_wait(boost::asio::posix::stream_descriptor::wait_write,
+                   [self = std::weak_ptr(self_)](const boost::system::error_code& error) {
+                     const auto frontend = self.lock();
+                     if (frontend && !error) (*frontend)->SendUnsent();
+                   });
 }
 
 }  // namespace airstore::broker

@@ -7,6 +7,8 @@
 #pragma once
 
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <deque>
+#include <memory>
 #include <vector>
 
 #include "broker/launcher.h"
@@ -33,22 +35,32 @@ class Frontend {
   Task<ProcessEnd> AwaitEnd();
   void Kill();
   // Ends it, unless it hangs.
-  void CloseChannel() { process_.channel.reset(); }
+  void CloseChannel();
 
+  // These two never wait: what finds no room in the channel is sent when there is.
   Result<void> SendSlab(const shm::Segment& segment);
-  // A read-only descriptor of a content file.
+  // A read-only descriptor of a content file. ENOBUFS: it has asked for many, and takes none.
   Result<void> SendContent(uint64_t id, int file);
 
   bool running() const { return running_; }
   pid_t pid() const { return process_.pid; }  // of the last one
 
  private:
+  struct Unsent {
+    shm::ChannelMessage message;
+    UniqueFd fd;
+  };
   Task<Result<void>> AwaitGreeting();
+  Result<void> Send(const shm::ChannelMessage& message, UniqueFd fd);
+  void SendUnsent();
 
   boost::asio::any_io_executor executor_;
   FrontendProcess process_;
   boost::asio::posix::stream_descriptor end_;  // readable when it has ended
   bool running_ = false;
+  std::deque<Unsent> unsent_;                   // in the order of sending
+  boost::asio::posix::stream_descriptor room_;  // our end of the channel, while it is waited for
+  std::shared_ptr<Frontend*> self_ = std::make_shared<Frontend*>(this);
 };
 
 }  // namespace airstore::broker

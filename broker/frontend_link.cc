@@ -16,7 +16,22 @@
 namespace airstore::broker {
 namespace {
 
-constexpr timeval kPatience{5, 0};
+using Clock = std::chrono::steady_clock;
+
+// Of one message, either way.
+void SetPatience(int connection, std::chrono::microseconds patience) {
+  const timeval time{patience.count() / 1'000'000, patience.count() % 1'000'000};
+  setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof(time));
+  setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof(time));
+}
+
+// False: the time is over. 0 would be for ever.
+bool SetPatienceUntil(int connection, Clock::time_point deadline) {
+  const auto left = std::chrono::duration_cast<std::chrono::microseconds>(deadline - Clock::now());
+  if (left.count() <= 0) return false;
+  SetPatience(connection, left);
+  return true;
+}
 
 #ifdef SO_PEERPIDFD
 constexpr int kPeerPidfd = SO_PEERPIDFD;
@@ -64,13 +79,16 @@ Result<void> CheckOwner(int fd) {
   return {};
 }
 
-Result<void> TakeSegments(shm::Received hello, FrontendLink* link) {
+Result<void> TakeSegments(shm::Received hello, Clock::time_point deadline, FrontendLink* link) {
   if (hello.fds.size() != 2 || hello.message.id > shm::kMaxSlabs) {
     return Error{EPROTO, "a frontend's greeting is not complete"};
   }
   memcpy(link->session.data(), hello.message.session, link->session.size());
   link->mount_index = hello.message.mount_index;
   for (uint64_t i = 0; i < hello.message.id; ++i) {
+    if (!SetPatienceUntil(link->channel.get(), deadline)) {
+      return Error{ETIMEDOUT, "a frontend's greeting takes too long"};
+    }
     auto slab = shm::ReceiveMessage(link->channel.get());
     if (!slab) return NoAnswer(slab.error());
     if (slab->message.kind != static_cast<uint32_t>(shm::ChannelKind::kSlab) ||
@@ -105,7 +123,8 @@ Result<UniqueFd> BindFrontendSocket(const std::string& directory, const std::str
 }
 
 Result<FrontendLink> ConnectFrontend(const std::string& directory, const std::string& name,
-                                     uint32_t uid) {
+                                     uint32_t uid, std::chrono::milliseconds patience) {
+  const Clock::time_point deadline = Clock::now() + patience;
   auto address = AddressOf(directory, name);
   if (!address) return address.error();
   FrontendLink link;
@@ -113,8 +132,7 @@ Result<FrontendLink> ConnectFrontend(const std::string& directory, const std::st
   if (!link.channel) return SysError("socket");
   const int connection = link.channel.get();
   // It is listened on, but perhaps by a process that is stopped.
-  setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof(kPatience));
-  setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof(kPatience));
+  SetPatience(connection, patience);
   const auto* where = reinterpret_cast<const sockaddr*>(&address->where);
   if (connect(connection, where, sizeof(address->where)) != 0) {
     return NoAnswer(SysError("connect to " + directory + "/" + name));
@@ -142,8 +160,9 @@ Result<FrontendLink> ConnectFrontend(const std::string& directory, const std::st
   if (link.meta) AIRSTORE_TRY(CheckOwner(link.meta.get()));
   if (link.abi_major == shm::AbiMajor()) {
     link.abi_minor = hello->message.abi_minor;
-    AIRSTORE_TRY(TakeSegments(std::move(*hello), &link));
+    AIRSTORE_TRY(TakeSegments(std::move(*hello), deadline, &link));
   }
+  SetPatience(connection, kGreetingPatience);
   return link;
 }
 

@@ -4,13 +4,14 @@
 //
 // Each frontend listens on a socket in its session's spool, which the broker had bound for it. Who
 // connects is told what there is to adopt: the device and read-only descriptors of the tables.
-// Threads: any; calls block, for seconds at most.
+// Threads: any; calls block, for seconds at most, whatever the frontend does.
 // Fails: ENOENT or ECONNREFUSED when nobody listens; EPERM when it is not the mount's frontend;
 // ETIMEDOUT when it does not answer.
 #pragma once
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,9 +42,13 @@ struct FrontendLink {
   std::vector<std::pair<uint32_t, UniqueFd>> slabs;  // by index
 };
 
+// For all of it, however many messages it is.
+inline constexpr std::chrono::milliseconds kGreetingPatience{5000};
+
 // Connects and takes the greeting. `uid`: the user the frontend runs as.
 Result<FrontendLink> ConnectFrontend(const std::string& directory, const std::string& name,
-                                     uint32_t uid);
+                                     uint32_t uid,
+                                     std::chrono::milliseconds patience = kGreetingPatience);
 // Empty, or a sentence that names both versions.
 std::string VersionProblem(const FrontendLink& link);
 // Makes the link the frontend's channel, and returns when it reads the new tables. EPROTO with the

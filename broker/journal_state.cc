@@ -49,6 +49,11 @@ void ContentTable::Note(const MutationRecord& record) {
   if (AttachedRecord* entry = Find(change->inode)) entry->cut = record.call;
 }
 
+bool WaitsThrough(const LockCall& waiting, const LockCall& closed) {
+  return waiting.inode == closed.inode && waiting.handle == closed.handle &&
+         waiting.range.owner.mount == closed.range.owner.mount;
+}
+
 void LockState::Apply(const LockRecord& record, int64_t now_ns) {
   const auto is_this = [&](const Waiting& one) {
     return one.unique == record.unique &&
@@ -64,6 +69,8 @@ void LockState::Apply(const LockRecord& record, int64_t now_ns) {
       break;
     case LockRecord::Action::kRelease:
       held.Release(record.call);
+      std::erase_if(waiting,
+                    [&](const Waiting& one) { return WaitsThrough(one.call, record.call); });
       break;
     case LockRecord::Action::kReleaseMount:
       held.ReleaseMount(record.call.range.owner.mount);

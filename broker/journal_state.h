@@ -45,6 +45,10 @@ struct LockState {
   void Apply(const LockRecord& record, int64_t now_ns = 0);
 };
 
+// Whether one waits for a lock through the open file that is closed: then nobody is there any more
+// who could have it.
+bool WaitsThrough(const LockCall& waiting, const LockCall& closed);
+
 // Attributes of inodes without a name, by inode.
 using NamelessXattrs = std::unordered_map<uint64_t, Xattrs>;
 // Notes what a record of them, or a creation, which carries them along, means.

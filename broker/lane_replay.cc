@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "broker/content_file.h"
+#include "broker/mount_ledger.h"
 #include "broker/remap.h"
 #include "shm/abi.h"
 #include "shm/lane.h"
@@ -44,9 +45,20 @@ Result<std::unique_ptr<shm::LaneConsumer>> Adopt(UniqueFd lane_file, UniqueFd ar
   return shm::LaneConsumer::Adopt(std::move(*lane), std::move(*arena));
 }
 
+// How far the dead broker had carried out the queue, and perhaps not said so there: what it wrote
+// may have been overwritten since.
+uint64_t HandledBefore(const shm::LaneConsumer& lane, const std::string& spool, uint32_t mount) {
+  const std::string path = spool + "/" + MountLedger::FileName(mount);
+  auto ledger = MountLedger::Adopt(path, lane.inode_uses());
+  if (ledger) return (*ledger)->handled();
+  if (ledger.error().code != ENOENT) spdlog::error("{}", ledger.error().ToString());
+  return 0;
+}
+
 // Calls were not answered and releases change nothing here: only bytes count.
-Result<void> ReplayQueue(shm::LaneConsumer* lane, uint32_t mount, const std::string& directory,
-                         const ContentTable& contents, const std::string& name) {
+Result<void> ReplayQueue(shm::LaneConsumer* lane, uint32_t mount, uint64_t handled,
+                         const std::string& directory, const ContentTable& contents,
+                         const std::string& name) {
   lane->FrontendGone();
   shm::LaneConsumer::Item item;
   std::string why;
@@ -58,7 +70,7 @@ Result<void> ReplayQueue(shm::LaneConsumer* lane, uint32_t mount, const std::str
       break;
     }
     if (next == shm::LaneConsumer::Next::kEmpty) break;
-    if (item.op != shm::QueueOp::kWrite) continue;
+    if (item.op != shm::QueueOp::kWrite || lane->popped() <= handled) continue;
     const AttachedRecord* entry = contents.Find(item.inode);
     if (entry == nullptr || !entry->dirty) continue;
     // Applied before the file was cut: now it would undo that.
@@ -119,7 +131,8 @@ Result<void> Replay(LaneFiles files, const std::string& spool, uint32_t mount,
     if (OfOtherAbi(spool, mount)) *unread = true;
     return {};
   }
-  return ReplayQueue(lane->get(), mount, directory, contents, files.name);
+  return ReplayQueue(lane->get(), mount, HandledBefore(**lane, spool, mount), directory, contents,
+                     files.name);
 }
 
 }  // namespace
@@ -143,9 +156,10 @@ Task<Result<void>> ReplayLanes(boost::asio::any_io_executor executor, std::strin
   co_return Result<void>{};
 }
 
-Result<void> ReplayOtherLanes(const std::string& spool, const std::string& content_directory,
+Result<bool> ReplayOtherLanes(const std::string& spool, const std::string& content_directory,
                               const shm::SessionId& session, const ContentTable& contents,
                               const std::set<uint32_t>& living) {
+  bool any = false;
   for (uint32_t mount = 0; mount < shm::kMaxMounts; ++mount) {
     if (living.contains(mount)) continue;
     auto files = OpenLane(spool, mount);
@@ -154,6 +168,7 @@ Result<void> ReplayOtherLanes(const std::string& spool, const std::string& conte
       if (tries == kMostPolls) return Error{EBUSY, files->name + " is still in use"};
       std::this_thread::sleep_for(kFrontendPoll);
     }
+    any = true;
     bool unread = false;
     AIRSTORE_TRY(
         Replay(std::move(*files), spool, mount, content_directory, session, contents, &unread));
@@ -163,7 +178,7 @@ Result<void> ReplayOtherLanes(const std::string& spool, const std::string& conte
       RemoveLane(spool, mount);
     }
   }
-  return {};
+  return any;
 }
 
 void DropLanes(const std::string& spool) {

@@ -24,9 +24,9 @@ Task<Result<void>> ReplayLanes(boost::asio::any_io_executor executor, std::strin
                                const ContentTable& contents, bool* unread);
 
 // The same for the mounts of a session that goes on with `living` ones; the lanes are removed,
-// or kept under other names if they are of another ABI.
+// or kept under other names if they are of another ABI. Whether there was one.
 // Blocks until frontends that have just been killed are gone. EBUSY: one is not.
-Result<void> ReplayOtherLanes(const std::string& spool, const std::string& content_directory,
+Result<bool> ReplayOtherLanes(const std::string& spool, const std::string& content_directory,
                               const shm::SessionId& session, const ContentTable& contents,
                               const std::set<uint32_t>& living);
 

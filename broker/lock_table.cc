@@ -16,6 +16,18 @@ std::vector<LockOwner> LockTable::Holders(const LockCall& call) const {
   return file->second.of(call).Holders(call.range);
 }
 
+std::vector<LockRange> LockTable::Own(const LockCall& call) const {
+  std::vector<LockRange> own;
+  const auto file = files_.find(call.inode);
+  if (file == files_.end()) return own;
+  for (LockRange range : file->second.of(call).all()) {
+    range.first = std::max(range.first, call.range.first);
+    range.last = std::min(range.last, call.range.last);
+    if (range.owner == call.range.owner && range.first <= range.last) own.push_back(range);
+  }
+  return own;
+}
+
 void LockTable::Set(const LockCall& call) {
   const bool unlock = call.range.type == LockType::kUnlock;
   if (unlock && !files_.contains(call.inode)) return;

@@ -31,6 +31,8 @@ class LockTable {
  public:
   const LockRange* Conflict(const LockCall& call) const;
   std::vector<LockOwner> Holders(const LockCall& call) const;
+  // What its owner holds within the call's range.
+  std::vector<LockRange> Own(const LockCall& call) const;
   // Locks, or unlocks. REQUIRES: no conflict.
   void Set(const LockCall& call);
   // The owner (of the call's range) has closed a descriptor of the open file `handle`.

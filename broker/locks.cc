@@ -21,6 +21,13 @@ constexpr int64_t kClosingNs = 50'000'000;
 
 bool IsUnlock(const LockCall& call) { return call.range.type == LockType::kUnlock; }
 
+// What the owner of one does changes what the other one has given it.
+bool IsOver(const LockCall& one, const LockCall& other) {
+  return one.inode == other.inode && one.flock == other.flock &&
+         one.range.owner == other.range.owner && one.range.first <= other.range.last &&
+         other.range.first <= one.range.last;
+}
+
 }  // namespace
 
 bool WaitsForOpenFileLock(uint32_t thread) {
@@ -55,10 +62,15 @@ int Locks::Set(const LockCall& call, const Asker& asker) {
   const Request request{call.range.owner.mount, asker.unique};
   if (requests_.contains(request)) return kDeferred;
   if (const int error = Check(call); error != 0) return error;
+  ForgetGrants(
+      [&](const Grant& grant) { return grant.request != request && IsOver(grant.call, call); });
   if (TakeLost(call)) return ENOLCK;
   const LockRange* held = table().Conflict(call);
   if (held == nullptr && !IsUnlock(call) && table().size(call.inode) >= kMostLocks) return ENOLCK;
-  if (held == nullptr && !shared_) return Change(LockRecord::Action::kSet, call);
+  if (held == nullptr && !shared_) {
+    if (!IsUnlock(call)) NoteGrant(request, call);
+    return Change(LockRecord::Action::kSet, call);
+  }
   const bool closing = IsClosing(call);
   if (held != nullptr && call.flock) GiveUpOwn(call);
   if (!shared_ && !asker.wait && !closing) return EAGAIN;
@@ -91,6 +103,7 @@ Locks::WaiterPtr Locks::Wait(const LockCall& call, const Asker& asker) {
   auto waiter = std::make_shared<Waiter>(executor_, call, asker);
   waiting_[call.inode].push_back(waiter);
   requests_[RequestOf(*waiter)] = waiter;
+  Publish(call.inode);
   return waiter;
 }
 
@@ -105,12 +118,56 @@ Task<void> Locks::NotForLong(WaiterPtr waiter) {
   if (IsWaiting(waiter) && !waiter->asking) Answer(waiter, EAGAIN);
 }
 
+void Locks::NoteGrant(const Request& request, const LockCall& call) {
+  if (Grant* known = FindGrant(request)) {
+    known->undelivered = false;
+    return;
+  }
+  for (size_t i = 0; i < grants_.size() && grants_[next_grant_ % grants_.size()].undelivered; ++i) {
+    ++next_grant_;
+  }
+  grants_[next_grant_++ % grants_.size()] = {request, call, table().Own(call)};
+}
+
+Locks::Grant* Locks::FindGrant(const Request& request) {
+  const auto found = std::find_if(grants_.begin(), grants_.end(), [&](const Grant& grant) {
+    return grant.request == request && grant.call.inode != 0;
+  });
+  return found == grants_.end() ? nullptr : &*found;
+}
+
+void Locks::ForgetGrants(const std::function<bool(const Grant&)>& which) {
+  for (Grant& grant : grants_) {
+    if (grant.call.inode != 0 && which(grant)) grant = {};
+  }
+}
+
+void Locks::TakeBack(uint32_t mount, uint64_t unique) {
+  Grant* found = FindGrant({mount, unique});
+  if (found == nullptr) return;
+  const Grant grant = std::exchange(*found, {});
+  LockCall call = grant.call;
+  call.range.type = LockType::kUnlock;
+  if (Record(LockRecord::Action::kSet, call, 0) != 0) return;
+  for (const LockRange& range : grant.before) {
+    call.range = range;
+    Record(LockRecord::Action::kSet, call, 0);
+  }
+  Publish(call.inode);
+  if (shared_) AssertAgain();
+  ServeWaiters(call.inode);
+}
+
 void Locks::Interrupt(uint32_t mount, uint64_t unique) {
   const Request request{mount, unique};
-  if (const auto found = requests_.find(request); found != requests_.end()) {
-    return Answer(found->second, found->second->done ? 0 : EINTR);
+  const auto found = requests_.find(request);
+  const bool waits = found != requests_.end();
+  if (waits) Answer(found->second, found->second->done ? 0 : EINTR);
+  // Its frontend, which could not reach us, has let the client go before we granted this.
+  if (const Grant* grant = FindGrant(request); grant != nullptr && grant->undelivered) {
+    return TakeBack(mount, unique);
   }
-  interrupted_[next_interrupted_++ % interrupted_.size()] = request;
+  if (!waits) interrupted_[next_interrupted_++ % interrupted_.size()] = request;
 }
 
 void Locks::ReleaseMount(uint32_t mount) {
@@ -119,6 +176,7 @@ void Locks::ReleaseMount(uint32_t mount) {
     if (request.first == mount) gone.push_back(waiter);
   }
   for (const WaiterPtr& waiter : gone) Forget(waiter);
+  ForgetGrants([&](const Grant& grant) { return grant.request.first == mount; });
   std::erase_if(lost_, [&](const LockCall& lost) { return lost.range.owner.mount == mount; });
   for (Request& request : interrupted_) {
     if (request.first == mount) request = {};
@@ -161,6 +219,9 @@ void Locks::Resume() {
     if (requests_.contains({one.call.range.owner.mount, one.unique})) continue;
     const WaiterPtr waiter = Wait(one.call, {one.unique, 0, true});
     if (one.granted) {
+      // What it had before is not known any more.
+      NoteGrant(RequestOf(*waiter), one.call);
+      if (Grant* grant = FindGrant(RequestOf(*waiter))) grant->before.clear();
       Answer(waiter, 0);
     } else if (shared_) {
       waiter->asking = true;
@@ -201,14 +262,24 @@ void Locks::Forget(const WaiterPtr& waiter) {
   Poke(waiter);
   const auto file = waiting_.find(waiter->call.inode);
   std::erase(file->second, waiter);
-  if (file->second.empty()) waiting_.erase(file);
+  if (!file->second.empty()) return;
+  waiting_.erase(file);
+  Publish(waiter->call.inode);
 }
 
 void Locks::Answer(const WaiterPtr& waiter, int error) {
   Forget(waiter);
   const uint32_t mount = waiter->call.range.owner.mount;
   // One that is to be sent again does not arrive; it finds out when it comes.
-  if (MountPort* port = mounts_->Find(mount)) port->AnswerRequest(waiter->asker.unique, error);
+  MountPort* port = mounts_->Find(mount);
+  const bool told = port != nullptr && port->AnswerRequest(waiter->asker.unique, error);
+  if (Grant* grant = FindGrant(RequestOf(*waiter))) {
+    if (told || error != 0) {
+      *grant = {};
+    } else {
+      grant->undelivered = true;
+    }
+  }
   Record(LockRecord::Action::kAnswered, waiter->call, waiter->asker.unique);
 }
 
@@ -221,6 +292,7 @@ void Locks::ServeWaiters(uint64_t inode) {
         [&](const WaiterPtr& waiter) { return table().Conflict(waiter->call) == nullptr; });
     if (next == file->second.end()) return;
     const WaiterPtr waiter = *next;
+    NoteGrant(RequestOf(*waiter), waiter->call);
     Answer(waiter, Change(LockRecord::Action::kSet, waiter->call, waiter->asker.unique));
   }
 }
@@ -229,7 +301,7 @@ void Locks::ServeWaiters(uint64_t inode) {
 void Locks::Publish(uint64_t inode) {
   const auto record = inodes_->Get(inode);
   if (!record) return;
-  const bool locked = table().HasLocks(inode) ||
+  const bool locked = table().HasLocks(inode) || waiting_.contains(inode) ||
                       std::any_of(lost_.begin(), lost_.end(),
                                   [&](const LockCall& lost) { return lost.inode == inode; });
   if (locked == ((record->flags & shm::kHasLocks) != 0)) return;

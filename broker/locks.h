@@ -63,11 +63,14 @@ class Locks {
   int Set(const LockCall& call, const Asker& asker);
   // What stands in the way.
   Task<Result<std::optional<LockRange>>> Test(LockCall call);
-  // See LockTable.
+  // See LockTable. Who waits through an open file that is closed does so no more.
   Task<void> Flush(LockCall call);
   Task<void> Release(LockCall call);
-  // The request's client does not want to wait any more.
+  // The request's client does not want to wait any more. What it was granted, and was not told of,
+  // is taken back.
   void Interrupt(uint32_t mount, uint64_t unique);
+  // What Set has just given, and its client will not hear of, is as it was before.
+  void TakeBack(uint32_t mount, uint64_t unique);
   // The mount is gone.
   void ReleaseMount(uint32_t mount);
   // Goes on with what an earlier broker has left in the journal, after the mounts were adopted:
@@ -99,6 +102,14 @@ class Locks {
   using WaiterPtr = std::shared_ptr<Waiter>;
   using Request = std::pair<uint32_t, uint64_t>;  // mount and number
 
+  // A lock that somebody was given.
+  struct Grant {
+    Request request;
+    LockCall call;
+    std::vector<LockRange> before;  // what its owner had there
+    bool undelivered = false;       // its client did not wait for the answer when it came
+  };
+
   static Request RequestOf(const Waiter& waiter) {
     return {waiter.call.range.owner.mount, waiter.asker.unique};
   }
@@ -108,6 +119,11 @@ class Locks {
   int Record(LockRecord::Action action, const LockCall& call, uint64_t unique);
   // Puts on record what changed of locks, tells frontends, and serves who waits.
   int Change(LockRecord::Action action, const LockCall& call, uint64_t unique = 0);
+  // Before it is put on record. Of a request that is made again the first one counts.
+  void NoteGrant(const Request& request, const LockCall& call);
+  Grant* FindGrant(const Request& request);
+  // Its owner goes on from what it has.
+  void ForgetGrants(const std::function<bool(const Grant&)>& which);
   bool IsClosing(const LockCall& call) const;
   void GiveUpOwn(const LockCall& call);
   WaiterPtr Wait(const LockCall& call, const Asker& asker);
@@ -150,6 +166,8 @@ class Locks {
   // Interrupts that came before their request did.
   std::array<Request, 64> interrupted_{};
   size_t next_interrupted_ = 0;
+  std::array<Grant, 64> grants_;  // the last ones whose clients may not know of them
+  size_t next_grant_ = 0;
 
   bool shared_ = true;     // the gateway decides
   bool asserted_ = false;  // it knows what is held here

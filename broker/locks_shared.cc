@@ -126,6 +126,9 @@ Task<void> Locks::Assert() {
 
 // Its owner hears of it when it uses locks of the file again.
 void Locks::Lose(const LockCall& call) {
+  ForgetGrants([&](const Grant& grant) {
+    return grant.call.inode == call.inode && grant.call.range.owner == call.range.owner;
+  });
   lost_.push_back(call);
   Change(LockRecord::Action::kSet, Nothing(call.inode, call.flock, call.range.owner));
 }
@@ -218,6 +221,7 @@ Task<int> Locks::AskGateway(WaiterPtr waiter) {
   if (unlock) co_return 0;
   if (verdict->error != EAGAIN) waiter->left = 0;
   if (verdict->error == 0) {
+    if (wanted) NoteGrant(RequestOf(*waiter), call);
     const int error =
         wanted ? Change(LockRecord::Action::kSet, call, waiter->asker.unique) : ECANCELED;
     if (error != 0) AssertAgain();  // without it
@@ -235,6 +239,7 @@ void Locks::DecideHere(const WaiterPtr& waiter) {
   waiter->left = 0;
   const LockCall& call = waiter->call;
   if (table().Conflict(call) == nullptr) {
+    if (!IsUnlock(call)) NoteGrant(RequestOf(*waiter), call);
     const int error = Change(LockRecord::Action::kSet, call, waiter->asker.unique);
     Answer(waiter, error);
     ServeWaiters(call.inode);
@@ -265,6 +270,10 @@ Task<Result<std::optional<LockRange>>> Locks::Test(LockCall call) {
 }
 
 Task<void> Locks::Flush(LockCall call) {
+  ForgetGrants([&](const Grant& grant) {
+    return grant.call.inode == call.inode && !grant.call.flock &&
+           grant.call.range.owner == call.range.owner;
+  });
   std::erase_if(lost_, [&](const LockCall& lost) {
     return lost.inode == call.inode && !lost.flock && lost.range.owner == call.range.owner;
   });
@@ -274,6 +283,13 @@ Task<void> Locks::Flush(LockCall call) {
 }
 
 Task<void> Locks::Release(LockCall call) {
+  ForgetGrants([&](const Grant& grant) { return WaitsThrough(grant.call, call); });
+  if (const auto file = waiting_.find(call.inode); file != waiting_.end()) {
+    std::vector<WaiterPtr> closed;
+    std::copy_if(file->second.begin(), file->second.end(), std::back_inserter(closed),
+                 [&](const WaiterPtr& waiter) { return WaitsThrough(waiter->call, call); });
+    for (const WaiterPtr& waiter : closed) Forget(waiter);
+  }
   std::erase_if(lost_, [&](const LockCall& lost) {
     return lost.inode == call.inode && lost.handle == call.handle &&
            lost.range.owner.mount == call.range.owner.mount;

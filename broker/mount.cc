@@ -393,8 +393,12 @@ void Mount::Answer(const shm::Call& call, const shm::RequestReply& reply, const 
 
 void Mount::Undo(const shm::Call& call, const shm::RequestReply& reply) {
   if (reply.error != 0) return;
-  if (reply.value == shm::kDeferred && static_cast<shm::Op>(call.args.op) == shm::Op::kSetLock) {
-    session_->locks().Interrupt(index_, call.args.unique);
+  if (static_cast<shm::Op>(call.args.op) == shm::Op::kSetLock) {
+    if (reply.value == shm::kDeferred) {
+      session_->locks().Interrupt(index_, call.args.unique);
+    } else {
+      session_->locks().TakeBack(index_, call.args.unique);
+    }
   }
   UndoOpen(session_, this, call, reply);
 }

@@ -137,7 +137,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Task<void> InvalidateAll(RemoteChanges changes) override;
   bool DistrustNames() override;
   Task<void> Prune(std::vector<uint64_t> inodes) override;
-  void AnswerRequest(uint64_t unique, int error) override;
+  bool AnswerRequest(uint64_t unique, int error) override;
   void SetSynchronous(bool synchronous) override { lane_->SetSynchronous(synchronous); }
   void WantReads(bool wanted) override { lane_->WantReads(wanted); }
   bool TakeReads(size_t most, std::vector<shm::NotedRead>* reads, uint64_t* left_out) override {

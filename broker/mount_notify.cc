@@ -104,7 +104,9 @@ Task<void> Mount::InvalidateData(uint64_t inode, uint64_t offset, uint64_t lengt
   co_await Tell(&notifier_, std::move(messages));
 }
 
-void Mount::AnswerRequest(uint64_t unique, int error) { (void)device_->Answer(unique, error); }
+bool Mount::AnswerRequest(uint64_t unique, int error) {
+  return device_->Answer(unique, error).has_value();
+}
 
 void Mount::InvalidateAttr(uint64_t inode) { (void)device_->NotifyInvalAttr(inode); }
 

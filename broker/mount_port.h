@@ -83,8 +83,8 @@ class MountPort {
   // Has the kernel forget those of the inodes that no program uses. Before Linux 6.18 nothing.
   virtual Task<void> Prune(std::vector<uint64_t> inodes) = 0;
   // Answers a request of this mount's kernel that its frontend has left to us. A request that is
-  // not waiting (any more, or yet again) does not get it.
-  virtual void AnswerRequest(uint64_t unique, int error) = 0;
+  // not waiting (any more, or yet again) does not get it: false.
+  virtual bool AnswerRequest(uint64_t unique, int error) = 0;
   // Reads that its frontend has answered are noted from now on; see LaneConsumer.
   virtual void WantReads(bool wanted) { (void)wanted; }
   virtual bool TakeReads(size_t most, std::vector<shm::NotedRead>* reads, uint64_t* left_out) {

@@ -18,6 +18,7 @@
 #include "broker/mutation_names.h"
 #include "broker/service_manager.h"
 #include "broker/state_dir.h"
+#include "broker/unheard_changes.h"
 
 namespace airstore::broker {
 namespace {
@@ -118,13 +119,15 @@ Result<std::unique_ptr<Session>> Session::Adopt(boost::asio::any_io_executor exe
   session->journal_torn_ = left.torn;
   if (left.incomplete) return Error{EPROTO, "parts of the journal cannot be read"};
   UnsealContentFiles(session->content_directory());
-  AIRSTORE_TRY(ReplayOtherLanes(options.spool, session->content_directory(), manifest.session,
-                                left.contents, tables.mounts));
+  auto others_gone = ReplayOtherLanes(options.spool, session->content_directory(), manifest.session,
+                                      left.contents, tables.mounts);
+  if (!others_gone) return others_gone.error();
+  if (*others_gone) session->unheard_ = UnheardChanges(left);
   AIRSTORE_TRY(session->Assemble(workers, std::move(*meta), left));
   session->inodes_->Adopt(std::move(tables.slabs));
   session->log_->Restore(left);
   session->tree_->Adopt(left);
-  AIRSTORE_TRY(session->contents_->Adopt(left));
+  AIRSTORE_TRY(session->contents_->Adopt(left, *others_gone));
   // Before anything else can ask the gateway: it tells the session's name.
   session->tasks_.Spawn(session->Resume());
   session->watcher_->Adopt(left.watch);
@@ -145,6 +148,10 @@ void Session::FinishAdoption() {
   contents_->Start();
   tree_->ReclaimOrphans();
   locks_->Resume();
+  if (unheard_) {
+    for (MountPort* mount : mounts_.all()) tasks_.Spawn(mount->InvalidateAll(*unheard_));
+    unheard_.reset();
+  }
   NoteJournal();
 }
 

@@ -201,7 +201,8 @@ class Session {
   std::unique_ptr<Watcher> watcher_;
   std::optional<StatFs> statfs_;
   int64_t statfs_at_ns_ = 0;
-  uint64_t made_since_ = 0;  // inodes, since the gateway told how many there are
+  uint64_t made_since_ = 0;               // inodes, since the gateway told how many there are
+  std::optional<RemoteChanges> unheard_;  // until the mounts that go on are told
   std::string refused_;
   uint64_t refusals_ = 0;
   bool journal_torn_ = false;

@@ -213,7 +213,9 @@ Result<void> SessionJournal::Append(const LockRecord& record, int64_t now_ns) {
       (record.action == LockRecord::Action::kSet && record.unique == 0 && !gives &&
        !locks_.held.HasLocks(record.call.inode)) ||
       (record.action == LockRecord::Action::kFlush && !locks_.held.FlushTakes(record.call)) ||
-      (record.action == LockRecord::Action::kRelease && !locks_.held.ReleaseTakes(record.call));
+      (record.action == LockRecord::Action::kRelease && !locks_.held.ReleaseTakes(record.call) &&
+       std::none_of(locks_.waiting.begin(), locks_.waiting.end(),
+                    [&](const auto& one) { return WaitsThrough(one.call, record.call); }));
   if (!idle) {
     auto written = Write(record);
     if (!written && gives) return written.error();

@@ -35,7 +35,8 @@ std::vector<UniqueFd> TakeFds(msghdr* header) {
   return fds;
 }
 
-Result<void> Send(int socket, const void* bytes, size_t count, const std::vector<int>& fds) {
+Result<void> Send(int socket, const void* bytes, size_t count, const std::vector<int>& fds,
+                  int flags = 0) {
   iovec part{const_cast<void*>(bytes), count};
   Control control{};
   msghdr header{};
@@ -52,7 +53,7 @@ Result<void> Send(int socket, const void* bytes, size_t count, const std::vector
   }
   ssize_t sent;
   do {
-    sent = sendmsg(socket, &header, MSG_NOSIGNAL);
+    sent = sendmsg(socket, &header, MSG_NOSIGNAL | flags);
   } while (sent < 0 && errno == EINTR);
   if (sent == static_cast<ssize_t>(count)) return {};
   if (sent >= 0) return Error{EPROTO, "channel message cut"};
@@ -61,19 +62,16 @@ Result<void> Send(int socket, const void* bytes, size_t count, const std::vector
   return SysError("send to channel");
 }
 
-}  // namespace
-
-Result<void> SendMessage(int socket, const ChannelMessage& message, const std::vector<int>& fds) {
+Result<void> SendMessage(int socket, const ChannelMessage& message, const std::vector<int>& fds,
+                         int flags) {
   if (fds.size() > kMaxFds || message.text_bytes > kChannelText) {
     return Error{EINVAL, "channel message too large"};
   }
   ChannelMessage out = message;
   out.abi_major = AbiMajor();
   out.abi_minor = kAbiMinor;
-  return Send(socket, &out, sizeof(out), fds);
+  return Send(socket, &out, sizeof(out), fds, flags);
 }
-
-namespace {
 
 // `bytes`: of the message that came. Its descriptors are closed when it is refused.
 Result<Received> Receive(int socket, size_t* bytes) {
@@ -99,6 +97,14 @@ Result<Received> Receive(int socket, size_t* bytes) {
 }
 
 }  // namespace
+
+Result<void> SendMessage(int socket, const ChannelMessage& message, const std::vector<int>& fds) {
+  return SendMessage(socket, message, fds, 0);
+}
+
+Result<void> OfferMessage(int socket, const ChannelMessage& message, const std::vector<int>& fds) {
+  return SendMessage(socket, message, fds, MSG_DONTWAIT);
+}
 
 Result<Received> ReceiveHello(int socket) {
   size_t bytes = 0;

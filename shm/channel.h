@@ -73,6 +73,8 @@ struct Received {
 
 // EPIPE when the other side is gone; ENOBUFS when a non-blocking socket is full.
 Result<void> SendMessage(int socket, const ChannelMessage& message, const std::vector<int>& fds);
+// The same, but never waits. ENOBUFS: there is no room now.
+Result<void> OfferMessage(int socket, const ChannelMessage& message, const std::vector<int>& fds);
 // Blocks. ECONNRESET at the end of the stream; EPROTO on a malformed message.
 Result<Received> ReceiveMessage(int socket);
 // The same for a kHello, which may be of another version: kind, version and descriptors are right,

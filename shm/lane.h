@@ -47,6 +47,11 @@ inline constexpr int64_t kForever = INT64_MAX;          // of waits, in nanoseco
 inline constexpr uint32_t kMaxWrite = 1u << 20;         // greatest payload of one kWrite record
 
 uint64_t LaneBytes(uint32_t inode_uses);
+
+// Beside LaneCursors::mounts: there were others since the lane was made. What its client knows of
+// ends of files may be from before they were gone.
+inline constexpr uint32_t kWasShared = 1u << 31;
+
 // Of a segment whose ring has that many bytes.
 uint64_t ArenaSegmentBytes(uint64_t ring_bytes);
 
@@ -121,6 +126,8 @@ class LaneConsumer {
   Next Pop(Item* item, std::string* why);
   // Records popped so far: the place of the last one in the endless queue + 1.
   uint64_t popped() const { return popped_; }
+  // Inodes that it counts the uses of: the capacity of its session's table.
+  uint32_t inode_uses() const { return inode_uses_; }
   // Nothing is queued, or popped and not applied yet.
   bool AllApplied() const { return !HasNext() && applied_ == popped_; }
   // Places before this one are of the life of an earlier broker.
@@ -312,6 +319,7 @@ class LaneProducer {
 
   uint32_t mount_index() const;
   bool shared_session() const;                // other mounts of this session exist
+  bool was_shared() const;                    // or did since the lane was made
   bool synchronous() const;                   // see LaneConsumer::SetSynchronous
   InodeUse* Use(uint32_t inode_index) const;  // nullptr when out of range
   HazardSlot& Hazard(uint32_t slot) const;    // slot < kHazardSlots; in use from now on

@@ -245,7 +245,9 @@ bool LaneConsumer::TakeUsed(uint32_t inode_index) {
 }
 
 void LaneConsumer::SetMounts(uint32_t mounts) {
-  layout()->cursors.mounts.store(mounts, std::memory_order_release);
+  std::atomic<uint32_t>& word = layout()->cursors.mounts;
+  if (mounts > 1 || word.load(std::memory_order_relaxed) > 1) mounts |= kWasShared;
+  word.store(mounts, std::memory_order_release);
 }
 
 void LaneConsumer::SetWriteGate(uint32_t gate, int64_t closed_ns, uint32_t stall_ms) {

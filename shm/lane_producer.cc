@@ -317,6 +317,10 @@ bool LaneProducer::synchronous() const {
 }
 
 bool LaneProducer::shared_session() const {
+  return (layout()->cursors.mounts.load(std::memory_order_acquire) & ~kWasShared) > 1;
+}
+
+bool LaneProducer::was_shared() const {
   return layout()->cursors.mounts.load(std::memory_order_acquire) > 1;
 }
 

@@ -18,10 +18,11 @@ void Describe(const LockArgs& lock, OpenHandle handle, shm::RequestArgs* args) {
 }  // namespace
 
 // An answer that says "none" comes after those who lock have had theirs: the broker sets the mark
-// before it answers, and nobody closes a file with a lock under way.
+// before it answers, and nobody closes a file with a lock under way. What cannot be read, because a
+// broker died while it wrote, may have locks.
 bool Volume::HasLocks(uint64_t inode, OpenHandle handle) const {
   shm::InodeRef found;
-  return Find(inode, handle.index, &found) && (found.record.flags & shm::kHasLocks) != 0;
+  return !Find(inode, handle.index, &found) || (found.record.flags & shm::kHasLocks) != 0;
 }
 
 // To the end: one that has been granted and is not wanted would stay.

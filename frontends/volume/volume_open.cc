@@ -143,6 +143,7 @@ int Volume::Create(Request& request, uint64_t parent, std::string_view name, uin
   }
   int error = LookupAtBroker(request, parent, name, Wait::kToTheEnd, trust, node);
   if (error == 0 && node->record.inode != reply.attr.inode) {
+    lane_->NoteEffect(shm::LocalEffect::kNone, shm::kNoIndex);  // nobody is to undo it once more
     Forget(node->record.inode, 1);
     error = EIO;  // somebody else has put another file there meanwhile
   }
@@ -317,12 +318,13 @@ int Volume::CopyRange(Request& request, const CopyArgs& copy, uint64_t* copied) 
   return reply.error;
 }
 
-// The kernel does not hear of what other mounts append. The answer to the call is kept until the
-// request is answered: one that is made again after a crash goes to the same place.
+// The kernel does not hear of what other mounts append, and may have made its request before the
+// last of them was gone. The answer to the call is kept until the request is answered: one that is
+// made again after a crash goes to the same place.
 int Volume::Append(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset,
                    std::span<const uint8_t> data) {
   if (options_.read_only || shm::IsVirtual(inode)) return EROFS;
-  if (lane_->shared_session()) {
+  if (lane_->was_shared()) {
     shm::RequestArgs args = Args(shm::Op::kAppend, inode);
     args.offset = offset;
     args.size = data.size();

@@ -81,6 +81,21 @@ TEST_F(AppendsWait, AlsoWhenTheBrokerIsAnotherOne) {
   ExpectBoth();
 }
 
+// Its kernel has said where the end is, as it knew it; what the sibling has appended since stays,
+// though nobody is there any more to be asked.
+TEST_F(AppendsWait, ForOneThatIsGoneByThen) {
+  board_.Arm(FaultPoint::kFrontendRequestRead, FaultAction::kDelay, 5000, 0, 1);
+  auto behind = Append(here_, kLate);
+  ASSERT_TRUE(e2e::WaitUntil(seconds(5),
+                             [&] { return board_.fired(FaultPoint::kFrontendRequestRead) == 1; }));
+  EXPECT_EQ(Append(there_, kSoon).get(), static_cast<ssize_t>(sizeof kSoon - 1));
+  EXPECT_EQ(fsync(there_.get()), 0);
+  there_.reset();
+  host().Unmount(second_);
+  EXPECT_EQ(behind.get(), static_cast<ssize_t>(sizeof kLate - 1));
+  EXPECT_EQ(e2e::ReadFile(first_ + "/log"), kBegin + std::string("--") + kSoon + kLate);
+}
+
 // Its frontend dies before the bytes are queued; the next one brings them.
 TEST_F(AppendsWait, ForTheNextFrontend) {
   board_.Arm(FaultPoint::kFrontendCallAnswered, FaultAction::kStop, 0, 0, 1);

@@ -35,7 +35,11 @@ class FakeMount : public MountPort {
   Task<void> ForgetAttributes(uint64_t) override { co_return; }
   void InvalidateOwner(uint64_t) override {}
   Task<void> InvalidateAll(RemoteChanges) override { co_return; }
-  void AnswerRequest(uint64_t unique, int error) override { answers.emplace_back(unique, error); }
+  bool AnswerRequest(uint64_t unique, int error) override {
+    if (answers_are_lost) return false;
+    answers.emplace_back(unique, error);
+    return true;
+  }
   bool DistrustNames() override { return true; }
   Task<void> Prune(std::vector<uint64_t>) override { co_return; }
   void SetSynchronous(bool) override {}
@@ -50,6 +54,7 @@ class FakeMount : public MountPort {
   Name name() const override { return {"mount-" + std::to_string(index_), "fuse"}; }
 
   std::vector<std::pair<uint64_t, int>> answers;
+  bool answers_are_lost = false;
   bool reads_wanted = false;
   std::vector<shm::NotedRead> reads;
   uint64_t reads_left_out = 0;

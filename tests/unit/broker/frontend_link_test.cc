@@ -6,10 +6,13 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
+#include <boost/asio/io_context.hpp>
 #include <filesystem>
 #include <thread>
 
+#include "broker/frontend.h"
 #include "broker/mount_manifest.h"
 #include "shm/channel.h"
 #include "temp_dir.h"
@@ -84,6 +87,22 @@ TEST_F(Listening, TellsWhatThereIs) {
   EXPECT_TRUE(Reattach(*link, fd, fd));
 }
 
+// Each part comes in time; all of it would take minutes.
+TEST_F(Listening, ForAGreetingWithoutAnEndIsNotWaitedFor) {
+  const int fd = memory_.get();
+  Serve([fd](int connection) {
+    (void)shm::SendMessage(connection, Message(shm::ChannelKind::kHello, 4096), {fd, fd});
+    while (shm::SendMessage(connection, Message(shm::ChannelKind::kSlab, 4), {fd})) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+  });
+  const auto begun = std::chrono::steady_clock::now();
+  auto link = ConnectFrontend(directory_.path(), kName, geteuid(), std::chrono::milliseconds(200));
+  ASSERT_FALSE(link);
+  EXPECT_EQ(link.error().code, ETIMEDOUT);
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(60));
+}
+
 TEST_F(Listening, SaysWhyItRefuses) {
   const int fd = memory_.get();
   Serve([fd](int connection) {
@@ -153,6 +172,43 @@ TEST_F(Listening, OrNot) {
   socket_.reset();
   EXPECT_EQ(Connect().error().code, ECONNREFUSED);
   EXPECT_EQ(ConnectFrontend(directory_.path(), "other.sock", geteuid()).error().code, ENOENT);
+}
+
+// What it has asked for and does not take waits for it, up to a point; we do not.
+TEST(FrontendChannel, DoesNotHoldUpTheBroker) {
+  boost::asio::io_context loop;
+  int sockets[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets), 0);
+  const UniqueFd theirs(sockets[1]);
+  FrontendProcess process;
+  process.pid = getpid();
+  process.pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0)));
+  process.channel.reset(sockets[0]);
+  // It fails instead of hanging.
+  const timeval patience{5, 0};
+  setsockopt(sockets[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+  Frontend frontend(loop.get_executor());
+  frontend.Adopt(std::move(process));
+  const UniqueFd memory(memfd_create("memory", MFD_CLOEXEC));
+  const auto begun = std::chrono::steady_clock::now();
+  uint64_t taken = 0;
+  Result<void> sent;
+  while (taken < 100'000 && (sent = frontend.SendContent(taken, memory.get()))) ++taken;
+  ASSERT_FALSE(sent);
+  EXPECT_EQ(sent.error().code, ENOBUFS);
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(5));
+  for (uint64_t id = 0; id < taken; ++id) {
+    auto message = shm::ReceiveMessage(theirs.get());
+    ASSERT_TRUE(message) << id;
+    EXPECT_EQ(message->message.id, id);
+    EXPECT_EQ(message->fds.size(), 1u);
+    loop.restart();
+    loop.poll();
+  }
+  EXPECT_TRUE(frontend.SendContent(taken, memory.get()));
+  EXPECT_EQ(shm::ReceiveMessage(theirs.get())->message.id, taken);
+  frontend.CloseChannel();
+  EXPECT_EQ(shm::ReceiveMessage(theirs.get()).error().code, ECONNRESET);
 }
 
 TEST(FrontendSocket, MayLieInALongDirectory) {

@@ -10,6 +10,7 @@
 #include <boost/asio/io_context.hpp>
 
 #include "tests/unit/broker/fake_mount.h"
+#include "tests/unit/broker/run_task.h"
 #include "tests/unit/broker/temp_dir.h"
 
 namespace airstore::broker {
@@ -103,6 +104,82 @@ TEST_F(LocksOfSession, AnInterruptComesBeforeOrAfterItsRequest) {
   EXPECT_EQ(first.answers, (Answers{{20, EINTR}}));
   locks().Interrupt(0, 24);
   EXPECT_EQ(Set(Range(2, LockType::kExclusive, 0, 9), 24, true), EINTR);
+}
+
+// While we were away its frontend has let its client go.
+TEST_F(LocksOfSession, WhatNobodyHearsOfIsTakenBack) {
+  for (const bool asks_again : {false, true}) {
+    ASSERT_EQ(Set(Range(1, LockType::kExclusive, 0, 9), 10), 0);
+    ASSERT_EQ(Set(Range(2, LockType::kExclusive, 0, 9), 20, true), Locks::kDeferred);
+    first.answers_are_lost = true;
+    EXPECT_EQ(Set(Range(1, LockType::kUnlock, 0, 9), 12), 0);
+    EXPECT_EQ(Set(Range(3, LockType::kShared, 0, 9, 1), 30), EAGAIN);
+    if (asks_again) {
+      EXPECT_EQ(Set(Range(2, LockType::kExclusive, 0, 9), 20, true), 0);
+    }
+    locks().Interrupt(0, 20);
+    EXPECT_EQ(Set(Range(3, LockType::kShared, 0, 9, 1), 32), asks_again ? EAGAIN : 0);
+    EXPECT_EQ(Set(Range(3, LockType::kUnlock, 0, 9, 1), 34), 0);
+    first.answers_are_lost = false;
+  }
+}
+
+TEST_F(LocksOfSession, WhatNobodyHearsOfIsAsItWasBefore) {
+  ASSERT_EQ(Set(Range(1, LockType::kShared, 0, 9), 10), 0);
+  ASSERT_EQ(Set(Range(2, LockType::kShared, 5, 20), 20), 0);
+  ASSERT_EQ(Set(Range(2, LockType::kExclusive, 0, 9), 22, true), Locks::kDeferred);
+  ASSERT_EQ(Set(Range(3, LockType::kExclusive, 0, 4), 30, true), Locks::kDeferred);
+  first.answers_are_lost = true;
+  EXPECT_EQ(Set(Range(1, LockType::kUnlock, 0, 9), 12), 0);
+  first.answers_are_lost = false;
+  locks().Interrupt(0, 22);
+  EXPECT_EQ(first.answers, (Answers{{30, 0}})) << "nothing is in its way any more";
+  EXPECT_EQ(Set(Range(4, LockType::kShared, 5, 20), 40), 0);
+  EXPECT_EQ(Set(Range(5, LockType::kExclusive, 7, 7), 50), EAGAIN);
+}
+
+// Nor of what it had at once, without waiting.
+TEST_F(LocksOfSession, WhatNobodyWaitedForIsTakenBack) {
+  ASSERT_EQ(Set(Range(1, LockType::kExclusive, 0, 9), 10), 0);
+  locks().Interrupt(0, 10);
+  EXPECT_EQ(Set(Range(2, LockType::kExclusive, 0, 9), 20), EAGAIN) << "it has its answer";
+  locks().TakeBack(0, 10);
+  EXPECT_FALSE(Marked());
+  EXPECT_EQ(Set(Range(2, LockType::kExclusive, 0, 9), 22), 0);
+  locks().TakeBack(0, 10);
+  EXPECT_EQ(Set(Range(3, LockType::kExclusive, 0, 9), 30), EAGAIN);
+}
+
+// Its frontend died meanwhile, and its process before it asked again: nobody interrupts it.
+TEST_F(LocksOfSession, WhoClosesItsFileWaitsNoMore) {
+  ASSERT_EQ(Set(Range(1, LockType::kExclusive, 0, 9), 10), 0);
+  ASSERT_EQ(Set(Range(2, LockType::kExclusive, 0, 9), 20, true), Locks::kDeferred);
+  ASSERT_EQ(Set(Range(3, LockType::kExclusive, 0, 9), 30, true), Locks::kDeferred);
+  ASSERT_EQ(Set(Range(2, LockType::kExclusive, 0, 9, 1), 22, true), Locks::kDeferred);
+  const auto release = [&](const LockCall& call) -> Task<bool> {
+    co_await locks().Release(call);
+    co_return true;
+  };
+  RunTask(loop_, release(Range(2, LockType::kUnlock, 0, 9)));
+  EXPECT_EQ(Set(Range(1, LockType::kUnlock, 0, 9), 12), 0);
+  EXPECT_EQ(first.answers, (Answers{{30, 0}}));
+  RunTask(loop_, release(Range(3, LockType::kUnlock, 0, 9)));
+  EXPECT_EQ(second.answers, (Answers{{22, 0}})) << "the same number, of another mount";
+  Restart();
+  EXPECT_EQ(first.answers.size(), 1u);
+}
+
+TEST_F(LocksOfSession, WhoClosesItsFileDoesNotWaitForTheNextBrokerEither) {
+  ASSERT_EQ(Set(Range(1, LockType::kExclusive, 0, 9), 10), 0);
+  ASSERT_EQ(Set(Range(2, LockType::kExclusive, 0, 9), 20, true), Locks::kDeferred);
+  RunTask(loop_, [&]() -> Task<bool> {
+    co_await locks().Release(Range(2, LockType::kUnlock, 0, 9));
+    co_return true;
+  }());
+  Restart();
+  EXPECT_EQ(Set(Range(1, LockType::kUnlock, 0, 9), 12), 0);
+  EXPECT_TRUE(first.answers.empty());
+  EXPECT_FALSE(Marked());
 }
 
 TEST_F(LocksOfSession, TheNextBrokerGoesOn) {

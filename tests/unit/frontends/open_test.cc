@@ -177,6 +177,27 @@ TEST(VolumeOpen, WritesArriveInOrder) {
   EXPECT_EQ(EFBIG, broker.volume().Write(kFile, ~0ull >> 1, bytes("xyz")));
 }
 
+// A broker that died while it wrote the record has left it so: there may be a lock.
+TEST(VolumeOpen, ClosesAreToldWhileTheRecordCannotBeRead) {
+  FakeBroker broker;
+  const uint32_t index = broker.AddFile(kFile, shm::kRootInode, "a");
+  const OpenHandle handle{shm::kOpenCached, index, false, 1};
+  PlainRequest request;
+  EXPECT_EQ(0, broker.volume().Flush(request, kFile, handle, 5));
+  broker.volume().Release(request, kFile, handle);
+  EXPECT_EQ(0u, broker.CallsOf(shm::Op::kFlushLocks));
+  EXPECT_EQ(0u, broker.CallsOf(shm::Op::kReleaseLocks));
+  broker.Do([&] {
+    const auto& geometry = broker.meta().reader().view().geometry();
+    auto* entries = broker.meta().segment().At<shm::InodeEntry>(geometry.inodes_offset);
+    entries[index].sequence.fetch_add(1);
+  });
+  EXPECT_EQ(0, broker.volume().Flush(request, kFile, handle, 5));
+  broker.volume().Release(request, kFile, handle);
+  EXPECT_EQ(1u, broker.CallsOf(shm::Op::kFlushLocks));
+  EXPECT_EQ(1u, broker.CallsOf(shm::Op::kReleaseLocks));
+}
+
 TEST(VolumeOpen, FlushReportsAFailedWriteBackOnlyToWriters) {
   FakeBroker broker;
   broker.AddFile(kFile, shm::kRootInode, "a");
