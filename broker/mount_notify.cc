@@ -13,6 +13,7 @@ namespace {
 constexpr size_t kPrunedAtOnce = 512;
 // For a lookup to be answered, while a name of its directory changes through another mount.
 constexpr auto kNamesPatience = std::chrono::milliseconds(100);
+constexpr int64_t kFindPatienceNs = 1'000'000'000;
 // For an answer to reach the kernel: 50 ms together.
 constexpr auto kLookupPause = std::chrono::microseconds(50);
 constexpr int kLookups = 10;
@@ -71,16 +72,21 @@ Task<void> Mount::InvalidateName(uint64_t parent, std::string name) {
   co_await Tell(&notifier_, std::move(messages));
 }
 
+// A lookup waits for directories that requests of this mount have locked, which may wait for us.
 Task<void> Mount::FindDirectory(std::string path) {
   const auto self = shared_from_this();
   auto find = [](std::shared_ptr<Mount> mount, std::string message) -> Task<Result<void>> {
+    // What the kernel is still to forget might be that very name.
+    const int64_t until = MonotonicNs() + kFindPatienceNs;
+    while (!mount->forgetting_.empty() && MonotonicNs() < until) co_await mount->forgot_.Wait();
     std::vector<std::string> messages;
     messages.push_back(std::move(message));
     co_await mount->Tell(&mount->finder_, std::move(messages));
     co_return Result<void>{};
   };
-  const int64_t deadline_ns = MonotonicNs() + std::chrono::nanoseconds(kNamesPatience).count();
-  (void)co_await Before(deadline_ns, &session_->tasks(), executor_,
+  const bool held_up = !locked_directories_.empty();
+  const int64_t patience_ns = held_up ? 0 : std::chrono::nanoseconds(kNamesPatience).count();
+  (void)co_await Before(MonotonicNs() + patience_ns, &session_->tasks(), executor_,
                         find(self, Notifier::LookUpMessage(options_.spec.mountpoint + path)));
 }
 

@@ -71,8 +71,10 @@ TEST_F(TwoMountsMoves, ThatCrossEachOtherGoOn) {
   move(0, "0");
   other.join();
   EXPECT_LT(Now() - begin, std::chrono::seconds(60));
-  EXPECT_EQ(PathOf(inside[0]), At(1, "a/0"));
-  EXPECT_EQ(PathOf(inside[1]), At(0, "b/1"));
+  EXPECT_TRUE(WaitUntil(
+      std::chrono::seconds(5),
+      [&] { return PathOf(inside[0]) == At(1, "a/0") && PathOf(inside[1]) == At(0, "b/1"); }))
+      << PathOf(inside[0]) << " " << PathOf(inside[1]);
 }
 
 }  // namespace
