@@ -12,6 +12,7 @@
 
 #include "broker/clock.h"
 #include "broker/fuse_device.h"
+#include "broker/log_event.h"
 #include "broker/proc_mounts.h"
 
 namespace airstore::broker {
@@ -263,8 +264,12 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
   slot->asked_workspace = spec.workspace;
   slot->session = std::move(*session);
   sessions_.push_back(slot);
-  spdlog::info("session on workspace {} at {} as {}", slot->session->workspace(), spec.gateway,
-               slot->session->principal());
+  LogEvent(spdlog::level::info,
+           {{"workspace", slot->session->workspace()},
+            {"gateway", spec.gateway},
+            {"principal", slot->session->principal()}},
+           "session on workspace {} at {} as {}", slot->session->workspace(), spec.gateway,
+           slot->session->principal());
   co_return Outcome<SlotPtr>{slot, {}};
 }
 
@@ -443,8 +448,11 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   TellMountCounts();
   // The first mounts' kernels may hold names for long; from now on they are told of changes. What
   // they hold is still true, so nothing is to be invalidated here.
-  spdlog::info("{} workspace {} on {}", mounts ? "mounted" : "serving", session.workspace(),
-               spec.mountpoint);
+  LogEvent(
+      spdlog::level::info,
+      {{"mount", spec.mountpoint}, {"workspace", session.workspace()}, {"gateway", spec.gateway}},
+      "{} workspace {} on {}", mounts ? "mounted" : "serving", session.workspace(),
+      spec.mountpoint);
   co_return Outcome<MountStatus>{mount->Status(), {}};
 }
 
@@ -537,7 +545,7 @@ Task<Outcome<Nothing>> Broker::Unmount(const Caller& caller, const std::string& 
   } else if (slot->users == 0) {
     broker::Spawn(executor_, DropSessionWhenClean(slot));
   }
-  spdlog::info("unmounted {}", mountpoint);
+  LogEvent(spdlog::level::info, {{"mount", mountpoint}}, "unmounted {}", mountpoint);
   if (!clean) {
     co_return Fail<Nothing>(
         FailureKind::kDirty,
@@ -607,7 +615,8 @@ Task<bool> Broker::Shutdown(std::chrono::milliseconds patience) {
   for (const MountPtr& mount : std::vector<MountPtr>(mounts_)) {
     auto stopped = co_await mount->Stop(false);
     if (!stopped && stopped.error().code == EBUSY) {
-      spdlog::warn("{} is in use; detaching it", mount->spec().mountpoint);
+      LogEvent(spdlog::level::warn, {{"mount", mount->spec().mountpoint}},
+               "{} is in use; detaching it", mount->spec().mountpoint);
       stopped = co_await mount->Stop(true);
     }
     if (!stopped || std::erase(mounts_, mount) == 0) continue;  // another unmount has it
@@ -626,8 +635,9 @@ Task<bool> Broker::Shutdown(std::chrono::milliseconds patience) {
       co_await DropSessionIfUnused(slot);
     } else {
       clean = false;
-      spdlog::error("changes to workspace {} are not at the gateway; they are kept in {}",
-                    slot->session->workspace(), slot->session->spool());
+      LogEvent(spdlog::level::err, {{"workspace", slot->session->workspace()}},
+               "changes to workspace {} are not at the gateway; they are kept in {}",
+               slot->session->workspace(), slot->session->spool());
     }
   }
   for (const RecoveryPtr& recovery : recoveries_) {

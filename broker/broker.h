@@ -42,6 +42,7 @@ class Broker : public BrokerApi {
   Outcome<BrokerStatus> Status(const Caller& caller, const std::string& mountpoint) override;
   Task<Outcome<std::vector<DirtyFile>>> Dirty(const Caller& caller,
                                               const std::string& mountpoint) override;
+  Task<Outcome<Evicted>> Evict(const Caller& caller, const std::string& path) override;
   Task<Outcome<Nothing>> Flush(const Caller& caller, const std::string& mountpoint,
                                uint64_t timeout_ms, ProgressFn progress) override;
   Task<Outcome<Nothing>> Upgrade(const Caller& caller, std::string program,
@@ -71,7 +72,7 @@ class Broker : public BrokerApi {
 
  private:
   struct SessionSlot {
-    std::string token;  // to find a session without asking the gateway
+    Secret token;  // to find a session without asking the gateway
     std::string asked_workspace;
     std::unique_ptr<Session> session;
     uint32_t users = 0;           // mounts, mounts being made or unmade
@@ -117,7 +118,7 @@ class Broker : public BrokerApi {
   void CountLost(const std::vector<LostEntry>& entries);
   // broker_token.cc
   // Gives a session another token of its principal.
-  Task<Result<void>> GiveToken(SlotPtr slot, std::string token);
+  Task<Result<void>> GiveToken(SlotPtr slot, Secret token);
   // The workspace is mounted there already, and its token is not valid any more.
   Task<Outcome<MountStatus>> Remount(MountPtr mount, MountSpec spec);
   // With the backend that was asked for, or one that is to be had.

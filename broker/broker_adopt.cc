@@ -14,6 +14,7 @@
 #include "broker/broker.h"
 #include "broker/clock.h"
 #include "broker/fuse_device.h"
+#include "broker/log_event.h"
 #include "broker/mount_ledger.h"
 #include "broker/orphans.h"
 #include "broker/service_manager.h"
@@ -113,7 +114,8 @@ bool Broker::AdoptSession(const std::string& path, const SessionManifest& manife
   }
   auto gateway = make_gateway_(manifest.gateway, manifest.token);
   if (!gateway.value) {
-    spdlog::error("workspace {}: {}", manifest.workspace, gateway.failure.message);
+    LogEvent(spdlog::level::err, {{"workspace", manifest.workspace}, {"gateway", manifest.gateway}},
+             "workspace {}: {}", manifest.workspace, gateway.failure.message);
     return false;
   }
   (*gateway.value)->Assume(manifest.protocol);
@@ -130,8 +132,10 @@ bool Broker::AdoptSession(const std::string& path, const SessionManifest& manife
       Session::Adopt(executor_, &workers_, *gateway.value, manifest, std::move(tables),
                      OptionsFor(manifest.gateway, path, manifest.store_dir, manifest.services));
   if (!session) {
-    spdlog::error("workspace {}: the session cannot go on: {}", manifest.workspace,
-                  session.error().ToString());
+    LogEvent(spdlog::level::err,
+             {{"workspace", manifest.workspace}, {"error", session.error().ToString()}},
+             "workspace {}: the session cannot go on: {}", manifest.workspace,
+             session.error().ToString());
     return false;
   }
   const auto slot = std::make_shared<SessionSlot>();

@@ -13,6 +13,7 @@
 #include "broker/call_trace.h"
 #include "broker/task.h"
 #include "shm/base/result.h"
+#include "shm/base/wipe.h"
 
 namespace airstore::broker {
 
@@ -50,7 +51,7 @@ inline constexpr uint32_t kAnonymous = 65534;
 
 struct MountSpec {
   std::string gateway;  // empty: the configured default
-  std::string token;
+  Secret token;
   std::string workspace;
   std::string mountpoint;
   std::optional<uint32_t> uid;
@@ -147,6 +148,13 @@ struct DirtyFile {
   int error = 0;
 };
 
+struct Evicted {
+  uint64_t files = 0;
+  uint64_t bytes = 0;       // freed
+  uint64_t kept_files = 0;  // in use, or not at the gateway
+  uint64_t kept_bytes = 0;
+};
+
 // Of lost+found.
 struct LostFile {
   std::string id;
@@ -206,6 +214,8 @@ class BrokerApi {
   // Waits until they are. `timeout_ms` 0: for ever; kDirty when it is over.
   virtual Task<Outcome<Nothing>> Flush(const Caller& caller, const std::string& mountpoint,
                                        uint64_t timeout_ms, ProgressFn progress) = 0;
+  // Gives up what is cached of the files at or below that absolute path in a mount.
+  virtual Task<Outcome<Evicted>> Evict(const Caller& caller, const std::string& path) = 0;
   // Hands everything over to another broker, of the program at that path (empty: our own). Returns
   // only when that fails before we have let go; the caller's connection ends otherwise.
   virtual Task<Outcome<Nothing>> Upgrade(const Caller& caller, std::string program,

@@ -5,10 +5,11 @@
 #include <sys/random.h>
 
 #include "broker/broker.h"
+#include "broker/log_event.h"
 
 namespace airstore::broker {
 
-Task<Result<void>> Broker::GiveToken(SlotPtr slot, std::string token) {
+Task<Result<void>> Broker::GiveToken(SlotPtr slot, Secret token) {
   const Session& session = *slot->session;
   SessionManifest manifest{.gateway = session.gateway_address(),
                            .workspace_id = session.workspace_id(),
@@ -30,7 +31,8 @@ Task<Result<void>> Broker::GiveToken(SlotPtr slot, std::string token) {
   if (!written || slot->closing) co_return written;
   slot->token = token;
   slot->session->SetToken(token);
-  spdlog::info("workspace {}: goes on with another token", session.workspace());
+  LogEvent(spdlog::level::info, {{"workspace", session.workspace()}},
+           "workspace {}: goes on with another token", session.workspace());
   co_return Result<void>{};
 }
 

@@ -183,6 +183,8 @@ class Contents : public ContentSource {
   void Destroy(uint64_t inode);
   // Gives up what is here of a file that nobody uses. False: it is in use, or not at the gateway.
   bool LetGo(uint64_t inode);
+  // What the file of an inode takes there; 0: it has none.
+  uint64_t DiskBytes(uint64_t inode) const;
   // Makes files ahead; after Adopt, if that is called.
   void Start();
   // Ends what runs by itself. REQUIRES: no mounts.

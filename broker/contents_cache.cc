@@ -138,6 +138,7 @@ bool Contents::MayLetGo(const NodePtr& node) const {
 void Contents::LetGo(const NodePtr& node) {
   NoteClean(node);
   LeaveLru(node);
+  inodes_->DropSmall(node->inode);
   inodes_->Update(node->inode, [](InodeRecord& record) {
     record.content_kind = static_cast<uint32_t>(ContentKind::kNone);
     record.content_file = 0;
@@ -153,6 +154,13 @@ bool Contents::LetGo(uint64_t inode) {
   if (!MayLetGo(node)) return false;
   LetGo(node);
   return true;
+}
+
+uint64_t Contents::DiskBytes(uint64_t inode) const {
+  const NodePtr node = Find(inode);
+  if (!node || !node->file) return 0;
+  const auto stamp = node->file->Stamp();
+  return stamp ? stamp->allocated_bytes : 0;
 }
 
 void Contents::Evict() {

@@ -225,6 +225,13 @@ void ToWire(const AccessEntry& from, wire::AccessEvent* to) {
   to->set_fetch_ms(from.fetch_ms);
 }
 
+void ToWire(const Evicted& from, wire::EvictResponse* to) {
+  to->set_files(from.files);
+  to->set_bytes(from.bytes);
+  to->set_kept_files(from.kept_files);
+  to->set_kept_bytes(from.kept_bytes);
+}
+
 void ToWire(const StoreCheckState& from, wire::StoreCheckState* to) {
   to->set_run(from.run);
   to->set_finished(from.finished);

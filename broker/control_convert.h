@@ -21,6 +21,7 @@ void ToWire(const DirtyFile& from, control::v1::DirtyFile* to);
 void ToWire(const LostFile& from, control::v1::LostItem* to);
 void ToWire(const TokenEntry& from, control::v1::TokenEntry* to);
 void ToWire(const AccessEntry& from, control::v1::AccessEvent* to);
+void ToWire(const Evicted& from, control::v1::EvictResponse* to);
 void ToWire(const StoreCheckState& from, control::v1::StoreCheckState* to);
 
 }  // namespace airstore::broker

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "broker/control_convert.h"
+#include "broker/log_event.h"
 #include "broker/utf8_text.h"
 #include "shm/abi.h"
 #include "shm/base/wipe.h"
@@ -107,11 +108,20 @@ Task<wire::Response> ControlRequests::Answer(Caller caller, wire::Request reques
     case wire::Request::kFlush:
       co_return co_await Flush(caller, std::move(*request.mutable_flush()), std::move(progress));
     case wire::Request::kUpgrade: {
-      spdlog::info("control: uid {} pid {}: upgrade {}", caller.uid, caller.pid,
-                   request.upgrade().program());
+      LogEvent(spdlog::level::info,
+               {{"uid", std::to_string(caller.uid)}, {"pid", std::to_string(caller.pid)}},
+               "control: uid {} pid {}: upgrade {}", caller.uid, caller.pid,
+               request.upgrade().program());
       const auto done =
           co_await api_.Upgrade(caller, request.upgrade().program(), std::move(progress));
       co_return done.value ? Done() : Failed(done.failure);
+    }
+    case wire::Request::kEvict: {
+      const auto done = co_await api_.Evict(caller, request.evict().path());
+      if (!done.value) co_return Failed(done.failure);
+      wire::Response response;
+      ToWire(*done.value, response.mutable_evicted());
+      co_return response;
     }
     case wire::Request::kTrace:
       co_return Trace(caller, request.trace());
@@ -167,8 +177,14 @@ Task<wire::Response> ControlRequests::Mount(Caller caller, wire::MountRequest re
   if (!address.value) co_return Failed(address.failure);
   MountSpec spec = FromWire(request);
   spec.gateway = *address.value;
-  spdlog::info("control: uid {} pid {}: mount {} of workspace '{}' at {}", caller.uid, caller.pid,
-               spec.mountpoint, spec.workspace, spec.gateway);
+  LogEvent(spdlog::level::info,
+           {{"uid", std::to_string(caller.uid)},
+            {"pid", std::to_string(caller.pid)},
+            {"mount", spec.mountpoint},
+            {"workspace", spec.workspace},
+            {"gateway", spec.gateway}},
+           "control: uid {} pid {}: mount {} of workspace '{}' at {}", caller.uid, caller.pid,
+           spec.mountpoint, spec.workspace, spec.gateway);
   auto mounted = co_await api_.Mount(caller, spec, std::move(progress));
   if (!mounted.value) co_return Failed(mounted.failure);
   wire::Response response;
@@ -178,8 +194,12 @@ Task<wire::Response> ControlRequests::Mount(Caller caller, wire::MountRequest re
 
 Task<wire::Response> ControlRequests::Unmount(Caller caller, wire::UnmountRequest request,
                                               ProgressFn progress) {
-  spdlog::info("control: uid {} pid {}: unmount {}{}", caller.uid, caller.pid, request.mountpoint(),
-               request.force() ? " (forced)" : "");
+  LogEvent(spdlog::level::info,
+           {{"uid", std::to_string(caller.uid)},
+            {"pid", std::to_string(caller.pid)},
+            {"mount", request.mountpoint()}},
+           "control: uid {} pid {}: unmount {}{}", caller.uid, caller.pid, request.mountpoint(),
+           request.force() ? " (forced)" : "");
   const auto done =
       co_await api_.Unmount(caller, request.mountpoint(), request.force(), std::move(progress));
   if (!done.value) co_return Failed(done.failure);
@@ -215,8 +235,10 @@ wire::Response ControlRequests::Lost(const Caller& caller, const wire::Request& 
     return response;
   }
   if (request.has_lost_discard()) {
-    spdlog::info("control: uid {} pid {}: discard {} from lost+found", caller.uid, caller.pid,
-                 request.lost_discard().id());
+    LogEvent(spdlog::level::info,
+             {{"uid", std::to_string(caller.uid)}, {"pid", std::to_string(caller.pid)}},
+             "control: uid {} pid {}: discard {} from lost+found", caller.uid, caller.pid,
+             request.lost_discard().id());
     const auto done = api_.DiscardLost(caller, request.lost_discard().id());
     return done.value ? Done() : Failed(done.failure);
   }

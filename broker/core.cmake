@@ -26,6 +26,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/broker.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_adopt.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_dirty.cc
+  ${CMAKE_CURRENT_LIST_DIR}/broker_evict.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_mount.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_recover.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_services.cc

@@ -23,6 +23,7 @@
 #include "broker/lock_table.h"
 #include "broker/task.h"
 #include "shm/base/result.h"
+#include "shm/base/wipe.h"
 
 namespace airstore::broker {
 
@@ -380,7 +381,7 @@ class Gateway {
   // A connection that is down is tried again at once, not after a pause.
   virtual void Reconnect() {}
   // Another token of the same principal, for calls from now on.
-  virtual void SetToken(std::string token) = 0;
+  virtual void SetToken(Secret token) = 0;
   virtual const GatewayCounters& counters() const = 0;
   // "connected", "connecting", "unreachable"; "refused": it answers, but does not take the token;
   // "gone": it answers that there is no such workspace (any more).

@@ -15,6 +15,7 @@
 #include "broker/gateway_address.h"
 #include "broker/gateway_channel_impl.h"
 #include "broker/grpc_status.h"
+#include "broker/log_event.h"
 
 namespace airstore::broker {
 namespace {
@@ -111,13 +112,14 @@ void GatewayChannel::Forget(grpc::ClientContext* context, const grpc::Status& st
     unanswered_.fetch_add(1, std::memory_order_relaxed);
     error = PrintableStatus(status);
   } else if (before == kUnanswered) {
-    spdlog::info("gateway {} answers again", address_);
+    LogEvent(spdlog::level::info, {{"gateway", address_}}, "gateway {} answers again", address_);
   }
   const std::lock_guard lock(mutex_);
   // One that is away fails in the same way for long; another way is news.
   const bool news = unanswered && error != logged_ && other_reason_.Due();
   if (news || (unanswered && not_reached_.Due())) {
-    spdlog::warn("gateway {} does not answer: {}", address_, error);
+    LogEvent(spdlog::level::warn, {{"gateway", address_}, {"error", error}},
+             "gateway {} does not answer: {}", address_, error);
     logged_ = error;
   }
   error_ = std::move(error);

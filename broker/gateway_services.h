@@ -16,6 +16,7 @@
 #include "broker/service_settings.h"
 #include "broker/task.h"
 #include "shm/base/result.h"
+#include "shm/base/wipe.h"
 
 namespace airstore::broker {
 
@@ -142,7 +143,7 @@ class GatewayServices {
 
   // Before anything is asked.
   virtual void Configure(const ServiceSettings& settings) = 0;
-  virtual void SetToken(std::string token) = 0;
+  virtual void SetToken(Secret token) = 0;
 };
 
 }  // namespace airstore::broker

@@ -61,7 +61,7 @@ using AsyncApi = wire::Admin::StubInterface::async_interface;
 class GrpcAdmin final : public AdminClient {
  public:
   GrpcAdmin(const boost::asio::any_io_executor& loop, std::shared_ptr<GatewayChannel> channel,
-            std::string token, std::chrono::milliseconds timeout)
+            Secret token, std::chrono::milliseconds timeout)
       : via_{loop, channel, std::move(token), timeout}, stub_(channel) {}
 
   Task<Outcome<WorkspaceEntry>> CreateWorkspace(const std::string& name,
@@ -201,8 +201,7 @@ class GrpcAdmin final : public AdminClient {
 
 std::shared_ptr<AdminClient> MakeGrpcAdminClient(const boost::asio::any_io_executor& loop,
                                                  std::shared_ptr<GatewayChannel> channel,
-                                                 std::string token,
-                                                 std::chrono::milliseconds timeout) {
+                                                 Secret token, std::chrono::milliseconds timeout) {
   return std::make_shared<GrpcAdmin>(loop, std::move(channel), std::move(token), timeout);
 }
 

@@ -9,11 +9,12 @@
 
 #include "broker/admin_client.h"
 #include "broker/gateway_channel.h"
+#include "shm/base/wipe.h"
 
 namespace airstore::broker {
 
 std::shared_ptr<AdminClient> MakeGrpcAdminClient(
-    const boost::asio::any_io_executor& loop, std::shared_ptr<GatewayChannel> channel,
-    std::string token, std::chrono::milliseconds timeout = std::chrono::seconds(30));
+    const boost::asio::any_io_executor& loop, std::shared_ptr<GatewayChannel> channel, Secret token,
+    std::chrono::milliseconds timeout = std::chrono::seconds(30));
 
 }  // namespace airstore::broker

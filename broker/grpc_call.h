@@ -19,13 +19,14 @@
 #include "broker/gateway_channel_impl.h"
 #include "broker/task.h"
 #include "shm/base/fault.h"
+#include "shm/base/wipe.h"
 
 namespace airstore::broker {
 
 struct CallContext {
   boost::asio::any_io_executor loop;
   std::shared_ptr<GatewayChannel> channel;
-  std::string token;  // secret
+  Secret token;
   std::chrono::milliseconds timeout;
   // Goes with each call.
   std::vector<std::pair<std::string, std::string>> metadata = {};
@@ -39,7 +40,9 @@ inline void AddHeaders(const CallContext& via, grpc::ClientContext* context) {
         text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
     return text;
   };
-  context->AddMetadata("authorization", printable("Bearer " + via.token));
+  std::string bearer = printable("Bearer " + via.token.text());
+  const WipeAtEnd wipe(bearer);
+  context->AddMetadata("authorization", bearer);
   for (const auto& [key, value] : via.metadata) context->AddMetadata(key, printable(value));
 }
 

@@ -37,7 +37,7 @@ bool IsPossibleToken(const std::string& token) {
 class GrpcGateway final : public Gateway {
  public:
   GrpcGateway(const boost::asio::any_io_executor& loop, std::shared_ptr<GatewayChannel> channel,
-              std::string token, const GrpcGatewayOptions& options)
+              Secret token, const GrpcGatewayOptions& options)
       : via_{loop, channel, std::move(token), options.call_timeout}, stub_(channel) {}
 
   Task<Result<OpenedSession>> Open(const std::string& workspace,
@@ -67,7 +67,7 @@ class GrpcGateway final : public Gateway {
   std::optional<OfferedServices> offered() const override { return offered_; }
   void Reconnect() override { via_.channel->Reconnect(); }
   const GatewayCounters& counters() const override { return counters_; }
-  void SetToken(std::string token) override {
+  void SetToken(Secret token) override {
     via_.token = std::move(token);
     if (services_) services_->SetToken(via_.token);
     refused_->store(false, std::memory_order_relaxed);
@@ -312,7 +312,7 @@ Task<Result<StatFs>> GrpcGateway::Statfs() {
 }  // namespace
 
 std::shared_ptr<Gateway> MakeGrpcGateway(const boost::asio::any_io_executor& loop,
-                                         std::shared_ptr<GatewayChannel> channel, std::string token,
+                                         std::shared_ptr<GatewayChannel> channel, Secret token,
                                          const GrpcGatewayOptions& options) {
   return std::make_shared<GrpcGateway>(loop, std::move(channel), std::move(token), options);
 }

@@ -22,7 +22,7 @@ struct GrpcGatewayOptions {
 
 // `token` is a secret: it is sent with each call and kept nowhere else.
 std::shared_ptr<Gateway> MakeGrpcGateway(const boost::asio::any_io_executor& loop,
-                                         std::shared_ptr<GatewayChannel> channel, std::string token,
+                                         std::shared_ptr<GatewayChannel> channel, Secret token,
                                          const GrpcGatewayOptions& options = {});
 
 // What to tell people when Gateway::Open failed. `workspace` as it was asked for.

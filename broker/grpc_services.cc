@@ -98,7 +98,7 @@ class GrpcServices final : public GatewayServices {
     session_ = settings.access_session;
     compression_ = settings.compression == "off" ? "" : settings.compression;
   }
-  void SetToken(std::string token) override { via_.token = std::move(token); }
+  void SetToken(Secret token) override { via_.token = std::move(token); }
 
   Task<Result<std::vector<ToolInfo>>> ListTools() override {
     return Call<::tools::ListToolsResponse>(

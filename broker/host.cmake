@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Processes, descriptors, options: what needs neither gRPC nor the event loop.
+add_library(airstore_metrics_address STATIC ${CMAKE_CURRENT_LIST_DIR}/metrics_address.cc)
+target_link_libraries(airstore_metrics_address PRIVATE airstore_options)
 add_library(airstore_broker_host STATIC
   ${CMAKE_CURRENT_LIST_DIR}/control_socket.cc
   ${CMAKE_CURRENT_LIST_DIR}/durable_file.cc
   ${CMAKE_CURRENT_LIST_DIR}/fuse_device.cc
   ${CMAKE_CURRENT_LIST_DIR}/fuse_mount.cc
-  ${CMAKE_CURRENT_LIST_DIR}/metrics_address.cc
   ${CMAKE_CURRENT_LIST_DIR}/names.cc
   ${CMAKE_CURRENT_LIST_DIR}/nfs_export.cc
   ${CMAKE_CURRENT_LIST_DIR}/nfs_mount.cc
@@ -22,4 +23,5 @@ add_library(airstore_broker_host STATIC
   ${CMAKE_CURRENT_LIST_DIR}/run_program.cc
   ${CMAKE_CURRENT_LIST_DIR}/service_manager.cc
   ${CMAKE_CURRENT_LIST_DIR}/state_dir.cc)
-target_link_libraries(airstore_broker_host PRIVATE airstore_options airstore_siphash)
+target_link_libraries(airstore_broker_host
+  PRIVATE airstore_options airstore_siphash PUBLIC airstore_metrics_address)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "broker/log_setup.h"
 
-#include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/rotating_file_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -12,6 +11,8 @@
 #include <cstdlib>
 #include <mutex>
 #include <string>
+
+#include "broker/log_format.h"
 
 namespace airstore::broker {
 namespace {
@@ -30,21 +31,6 @@ bool IsJournal() {
   if (stream == nullptr || fstat(STDERR_FILENO, &info) != 0) return false;
   return std::to_string(info.st_dev) + ":" + std::to_string(info.st_ino) == stream;
 }
-
-class Priority final : public spdlog::custom_flag_formatter {
- public:
-  void format(const spdlog::details::log_msg& message, const std::tm&,
-              spdlog::memory_buf_t& out) override {
-    const char* text = "<6>";
-    if (message.level <= spdlog::level::debug) text = "<7>";
-    if (message.level == spdlog::level::warn) text = "<4>";
-    if (message.level >= spdlog::level::err) text = "<3>";
-    out.append(text, text + 3);
-  }
-  std::unique_ptr<custom_flag_formatter> clone() const override {
-    return std::make_unique<Priority>();
-  }
-};
 
 // A leaking bucket in front of another sink.
 class Limited final : public spdlog::sinks::sink {
@@ -84,38 +70,37 @@ class Limited final : public spdlog::sinks::sink {
   uint64_t left_out_ = 0;
 };
 
-Result<spdlog::sink_ptr> MakeSink(const Options& options) {
-  if (options.log_file.empty()) {
-    if (!IsJournal())
-      return spdlog::sink_ptr(std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
-    auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
-    auto formatter = std::make_unique<spdlog::pattern_formatter>();
-    formatter->add_flag<Priority>('J').set_pattern("%J%v");
-    sink->set_formatter(std::move(formatter));
-    return spdlog::sink_ptr(std::move(sink));
+Result<spdlog::sink_ptr> MakeSink(const LogOptions& options) {
+  if (options.file.empty()) {
+    if (IsJournal()) return spdlog::sink_ptr(std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    return spdlog::sink_ptr(std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
   }
   const mode_t others = umask(0077);
   try {
-    auto sink = std::make_shared<spdlog::sinks::rotating_file_sink_mt>(options.log_file, kFileBytes,
-                                                                       kFiles);
+    auto sink =
+        std::make_shared<spdlog::sinks::rotating_file_sink_mt>(options.file, kFileBytes, kFiles);
     umask(others);
     return spdlog::sink_ptr(std::move(sink));
   } catch (const spdlog::spdlog_ex& error) {
     umask(others);
-    return Error{EACCES, std::string("log_file: ") + error.what()};
+    return Error{EACCES, std::string("log file: ") + error.what()};
   }
 }
 
 }  // namespace
 
-Result<std::shared_ptr<const LogCounts>> SetUpLog(const Options& options) {
+Result<std::shared_ptr<const LogCounts>> SetUpLog(const LogOptions& options) {
   auto sink = MakeSink(options);
   if (!sink) return sink.error();
+  const bool journal = options.file.empty() && IsJournal();
+  (*sink)->set_formatter(MakeLogFormatter(options.format == "json" ? LogFormat::kJson
+                                          : journal                ? LogFormat::kJournal
+                                                                   : LogFormat::kText));
   auto counts = std::make_shared<LogCounts>();
   const std::initializer_list<spdlog::sink_ptr> sinks = {std::make_shared<Limited>(*sink), counts};
-  spdlog::set_default_logger(std::make_shared<spdlog::logger>("airstored", sinks));
-  spdlog::set_level(spdlog::level::from_str(options.log_level));
-  if (!options.log_file.empty()) spdlog::flush_on(spdlog::level::warn);
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(options.program, sinks));
+  spdlog::set_level(spdlog::level::from_str(options.level));
+  if (!options.file.empty()) spdlog::flush_on(spdlog::level::warn);
   return std::shared_ptr<const LogCounts>(std::move(counts));
 }
 

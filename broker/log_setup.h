@@ -7,12 +7,21 @@
 
 #include <memory>
 
+#include <string>
+
 #include "broker/log_counts.h"
-#include "broker/options.h"
+#include "shm/base/result.h"
 
 namespace airstore::broker {
 
+struct LogOptions {
+  std::string program;
+  std::string level = "info";
+  std::string format = "text";  // or "json"
+  std::string file = {};        // empty: stderr
+};
+
 // Makes the default logger. EACCES and the like when the file cannot be written.
-Result<std::shared_ptr<const LogCounts>> SetUpLog(const Options& options);
+Result<std::shared_ptr<const LogCounts>> SetUpLog(const LogOptions& options);
 
 }  // namespace airstore::broker

@@ -86,7 +86,8 @@ Outcome<std::shared_ptr<Gateway>> MakeGateway(boost::asio::any_io_executor loop,
   const bool only_v1 = options.gateway_protocol == "v1";
   auto channel = channels->Get(address, only_v1 ? Speech::kV1 : Speech::kV2);
   if (!channel.value) return Made{std::nullopt, channel.failure};
-  const auto make_v1 = [loop, channels, address, token, of_v1 = V1OptionsOf(options, spool),
+  const auto make_v1 = [loop, channels, address, token = Secret(token),
+                        of_v1 = V1OptionsOf(options, spool),
                         timeout = options.io_timeout]() -> std::unique_ptr<Gateway> {
     auto over = channels->Get(address, Speech::kV1);
     if (!over.value) return nullptr;  // we are ending
@@ -256,7 +257,10 @@ int main(int argc, char** argv) {
     fputs(line.text.c_str(), line.exit_code == 0 ? stdout : stderr);
     return line.exit_code;
   }
-  const auto log_counts = SetUpLog(line.options);
+  const auto log_counts = SetUpLog({.program = "airstored",
+                                    .level = line.options.log_level,
+                                    .format = line.options.log_format,
+                                    .file = line.options.log_file});
   if (!log_counts) {
     fprintf(stderr, "airstored: %s\n", log_counts.error().message.c_str());
     return EXIT_FAILURE;

@@ -1,76 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "broker/metrics.h"
 
-#include <prometheus/metric_family.h>
-#include <prometheus/text_serializer.h>
-
 #include <algorithm>
-#include <limits>
 #include <map>
 #include <set>
 #include <tuple>
 #include <vector>
 
+#include "broker/metrics_families.h"
 #include "broker/problems.h"
 
 namespace airstore::broker {
 namespace {
 
-using prometheus::ClientMetric;
-using prometheus::MetricFamily;
-using prometheus::MetricType;
-using Labels = std::vector<ClientMetric::Label>;
-
-// Of a histogram: every second power of two, from about a microsecond to half a minute.
-constexpr size_t kFirstBound = 10;
-constexpr size_t kLastBound = 34;
-
-class Families {
- public:
-  // Counters end in _total, as Prometheus wants them to.
-  void Counter(const char* name, const char* help, uint64_t value, Labels labels = {}) {
-    ClientMetric& metric = Add(name, help, MetricType::Counter, std::move(labels));
-    metric.counter.value = static_cast<double>(value);
-  }
-  void Gauge(const char* name, const char* help, double value, Labels labels = {}) {
-    Add(name, help, MetricType::Gauge, std::move(labels)).gauge.value = value;
-  }
-  void Bytes(const char* name, const char* help, uint64_t value, Labels labels = {}) {
-    Gauge(name, help, static_cast<double>(value), std::move(labels));
-  }
-  void Histogram(const char* name, const char* help, const LatencyCounts& counts,
-                 Labels labels = {}) {
-    ClientMetric& metric = Add(name, help, MetricType::Histogram, std::move(labels));
-    uint64_t seen = 0;
-    for (size_t b = 0; b < counts.size(); ++b) {
-      seen += counts[b];
-      const auto least = static_cast<double>(1ull << b);
-      metric.histogram.sample_sum += static_cast<double>(counts[b]) * 1.5 * least / 1e9;
-      const size_t bound = b + 1;
-      if (bound < kFirstBound || bound > kLastBound || bound % 2 != 0) continue;
-      metric.histogram.bucket.push_back({seen, 2 * least / 1e9});
-    }
-    metric.histogram.sample_count = seen;
-    metric.histogram.bucket.push_back({seen, std::numeric_limits<double>::infinity()});
-  }
-  std::string Text() const {
-    std::vector<MetricFamily> all;
-    for (const std::string& name : order_) all.push_back(families_.at(name));
-    return prometheus::TextSerializer().prometheus::Serializer::Serialize(all);
-  }
-
- private:
-  ClientMetric& Add(const char* name, const char* help, MetricType type, Labels labels) {
-    const auto [at, made] = families_.try_emplace(name, MetricFamily{name, help, type, {}});
-    if (made) order_.push_back(name);
-    ClientMetric& metric = at->second.metric.emplace_back();
-    metric.label = std::move(labels);
-    return metric;
-  }
-
-  std::map<std::string, MetricFamily> families_;
-  std::vector<std::string> order_;
-};
+using Families = MetricsFamilies;
+using Labels = MetricsFamilies::Labels;
 
 // A workspace may have several sessions that are being recovered: no two series may have the same
 // labels.

@@ -14,6 +14,7 @@
 #include "broker/clock.h"
 #include "broker/fuse_device.h"
 #include "broker/left_clients.h"
+#include "broker/log_event.h"
 #include "broker/mount_manifest.h"
 #include "broker/service_manager.h"
 #include "broker/session.h"
@@ -36,6 +37,12 @@ constexpr auto kNamesPatience = std::chrono::milliseconds(100);
 constexpr auto kLookupPause = std::chrono::microseconds(50);
 constexpr int kLookups = 10;
 constexpr int kItemsAtOnce = 256;  // then others get their turn
+
+// Hardly anything goes through the arena where the kernel writes by itself.
+uint64_t ArenaBytes(const SpoolBudget& budget, bool passthrough) {
+  const uint64_t most = passthrough ? 2 * shm::kMinArenaBytes : shm::kArenaBytes;
+  return std::min(budget.ArenaBytes(), most);
+}
 
 bool Opens(const shm::Call& call, const shm::RequestReply& reply) {
   const auto op = static_cast<shm::Op>(call.args.op);
@@ -157,7 +164,7 @@ Result<void> Mount::Prepare() {
       session_->id(), index_, meta.reader().view().geometry().inode_capacity, SpoolFile("lane"),
       SpoolFile("arena"),
       // Places in queues of earlier mounts are on record.
-      static_cast<uint64_t>(RealtimeNs()), options_.budget->ArenaBytes());
+      static_cast<uint64_t>(RealtimeNs()), ArenaBytes(*options_.budget, options_.passthrough));
   if (!lane) return lane.error();
   lane_ = std::move(*lane);
   auto ledger =
@@ -229,7 +236,8 @@ Task<bool> Mount::DrainLane() {
     if (next == shm::LaneConsumer::Next::kEmpty) break;
     if (next == shm::LaneConsumer::Next::kCorrupt) {
       problem_ = "the frontend broke the protocol: " + why;
-      spdlog::error("{}: {}; it is ended", options_.spec.mountpoint, problem_);
+      LogEvent(spdlog::level::err, {{"mount", options_.spec.mountpoint}, {"error", problem_}},
+               "{}: {}; it is ended", options_.spec.mountpoint, problem_);
       co_return false;
     }
     switch (item.op) {
@@ -524,7 +532,8 @@ Task<Result<void>> Mount::Stop(bool force) {
   boost::asio::steady_timer patience(executor_, std::chrono::seconds(5));
   patience.async_wait([self = shared_from_this()](const boost::system::error_code& cancelled) {
     if (!cancelled && !self->frontend_gone_) {
-      spdlog::warn(
+      LogEvent(
+          spdlog::level::warn, {{"mount", self->options_.spec.mountpoint}},
           "{}: the frontend does not end, as when another mount namespace still has the mount; "
           "killing it",
           self->options_.spec.mountpoint);

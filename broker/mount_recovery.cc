@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "broker/clock.h"
+#include "broker/log_event.h"
 #include "broker/mount.h"
 #include "broker/remap.h"
 #include "broker/session.h"
@@ -112,7 +113,8 @@ Task<void> Mount::WatchFrontend() {
   frontend_gone_ = true;
   wake_.cancel();
   if (in_service()) {
-    spdlog::error("{}: {}; the mount is detached", options_.spec.mountpoint, problem_);
+    LogEvent(spdlog::level::err, {{"mount", options_.spec.mountpoint}, {"error", problem_}},
+             "{}: {}; the mount is detached", options_.spec.mountpoint, problem_);
     while (serving_) co_await changed_.Wait();  // what was accepted is applied first
     Detach();
   }
@@ -124,7 +126,8 @@ Task<bool> Mount::Replace(ProcessEnd end) {
   state_ = State::kRecovering;
   problem_ = "the frontend ended unexpectedly: " + end.text;
   last_end_ = end.text;
-  spdlog::warn("{}: {}; replacing it", options_.spec.mountpoint, problem_);
+  LogEvent(spdlog::level::warn, {{"mount", options_.spec.mountpoint}, {"error", problem_}},
+           "{}: {}; replacing it", options_.spec.mountpoint, problem_);
   RefuseBlamed(end);
   std::chrono::nanoseconds lived(ended_ns - frontend_since_ns_);
   for (int starts = 1;; ++starts) {
@@ -132,8 +135,9 @@ Task<bool> Mount::Replace(ProcessEnd end) {
     eventfd_write(wake_.native_handle(), 1);  // there may be records now behind a gap
     const auto pause = restart_policy_.Ended(lived, end.signal == SIGKILL);
     if (pause.count() != 0) {
-      spdlog::error("{}: frontends end too often; the next one in {} ms", options_.spec.mountpoint,
-                    pause.count());
+      LogEvent(spdlog::level::err, {{"mount", options_.spec.mountpoint}},
+               "{}: frontends end too often; the next one in {} ms", options_.spec.mountpoint,
+               pause.count());
       restart_timer_.expires_after(pause);
       boost::system::error_code cancelled;
       co_await restart_timer_.async_wait(
@@ -166,8 +170,9 @@ Task<bool> Mount::Replace(ProcessEnd end) {
   ++frontend_restarts_;
   state_ = State::kReady;
   problem_.clear();
-  spdlog::info("{}: another frontend serves after {} ms", options_.spec.mountpoint,
-               (frontend_since_ns_ - ended_ns) / 1'000'000);
+  LogEvent(spdlog::level::info, {{"mount", options_.spec.mountpoint}},
+           "{}: another frontend serves after {} ms", options_.spec.mountpoint,
+           (frontend_since_ns_ - ended_ns) / 1'000'000);
   changed_.NotifyAll();
   co_return true;
 }

@@ -47,6 +47,7 @@ const std::vector<const char*>* WordsOf(const OptionKey& key) {
   static const std::vector<std::pair<std::string_view, std::vector<const char*>>> kWords = {
       {"gateway_protocol", {"auto", "v1", "v2"}},
       {"on_stop", {"auto", "unmount", "leave"}},
+      {"log_format", {"text", "json"}},
       {"virtual", {"auto", "on", "off"}},
       {"compression", {"off", "strip", "distill", "chain"}},
   };
@@ -148,6 +149,7 @@ const std::vector<OptionKey>& OptionKeys() {
        "v1 gateways are of the first ones: no modes are kept, links look like files in listings"},
       {"frontend_dir", &Options::frontend_dir, "DIR", "Where airstore-fuse and airstore-nfs are"},
       {"log_level", &Options::log_level, "LEVEL", "trace, debug, info, warn, error or off"},
+      {"log_format", &Options::log_format, "HOW", "text, or json: an object a line"},
       {"log_file", &Options::log_file, "FILE",
        "Where to log instead of stderr; rotated at 16 MiB, five older ones are kept"},
       {"metrics", &Options::metrics, "ADDRESS",

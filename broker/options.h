@@ -27,6 +27,7 @@ struct Options {
   bool v1_first_era = false;  // v1 gateways are of the first ones, which keep no modes
   std::string frontend_dir;   // where airstore-fuse is
   std::string log_level = "info";
+  std::string log_format = "text";
   std::string log_file;  // empty: stderr
   std::string metrics;   // where they are served (metrics_server.h); empty: nowhere
   uint32_t inode_limit = 1u << 20;

@@ -13,6 +13,7 @@
 #include "broker/deadline.h"
 #include "broker/durable_file.h"
 #include "broker/lane_replay.h"
+#include "broker/log_event.h"
 #include "broker/mount.h"
 #include "broker/mutation_names.h"
 #include "broker/service_manager.h"
@@ -260,7 +261,8 @@ Task<void> Session::Resume() {
       }
     } else {
       refused_ = "resuming the session: " + opened.error().ToString();
-      spdlog::warn("workspace {}: {}", workspace(), refused_);
+      LogEvent(spdlog::level::warn, {{"workspace", workspace()}, {"error", refused_}},
+               "workspace {}: {}", workspace(), refused_);
       // What is pending goes the way of what a gateway refuses.
       if (opened.error().code == ENOENT) break;
     }

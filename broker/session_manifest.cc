@@ -57,12 +57,12 @@ std::string ContentDirectory(const std::string& spool, const std::string& store_
 }
 
 Result<void> WriteManifest(const std::string& spool, const SessionManifest& manifest) {
-  const nlohmann::json json = {
+  nlohmann::json json = {
       {"version", kVersion},
       {"gateway", manifest.gateway},
       {"workspace_id", manifest.workspace_id},
       {"workspace", manifest.workspace},
-      {"token", manifest.token},
+      {"token", manifest.token.text()},
       {"principal", manifest.principal},
       {"session_id", HexOf(manifest.session)},
       {"read_only", manifest.read_only},
@@ -74,8 +74,10 @@ Result<void> WriteManifest(const std::string& spool, const SessionManifest& mani
       {"access_session", manifest.services.access_session},
       {"access_log", manifest.services.access_log},
   };
-  return WriteDurably(spool, kSessionManifestFile,
-                      json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  std::string text = json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  const WipeAtEnd wipe(text);
+  Wipe(json["token"].get_ref<std::string&>());
+  return WriteDurably(spool, kSessionManifestFile, text);
 }
 
 Result<SessionManifest> ReadManifest(const std::string& spool) {
@@ -89,9 +91,10 @@ Result<SessionManifest> ReadManifest(const std::string& spool) {
     return Error{EPROTO, path + " could be somebody else's"};
   }
   std::string text(static_cast<size_t>(info.st_size), '\0');
+  const WipeAtEnd wipe(text);
   if (read(file.get(), text.data(), text.size()) != info.st_size) return SysError("read " + path);
 
-  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+  nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
   SessionManifest manifest;
   const Error senseless{EPROTO, path + " makes no sense"};
   try {
@@ -101,7 +104,9 @@ Result<SessionManifest> ReadManifest(const std::string& spool) {
     manifest.gateway = json.at("gateway");
     manifest.workspace_id = json.at("workspace_id");
     manifest.workspace = json.at("workspace");
-    manifest.token = json.at("token");
+    std::string& token = json.at("token").get_ref<std::string&>();
+    manifest.token = token;
+    Wipe(token);
     manifest.principal = json.at("principal");
     manifest.read_only = json.at("read_only");
     manifest.store_dir = json.at("store_dir");

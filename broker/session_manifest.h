@@ -10,6 +10,7 @@
 
 #include "broker/service_settings.h"
 #include "shm/base/result.h"
+#include "shm/base/wipe.h"
 #include "shm/segment.h"
 
 namespace airstore::broker {
@@ -18,7 +19,7 @@ struct SessionManifest {
   std::string gateway;
   std::string workspace_id;
   std::string workspace;
-  std::string token;
+  Secret token;
   std::string principal;
   shm::SessionId session{};
   bool read_only = false;

@@ -16,6 +16,7 @@
 #include "broker/gateway.h"
 #include "broker/task.h"
 #include "shm/base/result.h"
+#include "shm/base/wipe.h"
 
 namespace airstore::broker::v1 {
 
@@ -70,7 +71,7 @@ class ContextClient {
   // Learned from the answers so far.
   virtual Manners manners() const = 0;
   virtual bool refused_token() const = 0;
-  virtual void SetToken(std::string token) = 0;
+  virtual void SetToken(Secret token) = 0;
   virtual const GatewayCounters& counters() const = 0;
   virtual std::string state() const = 0;
   virtual void Reconnect() = 0;

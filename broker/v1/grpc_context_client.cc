@@ -114,7 +114,7 @@ class GrpcContextClient final : public ContextClient {
 
  public:
   GrpcContextClient(const boost::asio::any_io_executor& loop,
-                    std::shared_ptr<GatewayChannel> channel, std::string token,
+                    std::shared_ptr<GatewayChannel> channel, Secret token,
                     std::chrono::milliseconds timeout)
       : via_{loop, channel, std::move(token), timeout}, stub_(channel) {}
 
@@ -297,7 +297,7 @@ class GrpcContextClient final : public ContextClient {
   void Configure(const ServiceSettings& settings) override {
     via_.metadata = AccessMetadata(settings);
   }
-  void SetToken(std::string token) override {
+  void SetToken(Secret token) override {
     via_.token = std::move(token);
     if (services_) services_->SetToken(via_.token);
     learned_->refused = false;
@@ -321,7 +321,7 @@ class GrpcContextClient final : public ContextClient {
 
 std::unique_ptr<ContextClient> MakeGrpcContextClient(const boost::asio::any_io_executor& loop,
                                                      std::shared_ptr<GatewayChannel> channel,
-                                                     std::string token,
+                                                     Secret token,
                                                      std::chrono::milliseconds call_timeout) {
   return std::make_unique<GrpcContextClient>(loop, std::move(channel), std::move(token),
                                              call_timeout);

@@ -15,7 +15,7 @@ namespace airstore::broker::v1 {
 // `token` is a secret: it is sent with each call and kept nowhere else.
 std::unique_ptr<ContextClient> MakeGrpcContextClient(const boost::asio::any_io_executor& loop,
                                                      std::shared_ptr<GatewayChannel> channel,
-                                                     std::string token,
+                                                     Secret token,
                                                      std::chrono::milliseconds call_timeout);
 
 }  // namespace airstore::broker::v1

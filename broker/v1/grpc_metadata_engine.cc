@@ -70,7 +70,7 @@ class GrpcMetadataEngine final : public LegacyMetadataEngine {
 
  public:
   GrpcMetadataEngine(const boost::asio::any_io_executor& loop,
-                     std::shared_ptr<GatewayChannel> channel, std::string token,
+                     std::shared_ptr<GatewayChannel> channel, Secret token,
                      std::chrono::milliseconds timeout)
       : via_{loop, channel, std::move(token), timeout}, stub_(channel) {}
 
@@ -170,8 +170,8 @@ class GrpcMetadataEngine final : public LegacyMetadataEngine {
 }  // namespace
 
 std::unique_ptr<LegacyMetadataEngine> MakeGrpcMetadataEngine(
-    const boost::asio::any_io_executor& loop, std::shared_ptr<GatewayChannel> channel,
-    std::string token, std::chrono::milliseconds call_timeout) {
+    const boost::asio::any_io_executor& loop, std::shared_ptr<GatewayChannel> channel, Secret token,
+    std::chrono::milliseconds call_timeout) {
   return std::make_unique<GrpcMetadataEngine>(loop, std::move(channel), std::move(token),
                                               call_timeout);
 }

@@ -87,7 +87,7 @@ class ClientWithMetadata final : public ContextClient {
     return manners;
   }
   bool refused_token() const override { return client_->refused_token(); }
-  void SetToken(std::string token) override { client_->SetToken(std::move(token)); }
+  void SetToken(Secret token) override { client_->SetToken(std::move(token)); }
   const GatewayCounters& counters() const override { return client_->counters(); }
   std::string state() const override { return client_->state(); }
   void Reconnect() override { client_->Reconnect(); }

@@ -51,8 +51,8 @@ class LegacyMetadataEngine {
 
 // `token` is a secret.
 std::unique_ptr<LegacyMetadataEngine> MakeGrpcMetadataEngine(
-    const boost::asio::any_io_executor& loop, std::shared_ptr<GatewayChannel> channel,
-    std::string token, std::chrono::milliseconds call_timeout);
+    const boost::asio::any_io_executor& loop, std::shared_ptr<GatewayChannel> channel, Secret token,
+    std::chrono::milliseconds call_timeout);
 
 // The client of a gateway, or what its metadata shows as long as it has no storage.
 std::unique_ptr<ContextClient> MakeClientWithMetadata(std::unique_ptr<ContextClient> client,

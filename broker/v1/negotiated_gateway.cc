@@ -72,7 +72,7 @@ class NegotiatedGateway final : public Gateway {
   void Configure(const ServiceSettings& settings) override { now_->Configure(settings); }
   std::optional<OfferedServices> offered() const override { return now_->offered(); }
   void Reconnect() override { now_->Reconnect(); }
-  void SetToken(std::string token) override {
+  void SetToken(Secret token) override {
     token_ = token;
     now_->SetToken(std::move(token));
   }
@@ -83,7 +83,7 @@ class NegotiatedGateway final : public Gateway {
   std::shared_ptr<Gateway> now_;
   const std::function<std::unique_ptr<Gateway>()> make_v1_;
   bool settled_ = false;
-  std::string token_;  // that came later; secret
+  Secret token_;  // that came later
 };
 
 }  // namespace

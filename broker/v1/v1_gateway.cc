@@ -77,7 +77,7 @@ class V1Gateway final : public Gateway {
     site_.client->Configure(settings);
   }
   void Reconnect() override { site_.client->Reconnect(); }
-  void SetToken(std::string token) override { site_.client->SetToken(std::move(token)); }
+  void SetToken(Secret token) override { site_.client->SetToken(std::move(token)); }
   const GatewayCounters& counters() const override { return site_.client->counters(); }
   std::string state() const override { return site_.client->state(); }
 

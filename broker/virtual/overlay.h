@@ -96,7 +96,7 @@ class VirtualOverlay final : public Gateway {
   GatewayTraits traits() const override { return storage_->traits(); }
   std::optional<OfferedServices> offered() const override { return storage_->offered(); }
   void Reconnect() override { storage_->Reconnect(); }
-  void SetToken(std::string token) override { storage_->SetToken(std::move(token)); }
+  void SetToken(Secret token) override { storage_->SetToken(std::move(token)); }
   const GatewayCounters& counters() const override { return storage_->counters(); }
   std::string state() const override { return storage_->state(); }
 

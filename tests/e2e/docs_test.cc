@@ -65,7 +65,12 @@ void ReplaceAll(std::string* text, const std::string& what, const std::string& w
 
 class Docs : public MountTest {
  protected:
-  HostOptions Options() const override { return {.broker_arguments = kWithMetrics}; }
+  HostOptions Options() const override {
+    HostOptions options{.broker_arguments = kWithMetrics};
+    options.gateway_arguments.insert(options.gateway_arguments.end(), kWithMetrics.begin(),
+                                     kWithMetrics.end());
+    return options;
+  }
 };
 
 TEST_F(Docs, WhatTheySayToTypeWorks) {
@@ -86,6 +91,7 @@ TEST_F(Docs, WhatTheySayToTypeWorks) {
       {"airctl stats --interval 1 ", "airctl stats --interval 0.1 --count 2 "},
       // Of the host that the tests run on it may find something.
       {"airctl doctor ", "airctl doctor || [ $? = 1 ] "},
+      {"http://127.0.0.1:9465/metrics", "-sS " + GatewayMetricsAddress(host())},
       {"http://127.0.0.1:9464/metrics",
        "-sS " + host().Status().at("broker").at("metrics").get<std::string>()},
       // It is made twice.

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <regex>
 #include <sstream>
 
 #include "tests/e2e/support/host_test.h"
@@ -69,12 +70,78 @@ TEST_F(Operate, MetricsAreWhatStatusSays) {
   EXPECT_EQ(text.find(ReadFile(host().Path("work.token")).substr(0, 20)), std::string::npos);
 }
 
-TEST_F(Operate, MetricsPleasePromtool) {
+class OperateGateway : public Operate {
+ protected:
+  HostOptions Options() const override {
+    HostOptions options = Operate::Options();
+    options.gateway_arguments.insert(options.gateway_arguments.end(), kWithMetrics.begin(),
+                                     kWithMetrics.end());
+    return options;
+  }
+  std::string ScrapeGateway() { return ScrapeAt(GatewayMetricsAddress(host())); }
+};
+
+TEST_F(OperateGateway, MetricsAreWhatHappened) {
+  Use();
+  const std::string apply = "/airstore.storage.v2.Storage/Apply";
+  const std::string text = ScrapeGateway();
+  const MetricsRead read = ReadMetrics(text);
+  EXPECT_TRUE(read.complaints.empty()) << read.complaints.front();
+  const auto of = [](const MetricsRead& from, const std::string& series) {
+    const auto found = from.samples.find(series);
+    return found == from.samples.end() ? -1.0 : found->second;
+  };
+  const double applied =
+      of(read, "airstore_gateway_requests_total{method=\"" + apply + "\",code=\"OK\"}");
+  EXPECT_GT(applied, 0) << text;
+  EXPECT_EQ(of(read, "airstore_gateway_request_duration_seconds_count{method=\"" + apply + "\"}"),
+            applied);
+  EXPECT_EQ(of(read, "airstore_gateway_store_up"), 1);
+  EXPECT_EQ(of(read, "airstore_gateway_sessions{workspace=\"work\"}"), 1);
+  EXPECT_EQ(of(read, "airstore_gateway_leases{workspace=\"work\"}"), 1);
+  EXPECT_EQ(of(read, "airstore_gateway_locks{workspace=\"work\"}"), 0);
+  EXPECT_EQ(of(read, "airstore_gateway_used_bytes{workspace=\"work\"}"), 20 * 5000);
+  EXPECT_EQ(of(read, "airstore_gateway_used_inodes{workspace=\"work\"}"), 21);
+  EXPECT_GE(of(read, "airstore_gateway_block_bytes_total{operation=\"store\"}"), 20 * 5000);
+  EXPECT_EQ(of(read, "airstore_gateway_failed_tokens_total"), 0);
+  EXPECT_EQ(text.find(ReadFile(host().Path("work.token")).substr(0, 20)), std::string::npos);
+
+  const Finished refused =
+      host().Airctl({"workspace", "list", "--gateway", host().gateway_address()},
+                    {.env = {{"AIRSTORE_TOKEN", "wrong-token-0123456789"}}});
+  EXPECT_EQ(refused.code, 5) << refused.All();
+  const MetricsRead after = ReadMetrics(ScrapeGateway());
+  EXPECT_GE(of(after, "airstore_gateway_failed_tokens_total"), 1);
+  EXPECT_GE(of(after,
+               "airstore_gateway_requests_total{method=\"/airstore.storage.v2.Admin/"
+               "ListWorkspaces\",code=\"UNAUTHENTICATED\"}"),
+            1);
+
+  // Neither the dashboard nor an alert waits for what is never there.
+  for (const char* name : {"airstore-gateway-dashboard.json", "airstore-gateway.rules.yml"}) {
+    const std::string file = ReadFile(std::string(AIRSTORE_SOURCE "/packaging/monitoring/") + name);
+    const std::regex metric("airstore_gateway_[a-z_]+");
+    for (std::sregex_iterator at(file.begin(), file.end(), metric), end; at != end; ++at) {
+      const std::string word = at->str();
+      EXPECT_TRUE(read.types.contains(word) ||
+                  read.types.contains(word.substr(0, word.rfind("_bucket"))))
+          << word << " in " << name;
+    }
+  }
+}
+
+TEST_F(OperateGateway, MetricsAndRulesPleasePromtool) {
   const char* given = getenv("AIRSTORE_PROMTOOL");
   const std::string promtool = given != nullptr ? given : "promtool";
   if (!Have(promtool)) GTEST_SKIP() << "promtool is not installed (Debian: prometheus)";
   Use();
-  const Finished checked = RunProgram({promtool, "check", "metrics"}, {.input = Scrape(host())});
+  for (const std::string& text : {Scrape(host()), ScrapeGateway()}) {
+    const Finished checked = RunProgram({promtool, "check", "metrics"}, {.input = text});
+    EXPECT_EQ(checked.code, 0) << checked.All();
+  }
+  const std::string rules = AIRSTORE_SOURCE "/packaging/monitoring/airstore";
+  const Finished checked =
+      RunProgram({promtool, "check", "rules", rules + ".rules.yml", rules + "-gateway.rules.yml"});
   EXPECT_EQ(checked.code, 0) << checked.All();
 }
 
@@ -94,6 +161,7 @@ TEST_F(Operate, JsonIsAsTheSchemaSays) {
       {"recover", {"recover"}},
       {"doctor", {"doctor"}},
       {"warm", {"warm", mount()}},
+      {"evict", {"evict", mount()}},
       {"fsck", {"fsck"}},
       {"gc", {"gc"}},
       {"debug spool", {"debug", "spool"}},
@@ -251,6 +319,10 @@ TEST_F(OperateLoud, NothingThatIsWrittenHasAToken) {
   for (const char* log : {"broker.log", "gateway.log"}) said += ReadFile(host().Path(log));
   size_t files = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(host().Path("state"))) {
+    const std::string name = entry.path().filename().string();
+    if (!entry.is_symlink() && !entry.is_socket() && !name.starts_with("program-")) {
+      EXPECT_EQ(Stat(entry.path().string()).st_mode & 077, 0u) << entry.path();
+    }
     if (!entry.is_regular_file() || entry.path().filename() == "session.json") continue;
     said += ReadFile(entry.path().string());
     ++files;

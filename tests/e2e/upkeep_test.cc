@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What an operator does now and then: keeping tokens, and checking and mending a
+// What an operator does now and then: giving up caches, keeping tokens, and checking and mending a
 // gateway's store while mounts use it.
+#include <fcntl.h>
+
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "tests/e2e/support/host_test.h"
 
@@ -14,6 +17,22 @@ namespace fs = std::filesystem;
 
 class Upkeep : public MountTest {
  protected:
+  nlohmann::json Evict(const std::string& path) { return host().AirctlJson({"evict", path}); }
+  // Closed files of passthrough are given up once the kernel has let go of them, which it does not
+  // tell: until all is gone, all that went.
+  nlohmann::json EvictAll(const std::string& path) {
+    nlohmann::json sum = Evict(path);
+    for (int i = 0; i < 200 && sum.at("kept_files") != 0; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      const nlohmann::json more = Evict(path);
+      for (const char* key : {"files", "bytes"}) {
+        sum[key] = sum[key].get<uint64_t>() + more[key].get<uint64_t>();
+      }
+      for (const char* key : {"kept_files", "kept_bytes"}) sum[key] = more[key];
+    }
+    return sum;
+  }
+  uint64_t Fetched() { return host().SessionStatus("work").at("fetched_bytes").get<uint64_t>(); }
   Finished Fsck(const Arguments& extra) {
     Arguments words = {"--json",       "fsck",
                        "--gateway",    host().gateway_address(),
@@ -44,6 +63,48 @@ class Upkeep : public MountTest {
     return files;
   }
 };
+
+TEST_F(Upkeep, EvictingGivesUpWhatIsCachedAndNothingElse) {
+  const std::string small = RandomBytes(1, 1000), large = RandomBytes(2, 3 << 20);
+  RunOk({"mkdir", At("a"), At("b")});
+  for (const char* name : {"a/small", "b/small"}) WriteFile(At(name), small);
+  for (const char* name : {"a/large", "b/large", "open"}) WriteFile(At(name), large);
+  (void)host().AirctlJson({"flush"});
+  RemountFresh();
+  for (const char* name : {"a/small", "b/small", "a/large", "b/large", "open"}) {
+    (void)ReadFile(At(name));
+  }
+  const uint64_t before = Fetched();
+
+  const auto below = EvictAll(At("a"));
+  EXPECT_EQ(below.at("files"), 2) << "only what is there";
+  EXPECT_GE(below.at("bytes").get<uint64_t>(), large.size());
+  EXPECT_EQ(ReadFile(At("b/large")), large);
+  EXPECT_EQ(ReadFile(At("b/small")), small);
+  EXPECT_EQ(Fetched(), before) << "the rest was kept";
+  EXPECT_EQ(ReadFile(At("a/large")), large);
+  EXPECT_EQ(ReadFile(At("a/small")), small);
+  EXPECT_GE(Fetched(), before + large.size()) << "it was fetched anew";
+
+  // One file, what is open, and what is not at the gateway.
+  EXPECT_EQ(EvictAll(At("a/small")).at("files"), 1);
+  const UniqueFd held = Open(At("open"), O_RDONLY);
+  ASSERT_TRUE(held);
+  host().FreezeGateway();
+  WriteFile(At("unsent"), large);
+  const auto kept = Evict(mount());
+  EXPECT_GE(kept.at("kept_files"), 2);
+  EXPECT_EQ(ReadFile(At("unsent")), large);
+  EXPECT_EQ(ReadSome(held.get(), large.size(), 0), large);
+  host().ThawGateway();
+  (void)host().AirctlJson({"flush"});
+  EXPECT_EQ(ReadFile(At("unsent")), large);
+
+  const Finished outside = host().Airctl({"evict", host().Path("state")});
+  EXPECT_EQ(outside.code, 3) << outside.All();
+  EXPECT_NE(outside.err.find("is in no mount"), std::string::npos) << outside.All();
+  EXPECT_NE(host().Airctl({"evict", mount()}).out.find("freed "), std::string::npos);
+}
 
 TEST_F(Upkeep, AKeptTokenMounts) {
   const std::string config = host().Path("config");
@@ -163,6 +224,16 @@ TEST_F(Upkeep, FsckMendsAStoreThatIsInUse) {
   const Finished none = host().Airctl({"fsck", "nowhere", "--gateway", host().gateway_address(),
                                        "--token-file", host().admin_token_file()});
   EXPECT_EQ(none.code, 3) << none.All();
+}
+
+// So that hundreds of them fit.
+TEST_F(Upkeep, AMountTakesLittleOfTheSpool) {
+  const auto spool = [&] { return host().Status().at("broker").at("spool_bytes").get<uint64_t>(); };
+  if (!host().MountStatus(mount()).at("passthrough")) GTEST_SKIP() << "no passthrough here";
+  const uint64_t before = spool();
+  (void)host().Mount("work", "another");
+  EXPECT_LE(spool() - before, 40u << 20);
+  EXPECT_GE(spool() - before, 20u << 20) << "is it counted at all?";
 }
 
 class UpkeepCollecting : public MountTest {

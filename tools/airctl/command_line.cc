@@ -398,6 +398,12 @@ std::shared_ptr<CLI::App> MakeParser(Invocation& out) {
       ->option_text("PATH")
       ->required();
   warm->add_flag("-v,--verbose", out.verbose, "Say what is being done");
+  CLI::App* evict =
+      Add(app.get(), "evict", "Give up what this host has cached of a tree; unsent changes stay",
+          out, Command::kEvict);
+  evict->add_option("path", out.mountpoint, "Mount, or directory or file in one")
+      ->option_text("PATH")
+      ->required();
   CLI::App* login = Add(app.get(), "login", "Keep the token of a workspace, for mounts to come",
                         out, Command::kLogin);
   login->add_option("workspace", out.workspace, "What it is for")

@@ -33,6 +33,7 @@ enum class Command {
   kSchema,
   kWarm,
   kLogin,
+  kEvict,
   kFsck,
   kGc,
   kDebugSpool,

@@ -369,6 +369,34 @@ void PrintAdministered(const Invocation& asked, const wire::Response& answer,
   }
 }
 
+Trouble Evict(const Invocation& asked, const Surroundings& around) {
+  std::error_code error;
+  const std::string path = std::filesystem::canonical(asked.mountpoint, error).string();
+  if (error) {
+    return Failure{wire::FAILURE_KIND_NOT_FOUND,
+                   Printable(asked.mountpoint) + ": " + error.message(), ""};
+  }
+  wire::Request request;
+  request.mutable_evict()->set_path(path);
+  const auto answer = Ask(asked, request, "giving up what is cached of " + Printable(path));
+  if (!answer.value) return answer.failure;
+  const wire::EvictResponse& evicted = answer.value->evicted();
+  if (asked.json) {
+    around.out << ToJson(evicted) << "\n";
+    return {};
+  }
+  const auto files = [](uint64_t count) {
+    return std::to_string(count) + (count == 1 ? " file" : " files");
+  };
+  around.out << "freed " << HumanBytes(evicted.bytes()) << " of " << files(evicted.files());
+  if (evicted.kept_files() != 0) {
+    around.out << "; kept " << HumanBytes(evicted.kept_bytes()) << " of "
+               << files(evicted.kept_files()) << " in use or not at the gateway yet";
+  }
+  around.out << "\n";
+  return {};
+}
+
 Trouble Login(const Invocation& asked, const Surroundings& around) {
   auto token = ReadToken(asked.token_file, around.getenv("AIRSTORE_TOKEN"));
   if (!token.value) return token.failure;
@@ -405,6 +433,8 @@ Trouble Do(const Invocation& asked, const Surroundings& around) {
       return Top(asked, around);
     case Command::kWarm:
       return Warm(asked, around);
+    case Command::kEvict:
+      return Evict(asked, around);
     case Command::kFsck:
     case Command::kGc: {
       wire::GatewayRef gateway;

@@ -85,6 +85,7 @@ std::string JsonSchema() {
       {"token list", wire::TokenList::descriptor()},
       {"token create", wire::TokenCreated::descriptor()},
       {"access-log", wire::AccessEvents::descriptor()},
+      {"evict", wire::EvictResponse::descriptor()},
       {"fsck", wire::StoreReport::descriptor()},
       {"gc", wire::StoreReport::descriptor()},
   };

@@ -44,7 +44,14 @@ Result<void> Blocks::Put(const BlockKey& key, std::string_view data, uint64_t xx
   std::memcpy(header.magic, kMagic, sizeof kMagic);
   header.length = data.size();
   header.xxh3 = xxh3;
-  return store_.Put(key, {reinterpret_cast<const char*>(&header), sizeof header}, data);
+  auto stored = store_.Put(key, {reinterpret_cast<const char*>(&header), sizeof header}, data);
+  if (!stored) {
+    ++counters_.failures;
+    return stored;
+  }
+  ++counters_.stored;
+  counters_.stored_bytes += data.size();
+  return stored;
 }
 
 Result<BlockData> Blocks::Get(const BlockKey& key) {
@@ -53,6 +60,8 @@ Result<BlockData> Blocks::Get(const BlockKey& key) {
     while (true) {
       if (auto it = cache_.find(key); it != cache_.end()) {
         by_use_.splice(by_use_.begin(), by_use_, it->second.position);
+        ++counters_.cached;
+        counters_.cached_bytes += it->second.data->size() - kHeaderBytes;
         return it->second.data;
       }
       if (loading_.insert(key).second) break;
@@ -69,6 +78,12 @@ Result<BlockData> Blocks::Get(const BlockKey& key) {
     if (intact) Insert(key, data);
   }
   loaded_.notify_all();
+  if (intact) {
+    ++counters_.read;
+    counters_.read_bytes += data->size() - kHeaderBytes;
+  } else {
+    ++counters_.failures;
+  }
   if (!stored) return stored.error();
   if (!intact) return Error{EIO, "block is damaged"};
   return data;
@@ -79,7 +94,18 @@ Result<void> Blocks::Delete(std::span<const BlockKey> keys) {
     std::lock_guard lock(mu_);
     for (const BlockKey& key : keys) Erase(key);
   }
-  return store_.Delete(keys);
+  auto deleted = store_.Delete(keys);
+  if (deleted) {
+    counters_.deleted += keys.size();
+  } else {
+    ++counters_.failures;
+  }
+  return deleted;
+}
+
+uint64_t Blocks::cached_bytes() {
+  const std::lock_guard lock(mu_);
+  return cached_bytes_;
 }
 
 void Blocks::Insert(const BlockKey& key, BlockData data) {

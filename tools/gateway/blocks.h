@@ -10,6 +10,7 @@
 // Ownership: borrows the store; cached blocks are shared with readers that still copy from them.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <list>
 #include <memory>
@@ -47,6 +48,17 @@ class Blocks {
   Result<void> Delete(std::span<const BlockKey> keys);
   BlockStore& store() { return store_; }
 
+  // Since the start. Bytes are those of the data.
+  struct Counters {
+    std::atomic<uint64_t> stored{0}, stored_bytes{0};
+    std::atomic<uint64_t> read{0}, read_bytes{0};      // of the store
+    std::atomic<uint64_t> cached{0}, cached_bytes{0};  // of the cache
+    std::atomic<uint64_t> deleted{0};
+    std::atomic<uint64_t> failures{0};  // of the store; or what it has is damaged
+  };
+  const Counters& counters() const { return counters_; }
+  uint64_t cached_bytes();
+
   static constexpr size_t kHeaderBytes = 32;
 
  private:
@@ -60,6 +72,7 @@ class Blocks {
 
   BlockStore& store_;
   const uint64_t cache_bytes_;
+  Counters counters_;
   std::mutex mu_;
   std::condition_variable loaded_;
   // Guarded by mu_.

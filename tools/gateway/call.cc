@@ -3,9 +3,19 @@
 
 #include <spdlog/spdlog.h>
 
+#include <atomic>
+
 namespace airstore::gateway {
+namespace {
+
+std::atomic<uint64_t> store_errors{0};
+
+}  // namespace
+
+uint64_t StoreErrors() { return store_errors; }
 
 grpc::Status StoreStatus(std::string_view what, const Error& error) {
+  ++store_errors;
   spdlog::error("{}: {}", what, error.ToString());
   return {grpc::StatusCode::UNAVAILABLE,
           error.code == ENOSPC ? "the gateway's store is full" : "the gateway's store failed"};

@@ -25,6 +25,8 @@ grpc::ServerUnaryReactor* RunOn(WorkerPool& pool, grpc::CallbackServerContext* c
 
 // The store failed: logged here, and the peer may try again.
 grpc::Status StoreStatus(std::string_view what, const Error& error);
+// How often that was, since the start.
+uint64_t StoreErrors();
 
 // Of the authenticator's EAGAIN.
 grpc::Status TooManyTokens(const Error& error);

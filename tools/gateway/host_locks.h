@@ -26,6 +26,8 @@ class HostLocks {
   // It was not heard of for too long, and is to know that when it comes back.
   virtual Result<void> Expire(WorkspaceKey ws, const SessionId& session) = 0;
   virtual Result<void> ReleaseSession(WorkspaceKey ws, const SessionId& session) = 0;
+  // Locks that are held; of byte ranges, each.
+  virtual Result<uint64_t> Count(WorkspaceKey ws) = 0;
 };
 
 class LocalLocks final : public HostLocks {
@@ -52,6 +54,7 @@ class LocalLocks final : public HostLocks {
     table_.ReleaseSession(ws, session);
     return {};
   }
+  Result<uint64_t> Count(WorkspaceKey ws) override { return table_.Count(ws); }
   // A session of an earlier life of the gateway: what it holds is to be heard.
   void Expect(WorkspaceKey ws, const SessionId& session) { table_.Expect(ws, session); }
 

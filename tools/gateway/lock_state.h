@@ -77,6 +77,11 @@ struct LockState {
               std::vector<LockWish>* lost, Told* told);
   // The session is gone; `late`: and is to know it when it comes back.
   void Drop(const SessionId& session, bool late, Told* told);
+  uint64_t held() const {
+    uint64_t count = 0;
+    for (const auto& [file, locks] : files) count += locks.size();
+    return count;
+  }
 
   static constexpr size_t kMaxLocksPerInode = 65536;
   static constexpr size_t kMaxWaits = 65536;

@@ -55,6 +55,12 @@ void LockTable::ReleaseSession(WorkspaceKey ws, const SessionId& session) {
   Tell(ws, told);
 }
 
+uint64_t LockTable::Count(WorkspaceKey ws) {
+  std::lock_guard lock(mu_);
+  const auto found = workspaces_.find(ws);
+  return found == workspaces_.end() ? 0 : found->second.held();
+}
+
 void LockTable::Tell(WorkspaceKey ws, const LockState::Told& told) const {
   for (const auto& [session, inode] : told) notify_(ws, session, inode);
 }

@@ -39,6 +39,7 @@ class LockTable {
   // It was not heard of for too long, and is to know that when it comes back.
   void Expire(WorkspaceKey ws, const SessionId& session);
   void ReleaseSession(WorkspaceKey ws, const SessionId& session);
+  uint64_t Count(WorkspaceKey ws);
 
  private:
   void Tell(WorkspaceKey ws, const LockState::Told& told) const;

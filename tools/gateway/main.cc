@@ -6,7 +6,6 @@
 // Threads: signals are blocked before any thread starts and taken by the main thread only.
 // Fails how: one line on stderr; 2 for a bad command line, 1 for everything else.
 #include <signal.h>
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -14,7 +13,11 @@
 #include <cstdio>
 #include <fstream>
 
+#include "broker/log_setup.h"
+#include "broker/metrics_address.h"
+#include "tools/gateway/call_meter.h"
 #include "tools/gateway/gateway.h"
+#include "tools/gateway/metrics.h"
 #include "tools/gateway/server.h"
 
 namespace airstore::gateway {
@@ -25,7 +28,8 @@ struct Options {
   ServerOptions server;
   std::string config_file;
   std::string port_file;
-  std::string log_level = "info";
+  broker::LogOptions log{.program = "gateway"};
+  std::string metrics;  // where they are served; empty: nowhere
 };
 
 void AddFlags(CLI::App& app, Options& options, int64_t& gc_grace, int64_t& session_seconds,
@@ -66,9 +70,20 @@ void AddFlags(CLI::App& app, Options& options, int64_t& gc_grace, int64_t& sessi
       ->capture_default_str();
   app.add_option("--config", options.config_file,
                  "TOML file of what v1 clients are offered besides files: airstore-gateway(8)");
-  app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
+  app.add_option("--log-level", options.log.level, "trace, debug, info, warn, error or off")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
       ->capture_default_str();
+  app.add_option("--log-format", options.log.format, "text, or json: an object a line")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  app.add_option("--log-file", options.log.file,
+                 "Where to log instead of stderr; rotated at 16 MiB, five older ones are kept");
+  app.add_option("--metrics", options.metrics,
+                 "Serve metrics for Prometheus: 127.0.0.1:9465 or unix:/path")
+      ->check([](const std::string& text) {
+        const auto address = broker::ParseMetricsAddress(text);
+        return address ? std::string() : address.error().message;
+      });
 }
 
 // Whoever waits for the file must never read half a number.
@@ -83,11 +98,21 @@ Result<void> WritePortFile(const std::string& path, int port) {
   return {};
 }
 
-Result<void> Serve(const Options& options, const sigset_t& signals) {
+Result<void> Serve(Options options, std::shared_ptr<const broker::LogCounts> log,
+                   const sigset_t& signals) {
   auto gateway = Gateway::Open(options.gateway);
   if (!gateway) return gateway.error();
+  CallMeter meter;
+  if (!options.metrics.empty()) options.server.meter = &meter;
   auto server = Server::Start(**gateway, options.server);
   if (!server) return server.error();
+  std::unique_ptr<GatewayMetrics> metrics;
+  if (!options.metrics.empty()) {
+    auto serving = GatewayMetrics::Serve({**gateway, meter, std::move(log)}, options.metrics);
+    if (!serving) return serving.error();
+    metrics = std::move(*serving);
+    spdlog::info("metrics are served at {}", metrics->address());
+  }
   if (!options.port_file.empty()) {
     AIRSTORE_TRY(WritePortFile(options.port_file, (*server)->port()));
   }
@@ -120,8 +145,11 @@ int Main(int argc, char** argv) {
   if (protocol != "all") {
     options.server.protocol = protocol == "v1" ? Protocol::kV1 : Protocol::kV2;
   }
-  spdlog::set_default_logger(spdlog::stderr_logger_mt("gateway"));
-  spdlog::set_level(spdlog::level::from_str(options.log_level));
+  const auto log = broker::SetUpLog(options.log);
+  if (!log) {
+    std::fprintf(stderr, "airstore-gateway: %s\n", log.error().ToString().c_str());
+    return 1;
+  }
 
   if (!options.config_file.empty()) {
     auto config = ReadConfigFile(options.config_file);
@@ -138,7 +166,7 @@ int Main(int argc, char** argv) {
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
-  if (auto served = Serve(options, signals); !served) {
+  if (auto served = Serve(std::move(options), *log, signals); !served) {
     std::fprintf(stderr, "airstore-gateway: %s\n", served.error().ToString().c_str());
     return 1;
   }

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "tools/gateway/admin_service.h"
+#include "tools/gateway/call_meter.h"
 #include "tools/gateway/storage_service.h"
 
 namespace airstore::gateway {
@@ -105,6 +106,9 @@ Result<void> Server::Listen(const ServerOptions& options) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   SetArguments(builder);
+  if (options.meter != nullptr) {
+    builder.experimental().SetInterceptorCreators(options.meter->Interceptors());
+  }
   builder.AddListeningPort(options.listen, *credentials, &port_);
   if (storage_) builder.RegisterService(storage_.get());
   if (v1_) v1_->Register(builder);

@@ -19,6 +19,10 @@ class Server;
 
 namespace airstore::gateway {
 
+class AdminService;
+class CallMeter;
+class StorageService;
+
 enum class Protocol { kAll, kV1, kV2 };
 
 struct ServerOptions {
@@ -29,11 +33,9 @@ struct ServerOptions {
   bool insecure = false;      // allow plain text on an address that others can reach
   // What is not served is UNIMPLEMENTED. Administration and health always are.
   Protocol protocol = Protocol::kAll;
-  Config config;  // what v1 offers besides files
+  Config config;               // what v1 offers besides files
+  CallMeter* meter = nullptr;  // counts calls; outlives the server
 };
-
-class StorageService;
-class AdminService;
 
 class Server {
  public:

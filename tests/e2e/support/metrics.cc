@@ -8,11 +8,22 @@
 #include <stdexcept>
 
 #include "shm/base/fd.h"
+#include "tests/e2e/support/files.h"
 
 namespace airstore::e2e {
 
-std::string Scrape(const Host& host) {
-  const std::string address = host.Status().at("broker").at("metrics");
+std::string Scrape(const Host& host) { return ScrapeAt(host.Status().at("broker").at("metrics")); }
+
+std::string GatewayMetricsAddress(const Host& host) {
+  const std::string log = ReadFile(host.Path("gateway.log"));
+  const std::string said = "metrics are served at ";
+  const size_t at = log.find(said);
+  if (at == log.npos) throw std::runtime_error("the gateway serves no metrics");
+  const size_t begin = at + said.size();
+  return log.substr(begin, log.find('\n', begin) - begin);
+}
+
+std::string ScrapeAt(const std::string& address) {
   sockaddr_in name{};
   name.sin_family = AF_INET;
   name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

@@ -47,7 +47,7 @@ class Listener final : public GatewayServices {
     co_return Error{ENOSYS, ""};
   }
   void Configure(const ServiceSettings&) override {}
-  void SetToken(std::string) override {}
+  void SetToken(Secret) override {}
 
   std::vector<std::vector<AccessEvent>> batches;
   int failures_left = 0;

@@ -83,6 +83,10 @@ class FakeBroker final : public BrokerApi {
   Outcome<TraceAnswer> Trace(const Caller&, const std::string&, uint64_t, int64_t) override {
     return {};
   }
+  Task<Outcome<Evicted>> Evict(const Caller&, const std::string& path) override {
+    if (path != "/mnt/dir") co_return Outcome<Evicted>{{}, {FailureKind::kNotFound, path, ""}};
+    co_return Outcome<Evicted>{Evicted{1, 2, 3, 4}, {}};
+  }
   Outcome<Nothing> DiscardLost(const Caller&, const std::string& id) override {
     discarded = id;
     return {Nothing(), {}};
@@ -348,6 +352,16 @@ TEST_F(ControlServerTest, ChecksStores) {
   EXPECT_EQ(state.damages(1).path(), "dir/file");
   EXPECT_EQ(state.damages(1).lost_bytes(), 5u);
   EXPECT_EQ(state.totals().damages(), 2u);
+}
+
+TEST_F(ControlServerTest, Evicts) {
+  wire::Request request;
+  request.mutable_evict()->set_path("/mnt/dir");
+  const wire::Response response = Ask(request);
+  EXPECT_EQ(response.evicted().files(), 1u);
+  EXPECT_EQ(response.evicted().kept_bytes(), 4u);
+  request.mutable_evict()->set_path("/elsewhere");
+  EXPECT_EQ(Ask(request).failure().kind(), wire::FAILURE_KIND_NOT_FOUND);
 }
 
 TEST_F(ControlServerTest, EmptyRequestIsAFailure) {

@@ -11,7 +11,10 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <nlohmann/json.hpp>
+#include <sstream>
 
+#include "broker/log_event.h"
 #include "shm/base/fd.h"
 #include "tests/unit/broker/temp_dir.h"
 
@@ -32,8 +35,8 @@ class LogSetup : public testing::Test {
   LogSetup() : before_(spdlog::default_logger()) {}
   ~LogSetup() override { spdlog::set_default_logger(before_); }
   std::shared_ptr<const LogCounts> ToFile() {
-    Options options;
-    options.log_file = temp_ / "log";
+    LogOptions options{.program = "airstored"};
+    options.file = temp_ / "log";
     auto counts = SetUpLog(options);
     EXPECT_TRUE(counts);
     return *counts;
@@ -75,6 +78,44 @@ TEST_F(LogSetup, AFloodIsCutShortButErrorsAreNot) {
   EXPECT_NE(text.find("worse\n"), std::string::npos);
 }
 
+TEST_F(LogSetup, AnEventIsOneLineWithItsFields) {
+  ToFile();
+  LogEvent(spdlog::level::info,
+           {{"mount", "/mnt/two\nlines \x1b[31m"}, {"workspace", "w"}, {"gateway", ""}},
+           "mounted {} on {}", "w", "/mnt/two\nlines \x1b[31m");
+  spdlog::warn("without\nfields");
+  const std::string text = Logged();
+  EXPECT_EQ(LinesIn(text), 2u) << text;
+  EXPECT_NE(text.find("[info] mounted w on /mnt/two\\nlines \\x1b[31m "
+                      "mount=\"/mnt/two\\nlines \\x1b[31m\" workspace=w\n"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("[warning] without\\nfields\n"), std::string::npos) << text;
+}
+
+TEST_F(LogSetup, JsonHasAnObjectALine) {
+  LogOptions options{.program = "airstored"};
+  options.file = temp_ / "log";
+  options.format = "json";
+  ASSERT_TRUE(SetUpLog(options));
+  LogEvent(spdlog::level::err, {{"mount", "/mnt/\"x\""}, {"error", "no\nway\xff"}}, "it is {}",
+           "bad");
+  spdlog::info("plain");
+  std::istringstream lines(Logged());
+  std::string line;
+  ASSERT_TRUE(std::getline(lines, line));
+  auto json = nlohmann::json::parse(line);
+  EXPECT_EQ(json.at("level"), "error");
+  EXPECT_EQ(json.at("program"), "airstored");
+  EXPECT_EQ(json.at("pid"), getpid());
+  EXPECT_EQ(json.at("message"), "it is bad");
+  EXPECT_EQ(json.at("mount"), "/mnt/\"x\"");
+  EXPECT_EQ(json.at("error"), "no\nway\xEF\xBF\xBD");
+  EXPECT_EQ(json.at("time").get<std::string>().size(), 24u) << json.at("time");
+  ASSERT_TRUE(std::getline(lines, line));
+  EXPECT_EQ(nlohmann::json::parse(line).at("message"), "plain");
+}
+
 TEST_F(LogSetup, AFileIsRotated) {
   ToFile();
   const std::string line(64 << 10, 'x');
@@ -97,7 +138,7 @@ TEST_F(LogSetup, AJournalGetsPriorities) {
   dup2(file.get(), STDERR_FILENO);
   setenv("JOURNAL_STREAM",
          (std::to_string(info.st_dev) + ":" + std::to_string(info.st_ino)).c_str(), 1);
-  EXPECT_TRUE(SetUpLog(Options()));
+  EXPECT_TRUE(SetUpLog({.program = "airstored"}));
   spdlog::info("one");
   spdlog::warn("two");
   spdlog::error("three");
@@ -108,8 +149,8 @@ TEST_F(LogSetup, AJournalGetsPriorities) {
 }
 
 TEST_F(LogSetup, AFileThatCannotBeWrittenIsAnError) {
-  Options options;
-  options.log_file = "/proc/none/log";
+  LogOptions options{.program = "airstored"};
+  options.file = "/proc/none/log";
   const auto counts = SetUpLog(options);
   ASSERT_FALSE(counts);
   EXPECT_NE(counts.error().message.find("/proc/none"), std::string::npos);

@@ -60,7 +60,7 @@ class OnceGateway : public Gateway {
     co_return AssertedLocks{};
   }
   Task<Result<StatFs>> Statfs() override { co_return StatFs{}; }
-  void SetToken(std::string) override {}
+  void SetToken(Secret) override {}
   const GatewayCounters& counters() const override { return counters_; }
   std::string state() const override { return "connected"; }
 

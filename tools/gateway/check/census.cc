@@ -55,10 +55,10 @@ std::optional<Census::Source> Census::ReadOne(MetadataReader& reader, InodeNo in
 }
 
 Result<void> Census::Read(MetadataStore& store, std::span<const InodeNo> inodes) {
-  return UntilNoConflict([&]() -> Result<void> {
+  return InPieces(inodes, [&](std::span<const InodeNo> some) -> Result<void> {
     auto reader = store.Read();
     if (!reader) return reader.error();
-    return Read(**reader, inodes);
+    return Read(**reader, some);
   });
 }
 

@@ -21,6 +21,18 @@
 
 namespace airstore::gateway {
 
+// `work` answers a Result<void> and is given items for one transaction: all of them, or fewer, down
+// to one, while others change them.
+template <typename Item, typename Work>
+Result<void> InPieces(std::span<const Item> items, const Work& work) {
+  if (items.size() <= 1) return UntilNoConflict([&] { return work(items); });
+  auto done = work(items);
+  if (done || done.error().code != kStoreConflict) return done;
+  const size_t half = items.size() / 2;
+  AIRSTORE_TRY(InPieces(items.first(half), work));
+  return InPieces(items.subspan(half), work);
+}
+
 class Census {
  public:
   struct Use {
@@ -44,7 +56,7 @@ class Census {
   explicit Census(WorkspaceKey ws) : ws_(ws) {}
 
   // Counts these inodes as they are now; those that are gone are counted no more. On failure, which
-  // may be kStoreConflict, nothing has changed.
+  // may be kStoreConflict, some of them are as before.
   Result<void> Read(MetadataStore& store, std::span<const InodeNo> inodes);
   Result<void> Read(MetadataReader& reader, std::span<const InodeNo> inodes);
 

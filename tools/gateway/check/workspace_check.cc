@@ -13,12 +13,11 @@
 namespace airstore::gateway {
 namespace {
 
-constexpr size_t kAtOnce = 256;      // rows of a transaction
 constexpr size_t kFewEnough = 64;    // changed inodes, to be read while writers wait
-constexpr int kCatchUps = 100;       // rounds, before writers have to wait for more
 constexpr size_t kMostPaths = 1000;  // finding a path costs reading listings
 constexpr size_t kDeepest = 4096;    // directories in each other
 constexpr auto kPause = std::chrono::milliseconds(50);
+constexpr int kLooks = 5;
 
 const Error kGivenUp{ECANCELED, "given up"};
 
@@ -27,23 +26,53 @@ const Error kGivenUp{ECANCELED, "given up"};
 Result<void> WorkspaceCheck::Run() {
   parts_.batches.tracker().Watch(workspace_.key);
   const auto done = [&]() -> Result<void> {
+    AIRSTORE_TRY(NoteChanges());
     AIRSTORE_TRY(ReadInodes());
-    AIRSTORE_TRY(ReadRows());
+    AIRSTORE_TRY(ReadAllRows());
     AIRSTORE_TRY(ReadContent());
     AIRSTORE_TRY(CatchUp());
-    Suspect();
+    AIRSTORE_TRY(Suspect());
+    if (is_shared()) AIRSTORE_TRY(Settle());
     if (suspects_.empty()) return {};
     if (!Continue("looking once more", 0, 0)) return kGivenUp;
-    if (auto sure = options_.repair ? RepairNow() : Verify(); !sure) {
-      if (sure.error().code != kStoreConflict) return sure.error();
-      return Error{EAGAIN, "workspace " + workspace_.name +
-                               " is changed too often to be sure of what looks wrong in it: try "
-                               "again when less is going on"};
-    }
+    AIRSTORE_TRY(options_.repair ? RepairNow() : Verify());
     return NamePaths();
   }();
   parts_.batches.tracker().Stop();
-  return done;
+  const bool too_busy =
+      !done && (done.error().code == kStoreConflict || done.error().code == ESTALE);
+  if (!too_busy) return done;
+  return Error{EAGAIN, "workspace " + workspace_.name +
+                           " is changed too often to be sure of what looks wrong in it: try again "
+                           "when less is going on"};
+}
+
+void WorkspaceCheck::Suspects::Keep(const Suspects& other) {
+  std::erase_if(inodes, [&](InodeNo ino) { return !other.inodes.contains(ino); });
+  for (auto of = dangling.begin(); of != dangling.end();) {
+    const auto also = other.dangling.find(of->first);
+    std::erase_if(of->second, [&](InodeNo child) {
+      return also == other.dangling.end() || !also->second.contains(child);
+    });
+    of = of->second.empty() ? dangling.erase(of) : std::next(of);
+  }
+  std::erase_if(rows, [&](const BlockId& id) { return !other.rows.contains(id); });
+  std::erase_if(content, [&](InodeNo ino) { return !other.content.contains(ino); });
+  usage = usage && other.usage;
+}
+
+Result<void> WorkspaceCheck::Step(const char* phase, uint64_t done, uint64_t total) {
+  if (!Continue(phase, done, total)) return kGivenUp;
+  return NoteChanges();
+}
+
+Result<void> WorkspaceCheck::NoteChanges() {
+  unread_.merge(parts_.batches.tracker().Take());
+  if (!is_shared()) return {};
+  const auto changed = parts_.changed_elsewhere(workspace_.key, &cursor_);
+  if (!changed) return changed.error();
+  unread_.insert(changed->begin(), changed->end());
+  return {};
 }
 
 Result<void> WorkspaceCheck::ReadSome(std::span<const InodeNo> inodes) {
@@ -55,41 +84,70 @@ Result<void> WorkspaceCheck::ReadSome(std::span<const InodeNo> inodes) {
 
 Result<void> WorkspaceCheck::ReadInodes() {
   std::vector<InodeNo> inodes;
-  {
+  AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
     auto reader = parts_.store.Read();
     if (!reader) return reader.error();
     inodes = (*reader)->ListAllInodes(workspace_.key);
-    AIRSTORE_TRY((*reader)->status());
-  }
+    return (*reader)->status();
+  }));
   for (size_t at = 0; at < inodes.size(); at += kAtOnce) {
-    if (!Continue("files", at, inodes.size())) return kGivenUp;
+    AIRSTORE_TRY(Step("files", at, inodes.size()));
     AIRSTORE_TRY(ReadSome(std::span(inodes).subspan(at, std::min(kAtOnce, inodes.size() - at))));
   }
   return {};
 }
 
-Result<void> WorkspaceCheck::ReadRows() {
+Result<void> WorkspaceCheck::ReadAllRows() {
   std::vector<BlockId> ids;
-  {
+  AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
     auto reader = parts_.store.Read();
     if (!reader) return reader.error();
     ids = (*reader)->ListAllBlocks(workspace_.key);
-    AIRSTORE_TRY((*reader)->status());
-  }
+    return (*reader)->status();
+  }));
+  return ReadRows(ids);
+}
+
+Result<void> WorkspaceCheck::ReadRows(std::span<const BlockId> ids) {
   for (size_t at = 0; at < ids.size(); at += kAtOnce) {
-    if (!Continue("blocks", at, ids.size())) return kGivenUp;
-    const auto some = std::span(ids).subspan(at, std::min(kAtOnce, ids.size() - at));
-    AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
+    AIRSTORE_TRY(Step("blocks", at, ids.size()));
+    const auto some = ids.subspan(at, std::min(kAtOnce, ids.size() - at));
+    AIRSTORE_TRY(InPieces(some, [&](std::span<const BlockId> piece) -> Result<void> {
       auto reader = parts_.store.Read();
       if (!reader) return reader.error();
-      for (const BlockId& id : some) {
+      for (const BlockId& id : piece) {
         const auto row = (*reader)->GetBlock(workspace_.key, id);
-        if (row) rows_[id] = {row->size, row->xxh3, row->live_bytes};
+        if (row) {
+          rows_[id] = {row->size, row->xxh3, row->live_bytes};
+        } else {
+          rows_.erase(id);
+        }
       }
       return (*reader)->status();
     }));
   }
   return {};
+}
+
+Result<void> WorkspaceCheck::ReadChanged() {
+  const std::vector<InodeNo> changed(unread_.begin(), unread_.end());
+  unread_.clear();
+  std::unordered_set<BlockId, Id16Hash> blocks;
+  const auto note_blocks = [&] {
+    for (const InodeNo ino : changed) {
+      const Census::Source* source = census_.Find(ino);
+      if (source == nullptr) continue;
+      for (const Census::Use& use : source->uses) blocks.insert(use.block);
+    }
+  };
+  note_blocks();
+  for (size_t at = 0; at < changed.size(); at += kAtOnce) {
+    AIRSTORE_TRY(Step("what was changed meanwhile", at, changed.size()));
+    AIRSTORE_TRY(ReadSome(std::span(changed).subspan(at, std::min(kAtOnce, changed.size() - at))));
+  }
+  note_blocks();
+  const std::vector<BlockId> used(blocks.begin(), blocks.end());
+  return ReadRows(used);
 }
 
 Result<void> WorkspaceCheck::ReadContent() {
@@ -102,7 +160,7 @@ Result<void> WorkspaceCheck::ReadContent() {
     total += row == rows_.end() ? 0 : row->second.size;
   }
   for (const BlockId& id : wanted) {
-    if (!Continue("content, MiB", content_bytes_ >> 20, total >> 20)) return kGivenUp;
+    AIRSTORE_TRY(Step("content, MiB", content_bytes_ >> 20, total >> 20));
     AIRSTORE_TRY(LookAtBlock(id));
   }
   return {};
@@ -129,23 +187,18 @@ Result<void> WorkspaceCheck::LookAtBlock(const BlockId& id) {
   return {};
 }
 
-// Reads what was changed meanwhile, until that is little.
+// Reads what was changed meanwhile, until that is little, or does not get less.
 Result<void> WorkspaceCheck::CatchUp() {
-  for (int round = 0; round < kCatchUps; ++round) {
-    unread_.merge(parts_.batches.tracker().Take());
-    if (unread_.size() <= kFewEnough) return {};
-    const std::vector<InodeNo> changed(unread_.begin(), unread_.end());
-    unread_.clear();
-    for (size_t at = 0; at < changed.size(); at += kAtOnce) {
-      if (!Continue("what was changed meanwhile", at, changed.size())) return kGivenUp;
-      AIRSTORE_TRY(
-          ReadSome(std::span(changed).subspan(at, std::min(kAtOnce, changed.size() - at))));
-    }
+  for (size_t before = SIZE_MAX;;) {
+    AIRSTORE_TRY(NoteChanges());
+    if (unread_.size() <= kFewEnough || unread_.size() >= before) return {};
+    before = unread_.size();
+    AIRSTORE_TRY(ReadChanged());
   }
-  return {};
 }
 
-void WorkspaceCheck::Suspect() {
+Result<void> WorkspaceCheck::Suspect() {
+  suspects_ = {};
   const auto is_too_small = [&](const Census::Use& use) {
     const auto row = rows_.find(use.block);
     return row != rows_.end() && use.end > row->second.size;
@@ -169,34 +222,48 @@ void WorkspaceCheck::Suspect() {
   for (const auto& [id, bytes] : census_.blocks()) {
     if (!rows_.contains(id)) suspects_.rows.insert(id);
   }
-  // Where others may change it too, it is wrong for a moment all the time.
-  std::unordered_set<InodeNo> changed = parts_.batches.tracker().Take();
-  const bool quiet = changed.empty();
-  unread_.merge(changed);
-  const auto reader = parts_.store.Read();
-  if (!reader || (parts_.shared && !quiet)) return;
-  const auto now = (*reader)->GetWorkspace(workspace_.key);
+  std::optional<Workspace> now;
+  AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
+    auto reader = parts_.store.Read();
+    if (!reader) return reader.error();
+    now = (*reader)->GetWorkspace(workspace_.key);
+    return (*reader)->status();
+  }));
   suspects_.usage =
       now && (now->used_bytes != census_.bytes() || now->inodes != census_.sources().size());
+  return {};
+}
+
+Result<void> WorkspaceCheck::Settle() {
+  for (int look = 0; look < kLooks && !suspects_.empty(); ++look) {
+    std::this_thread::sleep_for(kPause);
+    AIRSTORE_TRY(Step("looking once more", 0, 0));
+    const Suspects before = std::move(suspects_);
+    unread_.insert(before.inodes.begin(), before.inodes.end());
+    unread_.insert(before.content.begin(), before.content.end());
+    for (const auto& [directory, children] : before.dangling) {
+      unread_.insert(directory);
+      unread_.insert(children.begin(), children.end());
+    }
+    AIRSTORE_TRY(ReadChanged());
+    AIRSTORE_TRY(ReadRows(std::vector<BlockId>(before.rows.begin(), before.rows.end())));
+    AIRSTORE_TRY(Suspect());
+    suspects_.Keep(before);
+  }
+  return {};
 }
 
 Result<void> WorkspaceCheck::Verify() {
   const auto pause = parts_.collector.Pause();
-  const auto judge = [&](MetadataReader& rows) -> Result<void> {
-    if (!Continue("looking once more", 0, 0)) return kGivenUp;
-    if (const int error = Judge(rows, nullptr); error != 0) return Error{error, "check"};
-    return rows.status();
-  };
   return UntilNoConflict([&]() -> Result<void> {
-    if (parts_.shared) {
-      auto reader = parts_.store.Read();
-      if (!reader) return reader.error();
-      return judge(**reader);
-    }
-    // A writer, to be alone; it commits nothing.
+    if (!Continue("looking once more", 0, 0)) return kGivenUp;
+    // A writer, to be alone in this process.
     auto writer = parts_.store.Write();
     if (!writer) return writer.error();
-    return judge(**writer);
+    if (const int error = Judge(**writer, nullptr); error != 0) return Error{error, "check"};
+    AIRSTORE_TRY((*writer)->status());
+    // It changes nothing, but fails when somebody else has changed what was read.
+    return is_shared() ? (*writer)->Commit() : Result<void>();
   });
 }
 
@@ -223,7 +290,8 @@ Result<void> WorkspaceCheck::RepairNow() {
                                      return Judge(changer.tree().store(), &changer);
                                    });
     }
-    if (done || done.error().code != EBUSY || SteadyNow() >= deadline) break;
+    const bool later = !done && (done.error().code == EBUSY || done.error().code == kStoreConflict);
+    if (!later || SteadyNow() >= deadline) break;
     parts_.sessions.Touch(presence.id, SteadyNow());
     if (!Continue("waiting for a host to give back its lease", 0, 0)) break;
     std::this_thread::sleep_for(kPause);

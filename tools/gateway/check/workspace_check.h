@@ -5,8 +5,11 @@
 //
 // It runs beside those who use the workspace: rows are read in short transactions, and what looks
 // wrong is looked at once more in one, together with all that was changed meanwhile. Only that one
-// excludes writers. A repair is a change like others: leases are recalled first, and hosts that
-// watch are told. What is lost with a block becomes a hole.
+// excludes writers. Those of other gateways it does not: it fails when they change a row that looks
+// wrong, and is done again. Every reference and every name that is added or taken away changes the
+// row of the block or inode it is for, so what is counted while that stays as it is, is exact. A
+// repair is a change like others: leases are recalled first, and hosts that watch are told. What is
+// lost with a block becomes a hole.
 //
 // Threads: one.
 // Ownership: borrows the gateway's parts.
@@ -34,9 +37,10 @@ struct CheckParts {
   Collector& collector;
   Sessions& sessions;
   std::function<Result<InodeNo>(WorkspaceKey)> grant;  // an inode number nobody has
-  // Other processes may change the store. What they do is not tracked: the last look reads all
-  // inodes once more, in one transaction, which fails when somebody is in between.
-  bool shared = false;
+  // Inodes that any gateway has changed since `cursor` (0: from now on), which becomes the present.
+  // ESTALE: too many to be known. Null: there is no other gateway.
+  using Changed = std::function<Result<std::vector<InodeNo>>(WorkspaceKey, uint64_t* cursor)>;
+  Changed changed_elsewhere = nullptr;
 };
 
 struct CheckOptions {
@@ -70,6 +74,8 @@ class WorkspaceCheck {
   bool Needs(const BlockId& id) const { return census_.references(id) != 0; }
 
  private:
+  static constexpr size_t kAtOnce = 256;  // rows of a transaction
+
   enum class Bytes { kMissing, kCorrupt, kUnreadable };
   struct Row {
     uint64_t size = 0;
@@ -86,21 +92,35 @@ class WorkspaceCheck {
     bool empty() const {
       return inodes.empty() && dangling.empty() && rows.empty() && content.empty() && !usage;
     }
+    // Only what looks wrong to both.
+    void Keep(const Suspects& other);
   };
 
+  bool is_shared() const { return parts_.changed_elsewhere != nullptr; }
+  // ECANCELED: give up. Notes what is changed meanwhile.
+  Result<void> Step(const char* phase, uint64_t done, uint64_t total);
+  Result<void> NoteChanges();
   Result<void> ReadSome(std::span<const InodeNo> inodes);
   Result<void> ReadInodes();
-  Result<void> ReadRows();
+  Result<void> ReadAllRows();
+  Result<void> ReadRows(std::span<const BlockId> ids);
+  // What is in unread_, and the rows of the blocks that it uses or used.
+  Result<void> ReadChanged();
   Result<void> ReadContent();
   Result<void> LookAtBlock(const BlockId& id);
   Result<void> CatchUp();
-  void Suspect();
+  Result<void> Suspect();
+  // What others were just changing does not look wrong again and again.
+  Result<void> Settle();
   // With a lease recalled when something is to be mended; EBUSY: it is not given back.
   Result<void> Verify();
   Result<void> RepairNow();
 
   // ---- Of what is certain, in one transaction. `changer` null: nothing is mended.
   int Judge(MetadataReader& rows, Changer* changer);
+  Result<void> ReadForJudgement(MetadataReader& rows);
+  // The workspace's row, of a moment at which the census holds; nothing: there is none.
+  std::optional<Workspace> UsageNow(MetadataReader& rows);
   void JudgeUsage(MetadataReader& rows, Changer* changer);
   void JudgeBlock(MetadataReader& rows, Changer* changer, const BlockId& id);
   void JudgeContent(MetadataReader& rows, Changer* changer, InodeNo ino);
@@ -123,7 +143,8 @@ class WorkspaceCheck {
   const Stored& stored_;
   const Going going_;
   Census census_;
-  std::unordered_set<InodeNo> unread_;  // could not be read between other hosts' changes
+  std::unordered_set<InodeNo> unread_;  // changed since they were read
+  uint64_t cursor_ = 0;                 // of changed_elsewhere
   std::unordered_map<BlockId, Row, Id16Hash> rows_;
   std::unordered_map<BlockId, Bytes, Id16Hash> bad_;
   std::unordered_map<BlockId, BlockRecord, Id16Hash> rebuilt_;  // rows made from the bytes

@@ -13,6 +13,7 @@ namespace airstore::gateway {
 namespace {
 
 constexpr size_t kHolesAtOnce = 512;
+constexpr int kUsageLooks = 5;
 constexpr std::string_view kLostAndFound = "lost+found";
 
 }  // namespace
@@ -30,17 +31,7 @@ int WorkspaceCheck::Judge(MetadataReader& rows, Changer* changer) {
   damages_.clear();
   lost_and_found_ = 0;
   if (!rows.GetWorkspace(workspace_.key)) return 0;  // deleted meanwhile
-  // Nobody changes anything from here on, so what is counted is exact.
-  unread_.merge(parts_.batches.tracker().Take());
-  // What files and names refer to is looked at below; only counts need all of them.
-  const bool counts = suspects_.usage || !suspects_.rows.empty() || !suspects_.inodes.empty();
-  if (parts_.shared && counts) {
-    for (const auto& [ino, source] : census_.sources()) unread_.insert(ino);
-    for (const InodeNo ino : rows.ListAllInodes(workspace_.key)) unread_.insert(ino);
-  }
-  const std::vector<InodeNo> changed(unread_.begin(), unread_.end());
-  if (auto read = census_.Read(rows, changed); !read) return read.error().code;
-  unread_.clear();
+  if (auto read = ReadForJudgement(rows); !read) return read.error().code;
 
   if (changer != nullptr) changer->CommitAnyway();
   if (suspects_.usage) JudgeUsage(rows, changer);
@@ -57,8 +48,54 @@ int WorkspaceCheck::Judge(MetadataReader& rows, Changer* changer) {
   return 0;
 }
 
+Result<void> WorkspaceCheck::ReadForJudgement(MetadataReader& rows) {
+  if (is_shared()) {
+    // First, so that the transaction fails if they change. What was changed before is told below.
+    for (const InodeNo ino : suspects_.inodes) (void)rows.GetInode(workspace_.key, ino);
+    for (const BlockId& id : suspects_.rows) (void)rows.GetBlock(workspace_.key, id);
+  }
+  AIRSTORE_TRY(NoteChanges());
+  if (!is_shared()) {
+    // Nobody changes anything from here on, so what is counted is exact.
+    const std::vector<InodeNo> changed(unread_.begin(), unread_.end());
+    unread_.clear();
+    return census_.Read(rows, changed);
+  }
+  unread_.insert(suspects_.inodes.begin(), suspects_.inodes.end());
+  unread_.insert(suspects_.content.begin(), suspects_.content.end());
+  for (const auto& [ino, source] : census_.sources()) {
+    const bool refers = std::any_of(source.uses.begin(), source.uses.end(), [&](const auto& use) {
+      return suspects_.rows.contains(use.block);
+    });
+    if (refers) unread_.insert(ino);
+  }
+  // In transactions of their own: they may change again.
+  const std::vector<InodeNo> changed(unread_.begin(), unread_.end());
+  unread_.clear();
+  for (size_t at = 0; at < changed.size(); at += kAtOnce) {
+    AIRSTORE_TRY(ReadSome(std::span(changed).subspan(at, std::min(kAtOnce, changed.size() - at))));
+  }
+  // Somebody was in between a hundred times: no use to do all of this again.
+  return unread_.empty() ? Result<void>() : Error{ESTALE, "what was changed"};
+}
+
+std::optional<Workspace> WorkspaceCheck::UsageNow(MetadataReader& rows) {
+  if (!is_shared()) return rows.GetWorkspace(workspace_.key);
+  for (int look = 0; look < kUsageLooks; ++look) {
+    auto reader = parts_.store.Read();
+    if (!reader) return std::nullopt;
+    const auto now = (*reader)->GetWorkspace(workspace_.key);
+    if (!(*reader)->status()) continue;
+    if (!NoteChanges()) return std::nullopt;
+    if (unread_.empty()) return now;
+    if (!ReadChanged()) return std::nullopt;
+  }
+  return std::nullopt;
+}
+
 void WorkspaceCheck::JudgeUsage(MetadataReader& rows, Changer* changer) {
-  const auto now = rows.GetWorkspace(workspace_.key);
+  const auto now = UsageNow(rows);
+  if (!now) return;
   const uint64_t inodes = census_.sources().size();
   if (now->used_bytes == census_.bytes() && now->inodes == inodes) return;
   Add("usage",

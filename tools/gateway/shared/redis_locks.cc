@@ -57,4 +57,14 @@ Result<void> RedisLocks::ReleaseSession(WorkspaceKey ws, const SessionId& sessio
   return Do(ws, [&](LockState& state, LockState::Told* told) { state.Drop(session, false, told); });
 }
 
+Result<uint64_t> RedisLocks::Count(WorkspaceKey ws) {
+  auto reader = store_.Read();
+  if (!reader) return reader.error();
+  // Its readers are transactions like its writers, without a commit.
+  auto& txn = static_cast<RedisTransaction&>(**reader);
+  const uint64_t held = txn.ReadLocks(ws).held();
+  AIRSTORE_TRY(txn.status());
+  return held;
+}
+
 }  // namespace airstore::gateway

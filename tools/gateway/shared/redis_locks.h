@@ -25,6 +25,7 @@ class RedisLocks final : public HostLocks {
                       std::vector<LockWish>* lost) override;
   Result<void> Expire(WorkspaceKey ws, const SessionId& session) override;
   Result<void> ReleaseSession(WorkspaceKey ws, const SessionId& session) override;
+  Result<uint64_t> Count(WorkspaceKey ws) override;
 
  private:
   using Change = std::function<void(LockState& state, LockState::Told* told)>;

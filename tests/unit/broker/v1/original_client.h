@@ -78,7 +78,7 @@ class OriginalClient final : public ContextClient {
   }
   Manners manners() const override { return {}; }
   bool refused_token() const override { return false; }
-  void SetToken(std::string) override {}
+  void SetToken(Secret) override {}
   const GatewayCounters& counters() const override { return counters_; }
   std::string state() const override { return "connected"; }
   void Reconnect() override {}
