@@ -61,10 +61,11 @@ struct MountSpec {
   uint32_t anonymous_gid = kAnonymous;
   bool read_only = false;
   bool passthrough = true;
-  bool relatime = false;     // reading moves times of access, as needed
-  bool fsync_local = false;  // fsync waits for the disk of this host, not for the gateway
-  std::string backend;       // "fuse", "nfs"; "auto": nfs if fuse is not to be had
-  bool serve_only = false;   // nfs: who asks mounts it, with what status tells
+  bool relatime = false;       // reading moves times of access, as needed
+  bool fsync_local = false;    // fsync waits for the disk of this host, not for the gateway
+  std::string backend;         // "fuse", "nfs"; "auto": nfs if fuse is not to be had
+  bool serve_only = false;     // nfs: who asks mounts it, with what status tells
+  bool nfs_auth_none = false;  // nfs: who has no credentials may mount it as well
   bool verbose = false;
   // Empty, or nothing: as configured.
   std::string virtual_nodes;

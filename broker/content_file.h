@@ -75,6 +75,8 @@ struct ContentFile {
   bool never_sent = false;    // the gateway has no content: everything here is to be sent
   // Another host may have changed it since that version: ours is taken on that version only.
   bool unsure = false;
+  // The gateway has refused to cut it as it was cut here: its bytes are not those of that version.
+  bool other_cut = false;
   // What was sent is not known (another broker did it): everything is to be sent, holes too.
   bool resend = false;
   // The journal says that the file is needed for a replay: it must not go away.

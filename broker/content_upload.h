@@ -31,10 +31,11 @@ inline constexpr uint64_t kUnknownHash = 1;
 uint64_t HashOfZeros(uint64_t length);
 
 // What a write is made of is limited: a file is sent in parts, so that what refers to blocks
-// reaches the gateway long before it collects those that nothing refers to, and in one message.
-inline constexpr size_t kRangesOfAPart = 1024;
+// reaches the gateway before it collects those that nothing refers to, and in one message. Between
+// the parts others see a file that is half new, so there are no more of them than needed.
+inline constexpr size_t kRangesOfAPart = 4096;
 inline constexpr size_t kExtentsOfAPart = 32768;
-inline constexpr std::chrono::seconds kTimeOfAPart{60};
+inline constexpr std::chrono::seconds kTimeOfAPart{300};
 // Blocks were collected, if that may be why a write was refused: it took this long to come.
 inline constexpr int64_t kTimeToCollectNs = 600'000'000'000;
 

@@ -239,6 +239,8 @@ class Contents : public ContentSource {
   Settled ContentSettled(uint64_t inode, int error) override;
   uint64_t ContentVersion(uint64_t inode) const override;
   bool MustMatch(uint64_t inode) const override;
+  // A change of its size was refused.
+  void CutRefused(uint64_t inode);
   // Others may have changed what is cached here, and have been told of it only in part.
   void DoubtVersions();
   void ContentApplied(uint64_t inode, uint64_t content_version) override;
@@ -370,7 +372,7 @@ class Contents : public ContentSource {
   Task<Result<Layout>> AskBlocks(uint64_t inode, uint64_t version, uint64_t from, uint64_t to);
 
   // contents_refused.cc
-  Task<void> Refused(NodePtr node, int error);
+  Task<void> Refused(NodePtr node, std::shared_ptr<ContentFile> file, int error);
   void DropRefused(const NodePtr& node);
   Task<void> NotMoving(uint64_t inode);
 
@@ -397,9 +399,12 @@ class Contents : public ContentSource {
   Task<void> AfterSettled(uint64_t inode);
   Task<void> Debounce();
   // errno of the content file, 0 when all of it could be read.
-  Task<int> BuildSmall(const NodePtr& node, const FileStamp& stamp, WriteOp* op);
+  // `truncations`: as counted when it was decided that no cut is queued.
+  Task<int> BuildSmall(const NodePtr& node, const FileStamp& stamp, uint64_t truncations,
+                       WriteOp* op);
   // `from`: where this part begins.
-  Task<int> BuildLarge(const NodePtr& node, uint64_t from, const FileStamp& stamp, WriteOp* op);
+  Task<int> BuildLarge(const NodePtr& node, uint64_t from, const FileStamp& stamp,
+                       uint64_t truncations, WriteOp* op);
 
   boost::asio::any_io_executor executor_;
   Tasks* tasks_;

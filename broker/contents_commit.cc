@@ -23,12 +23,13 @@ namespace airstore::broker {
 Ticket Contents::Flush(uint64_t inode) {
   const NodePtr node = Find(inode);
   const auto record = inodes_->Get(inode);
-  if (node && (node->replacing || node->keeping)) return log_->PendingOf(inode);
+  if (node && node->replacing) return log_->PendingOf(inode);
   // Neither a store to a page that is writable already nor a second write in one tick of the clock
   // shows in the stamp: of what the kernel writes only the bytes tell.
   if (node && node->file && record && (record->flags & shm::kPassthroughWriter) != 0) {
     node->dirty_hint = true;
   }
+  if (node && node->keeping) return log_->PendingOf(inode);
   if (node && node->file && record && (record->flags & shm::kOrphan) == 0 && IsDirty(*node)) {
     Refresh(inode);
     log_->AppendContent(inode);
@@ -81,6 +82,7 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
   if (node && node->file && node->file->complete && before && (before->flags & shm::kOrphan) == 0) {
     const std::shared_ptr<ContentFile> file = node->file;
     node->sending = true;
+    const uint64_t truncations = file->truncations;
     Backoff backoff;
     while (file->fd() < 0) {  // out of descriptors: nothing may be sent that was not read
       ParkSome();
@@ -97,14 +99,16 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
         // What changed since the first part was begun is found by the next comparison.
         *stamp = file->sent;
       } else {
-        node->dirty_hint = false;
+        // Cut while it waited for a descriptor: what is read is of behind that cut, which follows.
+        node->dirty_hint = file->truncations != truncations;
         node->dirty_since_ns = 0;
         file->sent = *stamp;
+        file->refused = false;  // whatever becomes of this, lost+found has an earlier state
       }
       if (from == 0 && stamp->size <= limits_.max_inline_bytes) {
-        error = co_await BuildSmall(node, *stamp, &op);
+        error = co_await BuildSmall(node, *stamp, truncations, &op);
       } else {
-        error = co_await BuildLarge(node, from, *stamp, &op);
+        error = co_await BuildLarge(node, from, *stamp, truncations, &op);
       }
       if (error == ENOENT) {  // the log will hear the same, and say so
         op.extents.clear();
@@ -135,13 +139,16 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
   const auto after = inodes_->Get(inode);
   if ((op.size || !op.extents.empty()) && after) {
     op.mtime_ns = after->mtime_ns;
+    // Who reads between the parts sees a change when the last one comes.
+    if (HasMore(inode)) *op.mtime_ns -= 1;
     mutation.time_ns = after->ctime_ns;
   }
   mutation.op = std::move(op);
   co_return mutation;
 }
 
-Task<int> Contents::BuildSmall(const NodePtr& node, const FileStamp& stamp, WriteOp* op) {
+Task<int> Contents::BuildSmall(const NodePtr& node, const FileStamp& stamp, uint64_t truncations,
+                               WriteOp* op) {
   ContentFile& file = *node->file;
   if (stamp.size == 0) {
     file.sent_hash.Clear();
@@ -151,17 +158,16 @@ Task<int> Contents::BuildSmall(const NodePtr& node, const FileStamp& stamp, Writ
   if (block.error != 0) co_return block.error;
   if (!file.never_sent && !file.resend && file.sent_hash == block.hashes) co_return 0;
   file.sent_hash = BlockHashes(block.hashes);
+  if (file.truncations != truncations) file.sent_hash.Fill(kUnknownHash);
   AddInline({0, stamp.size}, std::move(block), op);
   co_return 0;
 }
 
 Task<int> Contents::BuildLarge(const NodePtr& node, uint64_t from, const FileStamp& stamp,
-                               WriteOp* op) {
+                               uint64_t truncations, WriteOp* op) {
   const std::shared_ptr<ContentFile> file = node->file;
   file->sent_hash.Resize(BlocksOf(stamp.size));
-  const uint64_t truncations = file->truncations;
-  const bool everything = file->resend;
-  const bool all = file->never_sent || everything;
+  const bool all = file->never_sent || file->resend;
   // What has its hash from parts that were given up would be taken for holes.
   if (all && from == 0) file->sent_hash.Forget();
   auto find = [](int fd, uint64_t begin, uint64_t size, bool never_sent, BlockHashes sent,
@@ -205,10 +211,21 @@ bool Contents::HasMore(uint64_t inode) const {
 }
 
 void Contents::ForgetParts(uint64_t inode) {
-  if (const NodePtr node = Find(inode); node && node->file) {
-    node->file->next_part = 0;
-    node->dirty_hint = true;
+  const NodePtr node = Find(inode);
+  if (!node || !node->file) return;
+  ContentFile& file = *node->file;
+  const uint64_t sent = std::exchange(file.next_part, 0) / kContentBlock;
+  node->dirty_hint = true;
+  if (sent == 0 || !(file.never_sent || file.resend)) return;
+  // What was sent is not sent again, or a file that is cut now and then would never arrive. Where
+  // no bytes were, holes were sent; of what comes behind, the gateway may have anything.
+  const BlockHashes before = std::exchange(file.sent_hash, BlockHashes());
+  file.sent_hash.Resize(before.size());
+  file.sent_hash.Fill(kUnknownHash);
+  for (uint64_t block = 0; block < std::min(sent, before.size()); ++block) {
+    file.sent_hash.Set(block, before[block] != 0 ? before[block] : HashOfZeros(kContentBlock));
   }
+  file.never_sent = file.resend = false;
 }
 
 Settled Contents::ContentSettled(uint64_t inode, int error) {
@@ -234,7 +251,7 @@ Settled Contents::ContentSettled(uint64_t inode, int error) {
     inodes_->Update(inode, [&](shm::InodeRecord& record) {
       record.write_error = static_cast<uint32_t>(error);
     });
-    if (!std::exchange(node->keeping, true)) tasks_->Spawn(Refused(node, error));
+    if (!std::exchange(node->keeping, true)) tasks_->Spawn(Refused(node, node->file, error));
     return Settled::kForGood;
   }
   if (!node->file->never_sent) {

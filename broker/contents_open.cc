@@ -170,7 +170,7 @@ void Contents::Closed(const NodePtr& node) {
   watched_.erase(node->inode);
   if (node->file && node->file->sealed) Unseal(node);
   NoteClean(node);
-  if (node->file && node->file->refused && !IsDirty(*node)) {
+  if (node->file && node->file->refused && !IsDirty(*node) && !log_->ContentPending(node->inode)) {
     DropRefused(node);
     return;
   }

@@ -31,10 +31,10 @@ void Contents::DropRefused(const NodePtr& node) {
   DropFile(node);
 }
 
-Task<void> Contents::Refused(NodePtr node, int error) {
-  const std::shared_ptr<ContentFile> file = node->file;
+// The inode may go meanwhile, and this be all that is left of it.
+Task<void> Contents::Refused(NodePtr node, std::shared_ptr<ContentFile> file, int error) {
   Backoff backoff;
-  while (node->file == file && !stopped_) {
+  while (!stopped_) {
     RefusedContent content;
     content.inode = node->inode;
     content.error = error;
@@ -59,6 +59,7 @@ Task<void> Contents::Refused(NodePtr node, int error) {
       break;
     }
     spdlog::error("keeping what was refused of inode {}: {}", node->inode, kept.error().ToString());
+    if (node->file != file) break;
     co_await backoff.Wait(executor_);
   }
   node->keeping = false;

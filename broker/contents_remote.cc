@@ -85,6 +85,10 @@ bool Contents::MustMatch(uint64_t inode) const {
   return node && node->file && node->file->unsure;
 }
 
+void Contents::CutRefused(uint64_t inode) {
+  if (const NodePtr node = Find(inode); node && node->file) node->file->other_cut = true;
+}
+
 void Contents::DoubtVersions() {
   for (const auto& [inode, node] : nodes_) {
     if (node->file) node->file->unsure = true;
@@ -128,7 +132,7 @@ void Contents::DropFile(const NodePtr& node) {
 Task<Result<void>> Contents::Replace(Attr attr) {
   const NodePtr node = Find(attr.inode);
   if (!node || !node->file) co_return Result<void>{};
-  if (node->file->base_version == attr.content_version) {
+  if (node->file->base_version == attr.content_version && !node->file->other_cut) {
     if (node->file->complete) SetTimes(attr.inode, attr.atime_ns, attr.mtime_ns);
     co_return Result<void>{};
   }
@@ -213,6 +217,7 @@ Task<Result<void>> Contents::ReplaceInPlace(NodePtr node, Attr attr) {
   if (auto stamp = file->Stamp()) file->sent = node->seen = *stamp;
   file->sent_hash = BlockHashes(hashes);
   file->base_version = attr.content_version;
+  file->other_cut = false;
   file->unsure = false;
   if (file->needed) journal_->Append(VersionRecord{attr.inode, attr.content_version});
   file->never_sent = file->resend = file->refused = false;

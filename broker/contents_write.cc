@@ -86,6 +86,7 @@ Task<Result<void>> Contents::Truncate(uint64_t inode, uint64_t size) {
     if (result) {
       ContentFile& file = *node->file;
       ++file.truncations;
+      file.refused = false;  // the rest is to be sent with it
       if (file.sent_hash.size() > BlocksOf(size)) file.sent_hash.Resize(BlocksOf(size));
       // The last block changed; the gateway cuts or fills it the same way, so only its hash is new.
       if (const uint64_t blocks = file.sent_hash.size(); blocks != 0) {

@@ -88,6 +88,7 @@ MountSpec FromWire(const wire::MountRequest& from) {
   if (from.backend() == wire::BACKEND_FUSE) spec.backend = "fuse";
   if (from.backend() == wire::BACKEND_NFS) spec.backend = "nfs";
   spec.serve_only = from.serve_only();
+  spec.nfs_auth_none = from.nfs_auth_none();
   spec.verbose = from.verbose();
   spec.virtual_nodes = from.virtual_nodes();
   spec.compression = from.compression();

@@ -66,9 +66,11 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/announced_change.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_device.cc
+  ${CMAKE_CURRENT_LIST_DIR}/mount_notify.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_recovery.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_trace.cc
   ${CMAKE_CURRENT_LIST_DIR}/mutation_log.cc
+  ${CMAKE_CURRENT_LIST_DIR}/mutation_log_send.cc
   ${CMAKE_CURRENT_LIST_DIR}/recovery.cc
   ${CMAKE_CURRENT_LIST_DIR}/remap.cc
   ${CMAKE_CURRENT_LIST_DIR}/replay_contents.cc

@@ -128,6 +128,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Result<int32_t> BackingOpen(int file) override;
   void BackingClose(int32_t backing_id) override;
   Task<void> InvalidateName(uint64_t parent, std::string name) override;
+  Task<void> FindDirectory(std::string path) override;
   Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length,
                             std::optional<FileEnd> end) override;
   void InvalidateAttr(uint64_t inode) override;
@@ -241,6 +242,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   // with it: a request that holds a directory may be waiting for that.
   std::unique_ptr<Notifier> names_notifier_;
   std::unique_ptr<Notifier> notifier_;
+  std::unique_ptr<Notifier> finder_;                     // its lookups are answered by our frontend
   std::unique_ptr<boost::asio::thread_pool> unmounter_;  // ditto
   // Directories whose kernel locks requests under way hold that may wait for other mounts.
   std::multiset<uint64_t> locked_directories_;

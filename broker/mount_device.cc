@@ -55,6 +55,7 @@ std::string Mount::ExportText() const {
     text += "anonymous_uid=" + std::to_string(options_.spec.anonymous_uid) +
             "\nanonymous_gid=" + std::to_string(options_.spec.anonymous_gid) + "\n";
   }
+  if (options_.spec.nfs_auth_none) text += "mount_auth=none\n";
   return text;
 }
 

@@ -47,6 +47,7 @@ Result<void> WriteMountManifest(const std::string& directory, const MountManifes
   tree.put("fsync_local", manifest.spec.fsync_local);
   tree.put("backend", manifest.spec.backend);
   tree.put("serve_only", manifest.spec.serve_only);
+  tree.put("nfs_auth_none", manifest.spec.nfs_auth_none);
   tree.put("owner_uid", manifest.owner.uid);
   tree.put("owner_gid", manifest.owner.gid);
   tree.put("passthrough", manifest.passthrough);
@@ -98,6 +99,7 @@ Result<MountManifest> ReadMountManifest(const std::string& path) {
     manifest.spec.fsync_local = tree.get<bool>("fsync_local", false);
     manifest.spec.backend = tree.get<std::string>("backend");
     manifest.spec.serve_only = tree.get<bool>("serve_only", manifest.spec.backend == "nfs");
+    manifest.spec.nfs_auth_none = tree.get<bool>("nfs_auth_none", false);
     manifest.owner.uid = tree.get<uint32_t>("owner_uid");
     manifest.owner.gid = tree.get<uint32_t>("owner_gid");
     manifest.passthrough = tree.get<bool>("passthrough");

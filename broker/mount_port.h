@@ -65,6 +65,10 @@ class MountPort {
   // goes by the size that it has.
   virtual Task<void> InvalidateData(uint64_t inode, uint64_t offset, uint64_t length,
                                     std::optional<FileEnd> end) = 0;
+  // Has this mount's kernel find the directory at that path of the workspace; returns when it has,
+  // or when that takes long. Kernels cannot be told where a directory has gone, only that it is not
+  // where it was: programs in it would have no path, and the old place for "..".
+  virtual Task<void> FindDirectory(std::string /*path*/) { co_return; }
   virtual void InvalidateAttr(uint64_t inode) = 0;
   // Attributes, also those in an answer that has not reached the kernel yet.
   virtual Task<void> ForgetAttributes(uint64_t inode) = 0;

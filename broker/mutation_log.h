@@ -174,6 +174,9 @@ class MutationLog {
   void RequeueContent(uint64_t inode);
   Task<void> Send();
   Task<void> SendBatch();
+  // A second change of a file's content with a precondition: it is made of what the first one
+  // leaves, which only the answer tells. `changed`: files of the run so far.
+  bool EndsRun(uint64_t content, uint64_t lease_id, std::unordered_set<uint64_t>* changed) const;
   // What Restore found numbered.
   Task<void> SendRestored();
   // A part of a batch: mutations with consecutive numbers, and the items they are of.
@@ -185,17 +188,21 @@ class MutationLog {
   // has been queued anew.
   Task<bool> SendContentParts(const std::vector<Item>& items, size_t at, Part* part,
                               uint64_t lease_id, Mutation* last);
+  // Waits until the numbers are on record.
+  Task<void> Record(BatchRecord record);
   // Numbers it on record, sends it and settles it.
   Task<void> SendPart(const std::vector<Item>& items, Part part, uint64_t lease_id);
   Task<std::vector<MutationResult>> ApplyUntilAnswered(std::shared_ptr<std::vector<Mutation>> batch,
                                                        uint64_t lease_id);
-  // Without a lease, and each by itself: one that is refused stops no other.
-  Task<std::vector<MutationResult>> ApplyEach(std::shared_ptr<const std::vector<Mutation>> batch);
+  // Without a lease: what was batched under one, in as many runs as that takes.
+  Task<std::vector<MutationResult>> ApplyInRuns(std::shared_ptr<const std::vector<Mutation>> batch);
   void Renumber(std::vector<Mutation>* batch, uint64_t first);
   void SetPrecondition(Mutation* mutation) const;
   void TakeVersions(const std::vector<Mutation>& batch, const std::vector<MutationResult>& results);
   void Settle(const std::vector<Item>& items, const Part& part,
               const std::vector<MutationResult>& results);
+  // Everything up to there is settled: on record.
+  void NoteSettled(Ticket ticket, uint64_t sequence);
   // All of them are settled; `last_sequence`: the last number they had, 0: none.
   void Finish(const std::vector<Item>& items, uint64_t last_sequence);
   void Retire(const Item& item);
@@ -227,6 +234,7 @@ class MutationLog {
   Ticket requeued_ = 0;  // the last one of content whose turn had come before
   BatchRecord sending_;  // numbers of what is in flight, as they were given
   uint64_t next_sequence_ = 1;
+  std::pair<Ticket, uint64_t> noted_settled_ = {};
   bool urgent_ = false;
   bool stalled_ = false;
   bool stopping_ = false;

@@ -52,6 +52,7 @@ Notifier::~Notifier() {
   state_->stopped = true;
   state_->messages.clear();
   state_->queued.NotifyAll();
+  state_->advanced.NotifyAll();
   if (state_->channel.is_open()) state_->channel.cancel();
   if (state_->process.pid <= 0) return;
   Kill(state_->process);
@@ -129,6 +130,10 @@ Task<void> Notifier::Run(std::shared_ptr<State> state) {
     ++state->confirmed;
     state->advanced.NotifyAll();
   }
+}
+
+std::string Notifier::LookUpMessage(std::string_view path) {
+  return std::string(sizeof(uint32_t), '\0').append(path);
 }
 
 Task<void> Notifier::Send(std::vector<std::string> messages) {

@@ -13,6 +13,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "broker/launcher.h"
@@ -31,6 +32,8 @@ class Notifier {
   // Returns when the messages were written to the device, in order with those of earlier calls.
   // What the kernel says to them does not matter: it does not know what it was told to forget.
   Task<void> Send(std::vector<std::string> messages);
+  // What Send takes to have the process look up an absolute path.
+  static std::string LookUpMessage(std::string_view path);
 
  private:
   struct State;

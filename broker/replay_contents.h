@@ -47,7 +47,8 @@ class ReplayContents : public ContentSource {
   void ForgetParts(uint64_t inode) override;
   Settled ContentSettled(uint64_t inode, int error) override;
   uint64_t ContentVersion(uint64_t inode) const override;
-  bool MustMatch(uint64_t /*inode*/) const override { return false; }
+  // The lease may be one that was got back: another host may have been there in between.
+  bool MustMatch(uint64_t /*inode*/) const override { return true; }
   void ContentApplied(uint64_t inode, uint64_t content_version) override;
 
  private:

@@ -181,6 +181,10 @@ class Tree {
   void NotifyOwner(MountPort* origin, uint64_t inode);
 
  private:
+  // The directory was moved: kernels of other mounts that have it find it where it is now.
+  Task<void> ShowMoved(MountPort* origin, uint64_t directory);
+  // The mounts whose frontends may have told their kernels of it, `origin` excepted.
+  std::vector<uint32_t> Knowing(uint64_t inode, const MountPort* origin) const;
   Task<void> TellData(uint32_t to, uint64_t inode, uint64_t offset, uint64_t length,
                       std::optional<FileEnd> end);
   Task<Result<uint64_t>> NextInode();

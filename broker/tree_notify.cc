@@ -5,26 +5,34 @@
 
 namespace airstore::broker {
 
+// By index: a mount may go while another one is told.
+std::vector<uint32_t> Tree::Knowing(uint64_t inode, const MountPort* origin) const {
+  const uint64_t known_by = inodes_->KnownBy(inode);
+  std::vector<uint32_t> others;
+  for (const MountPort* mount : mounts_->all()) {
+    if (mount == origin || (known_by & (1ull << mount->index())) == 0) continue;
+    others.push_back(mount->index());
+  }
+  return others;
+}
+
 Task<void> Tree::NotifyName(MountPort* origin, uint64_t parent, std::string name) {
   if (mounts_->size() < 2) co_return;
-  const uint64_t known_by = inodes_->KnownBy(parent);
-  for (MountPort* mount : std::vector<MountPort*>(mounts_->all())) {
-    if (mount == origin || (known_by & (1ull << mount->index())) == 0) continue;
-    co_await mount->InvalidateName(parent, name);
+  for (const uint32_t other : Knowing(parent, origin)) {
+    MountPort* const mount = mounts_->Find(other);
+    if (mount != nullptr) co_await mount->InvalidateName(parent, name);
   }
 }
 
 Task<void> Tree::NotifyData(MountPort* origin, uint64_t inode, uint64_t offset, uint64_t length) {
   if (mounts_->size() < 2) co_return;
-  const uint64_t known_by = inodes_->KnownBy(inode);
   std::optional<FileEnd> end = contents_->End(inode);
   if (end && length != 0 && offset + length < end->size) end.reset();
-  for (MountPort* mount : std::vector<MountPort*>(mounts_->all())) {
-    if (mount == origin || (known_by & (1ull << mount->index())) == 0) continue;
+  for (const uint32_t other : Knowing(inode, origin)) {
     if (announcing_.contains(inode)) {
-      tasks_->Spawn(TellData(mount->index(), inode, offset, length, end));
+      tasks_->Spawn(TellData(other, inode, offset, length, end));
     } else {
-      co_await mount->InvalidateData(inode, offset, length, end);
+      co_await TellData(other, inode, offset, length, end);
     }
   }
 }
@@ -58,6 +66,17 @@ void Tree::NotifyAttr(MountPort* origin, uint64_t inode) {
   for (MountPort* mount : mounts_->all()) {
     if (mount == origin || (known_by & (1ull << mount->index())) == 0) continue;
     mount->InvalidateAttr(inode);
+  }
+}
+
+Task<void> Tree::ShowMoved(MountPort* origin, uint64_t directory) {
+  if (mounts_->size() < 2) co_return;
+  for (const uint32_t other : Knowing(directory, origin)) {
+    MountPort* const mount = mounts_->Find(other);
+    const uint32_t index = inodes_->IndexOf(directory);
+    if (mount == nullptr || index == shm::kNoIndex || mount->Lookups(index) == 0) continue;
+    std::string path = DirectoryPath(directory);
+    if (path.starts_with('/')) co_await mount->FindDirectory(std::move(path));
   }
 }
 

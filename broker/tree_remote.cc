@@ -315,6 +315,7 @@ void Tree::DropAfterRefusal(const Mutation& mutation, int error) {
     name(rename->new_parent, rename->new_name);
   } else if (const auto* setattr = std::get_if<SetattrOp>(&mutation.op)) {
     inodes.push_back(setattr->inode);
+    if (setattr->size) contents_->CutRefused(setattr->inode);
   } else if (const auto* set = std::get_if<SetXattrOp>(&mutation.op)) {
     inodes.push_back(set->inode);
   } else if (const auto* removed = std::get_if<RemoveXattrOp>(&mutation.op)) {

@@ -240,6 +240,8 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
   Applied(ticket);
   evictor_->Watch();
   co_await change.Finish();
+  if (plan.is_directory()) co_await ShowMoved(origin.mount, plan.inode);
+  if (exchange && IsDirectory(plan.old.mode)) co_await ShowMoved(origin.mount, plan.target);
   if (orphan != 0) ReclaimOrphan(orphan);
   co_return co_await Committed(ticket, plan.inode);
 }

@@ -6,8 +6,8 @@
 
 namespace airstore::fuse {
 
-// Takes the device from the channel, then writes each packet that comes to it and confirms it,
-// until the broker is gone. Returns the exit status.
+// Takes the device from the channel, then does what each packet that comes asks for (shm/channel.h)
+// and confirms it, until the broker is gone. Returns the exit status.
 int RunNotifier(int channel);
 
 }  // namespace airstore::fuse

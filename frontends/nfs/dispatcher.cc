@@ -24,9 +24,14 @@ Outcome Execute(Procedure run, Call& call, uint32_t xid, XDR* in, XDR* out) {
 // A socket of root (the kernel's client is one) speaks for anybody. One of the mount's owner speaks
 // for that user, and for groups that cannot be checked here for none.
 auth_stat Dispatcher::Identify(const Peer& peer, CallHead* head) const {
-  if (head->flavor != AUTH_SYS) return AUTH_TOOWEAK;
   Identity& identity = head->identity;
   const ExportOptions& options = service_.options;
+  if (head->flavor == AUTH_NONE && head->program == MOUNT3_PROGRAM &&
+      options.mount_without_credentials) {
+    identity = {options.anonymous_uid, options.anonymous_gid, 0, {}};
+    return AUTH_OK;
+  }
+  if (head->flavor != AUTH_SYS) return AUTH_TOOWEAK;
   if (peer.uid != 0) {
     if (peer.uid != options.owner_uid || identity.uid != peer.uid) return AUTH_BADCRED;
     identity = {options.owner_uid, options.owner_gid, 0, {}};

@@ -51,6 +51,10 @@ Result<ExportOptions> ParseExportOptions(std::string_view text) {
     if (key == "gid") good = ParseNumber(value, &out.owner_gid);
     if (key == "anonymous_uid") good = ParseNumber(value, &out.anonymous_uid);
     if (key == "anonymous_gid") good = ParseNumber(value, &out.anonymous_gid);
+    if (key == "mount_auth") {
+      out.mount_without_credentials = value == "none";
+      good = out.mount_without_credentials;
+    }
     if (key == "squash") {
       out.squash_root = value == "root";
       out.squash_all = value == "all";

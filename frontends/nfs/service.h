@@ -24,6 +24,7 @@ struct ExportOptions {
   bool squash_all = false;   // everybody is
   uint32_t anonymous_uid = 65534;
   uint32_t anonymous_gid = 65534;
+  bool mount_without_credentials = false;  // MOUNT answers AUTH_NONE, too
 };
 
 // From lines of KEY=VALUE. Fails: EPROTO.

@@ -6,6 +6,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <thread>
+
 #include "tests/e2e/support/host_test.h"
 
 namespace airstore::e2e {
@@ -80,6 +83,55 @@ TEST_F(Quota, BytesAreLimited) {
   RemountFresh();
   EXPECT_EQ(ReadFile(At("b")), RandomBytes(2, 2 * kMiB));
   EXPECT_EQ(Stat(At("a")).st_size, static_cast<off_t>(kMiB));
+}
+
+// What is written after a refusal is on its way when nobody has the file open any more.
+TEST_F(Quota, WhatComesAfterARefusalIsKeptToo) {
+  Set({"--quota-bytes", "4MiB"});
+  RemountFresh();
+  WriteFile(At("a"), RandomBytes(1, 3 * kMiB));
+  ASSERT_EQ(fsync(Open(At("a"), O_RDONLY).get()), 0);
+  UniqueFd file = Open(At("b"), O_WRONLY | O_CREAT);
+  WriteAt(file.get(), RandomBytes(2, 2 * kMiB), 0);
+  EXPECT_EQ(ErrnoOf(fsync(file.get())), EDQUOT);
+  host().FreezeGateway();
+  WriteAt(file.get(), "new", 0);
+  file.reset();
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));  // it is on its way
+  for (int times = 0; times < 3; ++times) Open(At("b"), O_RDONLY).reset();
+  host().ThawGateway();
+  const std::string wanted = "new" + RandomBytes(2, 2 * kMiB).substr(3);
+  EXPECT_TRUE(WaitUntil(std::chrono::seconds(20), [&] {
+    const nlohmann::json items = host().AirctlJson({"recover"}).at("items");
+    return std::any_of(items.begin(), items.end(), [&](const nlohmann::json& item) {
+      return ReadFile(item.at("location").get<std::string>()) == wanted;
+    });
+  })) << host().AirctlJson({"recover"});
+}
+
+TEST_F(Quota, WhatIsCutUntilItFitsArrives) {
+  Set({"--quota-bytes", "4MiB"});
+  RemountFresh();
+  WriteFile(At("a"), RandomBytes(1, 3 * kMiB));
+  ASSERT_EQ(fsync(Open(At("a"), O_RDONLY).get()), 0);
+  {
+    const UniqueFd file = Open(At("b"), O_WRONLY | O_CREAT);
+    WriteAt(file.get(), RandomBytes(2, 2 * kMiB), 0);
+    EXPECT_EQ(ErrnoOf(fsync(file.get())), EDQUOT);
+    ASSERT_EQ(ftruncate(file.get(), 500'000), 0);
+    EXPECT_EQ(ErrnoOf(fsync(file.get())), 0);
+  }
+  {
+    const UniqueFd file = Open(At("c"), O_WRONLY | O_CREAT);
+    WriteAt(file.get(), RandomBytes(3, 2 * kMiB), 0);
+    EXPECT_EQ(ErrnoOf(fsync(file.get())), EDQUOT);
+    ASSERT_EQ(ftruncate(file.get(), 200'000), 0);
+  }
+  ASSERT_TRUE(WaitUntil(std::chrono::seconds(10),
+                        [&] { return host().AirctlJson({"dirty"}).at("files").empty(); }));
+  RemountFresh();
+  EXPECT_TRUE(ReadFile(At("b")) == RandomBytes(2, 2 * kMiB).substr(0, 500'000));
+  EXPECT_TRUE(ReadFile(At("c")) == RandomBytes(3, 2 * kMiB).substr(0, 200'000));
 }
 
 TEST_F(Quota, AFullWorkspaceTakesNoWriters) {

@@ -68,6 +68,14 @@ TEST_F(Server, ServesWhoMay) {
   reply = client->Call(MOUNT3_PROGRAM, 3, MOUNTPROC3_MNT, "");
   EXPECT_TRUE(reply.denied);
 
+  const auto open = Serve(host().Path("open"), {"--nfs-auth-none"})["nfs"];
+  Client nobody(open["port"].get<uint16_t>());
+  nobody.Become({.flavor = AUTH_NONE});
+  const Handle there = nobody.Mount(open["path"]);
+  EXPECT_TRUE(nobody.Nfs(NFSPROC3_GETATTR, Code(xdr_nfs_fh3, Wire(there))).denied);
+  nobody.Become({});
+  EXPECT_TRUE(nobody.Nfs(NFSPROC3_GETATTR, Code(xdr_nfs_fh3, Wire(there))).good());
+
   // Other users of this host are not answered at all: 1 is the end of what can be read.
   const Finished stranger = e2e::RunProgram(
       {"setpriv", "--reuid=1234", "--regid=1234", "--clear-groups", "/bin/bash", "-c",

@@ -113,6 +113,9 @@ void AddMount(CLI::App* app, Invocation& out) {
   mount->add_flag("--serve-only", out.serve_only,
                   "With --backend nfs: serve it to this host, print how to mount it, and mount\n"
                   "nothing; MOUNTPOINT is then the name of it");
+  mount->add_flag("--nfs-auth-none", out.nfs_auth_none,
+                  "With NFS: clients may also ask for the root without credentials (AUTH_NONE);\n"
+                  "what they do with it still needs them");
   mount
       ->add_option("--passthrough", out.passthrough,
                    "auto: the kernel reads and writes cached files itself where it can; off")

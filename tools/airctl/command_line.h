@@ -94,6 +94,7 @@ struct Invocation {
   std::string state_dir;  // debug; empty: found by the socket
   std::string backend;    // "": as AIRSTORE_MOUNT_BACKEND says, else auto
   bool serve_only = false;
+  bool nfs_auth_none = false;
   std::string passthrough = "auto";
   std::string fsync = "gateway";
   std::string atime = "noatime";

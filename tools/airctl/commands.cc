@@ -110,6 +110,7 @@ Trouble Mount(const Invocation& asked, const Surroundings& around) {
   if (asked.backend == "fuse") mount->set_backend(wire::BACKEND_FUSE);
   if (asked.backend == "nfs") mount->set_backend(wire::BACKEND_NFS);
   mount->set_serve_only(asked.serve_only);
+  mount->set_nfs_auth_none(asked.nfs_auth_none);
   if (asked.passthrough == "off") mount->set_passthrough(wire::PASSTHROUGH_OFF);
   if (asked.atime == "relatime") mount->set_atime(wire::ATIME_RELATIME);
   if (asked.fsync == "local") mount->set_fsync(wire::FSYNC_LOCAL);

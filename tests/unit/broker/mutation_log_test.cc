@@ -18,8 +18,13 @@ namespace {
 class OnceGateway : public Gateway {
  public:
   Task<Result<std::vector<MutationResult>>> Apply(
-      std::shared_ptr<const std::vector<Mutation>> batch, uint64_t) override {
+      std::shared_ptr<const std::vector<Mutation>> batch, uint64_t lease) override {
     ++calls;
+    EXPECT_LE(batch->size(), most);
+    if (batch->size() > most) co_return Error{EIO, "too many"};
+    if (silent_from != 0 && batch->front().sequence >= silent_from) co_return Error{EAGAIN, ""};
+    if (lease_ended && lease != 0) co_return Error{EKEYEXPIRED, "the lease has ended"};
+    batches.push_back(batch->size());
     if (forgets && batch->front().sequence > applied.size() + 1) co_return Error{ESTALE, "a gap"};
     if (!silent || applies_when_silent) {
       for (const Mutation& mutation : *batch) {
@@ -68,6 +73,10 @@ class OnceGateway : public Gateway {
   bool applies_when_silent = false;
   bool forgets = false;  // it may have fewer than it has answered
   int write_error = 0;   // of the next write
+  bool lease_ended = false;
+  size_t most = SIZE_MAX;    // mutations of one batch
+  uint64_t silent_from = 0;  // neither applied nor answered from that number on
+  std::vector<size_t> batches;
   int calls = 0;
   std::map<uint64_t, Mutation> applied;  // by sequence
 
@@ -90,7 +99,7 @@ class OneByte : public ContentSource {
   }
   bool HasMore(uint64_t) const override { return parts > 0; }
   void ForgetParts(uint64_t) override { parts = 0; }
-  bool BuildsOnPending(uint64_t) const override { return false; }
+  bool BuildsOnPending(uint64_t) const override { return builds_on_pending; }
   Settled ContentSettled(uint64_t inode, int error) override {
     if (error == 0 && parts > 0) return Settled::kMore;
     settled.push_back(inode);
@@ -102,6 +111,7 @@ class OneByte : public ContentSource {
   std::vector<uint64_t> settled;
   uint64_t version = 0;
   bool must_match = false;
+  bool builds_on_pending = false;
   int parts = 0;  // still to be built; 0: content comes as a whole
   std::function<void()> on_build;
 };
@@ -113,6 +123,15 @@ Mutation Creation(uint64_t inode) {
   op.name = "n" + std::to_string(inode);
   op.inode = inode;
   mutation.op = std::move(op);
+  return mutation;
+}
+
+Mutation Cut(uint64_t inode) {
+  SetattrOp op;
+  op.inode = inode;
+  op.size = 0;
+  Mutation mutation;
+  mutation.op = op;
   return mutation;
 }
 
@@ -290,6 +309,29 @@ TEST_F(MutationLogTest, UnderALeaseOnlyWhatMayBeOlderHasAPrecondition) {
   EXPECT_EQ(gateway_.applied[1].if_content_version, 7u);
 }
 
+// The precondition of a second change is what the first one leaves.
+TEST_F(MutationLogTest, WithoutTheLeaseABatchIsCutWhereContentChangesAgain) {
+  Life life(&gateway_, NewJournal());
+  life.contents.version = 7;
+  life.log->SetLease(5);
+  bool told = false;
+  life.log->OnLeaseLost([&told] { told = true; });
+  gateway_.lease_ended = true;
+  for (const uint64_t inode : {10, 11, 12}) {
+    life.log->Append(Creation(inode), {inode}, {1});
+    life.log->Append(Cut(inode), {inode}, {});
+  }
+  life.log->Append(Cut(11), {11}, {});
+  life.log->Append(Creation(13), {13}, {1});
+  life.log->Start();
+  life.DrainAndStop();
+  EXPECT_TRUE(told);
+  EXPECT_EQ(gateway_.batches, (std::vector<size_t>{6, 2}));
+  ASSERT_EQ(gateway_.applied.size(), 8u);
+  EXPECT_EQ(gateway_.applied[7].if_inode, 11u);
+  EXPECT_EQ(gateway_.applied[7].if_content_version, 7u);
+}
+
 TEST_F(MutationLogTest, WhoWaitsForContentWaitsUntilItWasSentAgain) {
   gateway_.write_error = EIO;  // OneByte wants it sent again then
   Life life(&gateway_, NewJournal());
@@ -368,6 +410,89 @@ TEST_F(MutationLogTest, ACutBetweenPartsPutsTheRestBehindIt) {
   life.DrainAndStop();
 }
 
+// What the file is then, is of behind the cut.
+TEST_F(MutationLogTest, ACutWhileEarlierChangesAreOnTheirWayComesBeforeContent) {
+  Life life(&gateway_, NewJournal());
+  life.contents.builds_on_pending = true;
+  gateway_.silent = true;
+  life.log->Append(Creation(10), {10}, {1});
+  life.log->AppendContent(10);
+  life.log->Start();
+  life.RunUntilAsked(gateway_, 1);
+  EXPECT_FALSE(life.log->TakeContent(10));
+  life.log->Append(Cut(10), {10}, {});
+  gateway_.silent = false;
+  life.DrainAndStop();
+  ASSERT_EQ(gateway_.applied.size(), 3u);
+  EXPECT_TRUE(std::holds_alternative<CreateOp>(gateway_.applied[1].op));
+  EXPECT_TRUE(std::holds_alternative<SetattrOp>(gateway_.applied[2].op));
+  EXPECT_TRUE(std::holds_alternative<WriteOp>(gateway_.applied[3].op));
+}
+
+// Parts of a content have numbers of their own: more than a batch takes.
+TEST_F(MutationLogTest, ASuccessorSendsNoMoreAtOnceThanIsTaken) {
+  const SessionLimits limits{.max_batch_mutations = 4};
+  gateway_.most = 4;
+  {
+    Life life(&gateway_, NewJournal());
+    life.log->SetLimits(limits);
+    life.contents.parts = 4;
+    for (const uint64_t inode : {10, 11, 12}) life.log->Append(Creation(inode), {inode}, {1});
+    life.log->AppendContent(12);
+    gateway_.silent_from = 6;
+    life.log->Start();
+    life.RunUntilAsked(gateway_, 4);
+  }
+  gateway_.silent_from = 0;
+  ASSERT_EQ(gateway_.applied.size(), 5u);
+  JournalState state;
+  auto journal = OldJournal(&state);
+  EXPECT_TRUE(state.pending.empty()) << "they were answered";
+  EXPECT_LE(state.numbered.size(), 1u);
+  Life life(&gateway_, std::move(journal));
+  life.log->SetLimits(limits);
+  life.log->Restore(state);
+  ASSERT_TRUE(life.log->Continue(5));
+  life.log->AppendContent(12);
+  life.log->Start();
+  life.DrainAndStop();
+  EXPECT_EQ(gateway_.applied.size(), 7u);
+}
+
+// Of a journal that has more than a batch takes; and what has a precondition is made of the answer
+// to what comes before.
+TEST_F(MutationLogTest, ASuccessorSendsWhatIsNumberedInRuns) {
+  {
+    Life life(&gateway_, NewJournal());
+    gateway_.silent = true;
+    for (const uint64_t inode : {10, 11, 12}) life.log->Append(Creation(inode), {inode}, {1});
+    for (int times = 0; times < 2; ++times) life.log->Append(Cut(10), {10}, {});
+    life.log->SetLease(5);
+    life.log->Start();
+    life.RunUntilAsked(gateway_, 1);
+  }
+  gateway_.silent = false;
+  gateway_.batches.clear();
+  gateway_.most = 3;
+  JournalState state;
+  auto journal = OldJournal(&state);
+  ASSERT_EQ(state.numbered.size(), 5u);
+  Life life(&gateway_, std::move(journal));
+  life.log->SetLimits({.max_batch_mutations = 3});
+  life.contents.version = 7;
+  life.contents.must_match = true;
+  life.log->SetLease(5);
+  life.log->Restore(state);
+  ASSERT_TRUE(life.log->Continue(0));
+  life.log->Start();
+  life.DrainAndStop();
+  EXPECT_EQ(gateway_.batches, (std::vector<size_t>{3, 1, 1}));
+  EXPECT_EQ(gateway_.applied.size(), 5u);
+  JournalState after;
+  OldJournal(&after);
+  EXPECT_TRUE(after.empty());
+}
+
 TEST_F(MutationLogTest, ARefusedPartIsTheLast) {
   gateway_.write_error = EIO;  // OneByte wants it sent again then
   Life life(&gateway_, NewJournal());
@@ -393,6 +518,29 @@ TEST_F(MutationLogTest, DrainingWaitsForContentThatWasQueuedAnew) {
 
 // Both are told at once: the first to run must not take what the second still has to do for
 // something that is pending.
+TEST_F(MutationLogTest, DrainingWaitsForContentThatWasMovedBehindAChange) {
+  Life life(&gateway_, NewJournal());
+  gateway_.silent = true;
+  life.log->Append(Creation(10), {10}, {1});
+  life.log->Start();
+  life.RunUntilAsked(gateway_, 1);
+  life.log->AppendContent(10);
+  auto drain = [](MutationLog* log) -> Task<int> {
+    co_await log->Drain();
+    co_return 0;
+  };
+  std::optional<int> drained;
+  Spawn(life.loop.get_executor(), Store(drain(life.log.get()), &drained));
+  life.loop.poll();
+  ASSERT_TRUE(life.log->TakeContent(10));
+  life.log->Append(Cut(10), {10}, {});
+  life.log->AppendContent(10);
+  gateway_.silent = false;
+  while (!drained) life.loop.run_one();
+  EXPECT_EQ(life.contents.settled, std::vector<uint64_t>{10});
+  life.DrainAndStop();
+}
+
 TEST_F(MutationLogTest, WhatIsSettledIsNotPendingForWhoComesFirst) {
   Life life(&gateway_, NewJournal());
   life.log->Start();
