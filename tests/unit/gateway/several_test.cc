@@ -468,7 +468,7 @@ TEST_F(Several, AStoreIsCheckedWhileAllWrite) {
         }
         ASSERT_TRUE(client.Apply(request, &response).ok());
         ++written;
-        std::this_thread::sleep_for(milliseconds(1));
+        std::this_thread::sleep_for(milliseconds(10));
       }
     });
   }

@@ -22,12 +22,17 @@
 namespace airstore::gateway {
 
 // `work` answers a Result<void> and is given items for one transaction: all of them, or fewer, down
-// to one, while others change them.
+// to one, while others change them. kStoreConflict: one is changed all the time.
 template <typename Item, typename Work>
 Result<void> InPieces(std::span<const Item> items, const Work& work) {
-  if (items.size() <= 1) return UntilNoConflict([&] { return work(items); });
+  constexpr int kTries = 20;
   auto done = work(items);
-  if (done || done.error().code != kStoreConflict) return done;
+  for (int tried = 1; items.size() <= 1 && tried < kTries; ++tried) {
+    if (done || done.error().code != kStoreConflict) return done;
+    (void)PauseAfterConflict(tried);
+    done = work(items);
+  }
+  if (done || items.size() <= 1 || done.error().code != kStoreConflict) return done;
   const size_t half = items.size() / 2;
   AIRSTORE_TRY(InPieces(items.first(half), work));
   return InPieces(items.subspan(half), work);

@@ -75,7 +75,7 @@ Result<void> WorkspaceCheck::ReadForJudgement(MetadataReader& rows) {
   for (size_t at = 0; at < changed.size(); at += kAtOnce) {
     AIRSTORE_TRY(ReadSome(std::span(changed).subspan(at, std::min(kAtOnce, changed.size() - at))));
   }
-  // Somebody was in between a hundred times: no use to do all of this again.
+  // Somebody was in between again and again: no use to do all of this again.
   return unread_.empty() ? Result<void>() : Error{ESTALE, "what was changed"};
 }
 
