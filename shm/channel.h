@@ -31,8 +31,8 @@ enum class ChannelKind : uint32_t {
   kHello = 6,
   kReattach = 7,  // new broker -> frontend: fds {meta ro, wake eventfd}; kReady or kFailed follows
   // broker -> process that writes its invalidations, first and only one: fds {protocol device}.
-  // Then packets of bytes for the device, or of four zeros and a path that is looked up, as somebody
-  // who goes there would; each is confirmed with an errno of 4 bytes.
+  // Then packets of bytes for the device, or of four zeros and a path that is looked up, as
+  // somebody who goes there would; each is confirmed with an errno of 4 bytes.
   kNotify = 8,
   kRefuse = 9,  // broker -> airstore-nfs --refuse, first and only one: fds {listening socket}
 };
