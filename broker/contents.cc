@@ -233,10 +233,10 @@ bool Contents::HasWriter(uint64_t inode, uint32_t mount) const {
 void Contents::NotGone(uint64_t inode) {
   const NodePtr node = Find(inode);
   if (!node || !node->file) return;
-  ContentFile& file = *node->file;
-  file.needed = file.needed || IsDirty(*node);
   const AttachedRecord* const before = journal_->contents().Find(inode);
   if (before == nullptr) return;
+  ContentFile& file = *node->file;
+  file.needed = file.needed || IsDirty(*node);
   AttachedRecord record = *before;
   record.orphan = false;
   record.never_sent = file.never_sent && file.needed;
