@@ -103,7 +103,7 @@ TEST_F(Docs, WhatTheySayToTypeWorks) {
   size_t run = 0;
   for (const char* document : {"README.md", "packaging/docs/operations.md",
                                "packaging/docs/security.md", "packaging/docs/semantics.md"}) {
-    for (const std::string& line : CodeOf(std::string(AIRSTORE_SOURCE) + "/" + document)) {
+    for (const std::string& line : CodeOf(AIRSTORE_SOURCE "/" + std::string(document))) {
       if (WhyNotRun(line) != nullptr) continue;
       std::string real = line;
       for (const auto& [what, with] : replaced) ReplaceAll(&real, what, with);
