@@ -70,7 +70,7 @@ Task<Result<void>> Contents::EnsureRange(uint64_t inode, uint64_t offset, uint64
     co_return Error{ESTALE, "read of a file that is gone"};
   }
   if (record->content_kind == static_cast<uint32_t>(shm::ContentKind::kSlab) ||
-      (node->file && node->file->complete) || offset >= record->size) {
+      (node->file && node->file->complete) || offset >= record->size || size == 0) {
     DropIfIdle(node);
     co_return Result<void>{};
   }

@@ -204,6 +204,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   void Detach();
   void EndForClients();
   Task<void> WriteBack();
+  Task<void> UnmountUnserved();
+  Task<int> Unmount(bool lazy);
 
   // mount_recovery.cc
   Result<void> StartFrontend();
@@ -266,6 +268,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   uint64_t program_inode_ = 0;
   int64_t frontend_since_ns_ = 0;
   uint64_t frontend_restarts_ = 0;
+  uint64_t closes_ = 0;     // of all that a frontend without a kernel had open
   uint32_t notifying_ = 0;  // writes applied here that siblings are still told of
   size_t slabs_sent_ = 0;
   uint64_t wakeups_ = 0;

@@ -41,6 +41,8 @@ class MountDevice {
   virtual Result<void> Unmount(bool lazy) = 0;
   // It was unmounted lazily, and programs that still use it wait for answers until they have them.
   virtual bool Outlived() const { return false; }
+  // Programs may use it although nobody serves it any more.
+  virtual bool StillMounted() const { return false; }
   // Ends what clients wait for.
   virtual void Abort() = 0;
 };

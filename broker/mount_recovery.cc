@@ -189,6 +189,7 @@ Task<void> Mount::CloseOpens() {
     co_await timer.async_wait(boost::asio::use_awaitable);
   }
   if (state_ != State::kRecovering) co_return;
+  ++closes_;
   ledger_->CloseAll();
   session_->contents().ReleaseMount(index_);
 }

@@ -30,7 +30,7 @@ class NfsExport final : public MountDevice {
   // With this host's kernel.
   Result<void> Mount(const NfsMountOptions& options);
   // It was, and nobody has unmounted it since.
-  bool StillMounted() const;
+  bool StillMounted() const override;
 
   uint16_t port() const;
   const std::string& mountpoint() const { return mountpoint_; }
