@@ -147,6 +147,7 @@ bool Broker::AdoptSession(const std::string& path, const SessionManifest& manife
     if (AdoptMount(slot, mount.manifest, std::move(mount.link))) ++slot->users;
   }
   slot->session->FinishAdoption();
+  if (slot->users == 0) broker::Spawn(executor_, DropSessionWhenClean(slot));
   TellMountCounts();
   spdlog::info("workspace {}: {} of {} mounts go on after {} ms, {} changes are to be sent",
                manifest.workspace, slot->users, mounts.size(), (MonotonicNs() - begun) / 1'000'000,

@@ -246,7 +246,7 @@ class Contents : public ContentSource {
   void CutRefused(uint64_t inode);
   // Others may have changed what is cached here, and have been told of it only in part.
   void DoubtVersions();
-  void ContentApplied(uint64_t inode, uint64_t content_version) override;
+  void ContentApplied(uint64_t inode, uint64_t content_version, bool matched) override;
 
  private:
   // Where a range of a file came from. A hint: both may have changed since.
@@ -269,8 +269,9 @@ class Contents : public ContentSource {
     bool loading_small = false;
     bool replacing = false;  // with what another host wrote; stays set when that failed
     bool replace_runs = false;
-    bool keeping = false;             // on its way to lost+found
-    bool moving = false;              // ... with its file: nobody may open it meanwhile
+    int64_t left_ns = 0;   // the mtime that our last write into it left while it is replaced
+    bool keeping = false;  // on its way to lost+found
+    bool moving = false;   // ... with its file: nobody may open it meanwhile
     std::unique_ptr<Event> progress;  // of fetches
     int fetch_error = 0;
     uint64_t read_end = 0;   // where the last read ended: sequential readers continue there
@@ -394,6 +395,7 @@ class Contents : public ContentSource {
   bool MakeRoom(uint64_t bytes);
 
   // contents_remote.cc
+  static bool WrittenHere(const Node& node);
   void KeepMixture(const NodePtr& node);
   void DropFile(const NodePtr& node);
   Task<Result<void>> ReplaceInPlace(NodePtr node, Attr attr);

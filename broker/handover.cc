@@ -213,22 +213,25 @@ Task<Outcome<Nothing>> Handover::Prepare(std::string program, const ProgressFn& 
   struct Waiting {
     boost::asio::posix::stream_descriptor socket;
     boost::asio::steady_timer deadline;
+    bool late = false;
   };
   auto await = [](boost::asio::any_io_executor executor, int fd, std::chrono::seconds patience,
                   bool* late) -> Task<std::optional<Message>> {
-    Waiting waiting{boost::asio::posix::stream_descriptor(executor, dup(fd)),
-                    boost::asio::steady_timer(executor, patience)};
-    *late = false;
-    waiting.deadline.async_wait([&waiting, late](const boost::system::error_code& error) {
+    // A handler that is due already is not cancelled: it may run when we are gone.
+    const std::shared_ptr<Waiting> waiting(
+        new Waiting{boost::asio::posix::stream_descriptor(executor, dup(fd)),
+                    boost::asio::steady_timer(executor, patience)});
+    waiting->deadline.async_wait([waiting](const boost::system::error_code& error) {
       if (error) return;
-      *late = true;
-      waiting.socket.cancel();
+      waiting->late = true;
+      waiting->socket.cancel();
     });
     boost::system::error_code failed;
-    co_await waiting.socket.async_wait(
+    co_await waiting->socket.async_wait(
         boost::asio::posix::stream_descriptor::wait_read,
         boost::asio::redirect_error(boost::asio::use_awaitable, failed));
-    waiting.deadline.cancel();
+    waiting->deadline.cancel();
+    *late = waiting->late;
     if (failed) co_return std::nullopt;
     co_return Receive(fd, nullptr);
   };

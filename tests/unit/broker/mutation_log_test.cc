@@ -107,7 +107,7 @@ class OneByte : public ContentSource {
   }
   uint64_t ContentVersion(uint64_t) const override { return version; }
   bool MustMatch(uint64_t) const override { return must_match; }
-  void ContentApplied(uint64_t, uint64_t) override {}
+  void ContentApplied(uint64_t, uint64_t, bool) override {}
   std::vector<uint64_t> settled;
   uint64_t version = 0;
   bool must_match = false;
