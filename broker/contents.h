@@ -19,6 +19,7 @@
 #pragma once
 
 #include <boost/asio/thread_pool.hpp>
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <list>
@@ -265,7 +266,7 @@ class Contents : public ContentSource {
     std::unordered_map<uint32_t, uint32_t> daemon_opens;  // those that asked the broker
     std::unordered_map<uint32_t, uint32_t> daemon_writers;
     uint32_t opening = 0;  // opens that wait for content: the file must not move meanwhile
-    bool sending = false;  // a worker uses the content file's descriptor
+    int sending = 0;       // workers that use the content file's descriptor
     bool loading_small = false;
     bool replacing = false;  // with what another host wrote; stays set when that failed
     bool replace_runs = false;
@@ -281,6 +282,7 @@ class Contents : public ContentSource {
     std::shared_ptr<boost::asio::steady_timer> appending;
     AppendCall append_call;
     uint64_t append_end = 0;
+    std::chrono::steady_clock::time_point append_since;
     bool passthrough_used = false;        // since it was last idle: maps may outlive the opens
     bool dirty_hint = false;              // daemon writes since the last commit was built
     std::vector<CopiedFrom> copied_from;  // ... and copies

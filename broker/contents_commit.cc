@@ -82,7 +82,7 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
   const uint64_t from = node && node->file ? std::exchange(node->file->next_part, 0) : 0;
   if (node && node->file && node->file->complete && before && (before->flags & shm::kOrphan) == 0) {
     const std::shared_ptr<ContentFile> file = node->file;
-    node->sending = true;
+    ++node->sending;
     const uint64_t truncations = file->truncations;
     Backoff backoff;
     // Out of descriptors: nothing may be sent that was not read.
@@ -127,7 +127,7 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
       }
       Refresh(inode);
     }
-    node->sending = false;
+    --node->sending;
     if (error != 0) {
       spdlog::error("reading content file {} failed: {}", file->slot->path, strerror(error));
       op.extents.clear();

@@ -44,9 +44,10 @@ Task<void> Contents::Refused(NodePtr node, std::shared_ptr<ContentFile> file, in
     content.move = node->moving = unused && !file->given_away;
     auto stamp = file->Stamp();
     content.size = stamp ? stamp->size : 0;
-    node->sending = true;
+    ++node->sending;
     auto kept = co_await keep_refused_(content);
-    node->sending = node->moving = false;
+    --node->sending;
+    node->moving = false;
     node->progress->NotifyAll();
     if (kept) {
       // A second name is a change to the kernel.
