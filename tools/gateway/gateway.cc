@@ -2,12 +2,12 @@
 #include "tools/gateway/gateway.h"
 
 #include <openssl/rand.h>
-#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include <utility>
 
+#include "broker/log_event.h"
 #include "shm/base/wipe.h"
 #include "tools/gateway/data_directory.h"
 #include "tools/gateway/session_table.h"
@@ -72,7 +72,8 @@ Result<void> Gateway::Start() {
   shared_ = stores->redis != nullptr;
   block_store_ = std::move(stores->blocks);
   if (const std::string weakness = store_->weakness(); !weakness.empty()) {
-    spdlog::warn("fsync promises less than it should: {}", weakness);
+    broker::LogEvent(spdlog::level::warn, {{"error", weakness}},
+                     "fsync promises less than it should: {}", weakness);
   }
 
   blocks_ = std::make_unique<Blocks>(*block_store_, options_.cache_bytes);
@@ -172,7 +173,10 @@ void Gateway::Housekeep() {
     if (SteadyNow() >= next_scrub) {
       ForgetOldSessions();
       auto scrubbed = collector_->Scrub(WallClockNs(), ScrubAgeNs());
-      if (!scrubbed) spdlog::error("scrub of blocks: {}", scrubbed.error().ToString());
+      if (!scrubbed) {
+        broker::LogEvent(spdlog::level::err, {{"error", scrubbed.error().ToString()}},
+                         "scrub of blocks: {}", scrubbed.error().ToString());
+      }
       next_scrub = SteadyNow() + kScrubInterval;
     }
     lock.lock();
@@ -181,7 +185,10 @@ void Gateway::Housekeep() {
 
 void Gateway::ExpireSessions() {
   const auto expired = sessions_->Expire(SteadyNow());
-  if (!expired) spdlog::error("expiry of sessions: {}", expired.error().ToString());
+  if (!expired) {
+    broker::LogEvent(spdlog::level::err, {{"error", expired.error().ToString()}},
+                     "expiry of sessions: {}", expired.error().ToString());
+  }
 }
 
 void Gateway::ForgetOldSessions() {
@@ -193,7 +200,8 @@ void Gateway::ForgetOldSessions() {
     // One that only reads is heard of without a trace in the store.
     if (sessions_->IsLive(id)) continue;
     if (auto ended = batches_->EndSession(id); !ended) {
-      spdlog::error("end of an old session: {}", ended.error().ToString());
+      broker::LogEvent(spdlog::level::err, {{"error", ended.error().ToString()}},
+                       "end of an old session: {}", ended.error().ToString());
     }
   }
 }
@@ -201,9 +209,11 @@ void Gateway::ForgetOldSessions() {
 void Gateway::CollectGarbage() {
   const auto collected = collector_->Collect(WallClockNs());
   if (!collected) {
-    spdlog::error("collection of blocks: {}", collected.error().ToString());
+    broker::LogEvent(spdlog::level::err, {{"error", collected.error().ToString()}},
+                     "collection of blocks: {}", collected.error().ToString());
   } else if (*collected > 0) {
-    spdlog::info("collected {} blocks", *collected);
+    broker::LogEvent(spdlog::level::info, {{"blocks", std::to_string(*collected)}},
+                     "collected {} blocks", *collected);
   }
 }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // StorageService: sessions, leases, locks, watching.
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 
+#include "broker/log_event.h"
 #include "tools/gateway/storage_service.h"
 #include "tools/gateway/watch_stream.h"
 
@@ -156,8 +156,11 @@ grpc::Status StorageService::DoOpenSession(const Context& context,
   if (const auto offer = gateway_.OfferFor(workspace)) {
     SetServices(*offer, response->mutable_services());
   }
-  spdlog::info("session {} on {} by {} ({})", response->resumed() ? "resumed" : "opened",
-               workspace.name, caller.principal, session.client);
+  broker::LogEvent(
+      spdlog::level::info,
+      {{"workspace", workspace.name}, {"principal", caller.principal}, {"client", session.client}},
+      "session {} on {} by {} ({})", response->resumed() ? "resumed" : "opened", workspace.name,
+      caller.principal, session.client);
   return grpc::Status::OK;
 }
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/gateway/check/store_check.h"
 
-#include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 
+#include "broker/log_event.h"
 #include "tools/gateway/blocks/block_name.h"
 #include "tools/gateway/clock.h"
 
@@ -81,10 +81,15 @@ bool StoreCheck::Going(const std::string& phase, uint64_t done, uint64_t total) 
 void StoreCheck::Report(std::vector<Damage> damages) {
   const std::lock_guard lock(mu_);
   for (Damage& damage : damages) {
-    spdlog::warn("check: workspace {}: {}{}{}{}{}", damage.workspace, damage.kind,
-                 damage.path.empty() ? "" : " of ", damage.path,
-                 damage.block.empty() ? "" : ", block " + damage.block,
-                 damage.repaired ? ": " + damage.remedy : "");
+    broker::LogEvent(spdlog::level::warn,
+                     {{"workspace", damage.workspace},
+                      {"damage", damage.kind},
+                      {"path", damage.path},
+                      {"block", damage.block}},
+                     "check: workspace {}: {}{}{}{}{}", damage.workspace, damage.kind,
+                     damage.path.empty() ? "" : " of ", damage.path,
+                     damage.block.empty() ? "" : ", block " + damage.block,
+                     damage.repaired ? ": " + damage.remedy : "");
     ++state_.totals.damages;
     state_.totals.repaired += damage.repaired ? 1 : 0;
     state_.totals.lost_bytes += damage.lost_bytes;
@@ -100,7 +105,9 @@ void StoreCheck::Run(Kind kind, const CheckOptions& options) {
   if (!done) {
     state_.error = done.error().code == ECANCELED ? "given up: nobody asked for it any more"
                                                   : done.error().ToString();
-    spdlog::error("check: {}", state_.error);
+    broker::LogEvent(spdlog::level::err,
+                     {{"workspace", options.workspace}, {"error", state_.error}}, "check: {}",
+                     state_.error);
   }
   state_.finished = true;
 }

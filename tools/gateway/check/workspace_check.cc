@@ -4,11 +4,12 @@
 // workspace_repair.cc.
 #include "tools/gateway/check/workspace_check.h"
 
-#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <thread>
+
+#include "broker/log_event.h"
 
 namespace airstore::gateway {
 namespace {
@@ -229,7 +230,9 @@ Result<void> WorkspaceCheck::RepairNow() {
     std::this_thread::sleep_for(kPause);
   }
   if (auto gone = parts_.sessions.Forget(presence); !gone) {
-    spdlog::warn("the check's session stays for a while: {}", gone.error().ToString());
+    broker::LogEvent(spdlog::level::warn,
+                     {{"workspace", workspace_.name}, {"error", gone.error().ToString()}},
+                     "the check's session stays for a while: {}", gone.error().ToString());
   }
   if (!done) {
     if (done.error().code != EBUSY) return done.error();

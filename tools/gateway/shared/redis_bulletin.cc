@@ -5,6 +5,8 @@
 
 #include <random>
 
+#include "broker/log_event.h"
+
 namespace airstore::gateway {
 namespace {
 
@@ -90,7 +92,10 @@ void RedisBulletin::Listen() {
       lock.unlock();
       const auto again = Subscribe();
       lock.lock();
-      if (!again) spdlog::debug("channel: {}", again.error().ToString());
+      if (!again) {
+        broker::LogEvent(spdlog::level::debug, {{"error", again.error().ToString()}}, "channel: {}",
+                         again.error().ToString());
+      }
     }
     lock.unlock();
     Resume();
@@ -128,7 +133,8 @@ Result<void> RedisBulletin::HearSome() {
     std::lock_guard lock(pull_mu_);
     if (!hub_.Followed(ws)) continue;
     if (auto pulled = Pull(ws); !pulled) {
-      spdlog::warn("log of a workspace: {}", pulled.error().ToString());
+      broker::LogEvent(spdlog::level::warn, {{"error", pulled.error().ToString()}},
+                       "log of a workspace: {}", pulled.error().ToString());
       hub_.Unfollow(ws);
     }
   }
@@ -191,7 +197,10 @@ void RedisBulletin::TellAcknowledged() {
 
 void RedisBulletin::Send(const RedisNews& news) {
   auto sent = store_.Call({{"PUBLISH", keys_.Channel(), news.Pack()}});
-  if (!sent) spdlog::warn("message to other gateways: {}", sent.error().ToString());
+  if (!sent) {
+    broker::LogEvent(spdlog::level::warn, {{"error", sent.error().ToString()}},
+                     "message to other gateways: {}", sent.error().ToString());
+  }
 }
 
 // ---- Logs
@@ -252,7 +261,10 @@ void RedisBulletin::Trim(WorkspaceKey ws) {
   static thread_local std::minstd_rand random{std::random_device{}()};
   if (random() % kTrimEach != 0) return;
   auto trimmed = store_.Call({TrimCommand(keys_, ws, limits_.events, limits_.bytes)});
-  if (!trimmed) spdlog::warn("log of a workspace: {}", trimmed.error().ToString());
+  if (!trimmed) {
+    broker::LogEvent(spdlog::level::warn, {{"error", trimmed.error().ToString()}},
+                     "log of a workspace: {}", trimmed.error().ToString());
+  }
 }
 
 // The commit itself has announced it.
@@ -263,7 +275,10 @@ void RedisBulletin::Recall(WorkspaceKey ws, const SessionId& to, uint64_t lease_
   event.session = to;
   event.event.lease_recall = lease_id;
   auto told = store_.CallAtOnce(LogCommands(keys_, ws, event));
-  if (!told) spdlog::warn("recall of a lease: {}", told.error().ToString());
+  if (!told) {
+    broker::LogEvent(spdlog::level::warn, {{"error", told.error().ToString()}},
+                     "recall of a lease: {}", told.error().ToString());
+  }
   Trim(ws);
 }
 
@@ -272,7 +287,10 @@ void RedisBulletin::LockFreed(WorkspaceKey ws, const SessionId& to, InodeNo ino)
   event.session = to;
   event.event.lock_freed = ino;
   auto told = store_.CallAtOnce(LogCommands(keys_, ws, event));
-  if (!told) spdlog::warn("lock that is free: {}", told.error().ToString());
+  if (!told) {
+    broker::LogEvent(spdlog::level::warn, {{"error", told.error().ToString()}},
+                     "lock that is free: {}", told.error().ToString());
+  }
 }
 
 Result<uint64_t> RedisBulletin::Cursor(WorkspaceKey ws) {
@@ -376,7 +394,10 @@ void RedisBulletin::GiveUp(WorkspaceKey ws, const SessionId& session) {
   auto done =
       store_.Call({{"EVAL", kGiveUp, "1", keys_.Watchers(ws), std::string(session.view())},
                    {"PUBLISH", keys_.Channel(), News(RedisNews::kBehind, ws, &session).Pack()}});
-  if (!done) spdlog::warn("watchers of a workspace: {}", done.error().ToString());
+  if (!done) {
+    broker::LogEvent(spdlog::level::warn, {{"error", done.error().ToString()}},
+                     "watchers of a workspace: {}", done.error().ToString());
+  }
 }
 
 void RedisBulletin::End(WorkspaceKey ws, const SessionId* session, const std::string* token_id) {

@@ -2,13 +2,13 @@
 #include "tools/gateway/tasks/task_table.h"
 
 #include <signal.h>
-#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <thread>
 
+#include "broker/log_event.h"
 #include "tools/gateway/auth.h"
 #include "tools/gateway/clock.h"
 
@@ -37,7 +37,8 @@ Result<void> TaskTable::Load() {
   for (const auto& entry : std::filesystem::directory_iterator(directory_, error)) {
     auto task = ReadTask(entry.path());
     if (!task) {
-      spdlog::warn("tasks: {}", task.error().ToString());
+      broker::LogEvent(spdlog::level::warn, {{"error", task.error().ToString()}}, "tasks: {}",
+                       task.error().ToString());
       continue;
     }
     if (task->status == TaskStatus::kRunning) {
@@ -81,7 +82,10 @@ TaskTable::~TaskTable() {
 
 void TaskTable::Keep(const TaskRecord& task) {
   if (auto kept = WriteTask(DirectoryOf(task.id), task); !kept) {
-    spdlog::error("task {}: {}", task.id, kept.error().ToString());
+    broker::LogEvent(
+        spdlog::level::err,
+        {{"workspace", task.workspace}, {"task", task.id}, {"error", kept.error().ToString()}},
+        "task {}: {}", task.id, kept.error().ToString());
   }
 }
 
@@ -247,7 +251,10 @@ Result<void> TaskTable::Delete(const std::string& workspace, const std::string& 
 void TaskTable::DeleteAll(const std::string& workspace) {
   for (const TaskRecord& task : List(workspace)) {
     if (auto done = Delete(workspace, task.id); !done) {
-      spdlog::error("tasks: {}", done.error().ToString());
+      broker::LogEvent(
+          spdlog::level::err,
+          {{"workspace", workspace}, {"task", task.id}, {"error", done.error().ToString()}},
+          "tasks: {}", done.error().ToString());
     }
   }
 }

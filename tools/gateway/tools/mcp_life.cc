@@ -4,11 +4,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
 #include <array>
 
+#include "broker/log_event.h"
 #include "tools/gateway/clock.h"
 
 namespace airstore::gateway {
@@ -33,7 +33,9 @@ Result<std::shared_ptr<McpServer::Life>> McpServer::Life::Start(const CommandCon
   spec.with_stdin = true;
   auto process = Process::Start(spec);
   if (!process) return process.error();
-  spdlog::info("MCP server {}: started, pid {}", config.name, process->pid());
+  broker::LogEvent(spdlog::level::info,
+                   {{"tool", config.name}, {"child", std::to_string(process->pid())}},
+                   "MCP server {}: started, pid {}", config.name, process->pid());
   return std::make_shared<Life>(std::move(*process), config.name);
 }
 
@@ -130,7 +132,8 @@ void McpServer::Life::AnswerServer(const json& request) {
 void McpServer::Life::Take(std::string_view line) {
   const json message = json::parse(line, nullptr, false);
   if (!message.is_object()) {
-    spdlog::warn("MCP server {}: a line that is no message", name_);
+    broker::LogEvent(spdlog::level::warn, {{"tool", name_}},
+                     "MCP server {}: a line that is no message", name_);
     return;
   }
   if (message.contains("method")) {
@@ -173,8 +176,8 @@ void McpServer::Life::Read() {
     if (fds[1].revents != 0) {
       const ssize_t n = read(process_.err().get(), buffer.data(), buffer.size());
       if (n > 0) {
-        spdlog::debug("MCP server {}: {}", name_,
-                      std::string_view(buffer.data(), static_cast<size_t>(n)));
+        broker::LogEvent(spdlog::level::debug, {{"tool", name_}}, "MCP server {}: {}", name_,
+                         std::string_view(buffer.data(), static_cast<size_t>(n)));
       } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
         process_.err().reset();
       }
@@ -195,7 +198,10 @@ void McpServer::Life::Read() {
   }
   process_.SignalGroup(SIGKILL);
   const int code = process_.Reap();
-  if (!stop_.raised()) spdlog::warn("MCP server {}: ended with {}", name_, code);
+  if (!stop_.raised()) {
+    broker::LogEvent(spdlog::level::warn, {{"tool", name_}}, "MCP server {}: ended with {}", name_,
+                     code);
+  }
   std::lock_guard lock(mu_);
   ended_ = true;
   for (const auto& [id, pending] : pending_) pending->done.Raise();
