@@ -85,7 +85,8 @@ Contents::NodePtr Contents::Get(uint64_t inode) {
 
 void Contents::DropIfIdle(const NodePtr& node) {
   if (node->file || node->opens() != 0 || node->opening != 0 || node->loading_small) return;
-  nodes_.erase(node->inode);
+  const auto found = nodes_.find(node->inode);
+  if (found != nodes_.end() && found->second == node) nodes_.erase(found);
 }
 
 Result<void> Contents::AttachNew(uint64_t inode) {

@@ -6,6 +6,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <string>
+
 #include "broker/clock.h"
 #include "broker/contents.h"
 #include "shm/base/fault.h"
@@ -16,6 +18,9 @@ namespace {
 using shm::ContentKind;
 using shm::InodeRecord;
 
+// Of bringing what a writer needs, while others cut, replace and let go of it.
+constexpr int kMostRounds = 64;
+
 bool KindIs(const InodeRecord& record, ContentKind kind) {
   return record.content_kind == static_cast<uint32_t>(kind);
 }
@@ -23,16 +28,20 @@ bool KindIs(const InodeRecord& record, ContentKind kind) {
 }  // namespace
 
 Task<Result<void>> Contents::MakeWritable(const NodePtr& node) {
-  for (;;) {
+  for (int rounds = 0;;) {
     if (inodes_->IsStale(node->inode) && !node->file) {
       AIRSTORE_TRY_CO(co_await refresh_stale_(node->inode));
     }
     const auto record = inodes_->Get(node->inode);
     if (!record) co_return Error{ESTALE, "the file is gone"};
     if (node->file && node->file->complete) co_return Result<void>{};
-    if (KindIs(*record, ContentKind::kSlab)) {
+    // Of an empty one there is nothing to fetch, whether it was let go or was never here.
+    if (KindIs(*record, ContentKind::kSlab) || (record->size == 0 && !node->file)) {
       AIRSTORE_TRY_CO(MoveToFile(node));
       continue;
+    }
+    if (++rounds == kMostRounds) {
+      co_return Error{EIO, "the content of inode " + std::to_string(node->inode) + " does not come"};
     }
     // Writing into a file of which blocks are missing would need to know what was written where;
     // completing it first keeps one truth.
