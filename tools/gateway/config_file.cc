@@ -138,6 +138,7 @@ Result<void> ReadTool(const Reader& reader, const toml::table& table, std::set<s
                                    {"help", Text(tool.what.help)},
                                    {"directory", Text(tool.what.directory)},
                                    {"environment", Map(tool.what.environment)},
+                                   {"read_only", Flag(tool.what.for_read_only)},
                                    {"workspaces", Set(tool.workspaces)}}));
   AIRSTORE_TRY(CheckName(reader, table, tool.what.name, taken));
   if (tool.what.command.empty()) return reader.At(table, "command: it needs one");
