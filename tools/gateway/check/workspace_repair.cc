@@ -59,6 +59,7 @@ int WorkspaceCheck::Judge(MetadataReader& rows, Changer* changer) {
 
 void WorkspaceCheck::JudgeUsage(MetadataReader& rows, Changer* changer) {
   const auto now = rows.GetWorkspace(workspace_.key);
+  if (!now) return;  // the store has failed, which its status tells
   const uint64_t inodes = census_.sources().size();
   if (now->used_bytes == census_.bytes() && now->inodes == inodes) return;
   Add("usage",
