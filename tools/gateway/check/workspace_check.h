@@ -108,6 +108,7 @@ class WorkspaceCheck {
   Result<void> LookAtBlock(const BlockId& id);
   Result<void> CatchUp();
   Result<void> FindSuspects();
+  void SortSuspects();
   // Whether suspects are what they seem, in one transaction.
   Result<void> Verify();
   // The same where others write: leaves those of which that is sure.
