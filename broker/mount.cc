@@ -139,6 +139,7 @@ void Mount::Begin() {
   state_ = State::kReady;
   frontend_since_ns_ = MonotonicNs();
   session_->mounts().Add(this);
+  session_->AddOwner(owner());
   KeepDescriptor(NameOfDevice(HexOf(session_->id()), index_), device_->fd());
   NoteSpace();
   space_.Reserve(lane_->arena().size());

@@ -113,59 +113,6 @@ TEST_F(UsersKeptOut, WhereTheBrokerIsToldSo) {
   EXPECT_NE(others.err.find("Permission denied"), std::string::npos) << others.All();
 }
 
-// Each command on a user's mount, by root, by that user, and by another one: its exit code.
-TEST_F(Users, MayWhatTheTableSays) {
-  ASSERT_EQ(As(kUser, {"mount", directory_, "--token-file", user_token_}).code, 0);
-  const std::string others = OwnedBy(kOther, "others");
-  struct Row {
-    Arguments words;
-    int root, owner, other;
-  };
-  const Arguments gateway = {"--gateway", host().gateway_address(), "--token-file"};
-  const auto with = [&](Arguments words, const std::string& token) {
-    words.insert(words.end(), gateway.begin(), gateway.end());
-    words.push_back(token);
-    return words;
-  };
-  const Row rows[] = {
-      {{"status", directory_}, 0, 0, 3},
-      {{"stats", directory_}, 0, 0, 3},
-      {{"dirty", directory_}, 0, 0, 3},
-      {{"flush", directory_}, 0, 0, 3},
-      {{"evict", directory_}, 0, 0, 3},
-      {{"trace", directory_, "--for", "0.1"}, 0, 0, 3},
-      {{"recover"}, 0, 0, 0},
-      {{"recover", "--discard", "0123"}, 3, 3, 3},
-      {{"version"}, 0, 0, 0},
-      {{"upgrade", "--binary", "/nowhere"}, 2, 5, 5},
-      // By the token, whoever has it; a file of others cannot be read.
-      {with({"workspace", "list"}, host().admin_token_file()), 0, 2, 2},
-      {with({"workspace", "create", "more"}, user_token_), 5, 5, 2},
-      {with({"workspace", "set", "work", "--quota-inodes", "5"}, user_token_), 5, 5, 2},
-      {with({"workspace", "delete", "work"}, user_token_), 5, 5, 2},
-      {with({"token", "list"}, user_token_), 5, 5, 2},
-      {with({"token", "create", "work"}, user_token_), 5, 5, 2},
-      {with({"token", "revoke", "0123"}, user_token_), 5, 5, 2},
-      {with({"access-log", "work"}, user_token_), 5, 5, 2},
-      {with({"fsck"}, host().admin_token_file()), 0, 2, 2},
-      {with({"fsck", "--repair"}, user_token_), 5, 5, 2},
-      {with({"gc"}, user_token_), 5, 5, 2},
-      {with({"mount", others}, user_token_), -1, 5, 2},
-      {{"unmount", directory_}, -1, -1, 3},
-      {{"unmount", "--force", directory_}, -1, -1, 1},
-  };
-  for (const Row& row : rows) {
-    for (const auto& [uid, code] :
-         {std::pair<uid_t, int>{kOther, row.other}, {kUser, row.owner}, {0, row.root}}) {
-      if (code < 0) continue;
-      const Finished done = As(uid, row.words);
-      EXPECT_EQ(done.code, code) << uid << ": " << row.words[0] << " " << done.All();
-    }
-  }
-  EXPECT_EQ(host().MountStatus(directory_).at("state"), "ready");
-  EXPECT_EQ(As(0, {"unmount", directory_}).code, 0) << "root may";
-}
-
 // /dev/fuse is often for root only; in a mount namespace of its own the user gets one for all.
 TEST_F(Users, MountWithABrokerOfTheirOwn) {
   const UniqueFd helper(open("/usr/bin/fusermount3", O_RDONLY | O_CLOEXEC));

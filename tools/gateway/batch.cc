@@ -382,6 +382,9 @@ Result<void> BatchApplier::EndSession(const SessionId& session_id) {
     for (const InodeNo ino : orphans) mutator.DropOrphan(ino);
     tree.Flush();
     txn.DeleteSession(session_id);
+    ChangeSet changes;
+    changes.inodes = orphans;
+    if (!orphans.empty()) txn.Announce(session->workspace, session_id, changes);
     AIRSTORE_TRY(txn.Commit());
     tracker_.Note(session->workspace, orphans);
     return {};

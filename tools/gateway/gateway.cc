@@ -85,10 +85,14 @@ Result<void> Gateway::Start() {
   collector_ =
       std::make_unique<Collector>(*store_, *blocks_, options_.gc_grace.count() * kNsPerSecond);
   AIRSTORE_TRY(stores->redis != nullptr ? StartShared(*stores->redis) : StartAlone());
-  check_ = std::make_unique<StoreCheck>(
-      CheckParts{*store_, *blocks_, *batches_, *collector_, *sessions_,
-                 [this](WorkspaceKey ws) { return GrantInodes(ws, 1); }, stores->redis != nullptr},
-      ScrubAgeNs());
+  CheckParts parts{*store_,     *blocks_,   *batches_,
+                   *collector_, *sessions_, [this](WorkspaceKey ws) { return GrantInodes(ws, 1); }};
+  if (stores->redis != nullptr) {
+    parts.changed_elsewhere = [redis = stores->redis](WorkspaceKey ws, uint64_t* cursor) {
+      return ChangedSince(*redis, ws, cursor);
+    };
+  }
+  check_ = std::make_unique<StoreCheck>(std::move(parts), ScrubAgeNs());
   expirer_ = std::thread([this] { Expire(); });
   housekeeper_ = std::thread([this] { Housekeep(); });
   return {};

@@ -69,8 +69,9 @@ void AddFlags(CLI::App& app, Options& options, int64_t& gc_grace, int64_t& sessi
   app.add_option("--protocol", protocol, "What clients may speak: v1, v2 or all")
       ->check(CLI::IsMember({"v1", "v2", "all"}))
       ->capture_default_str();
-  app.add_option("--config", options.config_file,
-                 "TOML file of what v1 clients are offered besides files: airstore-gateway.conf(5)");
+  app.add_option(
+      "--config", options.config_file,
+      "TOML file of what v1 clients are offered besides files: airstore-gateway.conf(5)");
   app.add_option("--log-level", options.log.level, "trace, debug, info, warn, error or off")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
       ->capture_default_str();

@@ -31,10 +31,13 @@ StoreCheck::~StoreCheck() {
 
 Result<uint64_t> StoreCheck::Start(Kind kind, CheckOptions options) {
   if (!options.workspace.empty()) {
-    auto reader = parts_.store.Read();
-    if (!reader) return reader.error();
-    const auto found = (*reader)->FindWorkspace(options.workspace);
-    AIRSTORE_TRY((*reader)->status());
+    bool found = false;
+    AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
+      auto reader = parts_.store.Read();
+      if (!reader) return reader.error();
+      found = (*reader)->FindWorkspace(options.workspace).has_value();
+      return (*reader)->status();
+    }));
     if (!found) return Error{ENOENT, "no such workspace"};
   }
   const std::lock_guard lock(mu_);
@@ -129,12 +132,12 @@ Result<void> StoreCheck::Collect() {
 Result<void> StoreCheck::CheckAll(const CheckOptions& options) {
   needed_.clear();
   std::vector<Workspace> workspaces;
-  {
+  AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
     auto reader = parts_.store.Read();
     if (!reader) return reader.error();
     workspaces = (*reader)->ListWorkspaces();
-    AIRSTORE_TRY((*reader)->status());
-  }
+    return (*reader)->status();
+  }));
   std::unordered_map<WorkspaceKey, std::string> names;
   for (const Workspace& workspace : workspaces) names[workspace.key] = workspace.name;
   std::unordered_map<WorkspaceKey, WorkspaceCheck::Stored> stored;
@@ -151,8 +154,9 @@ Result<void> StoreCheck::CheckAll(const CheckOptions& options) {
                          [this](const std::string& phase, uint64_t done, uint64_t total) {
                            return Going(phase, done, total);
                          });
-    AIRSTORE_TRY(check.Run());
+    const auto done = check.Run();
     Report(std::move(check.damages()));
+    AIRSTORE_TRY(done);
     for (const BlockId& id : own) {
       if (check.Needs(id)) needed_.push_back({workspace.key, id});
     }

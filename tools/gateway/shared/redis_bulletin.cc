@@ -34,6 +34,40 @@ RedisNews News(char kind, WorkspaceKey ws = 0, const SessionId* session = nullpt
   return news;
 }
 
+struct LogPage {
+  std::vector<LoggedEvent> events;
+  bool last = false;  // nothing comes behind them
+  ForgottenEvents forgotten;
+};
+
+// What is behind `from`; no events when some of them are forgotten.
+Result<LogPage> ReadLog(RedisStore& store, WorkspaceKey ws, uint64_t from) {
+  RedisCommand tail = {"HMGET", store.keys().LogTail(ws)};
+  tail.insert(tail.end(), kTailFields.begin(), kTailFields.end());
+  // The tail behind the events: had some been forgotten before we read, it says so.
+  auto replies = store.Call(
+      {{"XRANGE", store.keys().Log(ws), "(" + IdOf(from), "+", "COUNT", std::to_string(kPage)},
+       std::move(tail)});
+  if (!replies) return replies.error();
+  LogPage page;
+  page.forgotten = ForgottenFrom((*replies)[1]);
+  if (page.forgotten.cursor > from) return page;
+  for (const RedisReply& entry : (*replies)[0].items) {
+    auto event = EventFrom(entry);
+    if (!event) return Error{EIO, "Redis: damaged event"};
+    page.events.push_back(std::move(*event));
+  }
+  page.last = page.events.size() < kPage;
+  return page;
+}
+
+Result<uint64_t> EndOfLog(RedisStore& store, WorkspaceKey ws) {
+  auto replies = store.Call({{"XREVRANGE", store.keys().Log(ws), "+", "-", "COUNT", "1"}});
+  if (!replies) return replies.error();
+  if (replies->front().items.empty() || replies->front().items[0].items.empty()) return uint64_t{1};
+  return CursorOf(replies->front().items[0].items[0].text);
+}
+
 }  // namespace
 
 RedisBulletin::RedisBulletin(RedisStore& store, std::chrono::milliseconds patience,
@@ -227,26 +261,14 @@ Result<void> RedisBulletin::Pull(WorkspaceKey ws) {
 }
 
 Result<void> RedisBulletin::PullSome(WorkspaceKey ws, uint64_t from, bool* all) {
-  RedisCommand tail = {"HMGET", keys_.LogTail(ws)};
-  tail.insert(tail.end(), kTailFields.begin(), kTailFields.end());
-  // The tail behind the events: had some been forgotten before we read, it says so.
-  auto replies =
-      store_.Call({{"XRANGE", keys_.Log(ws), "(" + IdOf(from), "+", "COUNT", std::to_string(kPage)},
-                   std::move(tail)});
-  if (!replies) return replies.error();
-  const ForgottenEvents forgotten = ForgottenFrom((*replies)[1]);
-  if (forgotten.cursor > from) {
-    hub_.Follow(ws, forgotten);
+  auto page = ReadLog(store_, ws, from);
+  if (!page) return page.error();
+  if (page->forgotten.cursor > from) {
+    hub_.Follow(ws, page->forgotten);
     return {};
   }
-  std::vector<LoggedEvent> events;
-  for (const RedisReply& entry : (*replies)[0].items) {
-    auto event = EventFrom(entry);
-    if (!event) return Error{EIO, "Redis: damaged event"};
-    events.push_back(std::move(*event));
-  }
-  *all = events.size() < kPage;
-  if (!events.empty()) hub_.Deliver(ws, std::move(events));
+  *all = page->last;
+  if (!page->events.empty()) hub_.Deliver(ws, std::move(page->events));
   return {};
 }
 
@@ -293,12 +315,7 @@ void RedisBulletin::LockFreed(WorkspaceKey ws, const SessionId& to, InodeNo ino)
   }
 }
 
-Result<uint64_t> RedisBulletin::Cursor(WorkspaceKey ws) {
-  auto replies = store_.Call({{"XREVRANGE", keys_.Log(ws), "+", "-", "COUNT", "1"}});
-  if (!replies) return replies.error();
-  if (replies->front().items.empty() || replies->front().items[0].items.empty()) return uint64_t{1};
-  return CursorOf(replies->front().items[0].items[0].text);
-}
+Result<uint64_t> RedisBulletin::Cursor(WorkspaceKey ws) { return EndOfLog(store_, ws); }
 
 Result<uint64_t> RedisBulletin::LastFor(WorkspaceKey ws, const SessionId& session) {
   ForgottenEvents forgotten;
@@ -405,6 +422,31 @@ void RedisBulletin::End(WorkspaceKey ws, const SessionId* session, const std::st
   RedisNews news = News(RedisNews::kEnd, ws, session);
   if (token_id != nullptr) news.token = *token_id;
   Send(news);
+}
+
+Result<std::vector<InodeNo>> ChangedSince(RedisStore& store, WorkspaceKey ws, uint64_t* cursor) {
+  std::vector<InodeNo> inodes;
+  if (*cursor == 0) {
+    auto end = EndOfLog(store, ws);
+    if (!end) return end.error();
+    *cursor = *end;
+    return inodes;
+  }
+  for (bool last = false; !last;) {
+    const auto page = ReadLog(store, ws, *cursor);
+    if (!page) return page.error();
+    if (page->forgotten.cursor > *cursor) {
+      return Error{ESTALE, "the log has forgotten what was changed"};
+    }
+    for (const LoggedEvent& logged : page->events) {
+      *cursor = logged.event.cursor;
+      if (!logged.event.changes) continue;
+      const auto& changed = logged.event.changes->inodes;
+      inodes.insert(inodes.end(), changed.begin(), changed.end());
+    }
+    last = page->last;
+  }
+  return inodes;
 }
 
 }  // namespace airstore::gateway

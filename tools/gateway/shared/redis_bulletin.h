@@ -104,4 +104,8 @@ class RedisBulletin final : public Bulletin {
   std::thread listener_;
 };
 
+// Inodes that the log of a workspace names behind `cursor`, which becomes its end; 0: only that.
+// ESTALE: the log has forgotten some.
+Result<std::vector<InodeNo>> ChangedSince(RedisStore& store, WorkspaceKey ws, uint64_t* cursor);
+
 }  // namespace airstore::gateway

@@ -20,6 +20,9 @@
 
 namespace airstore::gateway {
 
+// `field`, `value`: of the map of a file's extents.
+Extent ExtentFromRow(std::string_view field, std::string_view value);
+
 class RedisTransaction final : public MetadataWriter {
  public:
   RedisTransaction(RedisStore& store, std::unique_ptr<RedisConnection> connection,
@@ -52,6 +55,12 @@ class RedisTransaction final : public MetadataWriter {
                                           uint64_t last) override;
   std::vector<InodeNo> ListAllInodes(WorkspaceKey ws) override;
   std::vector<BlockId> ListAllBlocks(WorkspaceKey ws) override;
+  std::vector<std::optional<WholeInode>> ReadWhole(WorkspaceKey ws,
+                                                   std::span<const InodeNo> inodes) override;
+  std::vector<std::optional<BlockRecord>> ReadBlocks(WorkspaceKey ws,
+                                                     std::span<const BlockId> ids) override;
+  std::vector<std::string> Stamps(WorkspaceKey ws, std::span<const InodeNo> inodes,
+                                  std::span<const BlockId> blocks) override;
   std::vector<InodeNo> ListOrphans(WorkspaceKey ws, const SessionId& id) override;
   std::optional<SessionId> GetOrphan(WorkspaceKey ws, InodeNo ino) override;
   std::vector<LeaseRecord> ListLeases(std::optional<WorkspaceKey> ws) override;
@@ -116,6 +125,8 @@ class RedisTransaction final : public MetadataWriter {
   // What comes behind `prefix` in the keys that begin with it.
   std::vector<std::string> KeysBehind(const std::string& prefix);
   std::optional<Inode> InodeFrom(InodeNo ino, std::string_view row);
+  std::optional<BlockRecord> BlockFrom(const BlockId& id, std::string_view row);
+  std::optional<WholeInode> WholeFrom(InodeNo ino, const std::vector<RedisReply>& rows);
   void PutGarbage(WorkspaceKey ws, const BlockRecord& block);
   // Removes what is left of a deleted workspace, but for the rows of its blocks, which become
   // garbage. At any time, by any gateway, and again when one has died meanwhile.

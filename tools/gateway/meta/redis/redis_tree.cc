@@ -44,7 +44,9 @@ std::string RowOf(const BlockRecord& b) {
 
 std::string NameField(std::string_view name) { return std::string(name) + '\0'; }
 
-Extent ExtentFrom(std::string_view field, std::string_view value) {
+}  // namespace
+
+Extent ExtentFromRow(std::string_view field, std::string_view value) {
   Extent extent;
   extent.offset = FromBigEndian(field);
   if (value.size() != 32) return extent;  // of no length: damage
@@ -53,8 +55,6 @@ Extent ExtentFrom(std::string_view field, std::string_view value) {
   extent.block_offset = FromBigEndian(value.substr(24));
   return extent;
 }
-
-}  // namespace
 
 std::optional<Inode> RedisTransaction::InodeFrom(InodeNo ino, std::string_view row) {
   RowReader r(row);
@@ -217,12 +217,12 @@ std::vector<Extent> RedisTransaction::ListExtents(WorkspaceKey ws, InodeNo ino, 
   // Extents do not overlap: besides those that start inside, only the last one before can reach in.
   if (start > 0) {
     if (const auto before = view_.LastBefore(guard, map, BigEndian(start))) {
-      const Extent extent = ExtentFrom(before->first, before->second);
+      const Extent extent = ExtentFromRow(before->first, before->second);
       if (extent.end() > start) extents.push_back(extent);
     }
   }
   for (const auto& [field, value] : view_.List(guard, map, {BigEndian(start), BigEndian(end)}, 0)) {
-    const Extent extent = ExtentFrom(field, value);
+    const Extent extent = ExtentFromRow(field, value);
     if (extent.end() > start) extents.push_back(extent);
   }
   return extents;
@@ -263,7 +263,11 @@ void RedisTransaction::DeleteXattr(WorkspaceKey ws, InodeNo ino, std::string_vie
 std::optional<BlockRecord> RedisTransaction::GetBlock(WorkspaceKey ws, const BlockId& id) {
   const auto row = view_.Get(keys_.BlockGuard(ws, id), keys_.BlockRow(ws, id));
   if (!row) return std::nullopt;
-  RowReader r(*row);
+  return BlockFrom(id, *row);
+}
+
+std::optional<BlockRecord> RedisTransaction::BlockFrom(const BlockId& id, std::string_view row) {
+  RowReader r(row);
   BlockRecord block{id, r.Number(), r.Number(), r.Number(), r.Signed(), r.Number() != 0};
   if (r.ok()) return block;
   view_.FailDamaged("block");
