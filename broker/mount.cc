@@ -108,13 +108,13 @@ Task<Result<std::shared_ptr<Mount>>> Mount::Start(boost::asio::any_io_executor e
   std::shared_ptr<Mount> mount(new Mount(executor, session, index, std::move(options)));
   const int64_t begun = MonotonicNs();
   if (auto prepared = mount->Prepare(); !prepared) {
-    if (mount->device_) (void)mount->device_->Unmount(true);
+    if (mount->device_) (void)co_await mount->UnmountDevice(true);
     RemoveMountManifest(mount->options_.spool, index);
     co_return prepared.error();
   }
   auto ready = co_await mount->frontend_.AwaitReady();
   if (!ready) {
-    (void)mount->device_->Unmount(true);
+    (void)co_await mount->UnmountDevice(true);
     RemoveMountManifest(mount->options_.spool, index);
     co_return ready.error();
   }
@@ -126,6 +126,7 @@ Task<Result<std::shared_ptr<Mount>>> Mount::Start(boost::asio::any_io_executor e
       co_return mounted.error();
     }
   }
+  mount->options_.place.reset();
   co_return mount;
 }
 
@@ -456,9 +457,7 @@ void Mount::Detach() {
   restart_timer_.cancel();
   trace_timer_.cancel();
   device_->Abort();
-  if (auto done = device_->Unmount(true); !done) {
-    spdlog::error("{}: {}", options_.spec.mountpoint, done.error().ToString());
-  }
+  Spawn(executor_, DetachDevice());
   frontend_.CloseChannel();
   RemoveMountManifest(options_.spool, index_);
   space_.Reserve(0);
@@ -470,6 +469,26 @@ void Mount::Detach() {
   changed_.NotifyAll();
 }
 
+Task<void> Mount::DetachDevice() {
+  const auto self = shared_from_this();
+  detaching_ = true;
+  if (auto done = co_await UnmountDevice(true); !done) {
+    spdlog::error("{}: {}", options_.spec.mountpoint, done.error().ToString());
+  }
+  detaching_ = false;
+  changed_.NotifyAll();
+}
+
+// Directories above may be of a file system that does not answer.
+Task<Result<void>> Mount::UnmountDevice(bool lazy) {
+  auto work = [](MountDevice* device, bool detach) -> Task<Result<void>> {
+    co_return device->Unmount(detach);
+  };
+  Task<Result<void>> unmounting = work(device_.get(), lazy);
+  co_return co_await boost::asio::co_spawn(unmounter().get_executor(), std::move(unmounting),
+                                           boost::asio::use_awaitable);
+}
+
 boost::asio::thread_pool& Mount::unmounter() {
   if (!unmounter_) unmounter_ = std::make_unique<boost::asio::thread_pool>(1);
   return *unmounter_;
@@ -477,6 +496,7 @@ boost::asio::thread_pool& Mount::unmounter() {
 
 // While frontends that end are still replaced.
 Task<void> Mount::WriteBack() {
+  if (!is_nfs() || state_ != State::kReady) co_return;
   auto work = [](MountDevice* device) -> Task<void> {
     device->WriteBack();
     co_return;
@@ -504,10 +524,11 @@ Task<Result<void>> Mount::Stop(bool force) {
     co_return Error{EBUSY, "unmount " + options_.spec.mountpoint + ": " + problem_};
   }
   if (state_ == State::kDead) {
+    while (detaching_) co_await changed_.Wait();
     state_ = State::kGone;
     co_return Result<void>{};
   }
-  if (is_nfs() && state_ == State::kReady && !force) co_await WriteBack();
+  if (!force) co_await WriteBack();
   if (!in_service()) co_return Error{EBUSY, "the mount is starting or stopping"};
   const bool served = state_ == State::kReady;
   state_ = State::kUnmounting;
@@ -515,17 +536,11 @@ Task<Result<void>> Mount::Stop(bool force) {
   trace_timer_.cancel();
   if (!served) frontend_.Kill();
   finder_.reset();  // who is looking something up uses the mount
-  auto work = [](MountDevice* device, bool lazy) -> Task<int> {
-    auto done = device->Unmount(lazy);
-    co_return done ? 0 : done.error().code;
-  };
-  const int error = co_await boost::asio::co_spawn(
-      unmounter().get_executor(), work(device_.get(), force), boost::asio::use_awaitable);
-  if (error != 0) {
+  if (const auto unmounted = co_await UnmountDevice(force); !unmounted) {
     // What has ended meanwhile was not replaced.
     state_ = State::kReady;
     if (frontend_gone_ || !served) Detach();
-    co_return Error{error, "unmount " + options_.spec.mountpoint};
+    co_return unmounted.error();
   }
   if (force) EndForClients();
   boost::asio::steady_timer patience(executor_, std::chrono::seconds(5));
