@@ -79,7 +79,7 @@ TEST_F(Users, CannotHaveTheirMountMadeElsewhere) {
   host().FreezeGateway();
   Process mounting({Program("airctl"), "--socket", host().socket(), "mount", "-v", directory_,
                     "--token-file", user_token_, "--gateway", host().gateway_address()},
-                   {.output_file = host().Path("mounting"), .uid = kUser});
+                   {.uid = kUser, .output_file = host().Path("mounting")});
   ASSERT_TRUE(WaitUntil(std::chrono::seconds(20), [&] {
     return ReadFile(host().Path("mounting")).find("opening workspace") != std::string::npos;
   })) << ReadFile(host().Path("mounting"));
