@@ -183,7 +183,7 @@ Task<Outcome<Nothing>> Broker::Upgrade(const Caller& caller, std::string program
   const auto refuse = [](FailureKind kind, std::string message, std::string advice) {
     return Outcome<Nothing>{std::nullopt, Failure{kind, std::move(message), std::move(advice)}};
   };
-  if (caller.uid != 0 && caller.uid != geteuid()) {
+  if (!Governs(caller)) {
     co_return refuse(FailureKind::kPermission, "only root and the broker's user may replace it",
                      "sudo airctl upgrade");
   }

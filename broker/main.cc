@@ -114,7 +114,12 @@ int Run(const Options& options, const std::vector<std::string>& arguments,
   Successor successor([](const char* name) -> const char* { return getenv(name); });
   const bool inherits = successor.inherits();
   if (inherits) {
-    auto taken = successor.TakeOver(options.state_dir + "/spool");
+    auto taken = successor.TakeOver(options.state_dir, [&]() -> Result<void> {
+      auto made =
+          options.store_dir.empty() ? Result<void>() : MakeDirectories(options.store_dir, 0700);
+      if (!made) return Error{made.error().code, made.error().ToString()};
+      return {};
+    });
     if (!taken) {
       spdlog::error("{}", taken.error().ToString());
       return EXIT_FAILURE;

@@ -114,13 +114,13 @@ Task<Result<std::shared_ptr<Mount>>> Mount::Start(boost::asio::any_io_executor e
   std::shared_ptr<Mount> mount(new Mount(executor, session, index, std::move(options)));
   const int64_t begun = MonotonicNs();
   if (auto prepared = mount->Prepare(); !prepared) {
-    if (mount->device_) (void)mount->device_->Unmount(true);
+    if (mount->device_) (void)co_await mount->UnmountDevice(true);
     RemoveMountManifest(mount->options_.spool, index);
     co_return prepared.error();
   }
   auto ready = co_await mount->frontend_.AwaitReady();
   if (!ready) {
-    (void)mount->device_->Unmount(true);
+    (void)co_await mount->UnmountDevice(true);
     RemoveMountManifest(mount->options_.spool, index);
     co_return ready.error();
   }
@@ -132,6 +132,7 @@ Task<Result<std::shared_ptr<Mount>>> Mount::Start(boost::asio::any_io_executor e
       co_return mounted.error();
     }
   }
+  mount->options_.place.reset();
   co_return mount;
 }
 
@@ -477,14 +478,7 @@ void Mount::Detach() {
   state_ = State::kDead;
   restart_timer_.cancel();
   trace_timer_.cancel();
-  if (device_->StillMounted()) {
-    session_->tasks().Spawn(UnmountUnserved());
-  } else {
-    device_->Abort();
-    if (auto done = device_->Unmount(true); !done) {
-      spdlog::error("{}: {}", options_.spec.mountpoint, done.error().ToString());
-    }
-  }
+  Spawn(executor_, DetachDevice());
   frontend_.CloseChannel();
   RemoveMountManifest(options_.spool, index_);
   space_.Reserve(0);
@@ -498,29 +492,34 @@ void Mount::Detach() {
 
 // A client in the kernel would ask for ever, and unmounting waits for what it keeps to itself: both
 // are told that it is gone.
-Task<void> Mount::UnmountUnserved() {
+Task<void> Mount::DetachDevice() {
   const auto self = shared_from_this();
-  frontend_.Kill();
-  auto refused = RefuseLeftClients(LaunchOf(options_.spec.mountpoint), device_->fd());
-  if (!refused) {
-    spdlog::warn("{}: programs that still use it may hang: {}", options_.spec.mountpoint,
-                 refused.error().ToString());
+  detaching_ = true;
+  const bool mounted = device_->StillMounted();
+  if (mounted) {
+    frontend_.Kill();
+    auto refused = RefuseLeftClients(LaunchOf(options_.spec.mountpoint), device_->fd());
+    if (!refused) {
+      spdlog::warn("{}: programs that still use it may hang: {}", options_.spec.mountpoint,
+                   refused.error().ToString());
+    }
+  } else {
+    device_->Abort();
   }
-  const int error = co_await Unmount(true);
-  if (error != 0) {
-    spdlog::error("{}: unmounting what nobody serves: {}", options_.spec.mountpoint,
-                  strerror(error));
+  if (auto done = co_await UnmountDevice(true); !done) {
+    spdlog::error("{}: {}", options_.spec.mountpoint, done.error().ToString());
   }
-  if (!refused) device_->Abort();
+  detaching_ = false;
+  changed_.NotifyAll();
 }
 
-// An errno.
-Task<int> Mount::Unmount(bool lazy) {
-  auto work = [](MountDevice* device, bool by_force) -> Task<int> {
-    auto done = device->Unmount(by_force);
-    co_return done ? 0 : done.error().code;
+// Directories above may be of a file system that does not answer.
+Task<Result<void>> Mount::UnmountDevice(bool lazy) {
+  auto work = [](MountDevice* device, bool detach) -> Task<Result<void>> {
+    co_return device->Unmount(detach);
   };
-  co_return co_await boost::asio::co_spawn(unmounter().get_executor(), work(device_.get(), lazy),
+  Task<Result<void>> unmounting = work(device_.get(), lazy);
+  co_return co_await boost::asio::co_spawn(unmounter().get_executor(), std::move(unmounting),
                                            boost::asio::use_awaitable);
 }
 
@@ -531,6 +530,7 @@ boost::asio::thread_pool& Mount::unmounter() {
 
 // While frontends that end are still replaced.
 Task<void> Mount::WriteBack() {
+  if (!is_nfs() || state_ != State::kReady) co_return;
   auto work = [](MountDevice* device) -> Task<void> {
     device->WriteBack();
     co_return;
@@ -558,10 +558,11 @@ Task<Result<void>> Mount::Stop(bool force) {
     co_return Error{EBUSY, "unmount " + options_.spec.mountpoint + ": " + problem_};
   }
   if (state_ == State::kDead) {
+    while (detaching_) co_await changed_.Wait();
     state_ = State::kGone;
     co_return Result<void>{};
   }
-  if (is_nfs() && state_ == State::kReady && !force) co_await WriteBack();
+  if (!force) co_await WriteBack();
   if (!in_service()) co_return Error{EBUSY, "the mount is starting or stopping"};
   const bool served = state_ == State::kReady;
   state_ = State::kUnmounting;
@@ -569,12 +570,11 @@ Task<Result<void>> Mount::Stop(bool force) {
   trace_timer_.cancel();
   if (!served) frontend_.Kill();
   finder_.reset();  // who is looking something up uses the mount
-  const int error = co_await Unmount(force);
-  if (error != 0) {
+  if (const auto unmounted = co_await UnmountDevice(force); !unmounted) {
     // What has ended meanwhile was not replaced.
     state_ = State::kReady;
     if (frontend_gone_ || !served) Detach();
-    co_return Error{error, "unmount " + options_.spec.mountpoint};
+    co_return unmounted.error();
   }
   if (force) EndForClients();
   boost::asio::steady_timer patience(executor_, std::chrono::seconds(5));
