@@ -196,6 +196,7 @@ Reactor* GatewayService::RemoveMember(Context* context,
                    auto rows = gateway_.store().Write();
                    if (!rows) return rows.error();
                    const auto member = (*rows)->GetMember(request->id());
+                   AIRSTORE_TRY((*rows)->status());
                    const Error unknown{ENOENT, "member not found"};
                    if (!member) return unknown;
                    auto workspace = ManagedWorkspace(**rows, caller, member->workspace);
@@ -223,6 +224,7 @@ Reactor* GatewayService::CreateToken(Context* context, const ::gateway::CreateTo
         auto workspace = ManagedWorkspace(**rows, caller, request->workspace_id());
         if (!workspace) return workspace.error();
         const auto member = (*rows)->GetMember(request->member_id());
+        AIRSTORE_TRY((*rows)->status());
         if (!member) return Error{ENOENT, "member not found"};
         if (member->workspace != workspace->key) return Error{EINVAL, "member not in workspace"};
         constexpr int64_t kMostSeconds = 1'000'000'000;
@@ -278,6 +280,7 @@ Reactor* GatewayService::RevokeToken(Context* context, const ::gateway::RevokeTo
           std::optional<WorkspaceKey> only;
           if (!caller->admin) only = caller->workspace;
           const auto tokens = (*rows)->ListTokens(only);
+          AIRSTORE_TRY((*rows)->status());
           const auto token =
               std::find_if(tokens.begin(), tokens.end(),
                            [&](const TokenRecord& one) { return one.id == request->id(); });
