@@ -41,8 +41,7 @@ Task<Result<void>> Contents::MakeWritable(const NodePtr& node) {
       continue;
     }
     if (++rounds == kMostRounds) {
-      co_return Error{EIO,
-                      "the content of inode " + std::to_string(node->inode) + " does not come"};
+      co_return Error{EIO, "the content of inode " + std::to_string(node->inode) + " does not come"};
     }
     // Writing into a file of which blocks are missing would need to know what was written where;
     // completing it first keeps one truth.
