@@ -113,11 +113,15 @@ void SyncNfs(const std::string& mountpoint) {
 
 Result<void> UnmountNfs(const MountedFs& mounted, bool force) {
   const std::string& mountpoint = mounted.path;
-  auto place = ReachMount(mounted);
-  if (!place) return place.error();
   if (!force) {
+    auto place = ReachMount(mounted);
+    if (!place) return place.error();
     if (umount2(place->path.c_str(), UMOUNT_NOFOLLOW) == 0) return {};
     return SysError("unmount " + mountpoint);
+  }
+  // Nobody may be there to answer: not even to look is safe.
+  if (const auto top = MountedAt(mountpoint); !top || top->source != mounted.source) {
+    return Error{ESTALE, mountpoint + ": something else is mounted over it"};
   }
   // What the client still keeps to itself would have nowhere to go, and who closes the file would
   // wait for that for ever.

@@ -153,7 +153,9 @@ TEST_F(MountHelper, SaysWhatIsWrong) {
       {Options("suid"), 1, "always nosuid"},
       {Options("sync"), 1, "O_SYNC"},
       {Options("nfs_auth_none"), 1, "--backend nfs"},
-      {Options("gateway=\"127.0.0.1:1,nonsense\""), 1, "nonsense"},
+      {"socket=" + host().socket() +
+           ",gateway=\"127.0.0.1:1,nonsense\",token_file=" + host().Path("helper.token"),
+       1, "nonsense"},
       {Options("uid"), 1, "needs a value"},
       {Options("uid=x"), 1, "uid"},
       {Options("fsync=never"), 1, "fsync"},

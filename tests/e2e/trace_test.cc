@@ -30,7 +30,7 @@ TEST_F(Trace, ShowsCallsOfARunningMount) {
   EXPECT_TRUE(seen);
   EXPECT_EQ(tracer.Wait(seconds(60)), 0);
   const std::string text = ReadFile(host().Path("trace"));
-  EXPECT_NE(text.find("\"op\": \"create\""), std::string::npos) << text;
+  EXPECT_NE(text.find("\"op\":\"create\""), std::string::npos) << text;
   EXPECT_NE(text.find("\"ops\""), std::string::npos) << "no totals: " << text;
   EXPECT_EQ(host().Airctl({"trace", host().Path("nowhere"), "--for", "1"}).code, 3);
 }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -74,6 +75,27 @@ TEST_F(BrokerUpgrade, ToWhatIsNoBrokerIsRefused) {
   EXPECT_FALSE(host().UpgradeBroker("/bin/true", &said));
   EXPECT_NE(said.out.find("/bin/true"), std::string::npos) << said.All();
   ExpectGoesOn(said, pid);
+}
+
+// As with a configuration that was changed; nobody who serves is ended for it.
+TEST_F(BrokerUpgrade, ToOneThatCouldNotServeIsRefused) {
+  const pid_t pid = Pid();
+  const struct {
+    std::string command;
+    const char* says;
+  } cases[] = {
+      {"exec " + e2e::Program("airstored") + " \"$@\" --store-dir /dev/null/store", "/dev/null"},
+      {"shift 2; exec " + e2e::Program("airstored") + " --state-dir /nowhere \"$@\"", "state_dir"},
+  };
+  for (const auto& each : cases) {
+    const std::string program = host().Path("successor");
+    e2e::WriteFile(program, "#!/bin/sh\n" + each.command + "\n");
+    ASSERT_EQ(chmod(program.c_str(), 0755), 0);
+    e2e::Finished said;
+    EXPECT_FALSE(host().UpgradeBroker(program, &said));
+    EXPECT_NE(said.All().find(each.says), std::string::npos) << said.All();
+    ExpectGoesOn(said, pid);
+  }
 }
 
 TEST_F(BrokerUpgrade, ABrokerThatDoesNotTakeOverIsReplacedByTheOldOne) {
