@@ -243,7 +243,7 @@ int Main(int argc, char** argv) {
   app.add_option("--token-file", options.token_file, "File with the admin token")->required();
   app.add_option("--what", options.what,
                  "metadata, content, fill, or open: sessions that stay open")
-      ->check(CLI::IsMember({"metadata", "content", "fill"}))
+      ->check(CLI::IsMember({"metadata", "content", "fill", "open"}))
       ->capture_default_str();
   app.add_option("--brokers", options.brokers, "How many at once")
       ->check(CLI::Range(1, 1024))
