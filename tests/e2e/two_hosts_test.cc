@@ -12,6 +12,7 @@
 #include <random>
 #include <thread>
 
+#include "tests/e2e/support/environment.h"
 #include "tests/e2e/support/host_test.h"
 #include "tests/e2e/support/other_broker.h"
 #include "tests/e2e/support/third_gateway.h"
@@ -29,6 +30,7 @@ class TwoHosts : public HostTest {
   HostOptions Options() const override {
     HostOptions options;
     options.gateway_arguments = {"--session-seconds", std::to_string(kSessionSeconds)};
+    options.patience += seconds(EnvOr("AIRSTORE_E2E_HOST_ROUNDS", 0) / 5);
     return options;
   }
   void SetUp() override {

@@ -10,6 +10,7 @@
 #include <random>
 #include <thread>
 
+#include "tests/e2e/support/environment.h"
 #include "tests/e2e/support/host_test.h"
 #include "tests/e2e/support/other_broker.h"
 #include "tests/fault/ack_log.h"
@@ -31,13 +32,14 @@ class GatewaysKill : public e2e::HostTest {
     e2e::HostOptions options;
     options.environment = {{"AIRSTORE_FAULT", board_.path()}};
     options.s3_endpoint = "http://127.0.0.1:" + std::to_string(s3_->port());
+    options.patience += seconds(60 * e2e::EnvOr("AIRSTORE_FAULT_ROUNDS", 0));
     return options;
   }
   void SetUp() override {
-    const char* store = getenv("AIRSTORE_TEST_STORE");
-    if (store == nullptr || std::string(store) != "scaled") {
-      GTEST_SKIP() << "only with AIRSTORE_TEST_STORE=scaled";
-    }
+    if (!e2e::Scaled()) GTEST_SKIP() << "only with AIRSTORE_TEST_STORE=scaled";
+    // What waits longer than that is told an error, as it should.
+    const std::string patience = std::to_string(60 + 2 * S3Seconds());
+    setenv(e2e::kBrokerArguments, ("--io-timeout " + patience + "s").c_str(), 1);
     std::string why;
     const e2e::S3Server* service = e2e::S3Server::Get(&why);
     if (service == nullptr) GTEST_SKIP() << why;
@@ -46,6 +48,7 @@ class GatewaysKill : public e2e::HostTest {
         std::make_unique<gateway::FaultyProxy>(std::stoi(endpoint.substr(endpoint.rfind(':') + 1)));
     HostTest::SetUp();
   }
+  static uint64_t S3Seconds() { return e2e::EnvOr("AIRSTORE_FAULT_S3_SECONDS", 2); }
   Loads StartLoads(const std::string& mount, const std::string& name, uint64_t seed) {
     const std::string directory = mount + "/" + name;
     EXPECT_EQ(mkdir(directory.c_str(), 0755), 0) << strerror(errno);
@@ -75,7 +78,7 @@ class GatewaysKill : public e2e::HostTest {
       case 1: {
         const int before = s3_->hit();
         s3_->Break(true);
-        std::this_thread::sleep_for(seconds(e2e::EnvOr("AIRSTORE_FAULT_S3_SECONDS", 2)));
+        std::this_thread::sleep_for(seconds(S3Seconds()));
         s3_->Break(false);
         return "S3 (" + std::to_string(s3_->hit() - before) + " requests)";
       }

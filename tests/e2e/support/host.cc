@@ -15,6 +15,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "tests/e2e/support/environment.h"
 #include "tests/e2e/support/files.h"
 #include "tests/e2e/support/stores.h"
 #include "tests/e2e/support/third_gateway.h"
@@ -39,14 +40,6 @@ void WriteSecret(const std::string& path, const std::string& text) {
   }
 }
 
-Arguments WordsOf(const char* variable) {
-  Arguments words;
-  const char* text = getenv(variable);
-  std::istringstream in(text != nullptr ? text : "");
-  for (std::string word; in >> word;) words.push_back(word);
-  return words;
-}
-
 // The Redis servers of hosts that have one; they go with their host.
 std::map<const Host*, std::unique_ptr<RedisServer>> redis_servers;
 
@@ -65,6 +58,14 @@ Arguments StoreArguments(const Host& host, const std::string& endpoint) {
 }
 
 }  // namespace
+
+Arguments WordsOf(const char* variable) {
+  Arguments words;
+  const char* text = getenv(variable);
+  std::istringstream in(text != nullptr ? text : "");
+  for (std::string word; in >> word;) words.push_back(word);
+  return words;
+}
 
 bool Scaled() {
   const char* store = getenv("AIRSTORE_TEST_STORE");
@@ -275,6 +276,8 @@ void Host::StartBrokerWith(const Arguments& starter) {
   words.insert(words.end(),
                {Program("airstored"), "--state-dir", Path("state"), "--gateway", gateway_address_});
   words.insert(words.end(), options_.broker_arguments.begin(), options_.broker_arguments.end());
+  const Arguments more = WordsOf(kBrokerArguments);
+  words.insert(words.end(), more.begin(), more.end());
   broker_ = Process(words, {.env = options_.environment, .output_file = Path("broker.log")});
   // Not the socket's file, which may be there before anybody listens.
   const bool up = WaitUntil(seconds(60), [&] {

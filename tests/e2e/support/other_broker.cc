@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <stdexcept>
 
+#include "tests/e2e/support/environment.h"
+
 namespace airstore::e2e {
 
 using std::chrono::seconds;
@@ -29,9 +31,11 @@ nlohmann::json OtherBroker::Json(const Arguments& arguments) const {
 }
 
 void OtherBroker::Start() {
-  broker_ = Process(
-      {Program("airstored"), "--state-dir", state(), "--gateway", host_.other_gateway_address()},
-      {.output_file = host_.Path("other.log")});
+  Arguments words = {Program("airstored"), "--state-dir", state(), "--gateway",
+                     host_.other_gateway_address()};
+  const Arguments more = WordsOf(kBrokerArguments);
+  words.insert(words.end(), more.begin(), more.end());
+  broker_ = Process(words, {.output_file = host_.Path("other.log")});
   const bool up = WaitUntil(seconds(60), [&] {
     return !broker_.running() || (std::filesystem::exists(state() + "/control.sock") &&
                                   Airctl({"--json", "status"}).code == 0);

@@ -10,9 +10,6 @@
 
 namespace airstore::e2e {
 
-// AIRSTORE_TEST_STORE=scaled: gateways keep their store in Redis and S3.
-bool Scaled();
-
 class ThirdGateway {
  public:
   // REQUIRES: Scaled(), and that the host's own gateway runs.
