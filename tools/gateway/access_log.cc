@@ -4,13 +4,13 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "shm/base/fd.h"
+#include "tools/gateway/blocks.h"
 
 namespace airstore::gateway {
 namespace {
@@ -113,7 +113,7 @@ Result<void> AccessLog::Add(const std::string& workspace, std::vector<AccessEven
   std::unordered_set<uint64_t> fresh;  // remembered when they are written
   for (AccessEvent& event : events) {
     if (const std::string& id = event.event_id; !id.empty()) {
-      const uint64_t hash = XXH3_64bits(id.data(), id.size());
+      const uint64_t hash = ContentHash(id);
       if (seen.ids.contains(hash) || !fresh.insert(hash).second) continue;
     }
     FillIn(workspace, &event);

@@ -42,11 +42,14 @@ class BlockStore {
     Error why;
   };
   virtual Result<std::vector<Kept>> Delete(std::span<const BlockKey> keys) = 0;
-  // Calls `visit` with each block stored before `before_ns`; it may call Delete().
+  // Calls `visit` with each block stored before `before_ns`, by this host's clock; INT64_MAX: with
+  // all. It may call Delete().
   virtual Result<void> List(int64_t before_ns,
                             const std::function<void(const BlockKey&)>& visit) = 0;
   // Whether a call may take long, or wait for a network: then nobody should wait for its caller.
   virtual bool is_remote() const { return false; }
+  // Where they are on this host; empty: elsewhere.
+  virtual std::string directory() const { return {}; }
 };
 
 }  // namespace airstore::gateway

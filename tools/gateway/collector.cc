@@ -145,7 +145,7 @@ Result<bool> Collector::MarkUnknown(const BlockKey& key, int64_t now_ns) {
 }
 
 Result<void> Collector::StorePut(WorkspaceKey ws, const BlockId& id, std::string_view data,
-                                 uint64_t xxh3) {
+                                 uint64_t xxh3, bool* gone) {
   const int64_t begun_ns = WallClockNs();
   bool stored = false;
   {
@@ -172,6 +172,7 @@ Result<void> Collector::StorePut(WorkspaceKey ws, const BlockId& id, std::string
     // Of one that was deleted nobody would find the row.
     if (!(*writer)->GetWorkspace(ws)) {
       AIRSTORE_TRY((*writer)->status());
+      if (gone != nullptr) *gone = true;
       return Error{ESTALE, "the workspace does not exist any more"};
     }
     BlockRecord block = known.value_or(BlockRecord{id, data.size(), xxh3, 0, 0, false});

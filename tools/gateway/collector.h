@@ -40,8 +40,10 @@ class Collector {
   std::unique_lock<std::mutex> Pause() { return std::unique_lock(round_mu_); }
 
   // Stores a block that a caller names, with its row. EAGAIN: being collected, try again later.
-  // EEXIST: there is another block of that name.
-  Result<void> StorePut(WorkspaceKey ws, const BlockId& id, std::string_view data, uint64_t xxh3);
+  // EEXIST: there is another block of that name. `gone`: whether it failed because the workspace
+  // was deleted.
+  Result<void> StorePut(WorkspaceKey ws, const BlockId& id, std::string_view data, uint64_t xxh3,
+                        bool* gone = nullptr);
 
  private:
   using Refused = std::unordered_set<BlockKey, BlockKeyHash>;  // in this round

@@ -333,9 +333,10 @@ Result<GatewayReport> Gateway::Report() {
 Capacity Gateway::capacity() const {
   // An object store does not say how much there is.
   constexpr uint64_t kBoundless = uint64_t{1} << 50;
-  if (block_store_->is_remote()) return {kBoundless, kBoundless};
+  const std::string directory = block_store_->directory();
+  if (directory.empty()) return {kBoundless, kBoundless};
   struct statvfs st;
-  if (statvfs(options_.data_dir.c_str(), &st) != 0) return {};
+  if (statvfs(directory.c_str(), &st) != 0) return {};
   return {st.f_blocks * st.f_frsize, st.f_bavail * st.f_frsize};
 }
 

@@ -8,13 +8,9 @@
 
 #include "tools/gateway/extents.h"
 #include "tools/gateway/mutator.h"
+#include "tools/gateway/validate.h"
 
 namespace airstore::gateway {
-namespace {
-
-constexpr uint32_t kMaxXattrs = 1024;
-
-}  // namespace
 
 int Mutator::FindFile(InodeNo ino, Inode** file) {
   *file = tree_.Find(ino);

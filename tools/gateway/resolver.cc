@@ -12,8 +12,11 @@
 namespace airstore::gateway {
 namespace {
 
+// Of an entry without its name.
+constexpr uint64_t kEntryBytes = 160;
+
 uint64_t WireBytes(const ResolvedEntry& entry) {
-  return 160 + entry.name.size() + entry.inode.symlink_target.size();
+  return kEntryBytes + entry.name.size() + entry.inode.symlink_target.size();
 }
 
 }  // namespace
@@ -65,6 +68,9 @@ int Resolver::List(const ListRequest& request, Listed* listed) {
 
   size_t limit = kPageEntries;
   if (request.max_entries > 0) limit = std::min<size_t>(limit, request.max_entries);
+  // No more rows than the answer has room for, and at least one: see below.
+  const uint64_t room = kAnswerBytes - std::min(used_bytes_, kAnswerBytes);
+  limit = std::max<size_t>(1, std::min<size_t>(limit, room / kEntryBytes));
   // One more than asked for tells whether this is the end.
   auto rows = reader_.ListEntries(ws_, request.ino, request.after, limit + 1);
   listed->end = rows.size() <= limit;

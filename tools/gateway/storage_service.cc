@@ -173,10 +173,12 @@ grpc::Status StorageService::DoResolve(const Context& context, const wire::Resol
     for (const wire::ResolveItem& item : request.items()) {
       ResolveOne(resolver, item, response->add_results());
       if (resolver.overflown()) return Error{E2BIG, {}};
+      if (context.IsCancelled()) return Error{ECANCELED, {}};
     }
     return (*reader)->status();
   });
   if (done) return grpc::Status::OK;
+  if (done.error().code == ECANCELED && context.IsCancelled()) return grpc::Status::CANCELLED;
   if (done.error().code == E2BIG) {
     return {grpc::StatusCode::RESOURCE_EXHAUSTED, "answer too large: ask for less at once"};
   }
@@ -238,13 +240,14 @@ grpc::Status StorageService::DoPutBlock(const Context& context,
   if (data.size() != request.length() || ContentHash(data) != request.xxh3()) {
     return {grpc::StatusCode::DATA_LOSS, "block does not match its checksum"};
   }
+  bool gone = false;
   auto done = gateway_.collector().StorePut(
-      access.session.workspace, BlockId::From(request.block_id()), data, request.xxh3());
+      access.session.workspace, BlockId::From(request.block_id()), data, request.xxh3(), &gone);
   if (done) return grpc::Status::OK;
   if (done.error().code == EEXIST) {
     return {grpc::StatusCode::ALREADY_EXISTS, "another block has this id"};
   }
-  if (done.error().code == ESTALE) return {grpc::StatusCode::NOT_FOUND, done.error().message};
+  if (gone) return {grpc::StatusCode::NOT_FOUND, done.error().message};
   return StoreStatus("put block", done.error());
 }
 
@@ -285,7 +288,7 @@ StorageService::Reactor* StorageService::Resolve(Context* context,
 
 StorageService::Reactor* StorageService::Fetch(Context* context, const wire::FetchRequest* request,
                                                wire::FetchResponse* response) {
-  return RunOn(readers_, context, [=, this] { return DoFetch(*context, *request, response); });
+  return RunOn(fetchers_, context, [=, this] { return DoFetch(*context, *request, response); });
 }
 
 StorageService::Reactor* StorageService::PutBlock(Context* context,

@@ -68,7 +68,8 @@ class StorageService final : public wire::Storage::CallbackService {
   grpc::Status AdmitToData(const Context&, std::string_view session_id, Access*);
 
   Gateway& gateway_;
-  WorkerPool readers_;
+  WorkerPool readers_;  // of metadata, which never wait for content that is far away
+  WorkerPool fetchers_;
   WorkerPool writers_;
   WorkerPool blockless_;
 };

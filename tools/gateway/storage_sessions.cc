@@ -43,7 +43,7 @@ void SetServices(const Offer& offer, wire::Services* out) {
 }  // namespace
 
 StorageService::StorageService(Gateway& gateway)
-    : gateway_(gateway), readers_(8), writers_(8), blockless_(4) {}
+    : gateway_(gateway), readers_(8), fetchers_(8), writers_(8), blockless_(4) {}
 
 void StorageService::SetLease(const LeaseRecord& lease, wire::Lease* out) const {
   out->set_id(lease.id);
@@ -53,14 +53,25 @@ void StorageService::SetLease(const LeaseRecord& lease, wire::Lease* out) const 
 
 grpc::Status StorageService::FindWorkspace(const Caller& caller, const std::string& name_or_id,
                                            Workspace* workspace) {
-  auto reader = gateway_.store().Read();
-  if (!reader) return StoreStatus("open session", reader.error());
-  std::optional<Workspace> found = name_or_id.empty() ? (*reader)->GetWorkspace(caller.workspace)
-                                                      : (*reader)->FindWorkspace(name_or_id);
-  const bool gone = !caller.admin && !(*reader)->GetWorkspace(caller.workspace);
-  if (auto status = (*reader)->status(); !status)
-    return StoreStatus("open session", status.error());
-  if (gone) {
+  struct Rows {
+    std::optional<Workspace> asked;
+    bool own = false;  // the token's is there
+  };
+  auto rows = UntilNoConflict([&]() -> Result<Rows> {
+    auto reader = gateway_.store().Read();
+    if (!reader) return reader.error();
+    Rows read;
+    read.asked = name_or_id.empty() ? (*reader)->GetWorkspace(caller.workspace)
+                                    : (*reader)->FindWorkspace(name_or_id);
+    read.own = (read.asked && read.asked->key == caller.workspace) ||
+               (!caller.admin && (*reader)->GetWorkspace(caller.workspace));
+    AIRSTORE_TRY((*reader)->status());
+    return read;
+  });
+  // Whoever hears NOT_FOUND gives up what it has not sent.
+  if (!rows) return StoreStatus("open session", rows.error());
+  std::optional<Workspace>& found = rows->asked;
+  if (!caller.admin && !rows->own) {
     return {grpc::StatusCode::NOT_FOUND, "the workspace does not exist any more"};
   }
   // A token learns nothing about other workspaces, not even whether they exist.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/gateway/store_url.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <fstream>
@@ -303,13 +304,33 @@ Result<void> OpenBlocks(const std::string& text, Opened* opened) {
               &opened->stores.blocks);
 }
 
-// A database and a directory of one host are kept together by whoever keeps them, as ever.
-Result<void> Claim(const Opened& opened) {
-  if (opened.sqlite != nullptr && opened.directory != nullptr) return {};
+// sqlite:///DIRECTORY/... and file:///DIRECTORY/...
+bool AreBeside(const std::string& metadata_url, const std::string& blocks_url) {
+  const auto metadata = ParseStoreUrl(metadata_url);
+  const auto blocks = ParseStoreUrl(blocks_url);
+  const auto parent = [](const StoreUrl& url) { return url.path.substr(0, url.path.rfind('/')); };
+  return metadata && blocks && metadata->scheme == "sqlite" && blocks->scheme == "file" &&
+         parent(*metadata) == parent(*blocks);
+}
+
+// A database and the directory beside it are kept together by whoever keeps them, as ever.
+Result<void> Claim(const Opened& opened, bool beside) {
+  if (beside) return {};
   Result<std::string> identity =
       opened.redis != nullptr ? Result(opened.redis->identity()) : opened.sqlite->Identity();
   if (!identity) return identity.error();
-  return opened.s3 != nullptr ? opened.s3->Claim(*identity) : opened.directory->Claim(*identity);
+  if (opened.s3 != nullptr) return opened.s3->Claim(*identity);
+  const auto has_content = UntilNoConflict([&]() -> Result<bool> {
+    auto rows = opened.stores.metadata->Read();
+    if (!rows) return rows.error();
+    const auto all = (*rows)->ListWorkspaces();
+    AIRSTORE_TRY((*rows)->status());
+    return std::any_of(all.begin(), all.end(),
+                       [](const Workspace& one) { return one.used_bytes != 0; });
+  });
+  if (!has_content) return has_content.error();
+  // Not always was a directory claimed for a database.
+  return opened.directory->Claim(*identity, opened.sqlite != nullptr, *has_content);
 }
 
 }  // namespace
@@ -318,7 +339,7 @@ Result<Stores> OpenStores(const std::string& metadata_url, const std::string& bl
   Opened opened;
   AIRSTORE_TRY(OpenBlocks(blocks_url, &opened));
   AIRSTORE_TRY(OpenMetadata(metadata_url, &opened));
-  AIRSTORE_TRY(Claim(opened));
+  AIRSTORE_TRY(Claim(opened, AreBeside(metadata_url, blocks_url)));
   opened.stores.redis = opened.redis;
   return std::move(opened.stores);
 }

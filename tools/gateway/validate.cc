@@ -42,9 +42,12 @@ struct Checker {
     if (is_link != !op.symlink_target.empty()) return EINVAL;
     if (op.symlink_target.size() > kMaxSymlinkTarget) return ENAMETOOLONG;
     if (op.symlink_target.find('\0') != std::string_view::npos) return EINVAL;
+    size_t xattr_bytes = 0;
     for (const Xattr& xattr : op.xattrs) {
       if (const int error = CheckXattr(xattr.name, xattr.value); error != 0) return error;
+      xattr_bytes += xattr.name.size() + xattr.value.size();
     }
+    if (xattr_bytes > kMaxXattrBytes || op.xattrs.size() > kMaxXattrs) return ENOSPC;
     if (op.parent == 0) return S_ISREG(op.mode) && op.name.empty() ? 0 : EINVAL;
     return CheckName(op.name);
   }

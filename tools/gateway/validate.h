@@ -14,6 +14,9 @@
 
 namespace airstore::gateway {
 
+// Extended attributes of one inode.
+inline constexpr uint32_t kMaxXattrs = 1024;
+
 // One component: 1..255 bytes, no '/', no NUL, neither "." nor "..". EINVAL, ENAMETOOLONG.
 int CheckName(std::string_view name);
 // Extended attribute names. EINVAL, ERANGE.

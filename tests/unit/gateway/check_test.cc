@@ -168,6 +168,25 @@ TEST_F(Check, AMissingBlockBecomesAHoleAndIsTold) {
   EXPECT_EQ(b.published.inodes, std::vector<InodeNo>{file});
 }
 
+// As when its directory is not mounted: what is only not there now is not to become zeros.
+TEST_F(Check, NothingIsMendedWhereNothingIsStored) {
+  const InodeNo file = b.MakeFile(kRootInode, "file");
+  ASSERT_EQ(b.Write(file, 0, "content"), 0);
+  const std::string blocks = b.directory.path() + "/blocks";
+  std::filesystem::rename(blocks, blocks + ".away");
+  std::filesystem::create_directories(blocks + "/tmp");
+  const auto id = check_->Start(StoreCheck::Kind::kCheck, {"", true, true});
+  ASSERT_TRUE(id);
+  auto answer = check_->Ask(*id, 0);
+  while (answer && !answer->state.finished) answer = check_->Ask(*id, 0);
+  ASSERT_TRUE(answer);
+  EXPECT_TRUE(answer->state.error.starts_with("nothing at all is stored")) << answer->state.error;
+  EXPECT_TRUE(answer->damages.empty());
+  std::filesystem::remove_all(blocks);
+  std::filesystem::rename(blocks + ".away", blocks);
+  EXPECT_EQ(b.Read(file), "content");
+}
+
 TEST_F(Check, ACorruptBlockIsFoundByItsHash) {
   const InodeNo file = b.MakeFile(kRootInode, "file");
   ASSERT_EQ(b.Write(file, 0, "0123456789"), 0);
@@ -389,6 +408,8 @@ TEST_F(CheckShared, FindsAndMendsAndSeesWhatOthersDo) {
   ASSERT_EQ(b.Write(file, 0, "1234"), 0);
   PlantInode(file, [](Inode& inode) { inode.nlink = 5; });
   EXPECT_EQ(Mend("link-count").path, "dir/file");
+  // Where nothing at all is stored nothing is mended.
+  ASSERT_EQ(b.Write(b.MakeFile(dir, "other"), 0, "kept"), 0);
   ASSERT_EQ(unlink(FileOf(BlockOf(file)).c_str()), 0);
   EXPECT_EQ(Mend("missing-block").lost_bytes, 4u);
 

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
+#include <mutex>
 
 #include "tests/e2e/support/stores.h"
 #include "tests/unit/gateway/bench.h"
@@ -31,6 +33,7 @@ class Small final : public BlockStore {
   std::string_view kind() const override { return "small"; }
   Result<void> Put(const BlockKey& key, std::string_view header, std::string_view data) override {
     if (room-- <= 0) return Error{ENOSPC, "no room"};
+    if (before_put) before_put();
     return store_->Put(key, header, data);
   }
   Result<std::string> Get(const BlockKey& key) override { return store_->Get(key); }
@@ -41,6 +44,7 @@ class Small final : public BlockStore {
     return store_->List(before_ns, visit);
   }
   std::atomic<int> room{0};
+  std::function<void()> before_put;
 
  private:
   std::unique_ptr<BlockStore> store_;
@@ -259,6 +263,51 @@ TEST_F(Copies, OneThatWasBrokenOffGoesOnAndIsWhole) {
   }
   EXPECT_GT(failed, 0);
   EXPECT_GT(before, 0u);
+  EXPECT_TRUE(All(scaled) == All(source));
+  ExpectClean(scaled);
+}
+
+// What is copied takes long, and the target is somebody's: its gateway removes what is nobody's.
+TEST_F(Copies, WhatWasStoredIsNotTakenForNobodys) {
+  Stores source = Embedded("source"), scaled = Scaled();
+  ASSERT_NO_FATAL_FAILURE(Fill(source));
+  {
+    Blocks blocks(*source.blocks, 1 << 20);
+    BatchApplier batches(*source.metadata, blocks,
+                         [](WorkspaceKey, const SessionId&, const ChangeSet&) { return 1; });
+    const std::string part(1 << 20, 'z');
+    for (uint64_t i = 0; i < 30; ++i) {
+      auto reader = std::move(*source.metadata->Read());
+      Mutation mutation;
+      mutation.sequence = reader->GetSession(kSession)->last_sequence + 1;
+      mutation.op = WriteOp{10, {{(100 + i) << 20, part.size(), std::string_view(part)}}, {}, {}};
+      ASSERT_EQ(batches.Apply(kSession, {mutation}, false).outcomes.front().error, 0);
+    }
+  }
+  auto small = std::make_unique<Small>(std::move(scaled.blocks));
+  Small& target = *small;
+  scaled.blocks = std::move(small);
+  target.room = 1000;
+  std::mutex mu;
+  int puts = 0;
+  int64_t at_ten_ns = 0;
+  size_t removed = 0;
+  target.before_put = [&] {
+    const std::lock_guard lock(mu);
+    // The first eight were whole then.
+    if (++puts == 10) at_ten_ns = WallClockNs() - 1;
+    if (puts != 20) return;
+    Blocks blocks(*scaled.blocks, 0);
+    Collector collector(*scaled.metadata, blocks, 3'600'000'000'000);
+    const int64_t now_ns = WallClockNs();
+    const auto scrubbed = collector.Scrub(now_ns, now_ns - at_ten_ns);
+    EXPECT_TRUE(scrubbed) << scrubbed.error().ToString();
+    if (scrubbed) removed = *scrubbed;
+  };
+  const auto copied = CopyWorkspace(source, scaled, "work", "", kQuiet);
+  ASSERT_TRUE(copied) << copied.error().ToString();
+  EXPECT_GE(puts, 20);
+  EXPECT_EQ(removed, 0u);
   EXPECT_TRUE(All(scaled) == All(source));
   ExpectClean(scaled);
 }

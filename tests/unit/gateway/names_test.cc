@@ -45,6 +45,18 @@ TEST_P(Names, CreateRefusesWhatPosixRefuses) {
   EXPECT_FALSE(b.Get(50));
 }
 
+TEST_P(Names, WhatIsMadeHasNoMoreAttributesThanWhatIsThere) {
+  const std::string value(60'000, 'v');
+  CreateOp op{kRootInode, "f", 5000, S_IFREG | 0644, 0, 0, 0, ""};
+  std::vector<std::string> names;
+  for (int i = 0; i < 20; ++i) names.push_back("user." + std::to_string(i));
+  for (const std::string& name : names) op.xattrs.push_back({name, value});
+  EXPECT_EQ(b.Error(op), ENOSPC);
+  EXPECT_FALSE(b.Find(kRootInode, "f"));
+  op.xattrs.resize(1);
+  EXPECT_EQ(b.Error(op), 0);
+}
+
 TEST_P(Names, AMutationWithoutOperationIsInvalid) { EXPECT_EQ(b.Error(std::monostate()), EINVAL); }
 
 TEST_P(Names, DirectoriesCountTheirSubdirectories) {

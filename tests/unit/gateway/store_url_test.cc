@@ -154,6 +154,38 @@ TEST(StoreUrl, BlocksAreOfOneMetadataStore) {
   EXPECT_EQ(OpenStores(one, root + "/b").error().code, EEXIST);
 }
 
+TEST(StoreUrl, ADirectoryThatIsNotMountedIsNotTakenForEmpty) {
+  const TempDirectory directory;
+  std::filesystem::create_directories(directory.path() + "/elsewhere");
+  const std::string blocks = directory.path() + "/elsewhere/blocks";
+  const std::string one = "sqlite://" + directory.path() + "/one";
+  ASSERT_TRUE(OpenStores(one, "file://" + blocks));
+  EXPECT_EQ(OpenStores("sqlite://" + directory.path() + "/two", "file://" + blocks).error().code,
+            EEXIST);
+  {
+    auto stores = OpenStores(one, "file://" + blocks);
+    ASSERT_TRUE(stores) << stores.error().ToString();
+    ASSERT_TRUE(stores->blocks->Put({1, BlockId{}}, "head", "data"));
+    auto txn = std::move(*stores->metadata->Write());
+    Workspace workspace;
+    workspace.id = "ws_1";
+    workspace.name = "work";
+    txn->AddUsage(txn->AddWorkspace(workspace), 4, 1);
+    ASSERT_TRUE(txn->Commit());
+  }
+  std::filesystem::rename(blocks, blocks + ".away");
+  const auto away = OpenStores(one, "file://" + blocks);
+  ASSERT_FALSE(away);
+  EXPECT_EQ(away.error().code, ENOENT);
+  EXPECT_NE(away.error().message.find("is it mounted?"), std::string::npos);
+  std::filesystem::remove_all(blocks);
+  std::filesystem::rename(blocks + ".away", blocks);
+  // As it was before directories were claimed for databases.
+  std::filesystem::remove(blocks + "/store");
+  EXPECT_TRUE(OpenStores(one, "file://" + blocks));
+  EXPECT_TRUE(std::filesystem::exists(blocks + "/store"));
+}
+
 TEST(StoreUrl, AnythingMayComeAndNothingBreaks) {
   std::mt19937 random(3);
   constexpr char kBytes[] = "redis3://@:/?&=%[].a0\0\xff";

@@ -246,6 +246,9 @@ TEST_F(V1Gateway, TasksAreOfTheirWorkspace) {
   EXPECT_EQ(ListTasks({}, "").error(), "authentication required");
   EXPECT_TRUE(DeleteTask(remove).ok());
   EXPECT_EQ(GetTask(get).error(), "task not found");
+  ::gateway::CreateTaskRequest large;
+  large.set_prompt(std::string(200'000, ' '));
+  EXPECT_EQ(CreateTask(large).error(), "prompt, entrypoint and env are at most 100 KiB together");
 }
 
 TEST_F(V1Gateway, DeletingATaskEndsIt) {

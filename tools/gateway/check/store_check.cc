@@ -144,6 +144,15 @@ Result<void> StoreCheck::CheckAll(const CheckOptions& options) {
   if (!Going("what is stored", 0, 0)) return Error{ECANCELED, {}};
   AIRSTORE_TRY(parts_.blocks.store().List(
       INT64_MAX, [&](const BlockKey& key) { stored[key.workspace].insert(key.id); }));
+  // A directory that is not mounted, or another place than it was, looks like this.
+  if (options.repair && stored.empty() &&
+      std::any_of(workspaces.begin(), workspaces.end(),
+                  [](const Workspace& one) { return one.used_bytes != 0; })) {
+    return Error{
+        EIO,
+        "nothing at all is stored, and files have content: look whether the block store is "
+        "mounted, and the one that it was; nothing was changed"};
+  }
   for (const Workspace& workspace : workspaces) {
     if (!options.workspace.empty() && options.workspace != workspace.name &&
         options.workspace != workspace.id) {

@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kInodesAtOnce = 256;
 constexpr size_t kBlocksAtOnce = 8;
+constexpr std::chrono::minutes kHoldAgain{5};  // much less than blocks without a reference are kept
 constexpr uint64_t kCacheBytes = 64ull << 20;
 
 using References = std::unordered_map<BlockId, uint64_t, Id16Hash>;  // bytes that refer to it
@@ -55,6 +56,8 @@ class Copy {
   Result<std::vector<InodeRows>> ReadFrom(std::span<const InodeNo> inodes);
   Result<void> CopyBlocks(const References& references);
   Result<void> CopyBlock(const BlockRecord& block);
+  // So that nobody takes them for nobody's until files refer to them, which may be long after.
+  Result<void> Hold(std::span<const BlockRecord> blocks);
   Result<void> Write(const std::vector<InodeRows>& rows);
   Result<void> Compare();
   Result<void> CompareBlocks(const References& references);
@@ -191,7 +194,7 @@ Result<void> Copy::CopyInodes() {
 }
 
 Result<void> Copy::CopyBlocks(const References& references) {
-  std::vector<BlockRecord> missing;
+  std::vector<BlockRecord> missing, held;
   for (const auto& [id, bytes] : references) {
     const auto theirs = Reading(*from_.metadata, [&, of = id](MetadataReader& reader) {
       return Result(reader.GetBlock(source_.key, of));
@@ -202,8 +205,14 @@ Result<void> Copy::CopyBlocks(const References& references) {
       return Result(reader.GetBlock(target_, of));
     });
     if (!ours) return ours.error();
-    if (!*ours) missing.push_back(**theirs);
+    if (!*ours) {
+      missing.push_back(**theirs);
+    } else if ((*ours)->live_bytes == 0) {
+      held.push_back(**theirs);  // an earlier copy has left it
+    }
   }
+  AIRSTORE_TRY(Hold(held));
+  SteadyTime held_at = SteadyNow();
   for (size_t at = 0; at < missing.size(); at += kBlocksAtOnce) {
     std::vector<std::future<Result<void>>> copying;
     for (size_t i = at; i < std::min(at + kBlocksAtOnce, missing.size()); ++i) {
@@ -215,10 +224,42 @@ Result<void> Copy::CopyBlocks(const References& references) {
       if (auto done = one.get(); !done) failed = done;
     }
     AIRSTORE_TRY(failed);
+    const size_t end = std::min(at + kBlocksAtOnce, missing.size());
+    AIRSTORE_TRY(Hold(std::span(missing).subspan(at, end - at)));
+    held.insert(held.end(), missing.begin() + static_cast<ptrdiff_t>(at),
+                missing.begin() + static_cast<ptrdiff_t>(end));
+    if (SteadyNow() - held_at > kHoldAgain) {
+      AIRSTORE_TRY(Hold(held));
+      held_at = SteadyNow();
+    }
     for (size_t i = at; i < std::min(at + kBlocksAtOnce, missing.size()); ++i) {
       ++totals_.blocks;
       totals_.bytes += missing[i].size;
     }
+  }
+  return {};
+}
+
+Result<void> Copy::Hold(std::span<const BlockRecord> blocks) {
+  constexpr size_t kRowsAtOnce = 256;
+  for (size_t at = 0; at < blocks.size(); at += kRowsAtOnce) {
+    const auto some = blocks.subspan(at, std::min(kRowsAtOnce, blocks.size() - at));
+    AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
+      auto writer = to_.metadata->Write();
+      if (!writer) return writer.error();
+      for (const BlockRecord& one : some) {
+        const auto known = (*writer)->GetBlock(target_, one.id);
+        if (known && known->deleting) {
+          return Error{EAGAIN, "the target is removing a block: copy again in ten minutes"};
+        }
+        BlockRecord block = known.value_or(one);
+        if (!known) block.live_bytes = 0;
+        block.touched_ns = WallClockNs();
+        block.deleting = false;
+        (*writer)->PutBlock(target_, block);
+      }
+      return (*writer)->Commit();
+    }));
   }
   return {};
 }
@@ -257,7 +298,10 @@ Result<void> Copy::Write(const std::vector<InodeRows>& rows) {
     for (const BlockRecord& source : *sources) {
       BlockRecord block = source;
       const auto known = (*writer)->GetBlock(target_, source.id);
-      block.live_bytes = (known ? known->live_bytes : 0) + references.at(source.id);
+      if (!known || known->deleting) {
+        return Error{EAGAIN, "the target has removed a block: copy again in ten minutes"};
+      }
+      block.live_bytes = known->live_bytes + references.at(source.id);
       block.touched_ns = WallClockNs();
       block.deleting = false;
       (*writer)->PutBlock(target_, block);

@@ -71,7 +71,7 @@ Result<std::unique_ptr<DirBlockStore>> DirBlockStore::Open(const std::string& ro
   return std::unique_ptr<DirBlockStore>(new DirBlockStore(root));
 }
 
-Result<void> DirBlockStore::Claim(const std::string& identity) {
+Result<void> DirBlockStore::Claim(const std::string& identity, bool adopt, bool has_content) {
   const std::string path = root_ + "/store";
   const std::string ours = ToHex(identity);
   std::string theirs;
@@ -80,10 +80,18 @@ Result<void> DirBlockStore::Claim(const std::string& identity) {
     return Error{EEXIST, root_ + " has the blocks of another store"};
   }
   std::error_code error;
+  bool empty = true;
   for (const auto& entry : fs::directory_iterator(root_, error)) {
-    if (entry.path().filename() != "tmp") {
-      return Error{EEXIST, root_ + " has blocks, and nothing says of which store"};
-    }
+    const auto name = entry.path().filename();
+    empty = empty && (name == "tmp" || name == "lost+found");
+  }
+  if (error) return Error{error.value(), "list " + root_};
+  if (!empty && !adopt)
+    return Error{EEXIST, root_ + " has blocks, and nothing says of which store"};
+  if (empty && has_content) {
+    return Error{ENOENT, root_ +
+                             " is empty, and files have content: is it mounted? If the blocks " +
+                             "are lost, make the file " + path + " with the text " + ours};
   }
   std::ofstream file(path);
   if (!(file << ours << "\n").flush()) return SysError("write " + path);

@@ -30,9 +30,12 @@ class DirBlockStore final : public BlockStore {
   Result<void> List(int64_t before_ns, const std::function<void(const BlockKey&)>& visit) override;
 
   // Blocks are deleted when the metadata does not know them: so they are for one metadata store,
-  // and none but it may come here. EEXIST: this is another one's.
-  Result<void> Claim(const std::string& identity);
+  // and none but it may come here. EEXIST: this is another one's. `adopt`: what is there unclaimed
+  // is taken for this store's. ENOENT: nothing is there, and there should be (`has_content`): what
+  // belongs there is not mounted.
+  Result<void> Claim(const std::string& identity, bool adopt, bool has_content);
 
+  std::string directory() const override { return root_; }
   std::string PathOf(const BlockKey& key) const;
 
  private:

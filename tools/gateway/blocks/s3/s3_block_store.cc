@@ -94,7 +94,11 @@ Result<void> S3BlockStore::List(int64_t before_ns,
     if (!page) return page.error();
     for (const S3Object& object : page->objects) {
       const auto key = KeyOf(object.name);
-      if (key && object.modified_ns < before_ns) visit(*key);
+      if (!key) continue;
+      // By our clock. One without a time may have been stored just now.
+      const bool timed = object.modified_ns != 0;
+      const int64_t modified_ns = object.modified_ns - client_.seconds_ahead() * 1'000'000'000;
+      if (timed ? modified_ns < before_ns : before_ns == INT64_MAX) visit(*key);
     }
     after = std::move(page->next);
   } while (!after.empty());

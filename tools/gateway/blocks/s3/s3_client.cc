@@ -41,8 +41,7 @@ S3Client::S3Client(S3Options options) : options_(std::move(options)), http_(opti
 }
 
 HttpRequest S3Client::Sign(const Call& call, const std::string& payload_sha256) const {
-  const int64_t now = options_.unix_seconds ? options_.unix_seconds() : time(nullptr);
-  const std::string date = AmzDate(now + clock_ahead_.load());
+  const std::string date = AmzDate(Now() + clock_ahead_.load());
   std::string path = options_.virtual_host ? "/" : "/" + options_.bucket;
   if (!options_.virtual_host && !call.name.empty()) path += "/";
   path += call.name;
@@ -75,8 +74,7 @@ S3Client::Verdict S3Client::Judge(const Call& call, const HttpResponse& response
   // Whoever is in between may say 404 too, of something else.
   if (response.status == 404 && failure.code == "NoSuchKey") return {false, {ENOENT, said}};
   if (failure.code == "RequestTimeTooSkewed" && response.server_time != 0) {
-    const int64_t now = options_.unix_seconds ? options_.unix_seconds() : time(nullptr);
-    const int64_t ahead = response.server_time - now;
+    const int64_t ahead = response.server_time - Now();
     // Once more by the service's clock; if that is not it, the answer stands.
     const bool told = std::abs(ahead - clock_ahead_.exchange(ahead)) > 60;
     return {told, {EACCES, said}};
@@ -95,6 +93,7 @@ Result<std::string> S3Client::Do(const Call& call) {
   const auto give_up = std::min(call.give_up, std::chrono::steady_clock::now() + options_.patience);
   for (int attempt = 0;; ++attempt) {
     auto response = http_.Perform(Sign(call, payload));
+    if (response && response->server_time != 0) seconds_ahead_ = response->server_time - Now();
     if (response && response->status >= 200 && response->status < 300) {
       return std::move(response->body);
     }

@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <ctime>
 #include <functional>
 #include <span>
 #include <string>
@@ -52,6 +53,8 @@ class S3Client {
   static constexpr size_t kMostDeleted = 1000;
   uint64_t connections_made() const { return http_.connections_made(); }
   uint64_t retries() const { return retries_.load(); }
+  // Seconds that the service's clock is ahead of ours, by its last answer that told the time.
+  int64_t seconds_ahead() const { return seconds_ahead_.load(); }
 
  private:
   struct Call {
@@ -69,12 +72,14 @@ class S3Client {
     bool again = false;
     Error error;
   };
+  int64_t Now() const { return options_.unix_seconds ? options_.unix_seconds() : time(nullptr); }
   Verdict Judge(const Call& call, const HttpResponse& response);
 
   const S3Options options_;
   std::string scheme_;
   std::string host_;                     // with the port, and the bucket when it is there
-  std::atomic<int64_t> clock_ahead_{0};  // seconds that the service's clock is ahead of ours
+  std::atomic<int64_t> clock_ahead_{0};  // what is signed is ahead of our clock so many seconds
+  std::atomic<int64_t> seconds_ahead_{0};
   std::atomic<uint64_t> retries_{0};
   HttpClient http_;
 };
