@@ -85,7 +85,8 @@ Contents::NodePtr Contents::Get(uint64_t inode) {
 
 void Contents::DropIfIdle(const NodePtr& node) {
   if (node->file || node->opens() != 0 || node->opening != 0 || node->loading_small) return;
-  nodes_.erase(node->inode);
+  const auto found = nodes_.find(node->inode);
+  if (found != nodes_.end() && found->second == node) nodes_.erase(found);
 }
 
 Result<void> Contents::AttachNew(uint64_t inode) {
@@ -160,7 +161,8 @@ Result<void> Contents::NoteDirty(ContentFile* file) {
 
 void Contents::NoteClean(const NodePtr& node) {
   if (!node->file || !node->file->needed || node->writers() != 0 || node->passthrough_used ||
-      node->replacing || node->sending || log_->ContentPending(node->inode) || IsDirty(*node)) {
+      node->replacing || node->sending != 0 || log_->ContentPending(node->inode) ||
+      IsDirty(*node)) {
     return;
   }
   Reach(FaultPoint::kContentBeforeClean);

@@ -6,6 +6,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <string>
+
 #include "broker/clock.h"
 #include "broker/contents.h"
 #include "shm/base/fault.h"
@@ -16,6 +18,9 @@ namespace {
 using shm::ContentKind;
 using shm::InodeRecord;
 
+// Of bringing what a writer needs, while others cut, replace and let go of it.
+constexpr int kMostRounds = 64;
+
 bool KindIs(const InodeRecord& record, ContentKind kind) {
   return record.content_kind == static_cast<uint32_t>(kind);
 }
@@ -23,16 +28,21 @@ bool KindIs(const InodeRecord& record, ContentKind kind) {
 }  // namespace
 
 Task<Result<void>> Contents::MakeWritable(const NodePtr& node) {
-  for (;;) {
+  for (int rounds = 0;;) {
     if (inodes_->IsStale(node->inode) && !node->file) {
       AIRSTORE_TRY_CO(co_await refresh_stale_(node->inode));
     }
     const auto record = inodes_->Get(node->inode);
     if (!record) co_return Error{ESTALE, "the file is gone"};
     if (node->file && node->file->complete) co_return Result<void>{};
-    if (KindIs(*record, ContentKind::kSlab)) {
+    // Of an empty one there is nothing to fetch, whether it was let go or was never here.
+    if (KindIs(*record, ContentKind::kSlab) || (record->size == 0 && !node->file)) {
       AIRSTORE_TRY_CO(MoveToFile(node));
       continue;
+    }
+    if (++rounds == kMostRounds) {
+      co_return Error{EIO,
+                      "the content of inode " + std::to_string(node->inode) + " does not come"};
     }
     // Writing into a file of which blocks are missing would need to know what was written where;
     // completing it first keeps one truth.
@@ -73,7 +83,7 @@ Result<void> Contents::MoveToFile(const NodePtr& node) {
 void Contents::MoveToSlab(const NodePtr& node) {
   const auto record = inodes_->Get(node->inode);
   if (!record || !node->file || !node->file->complete || node->opens() != 0 || node->opening != 0 ||
-      node->passthrough_used || node->sending || node->replacing || node->keeping ||
+      node->passthrough_used || node->sending != 0 || node->replacing || node->keeping ||
       node->file->refused || record->size > kSmallFile || IsDirty(*node) ||
       log_->PendingOf(node->inode) != 0 || (record->flags & shm::kOrphan) != 0) {
     return;
@@ -114,7 +124,7 @@ void Contents::ParkSome() {
   size_t parked = 0;
   for (auto at = lru_.begin(); at != lru_.end() && parked < kParkAtOnce; ++at) {
     const NodePtr node = Find(*at);
-    if (!node || !node->file || !node->file->slot->fd || node->opening != 0 || node->sending ||
+    if (!node || !node->file || !node->file->slot->fd || node->opening != 0 || node->sending != 0 ||
         !node->file->fetching.empty()) {
       continue;
     }
@@ -129,7 +139,7 @@ Result<std::shared_ptr<ContentFile>> Contents::TakeFile(uint64_t inode) {
 }
 
 bool Contents::MayLetGo(const NodePtr& node) const {
-  return node->opens() == 0 && node->opening == 0 && !node->sending && !node->loading_small &&
+  return node->opens() == 0 && node->opening == 0 && node->sending == 0 && !node->loading_small &&
          !node->replacing && !node->passthrough_used &&
          (!node->file || node->file->fetching.empty()) && !IsDirty(*node) &&
          log_->PendingOf(node->inode) == 0;

@@ -106,6 +106,19 @@ TEST_F(Upkeep, EvictingGivesUpWhatIsCachedAndNothingElse) {
   EXPECT_NE(host().Airctl({"evict", mount()}).out.find("freed "), std::string::npos);
 }
 
+TEST_F(Upkeep, AnEmptyFileThatWasEvictedIsWritten) {
+  const std::string path = At("empty");
+  WriteFile(path, "");
+  (void)host().AirctlJson({"flush"});
+  RemountFresh();
+  EXPECT_EQ(ReadFile(path), "");
+  EXPECT_EQ(EvictAll(mount()).at("files"), 1);
+  const UniqueFd file = Open(path, O_WRONLY);
+  ASSERT_TRUE(file) << strerror(errno);
+  ASSERT_EQ(write(file.get(), "written", 7), 7);
+  EXPECT_EQ(ReadFile(path), "written");
+}
+
 TEST_F(Upkeep, AKeptTokenMounts) {
   const std::string config = host().Path("config");
   RunOk({"mkdir", config});

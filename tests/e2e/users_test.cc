@@ -73,6 +73,36 @@ TEST_F(Users, CannotMountOnDirectoriesOfOthers) {
   EXPECT_NE(mounted.err.find(others), std::string::npos) << mounted.All();
 }
 
+// While the broker waits for the gateway, the user has the directory's name lead elsewhere.
+TEST_F(Users, CannotHaveTheirMountMadeElsewhere) {
+  const std::string roots = OwnedBy(0, "roots");
+  host().FreezeGateway();
+  Process mounting({Program("airctl"), "--socket", host().socket(), "mount", "-v", directory_,
+                    "--token-file", user_token_, "--gateway", host().gateway_address()},
+                   {.uid = kUser, .output_file = host().Path("mounting")});
+  ASSERT_TRUE(WaitUntil(std::chrono::seconds(20), [&] {
+    return ReadFile(host().Path("mounting")).find("opening workspace") != std::string::npos;
+  })) << ReadFile(host().Path("mounting"));
+  std::filesystem::rename(directory_, host().Path("moved"));
+  ASSERT_EQ(symlink(roots.c_str(), directory_.c_str()), 0);
+  host().ThawGateway();
+  EXPECT_NE(mounting.Wait(std::chrono::seconds(60)), 0);
+  EXPECT_NE(ReadFile(host().Path("mounting")).find("was moved"), std::string::npos)
+      << ReadFile(host().Path("mounting"));
+  EXPECT_EQ(ReadFile("/proc/self/mountinfo").find(" " + roots + " "), std::string::npos);
+  EXPECT_EQ(ReadFile("/proc/self/mountinfo").find(host().Path("moved")), std::string::npos);
+}
+
+TEST_F(Users, AreNotToldWhatTheyCannotSee) {
+  mkdir(host().Path("private").c_str(), 0700);
+  mkdir(host().Path("private/there").c_str(), 0755);
+  for (const char* name : {"private/there", "private/missing"}) {
+    const Finished mounted = As(kUser, {"mount", host().Path(name), "--token-file", user_token_});
+    EXPECT_EQ(mounted.code, 5) << mounted.All();
+    EXPECT_EQ(mounted.err.find("does not exist"), std::string::npos) << mounted.All();
+  }
+}
+
 TEST_F(Users, SeeAndStopTheirOwnMountsOnly) {
   const std::string roots = host().Mount("work", "roots");
   ASSERT_EQ(As(kUser, {"mount", directory_, "--token-file", user_token_}).code, 0);

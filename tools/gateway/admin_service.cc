@@ -102,6 +102,7 @@ AdminService::Reactor* AdminService::CreateToken(Context* context,
     auto writer = gateway_.store().Write();
     if (!writer) return StoreStatus("create token", writer.error());
     const auto workspace = (*writer)->FindWorkspace(request->workspace());
+    if (auto ok = (*writer)->status(); !ok) return StoreStatus("create token", ok.error());
     if (!workspace) return {grpc::StatusCode::NOT_FOUND, "no such workspace"};
     std::string secret = NewSecret();
     const WipeAtEnd wipe(secret);
@@ -130,6 +131,7 @@ AdminService::Reactor* AdminService::ListTokens(Context* context,
     std::optional<WorkspaceKey> only;
     if (!request->workspace().empty()) {
       const auto workspace = (*reader)->FindWorkspace(request->workspace());
+      if (auto ok = (*reader)->status(); !ok) return StoreStatus("list tokens", ok.error());
       if (!workspace) return {grpc::StatusCode::NOT_FOUND, "no such workspace"};
       only = workspace->key;
     }
@@ -149,6 +151,7 @@ AdminService::Reactor* AdminService::RevokeToken(Context* context,
       auto writer = gateway_.store().Write();
       if (!writer) return StoreStatus("revoke token", writer.error());
       if (!(*writer)->RevokeToken(request->id(), WallClockNs())) {
+        if (auto ok = (*writer)->status(); !ok) return StoreStatus("revoke token", ok.error());
         return {grpc::StatusCode::NOT_FOUND, "no such token"};
       }
       if (auto done = (*writer)->Commit(); !done) return StoreStatus("revoke token", done.error());

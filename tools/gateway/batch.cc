@@ -294,7 +294,7 @@ int Changer::RunMutation(const Mutation& mutation) {
 }
 
 Result<uint64_t> BatchApplier::Change(WorkspaceKey ws, const SessionId& by, WriteOp content,
-                                      const Plan& plan) {
+                                      const Plan& plan, bool* refused) {
   std::vector<PackedBlock> packed;
   if (!content.extents.empty()) {
     std::vector<Mutation> mutations(1);
@@ -305,11 +305,12 @@ Result<uint64_t> BatchApplier::Change(WorkspaceKey ws, const SessionId& by, Writ
     AIRSTORE_TRY(Store(ws, packed));
   }
   const WriteOp stored = std::move(content);
-  bool unknown = false;
+  bool unknown = false, planned = false;
   auto changed = UntilNoConflict([&] {
     WriteOp fresh = stored;  // the plan fills in its inode
-    return ChangeStored(ws, by, fresh, packed, plan, &unknown);
+    return ChangeStored(ws, by, fresh, packed, plan, &unknown, &planned);
   });
+  if (refused != nullptr) *refused = planned;
   if (!changed && !unknown) {
     // Nothing refers to them, and there is no row that a collector would find.
     std::vector<BlockKey> keys;
@@ -321,34 +322,41 @@ Result<uint64_t> BatchApplier::Change(WorkspaceKey ws, const SessionId& by, Writ
 
 Result<uint64_t> BatchApplier::ChangeStored(WorkspaceKey ws, const SessionId& by, WriteOp& content,
                                             const std::vector<PackedBlock>& packed,
-                                            const Plan& plan, bool* unknown) {
+                                            const Plan& plan, bool* unknown, bool* refused) {
+  *refused = true;
+  const auto of_store = [refused](Error error) {
+    *refused = false;
+    return error;
+  };
   auto writer = store_.Write();
-  if (!writer) return writer.error();
+  if (!writer) return of_store(writer.error());
   MetadataWriter& txn = **writer;
   const auto workspace = txn.GetWorkspace(ws);
-  AIRSTORE_TRY(txn.status());
+  if (auto status = txn.status(); !status) return of_store(status.error());
   if (!workspace) return Error{ESTALE, "the workspace does not exist any more"};
   SessionRecord caller;
   caller.id = by;
   caller.workspace = ws;
-  if (CheckLease(txn, caller, 0) != BatchResult::Refusal::kNone) {
+  const auto lease = CheckLease(txn, caller, 0);
+  if (auto status = txn.status(); !status) return of_store(status.error());
+  if (lease != BatchResult::Refusal::kNone) {
     return Error{EBUSY, "another host holds a lease"};
   }
   const int64_t now_ns = WallClockNs();
   WorkingTree tree(txn, ws, now_ns);
-  AIRSTORE_TRY(AddBlocks(packed, &tree));
+  if (auto added = AddBlocks(packed, &tree); !added) return of_store(added.error());
   Mutator mutator(tree, by, *workspace);
   Changer changer(tree, mutator, now_ns);
-  const int refused = plan(changer, content);
-  AIRSTORE_TRY(txn.status());
-  if (refused != 0) return Error{refused, {}};
+  const int error = plan(changer, content);
+  if (auto status = txn.status(); !status) return of_store(status.error());
+  if (error != 0) return Error{error, {}};
   tree.Flush();
   const ChangeSet changes = mutator.TakeChanges();
   if (changes.empty() && !changer.commits_anyway()) return uint64_t{0};
   if (!changes.empty()) txn.Announce(ws, by, changes);
   if (auto done = txn.Commit(); !done) {
     *unknown = done.error().code != kStoreConflict;
-    return done.error();
+    return of_store(done.error());
   }
   return Published(txn, ws, by, changes);
 }

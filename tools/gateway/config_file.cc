@@ -138,6 +138,7 @@ Keys ToolKeys(Offered<CommandConfig>& tool) {
           {"help", Text(tool.what.help)},
           {"directory", Text(tool.what.directory)},
           {"environment", Map(tool.what.environment)},
+          {"read_only", Flag(tool.what.for_read_only)},
           {"workspaces", Set(tool.workspaces)}};
 }
 

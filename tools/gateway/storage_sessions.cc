@@ -57,9 +57,10 @@ grpc::Status StorageService::FindWorkspace(const Caller& caller, const std::stri
   if (!reader) return StoreStatus("open session", reader.error());
   std::optional<Workspace> found = name_or_id.empty() ? (*reader)->GetWorkspace(caller.workspace)
                                                       : (*reader)->FindWorkspace(name_or_id);
+  const bool gone = !caller.admin && !(*reader)->GetWorkspace(caller.workspace);
   if (auto status = (*reader)->status(); !status)
     return StoreStatus("open session", status.error());
-  if (!caller.admin && !(*reader)->GetWorkspace(caller.workspace)) {
+  if (gone) {
     return {grpc::StatusCode::NOT_FOUND, "the workspace does not exist any more"};
   }
   // A token learns nothing about other workspaces, not even whether they exist.

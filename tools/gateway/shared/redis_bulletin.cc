@@ -13,6 +13,8 @@ namespace {
 // A server that says nothing for so long is asked whether it is still there.
 constexpr std::chrono::seconds kSilence{5};
 constexpr std::chrono::milliseconds kPause{100};
+// Where messages may be lost unnoticed, logs are looked at so often without one.
+constexpr std::chrono::seconds kLook{1};
 constexpr size_t kPage = 512;
 constexpr int kTakenTogether = 256;  // messages
 constexpr int kTrimEach = 64;        // events, about
@@ -104,7 +106,7 @@ void RedisBulletin::WhenHeard(Heard call) {
 // ---- The channel
 
 Result<void> RedisBulletin::Subscribe() {
-  auto channel = store_.Connect();
+  auto channel = store_.Connect(keys_.Channel());
   if (!channel) return channel.error();
   AIRSTORE_TRY((*channel)->Call(RedisCommand{"SUBSCRIBE", keys_.Channel()}));
   std::lock_guard lock(mu_);
@@ -119,6 +121,7 @@ void RedisBulletin::Listen() {
     std::unique_lock lock(mu_);
     channel_.reset();
     asked_ = false;
+    heard_at_ = SteadyNow();
     if (stopping_) return;
     spdlog::warn("the channel of Redis is lost: what others do is looked for again");
     while (!channel_) {
@@ -147,14 +150,19 @@ void RedisBulletin::Resume() {
 
 // Everything that has come is taken together: a log that has grown ten times is read once.
 Result<void> RedisBulletin::HearSome() {
-  auto message = channel_->Next(kSilence);
+  const bool looks = store_.may_lose_messages();
+  if (looks && SteadyNow() - looked_ >= kLook) LookAgain();
+  auto message = channel_->Next(looks ? kLook : kSilence);
   if (!message) return message.error();
   std::set<WorkspaceKey> grown;
   if (!*message) {
+    if (SteadyNow() - heard_at_ < kSilence) return {};
     LetGo();
     if (std::exchange(asked_, true)) return Error{ETIMEDOUT, "the server is silent"};
+    heard_at_ = SteadyNow();
     return channel_->Ping();
   }
+  heard_at_ = SteadyNow();
   asked_ = false;
   for (int taken = 0; *message && taken < kTakenTogether; ++taken) {
     if ((*message)->items.size() == 3) {
@@ -163,16 +171,22 @@ Result<void> RedisBulletin::HearSome() {
     message = channel_->Next(std::chrono::milliseconds(0));
     if (!message) return message.error();
   }
-  for (const WorkspaceKey ws : grown) {
-    std::lock_guard lock(pull_mu_);
-    if (!hub_.Followed(ws)) continue;
-    if (auto pulled = Pull(ws); !pulled) {
-      broker::LogEvent(spdlog::level::warn, {{"error", pulled.error().ToString()}},
-                       "log of a workspace: {}", pulled.error().ToString());
-      hub_.Unfollow(ws);
-    }
-  }
+  for (const WorkspaceKey ws : grown) PullIfFollowed(ws);
   return {};
+}
+
+void RedisBulletin::PullIfFollowed(WorkspaceKey ws) {
+  std::lock_guard lock(pull_mu_);
+  if (!hub_.Followed(ws)) return;
+  if (auto pulled = Pull(ws); !pulled) {
+    spdlog::warn("log of a workspace: {}", pulled.error().ToString());
+    hub_.Unfollow(ws);
+  }
+}
+
+void RedisBulletin::LookAgain() {
+  looked_ = SteadyNow();
+  for (const auto& [ws, watched] : hub_.AllFollowed()) PullIfFollowed(ws);
 }
 
 void RedisBulletin::Act(const RedisNews& news, std::set<WorkspaceKey>* grown) {

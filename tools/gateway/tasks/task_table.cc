@@ -16,6 +16,9 @@ namespace airstore::gateway {
 namespace {
 
 constexpr const char* kStopped = "the gateway was stopped while it ran";
+// Records are kept in memory, and what runs is told the prompt in its environment.
+constexpr size_t kMostTasks = 1000;  // of a workspace
+constexpr size_t kMostTextBytes = 100 << 10;
 constexpr const char* kLost = "the gateway ended while it ran";
 
 // "task_" and as many characters as a token's id has.
@@ -108,10 +111,16 @@ Result<TaskRecord> TaskTable::Create(const std::string& workspace, const std::st
                                      std::map<std::string, std::string> environment) {
   if (!config_.enabled) return Error{EPERM, "tasks are not enabled on this gateway"};
   if (entrypoint.empty() && prompt.empty()) return Error{EINVAL, "nothing to run"};
+  size_t bytes = prompt.size();
+  for (const std::string& argument : entrypoint) bytes += argument.size();
   for (const auto& [name, value] : environment) {
+    bytes += name.size() + value.size();
     if (name.empty() || name.find('=') != std::string::npos) {
       return Error{EINVAL, "env: '" + name + "' cannot be the name of a variable"};
     }
+  }
+  if (bytes > kMostTextBytes) {
+    return Error{E2BIG, "prompt, entrypoint and env are at most 100 KiB together"};
   }
   auto slot = std::make_shared<Slot>();
   TaskRecord& task = slot->record;
@@ -123,6 +132,12 @@ Result<TaskRecord> TaskTable::Create(const std::string& workspace, const std::st
   task.created_ns = WallClockNs();
   std::lock_guard lock(mu_);
   if (stopping_) return Error{EAGAIN, "the gateway is stopping"};
+  const auto others = std::count_if(tasks_.begin(), tasks_.end(), [&](const auto& one) {
+    return one.second->record.workspace == workspace;
+  });
+  if (static_cast<size_t>(others) >= kMostTasks) {
+    return Error{ENOSPC, "a workspace has at most 1,000 tasks: delete some"};
+  }
   if (mkdir(DirectoryOf(task.id).c_str(), 0700) != 0) return SysError("task " + task.id);
   AIRSTORE_TRY(WriteTask(DirectoryOf(task.id), task));
   tasks_[task.id] = slot;

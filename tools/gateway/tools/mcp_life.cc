@@ -10,6 +10,7 @@
 
 #include "broker/log_event.h"
 #include "tools/gateway/clock.h"
+#include "tools/gateway/json_depth.h"
 
 namespace airstore::gateway {
 namespace {
@@ -130,7 +131,10 @@ void McpServer::Life::AnswerServer(const json& request) {
 }
 
 void McpServer::Life::Take(std::string_view line) {
-  const json message = json::parse(line, nullptr, false);
+  // Of what nests too deep only the upper part is looked at: for whose answer it is.
+  const bool deep = NestsTooDeep(line);
+  const auto shallow = [](int depth, json::parse_event_t, json&) { return depth <= 1; };
+  const json message = deep ? json::parse(line, shallow, false) : json::parse(line, nullptr, false);
   if (!message.is_object()) {
     broker::LogEvent(spdlog::level::warn, {{"tool", name_}},
                      "MCP server {}: a line that is no message", name_);
@@ -150,7 +154,9 @@ void McpServer::Life::Take(std::string_view line) {
   std::lock_guard lock(mu_);
   const auto found = pending_.find(id->get<int64_t>());
   if (found == pending_.end()) return;  // cancelled, or never asked
-  if (const auto error = message.find("error"); error != message.end()) {
+  if (deep) {
+    found->second->result = Error{EPROTO, "an answer that nests too deep"};
+  } else if (const auto error = message.find("error"); error != message.end()) {
     const bool told =
         error->is_object() && error->contains("message") && (*error)["message"].is_string();
     found->second->result =

@@ -165,16 +165,16 @@ std::vector<Name> RedisTransaction::ListNames(WorkspaceKey ws, InodeNo parent,
 
 std::vector<std::string> RedisTransaction::KeysBehind(const std::string& prefix) {
   std::vector<std::string> found;
-  std::string cursor = "0";
-  do {
-    // Redis' patterns: the braces of a tag mean themselves.
-    const auto page = view_.Ask("", {{"SCAN", cursor, "MATCH", prefix + "*", "COUNT", "1000"}});
-    if (page.size() != 1 || page.front().items.size() != 2) break;  // the view says why
-    cursor = page.front().items[0].text;
-    for (const RedisReply& item : page.front().items[1].items) {
-      if (item.text.starts_with(prefix)) found.push_back(item.text.substr(prefix.size()));
+  const auto done = store_.Scan(prefix, [&](const std::vector<std::string>& keys) -> Result<void> {
+    for (const std::string& key : keys) {
+      if (key.starts_with(prefix)) found.push_back(key.substr(prefix.size()));
     }
-  } while (cursor != "0");
+    return {};
+  });
+  if (!done) {
+    view_.Fail(done.error());
+    return {};
+  }
   // A table that grows meanwhile may show a key twice.
   std::sort(found.begin(), found.end());
   found.erase(std::unique(found.begin(), found.end()), found.end());
@@ -296,11 +296,7 @@ void RedisTransaction::DeleteBlock(WorkspaceKey ws, const BlockId& id) {
 
 std::vector<BlockKey> RedisTransaction::ListGarbage(int64_t before_ns, size_t limit) {
   std::vector<WorkspaceKey> all = WorkspaceKeys();
-  std::vector<WorkspaceKey> dying;
-  for (const auto& [field, value] : view_.List("", keys_.Dying(), {}, 0)) {
-    dying.push_back(static_cast<WorkspaceKey>(FromBigEndian(field)));
-    Sweep(dying.back());
-  }
+  const std::vector<WorkspaceKey> dying = SweepDying();
   all.insert(all.end(), dying.begin(), dying.end());
   std::vector<RedisCommand> commands;
   // Scores are whole microseconds; what was touched in that of `before_ns` is for the next time.
