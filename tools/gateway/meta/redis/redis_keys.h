@@ -17,6 +17,7 @@
 //   P:{W}:l          map      leases: id -> inode number, session
 //   P:{W}:h          set      sessions that live: who is not in it is in nobody's way
 //   P:{W}:lc         counter  the last lease's id
+//   P:{W}:z          map      zones that sessions may have cached: session, zone -> nothing
 //   P:{W}:k          map      locks: inode number and kind -> who holds what
 //   P:{W}:kw         map      wishes for locks: session, number -> wish
 //   P:{W}:ks         map      sessions that have said what they hold, or lost it
@@ -81,6 +82,7 @@ class RedisKeys {
   RedisMap Leases(WorkspaceKey ws) const { return {Of(ws, "l"), 8}; }
 
   std::string Live(WorkspaceKey ws) const { return Of(ws, "h"); }
+  RedisMap Interests(WorkspaceKey ws) const { return {Of(ws, "z"), 24}; }
   std::string LeaseCount(WorkspaceKey ws) const { return Of(ws, "lc"); }
   RedisMap Locks(WorkspaceKey ws) const { return {Of(ws, "k"), 9}; }
   RedisMap LockWaits(WorkspaceKey ws) const { return {Of(ws, "kw"), 24}; }
