@@ -18,7 +18,6 @@
 namespace airstore::broker {
 namespace {
 
-constexpr auto kUnmountPatience = std::chrono::seconds(30);
 // Of a mount with a gateway that is not reached, and how often it is tried meanwhile.
 constexpr auto kGatewayPatience = std::chrono::seconds(4);
 constexpr auto kGatewayPause = std::chrono::milliseconds(200);
@@ -52,10 +51,6 @@ SpoolBudget::Limits LimitsOf(const Options& options, const std::string& spool) {
   if (limits.bytes == 0) limits.bytes = failed ? UINT64_MAX : disk.capacity / 2;
   limits.bytes = std::max(limits.bytes, kLeastSpool);
   return limits;
-}
-
-bool MaySee(const Caller& caller, const Mount& mount) {
-  return caller.uid == 0 || caller.uid == mount.owner();
 }
 
 }  // namespace
@@ -109,10 +104,11 @@ Broker::RecoveryPtr Broker::FindRecovery(const std::string& gateway,
   return nullptr;
 }
 
-Task<void> Broker::AwaitRecovery(RecoveryPtr recovery, const ProgressFn& progress) {
+Task<void> Broker::AwaitRecovery(const Caller& caller, RecoveryPtr recovery,
+                                 const ProgressFn& progress) {
   boost::asio::steady_timer timer(executor_);
   int64_t reported = 0;
-  while (!recovery->done() && !recovery->stuck()) {
+  while (!recovery->done() && !recovery->stuck() && caller.waits()) {
     if (MonotonicNs() - reported > 500'000'000) {
       reported = MonotonicNs();
       const std::string& error = recovery->last_error();
@@ -273,11 +269,17 @@ Task<Outcome<Broker::SlotPtr>> Broker::FindOrOpenSession(const MountSpec& spec,
   co_return Outcome<SlotPtr>{slot, {}};
 }
 
-Broker::MountPtr Broker::FindMount(const std::string& mountpoint) const {
+bool Broker::MaySee(const Caller& caller, const broker::Mount& mount) {
+  return Governs(caller) || caller.uid == mount.owner();
+}
+
+Broker::MountPtr Broker::FindMount(const Caller& caller, const std::string& mountpoint) const {
+  MountPtr found;
   for (const MountPtr& mount : mounts_) {
-    if (mount->spec().mountpoint == mountpoint) return mount;
+    if (mount->spec().mountpoint != mountpoint || !MaySee(caller, *mount)) continue;
+    if (!found || mount->owner() == caller.uid) found = mount;
   }
-  return nullptr;
+  return found;
 }
 
 void Broker::TellMountCounts() {
@@ -322,50 +324,29 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
     co_return Fail<MountStatus>(FailureKind::kUsage, "no token is given",
                                 "use --token-file FILE or AIRSTORE_TOKEN");
   }
-  if (const MountPtr existing = FindMount(spec.mountpoint)) {
-    if (existing->in_service() && existing->session()->refused()) {
-      co_return co_await Remount(existing, spec);
-    }
-    if (existing->state() != broker::Mount::State::kDead && !existing->LostItsPlace()) {
-      co_return Fail<MountStatus>(
-          FailureKind::kBusy,
-          spec.mountpoint + " is already a mount of workspace " + existing->Status().workspace,
-          "airctl unmount " + spec.mountpoint);
-    }
-    (void)co_await Unmount(Caller{}, spec.mountpoint, true, progress);
-  }
+  if (auto there = co_await InTheWay(caller, spec, progress)) co_return std::move(*there);
   // What is only served is a name, under which others find it.
   const bool mounts = !spec.serve_only;
-  if (mounts && IsOurNfs(MountedAt(spec.mountpoint))) {  // its server may be gone: it is not asked
-    co_return Fail<MountStatus>(FailureKind::kBusy, spec.mountpoint + " is a stale mount",
-                                "airctl unmount --force " + spec.mountpoint);
+  std::shared_ptr<const UniqueFd> place;
+  if (mounts) {
+    const std::string named = spec.mountpoint;
+    auto found = co_await FindPlace(caller, &spec);
+    if (!found.value) co_return Outcome<MountStatus>{std::nullopt, found.failure};
+    place = std::move(*found.value);
+    if (spec.mountpoint != named) {
+      if (auto there = co_await InTheWay(caller, spec, progress)) co_return std::move(*there);
+    }
   }
-  struct stat status {};
-  if (mounts && stat(spec.mountpoint.c_str(), &status) != 0) {
-    Error error = SysError(spec.mountpoint);
-    if (error.code == ENOTCONN) error.message = spec.mountpoint + " is a stale mount";
-    co_return Outcome<MountStatus>{
-        std::nullopt, error.code == ENOENT
-                          ? Failure{FailureKind::kUsage, spec.mountpoint + " does not exist",
-                                    "mkdir -p " + spec.mountpoint}
-                          : MountFailure(error, spec)};
-  }
-  if (mounts && !S_ISDIR(status.st_mode)) {
-    co_return Fail<MountStatus>(FailureKind::kUsage, spec.mountpoint + " is not a directory");
-  }
-  if (mounts && caller.uid != 0 && status.st_uid != caller.uid) {
-    co_return Fail<MountStatus>(FailureKind::kPermission,
-                                spec.mountpoint + " belongs to another user",
-                                "mount on a directory that you own");
-  }
-  if (!starting_.insert(spec.mountpoint).second) {
+  const std::string name =
+      mounts ? spec.mountpoint : std::to_string(caller.uid) + ":" + spec.mountpoint;
+  if (!starting_.insert(name).second) {
     co_return Fail<MountStatus>(FailureKind::kBusy, spec.mountpoint + " is being mounted");
   }
   struct Started {
     std::set<std::string>* set;
     std::string path;
     ~Started() { set->erase(path); }
-  } started{&starting_, spec.mountpoint};
+  } started{&starting_, name};
 
   progress("opening workspace at " + spec.gateway, 0, 0);
   Outcome<SlotPtr> found;
@@ -378,7 +359,8 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
     opening_ = false;
     opened_.NotifyAll();
     if (!in_the_way) break;
-    co_await AwaitRecovery(in_the_way, progress);
+    co_await AwaitRecovery(caller, in_the_way, progress);
+    if (!caller.waits()) co_return Fail<MountStatus>(FailureKind::kBusy, "nobody waits for it");
   }
   if (!found.value) co_return Outcome<MountStatus>{std::nullopt, found.failure};
   const SlotPtr slot = *found.value;
@@ -427,6 +409,7 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
   MountOptions options;
   options.spec = spec;
   options.caller = caller;
+  options.place = std::move(place);
   options.frontend_dir = options_.frontend_dir;
   options.spool = session.spool();
   options.state_dir = options_.state_dir;
@@ -509,53 +492,6 @@ Task<void> Broker::DropSessionWhenClean(SlotPtr slot) {
   }
 }
 
-Task<Outcome<Nothing>> Broker::Unmount(const Caller& caller, const std::string& mountpoint,
-                                       bool force, ProgressFn progress) {
-  const MountPtr mount = FindMount(mountpoint);
-  if (!mount || !MaySee(caller, *mount)) {
-    co_return Fail<Nothing>(FailureKind::kNotFound, mountpoint + " is not a mount of this broker",
-                            "airctl status lists the mounts");
-  }
-  SlotPtr slot;
-  for (const SlotPtr& candidate : sessions_) {
-    if (candidate->session.get() == mount->session()) slot = candidate;
-  }
-  auto stopped = co_await mount->Stop(force);
-  if (!stopped) {
-    if (stopped.error().code == EBUSY && mount->spec().serve_only) {
-      co_return Fail<Nothing>(FailureKind::kBusy, mountpoint + " is in use: a client is connected",
-                              "unmount it there (umount), or give --force to end it now");
-    }
-    if (stopped.error().code == EBUSY) {
-      co_return Fail<Nothing>(FailureKind::kBusy, mountpoint + " is in use",
-                              "close what is open in it (lsof +f -- " + mountpoint +
-                                  "), or give --force to detach it now");
-    }
-    co_return Fail<Nothing>(FailureKind::kInternal, stopped.error().ToString());
-  }
-  std::erase(mounts_, mount);
-  TellMountCounts();
-  const bool clean = co_await DrainSession(slot, kUnmountPatience, progress);
-  const std::string why = slot->session->log().last_error();
-  const uint64_t dirty = slot->session->contents().dirty_bytes();
-  const size_t pending = slot->session->log().pending();
-  --slot->users;
-  if (clean) {
-    co_await DropSessionIfUnused(slot);
-  } else if (slot->users == 0) {
-    broker::Spawn(executor_, DropSessionWhenClean(slot));
-  }
-  LogEvent(spdlog::level::info, {{"mount", mountpoint}}, "unmounted {}", mountpoint);
-  if (!clean) {
-    co_return Fail<Nothing>(
-        FailureKind::kDirty,
-        mountpoint + " is unmounted, but " + std::to_string(pending) + " changes (" +
-            FormatSize(dirty) + ") are not at the gateway yet" + (why.empty() ? "" : ": " + why),
-        "they are kept and sent as soon as the gateway takes them; see airctl status");
-  }
-  co_return Outcome<Nothing>{Nothing{}, {}};
-}
-
 Outcome<BrokerStatus> Broker::Status(const Caller& caller, const std::string& mountpoint) {
   BrokerStatus status;
   status.uptime_ms = static_cast<uint64_t>((MonotonicNs() - started_ns_) / 1'000'000);
@@ -589,12 +525,12 @@ Outcome<BrokerStatus> Broker::Status(const Caller& caller, const std::string& mo
                               "airctl status lists the mounts");
   }
   for (const SlotPtr& slot : sessions_) {
-    const bool leftover = slot->users == 0 && caller.uid == 0 && mountpoint.empty();
+    const bool leftover = slot->users == 0 && Governs(caller) && mountpoint.empty();
     if (seen.contains(slot->session.get()) || leftover) {
       status.sessions.push_back(slot->session->Status());
     }
   }
-  if (caller.uid == 0 && mountpoint.empty()) {
+  if (Governs(caller) && mountpoint.empty()) {
     for (const RecoveryPtr& recovery : recoveries_) {
       if (!recovery->done()) status.sessions.push_back(recovery->Status());
     }

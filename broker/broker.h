@@ -37,8 +37,8 @@ class Broker : public BrokerApi {
 
   Task<Outcome<MountStatus>> Mount(const Caller& caller, const MountSpec& spec,
                                    ProgressFn progress) override;
-  Task<Outcome<Nothing>> Unmount(const Caller& caller, const std::string& mountpoint, bool force,
-                                 ProgressFn progress) override;
+  Task<Outcome<LeftUnsent>> Unmount(const Caller& caller, const std::string& mountpoint, bool force,
+                                    ProgressFn progress) override;
   Outcome<BrokerStatus> Status(const Caller& caller, const std::string& mountpoint) override;
   Task<Outcome<std::vector<DirtyFile>>> Dirty(const Caller& caller,
                                               const std::string& mountpoint) override;
@@ -89,7 +89,7 @@ class Broker : public BrokerApi {
   // Waits a little for a gateway that is not there: it may be on its way.
   Task<Result<OpenedSession>> OpenSoon(Gateway* gateway, const MountSpec& spec,
                                        const shm::SessionId& id, const ProgressFn& progress);
-  Task<void> AwaitRecovery(RecoveryPtr recovery, const ProgressFn& progress);
+  Task<void> AwaitRecovery(const Caller& caller, RecoveryPtr recovery, const ProgressFn& progress);
   RecoveryPtr FindRecovery(const std::string& gateway, const std::string& workspace_id) const;
   Result<std::string> MakeSpool(const shm::SessionId& id);
   void RemoveSpool(const Session& session);
@@ -126,9 +126,20 @@ class Broker : public BrokerApi {
   Failure MountFailure(const Error& error, const MountSpec& spec) const;
   void TellMountCounts();
   // Those behind the mounts that the caller may see, or behind one of them.
+  std::vector<RecoveryPtr> RecoveriesOf(const Caller& caller, const std::string& mountpoint) const;
+  Task<bool> DrainFor(const Caller& caller, SlotPtr slot, int64_t deadline_ns,
+                      const ProgressFn& progress);
   Outcome<std::vector<SlotPtr>> SessionsOf(const Caller& caller,
                                            const std::string& mountpoint) const;
-  MountPtr FindMount(const std::string& mountpoint) const;
+  static bool MaySee(const Caller& caller, const broker::Mount& mount);
+  // Of those that the caller may see; rather the own one, where what is served has the same name.
+  MountPtr FindMount(const Caller& caller, const std::string& mountpoint) const;
+  Task<Outcome<LeftUnsent>> UnmountFound(MountPtr mount, bool force, ProgressFn progress);
+  // What comes of mounting where this broker has a mount already; nothing: it has none.
+  Task<std::optional<Outcome<MountStatus>>> InTheWay(Caller caller, MountSpec spec,
+                                                     ProgressFn progress);
+  // The directory to mount on. Makes the mount point its canonical path.
+  Task<Outcome<std::shared_ptr<const UniqueFd>>> FindPlace(Caller caller, MountSpec* spec);
 
   boost::asio::any_io_executor executor_;
   Options options_;

@@ -147,6 +147,7 @@ bool Broker::AdoptSession(const std::string& path, const SessionManifest& manife
     if (AdoptMount(slot, mount.manifest, std::move(mount.link))) ++slot->users;
   }
   slot->session->FinishAdoption();
+  if (slot->users == 0) broker::Spawn(executor_, DropSessionWhenClean(slot));
   TellMountCounts();
   spdlog::info("workspace {}: {} of {} mounts go on after {} ms, {} changes are to be sent",
                manifest.workspace, slot->users, mounts.size(), (MonotonicNs() - begun) / 1'000'000,
@@ -182,7 +183,7 @@ Task<Outcome<Nothing>> Broker::Upgrade(const Caller& caller, std::string program
   const auto refuse = [](FailureKind kind, std::string message, std::string advice) {
     return Outcome<Nothing>{std::nullopt, Failure{kind, std::move(message), std::move(advice)}};
   };
-  if (caller.uid != 0 && caller.uid != geteuid()) {
+  if (!Governs(caller)) {
     co_return refuse(FailureKind::kPermission, "only root and the broker's user may replace it",
                      "sudo airctl upgrade");
   }

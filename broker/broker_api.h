@@ -4,8 +4,11 @@
 // Threads: the event loop.
 #pragma once
 
+#include <unistd.h>
+
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -43,7 +46,14 @@ struct Caller {
   uint32_t uid = 0;
   uint32_t gid = 0;
   uint32_t pid = 0;
+  std::vector<uint32_t> groups = {};      // supplementary
+  std::shared_ptr<const bool> gone = {};  // set when nobody waits for the answer any more
+
+  bool waits() const { return !gone || !*gone; }
 };
+
+// Root, and whose broker it is.
+inline bool Governs(const Caller& caller) { return caller.uid == 0 || caller.uid == geteuid(); }
 
 // Who acts as the anonymous user, whatever rights they have on this host.
 enum class SquashWho { kNobody, kRoot, kAll };
@@ -140,6 +150,13 @@ struct SessionStatus {
   uint64_t refused_changes = 0;
 };
 
+// What an unmounted mount leaves to be sent.
+struct LeftUnsent {
+  uint64_t changes = 0;
+  uint64_t bytes = 0;
+  std::string why;
+};
+
 struct DirtyFile {
   std::string workspace;
   std::string path;  // empty: no name is known
@@ -147,6 +164,7 @@ struct DirtyFile {
   uint64_t bytes = 0;
   uint64_t age_ms = 0;
   int error = 0;
+  bool earlier = false;  // all that is left from an earlier session, without names
 };
 
 struct Evicted {
@@ -205,11 +223,14 @@ class BrokerApi {
   virtual ~BrokerApi() = default;
   virtual Task<Outcome<MountStatus>> Mount(const Caller& caller, const MountSpec& spec,
                                            ProgressFn progress) = 0;
-  virtual Task<Outcome<Nothing>> Unmount(const Caller& caller, const std::string& mountpoint,
-                                         bool force, ProgressFn progress) = 0;
+  // Without `force` it stays mounted while it is in use or has changes that the gateway does not
+  // take; with it, nothing is waited for.
+  virtual Task<Outcome<LeftUnsent>> Unmount(const Caller& caller, const std::string& mountpoint,
+                                            bool force, ProgressFn progress) = 0;
   // Of the caller's mounts, or of all for root. `mountpoint` empty: every one.
   virtual Outcome<BrokerStatus> Status(const Caller& caller, const std::string& mountpoint) = 0;
-  // Files with changes that are not at the gateway. `mountpoint` empty: of all the caller may see.
+  // Files with changes that are not at the gateway. `mountpoint` empty: of all the caller may see,
+  // and for who governs the broker, of what is left from earlier ones.
   virtual Task<Outcome<std::vector<DirtyFile>>> Dirty(const Caller& caller,
                                                       const std::string& mountpoint) = 0;
   // Waits until they are. `timeout_ms` 0: for ever; kDirty when it is over.

@@ -49,7 +49,7 @@ bool GiveUp(Session& session, const shm::InodeRecord& record) {
 Task<Outcome<Evicted>> Broker::Evict(const Caller& caller, const std::string& path) {
   MountPtr mount;
   for (const MountPtr& each : mounts_) {
-    if (caller.uid != 0 && caller.uid != each->owner()) continue;
+    if (!MaySee(caller, *each)) continue;
     if (!IsWithin(path, each->spec().mountpoint)) continue;
     // Mounts may lie in mounts.
     if (!mount || each->spec().mountpoint.size() > mount->spec().mountpoint.size()) mount = each;

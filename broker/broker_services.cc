@@ -37,8 +37,8 @@ TraceSettings Broker::Tracing() const {
 
 Outcome<TraceAnswer> Broker::Trace(const Caller& caller, const std::string& mountpoint,
                                    uint64_t after, int64_t slow_ns) {
-  const MountPtr mount = FindMount(mountpoint);
-  if (!mount || !mount->in_service() || (caller.uid != 0 && caller.uid != mount->owner())) {
+  const MountPtr mount = FindMount(caller, mountpoint);
+  if (!mount || !mount->in_service()) {
     return {std::nullopt,
             {FailureKind::kNotFound, mountpoint + " is not a mount of this broker",
              "airctl status lists the mounts"}};

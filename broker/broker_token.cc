@@ -62,7 +62,7 @@ Task<Outcome<MountStatus>> Broker::Remount(MountPtr mount, MountSpec spec) {
            opened->read_only == slot->session->read_only();
     if (same) given = co_await GiveToken(slot, spec.token);
   }
-  --slot->users;
+  if (--slot->users == 0) broker::Spawn(executor_, DropSessionWhenClean(slot));
   if (!opened) {
     co_return Answer{{}, explain_open_(opened.error(), spec.gateway, spec.workspace)};
   }

@@ -161,7 +161,8 @@ Result<void> Contents::NoteDirty(ContentFile* file) {
 
 void Contents::NoteClean(const NodePtr& node) {
   if (!node->file || !node->file->needed || node->writers() != 0 || node->passthrough_used ||
-      node->replacing || node->sending || log_->ContentPending(node->inode) || IsDirty(*node)) {
+      node->replacing || node->sending != 0 || log_->ContentPending(node->inode) ||
+      IsDirty(*node)) {
     return;
   }
   Reach(FaultPoint::kContentBeforeClean);

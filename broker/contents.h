@@ -19,6 +19,7 @@
 #pragma once
 
 #include <boost/asio/thread_pool.hpp>
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <list>
@@ -246,7 +247,7 @@ class Contents : public ContentSource {
   void CutRefused(uint64_t inode);
   // Others may have changed what is cached here, and have been told of it only in part.
   void DoubtVersions();
-  void ContentApplied(uint64_t inode, uint64_t content_version) override;
+  void ContentApplied(uint64_t inode, uint64_t content_version, bool matched) override;
 
  private:
   // Where a range of a file came from. A hint: both may have changed since.
@@ -265,12 +266,13 @@ class Contents : public ContentSource {
     std::unordered_map<uint32_t, uint32_t> daemon_opens;  // those that asked the broker
     std::unordered_map<uint32_t, uint32_t> daemon_writers;
     uint32_t opening = 0;  // opens that wait for content: the file must not move meanwhile
-    bool sending = false;  // a worker uses the content file's descriptor
+    int sending = 0;       // workers that use the content file's descriptor
     bool loading_small = false;
     bool replacing = false;  // with what another host wrote; stays set when that failed
     bool replace_runs = false;
-    bool keeping = false;             // on its way to lost+found
-    bool moving = false;              // ... with its file: nobody may open it meanwhile
+    int64_t left_ns = 0;   // the mtime that our last write into it left while it is replaced
+    bool keeping = false;  // on its way to lost+found
+    bool moving = false;   // ... with its file: nobody may open it meanwhile
     std::unique_ptr<Event> progress;  // of fetches
     int fetch_error = 0;
     uint64_t read_end = 0;   // where the last read ended: sequential readers continue there
@@ -280,6 +282,7 @@ class Contents : public ContentSource {
     std::shared_ptr<boost::asio::steady_timer> appending;
     AppendCall append_call;
     uint64_t append_end = 0;
+    std::chrono::steady_clock::time_point append_since;
     bool passthrough_used = false;        // since it was last idle: maps may outlive the opens
     bool dirty_hint = false;              // daemon writes since the last commit was built
     std::vector<CopiedFrom> copied_from;  // ... and copies
@@ -394,6 +397,7 @@ class Contents : public ContentSource {
   bool MakeRoom(uint64_t bytes);
 
   // contents_remote.cc
+  static bool WrittenHere(const Node& node);
   void KeepMixture(const NodePtr& node);
   void DropFile(const NodePtr& node);
   Task<Result<void>> ReplaceInPlace(NodePtr node, Attr attr);

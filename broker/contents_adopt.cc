@@ -11,6 +11,7 @@
 #include "broker/content_upload.h"
 #include "broker/contents.h"
 #include "broker/session_journal.h"
+#include "shm/request_rules.h"
 
 namespace airstore::broker {
 
@@ -61,7 +62,8 @@ bool Contents::AdoptFile(const AttachedRecord& attached, const InodeRecord& reco
   file->unsure = true;
   file->sent = *stamp;
   file->settled_bytes = attached.dirty ? 0 : stamp->allocated_bytes;
-  const uint64_t blocks = BlocksOf(file->complete ? stamp->size : record.size);
+  const uint64_t blocks =
+      BlocksOf(std::min(file->complete ? stamp->size : record.size, shm::kGreatestFile));
   file->sent_hash.Resize(blocks);
   if (file->complete) {
     file->sent_hash.Fill(kUnknownHash);  // nothing is known to be a hole there

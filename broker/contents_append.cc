@@ -3,6 +3,8 @@
 // Appends of several mounts to one file: the kernel of each knows only where it has seen the end.
 #include "broker/contents.h"
 
+#include <algorithm>
+
 namespace airstore::broker {
 namespace {
 
@@ -10,6 +12,8 @@ namespace {
 // they may wait for room, and when the frontend has died the next one brings them to the same
 // place.
 constexpr auto kAppendPatience = std::chrono::seconds(1);
+// Of a frontend that somebody has stopped. Its bytes still have their place; others go behind it.
+constexpr auto kMostAppendPatience = std::chrono::seconds(10);
 
 }  // namespace
 
@@ -25,7 +29,14 @@ Task<Result<uint64_t>> Contents::Append(AppendCall call, uint64_t inode, uint64_
     if (appending && appending->expiry() <= std::chrono::steady_clock::now()) {
       const AppendCall& earlier = node->append_call;
       const MountPort* mount = mounts_->Find(earlier.mount);
-      if (mount != nullptr && mount->InWork(earlier.slot, earlier.position)) {
+      const bool comes = mount != nullptr && mount->InWork(earlier.slot, earlier.position);
+      if (comes && std::chrono::steady_clock::now() - node->append_since > kMostAppendPatience) {
+        const uint64_t end = std::max(record->size, node->append_end);
+        AppendDone(node);
+        Reserve(node, call, end + bytes);
+        co_return end;
+      }
+      if (comes) {
         appending->expires_after(kAppendPatience);
       } else {
         AppendDone(node);
@@ -45,6 +56,7 @@ Task<Result<uint64_t>> Contents::Append(AppendCall call, uint64_t inode, uint64_
 void Contents::Reserve(const NodePtr& node, const AppendCall& call, uint64_t end) {
   node->append_call = call;
   node->append_end = end;
+  node->append_since = std::chrono::steady_clock::now();
   node->appending = std::make_shared<boost::asio::steady_timer>(executor_, kAppendPatience);
 }
 

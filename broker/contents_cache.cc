@@ -41,7 +41,8 @@ Task<Result<void>> Contents::MakeWritable(const NodePtr& node) {
       continue;
     }
     if (++rounds == kMostRounds) {
-      co_return Error{EIO, "the content of inode " + std::to_string(node->inode) + " does not come"};
+      co_return Error{EIO,
+                      "the content of inode " + std::to_string(node->inode) + " does not come"};
     }
     // Writing into a file of which blocks are missing would need to know what was written where;
     // completing it first keeps one truth.
@@ -82,7 +83,7 @@ Result<void> Contents::MoveToFile(const NodePtr& node) {
 void Contents::MoveToSlab(const NodePtr& node) {
   const auto record = inodes_->Get(node->inode);
   if (!record || !node->file || !node->file->complete || node->opens() != 0 || node->opening != 0 ||
-      node->passthrough_used || node->sending || node->replacing || node->keeping ||
+      node->passthrough_used || node->sending != 0 || node->replacing || node->keeping ||
       node->file->refused || record->size > kSmallFile || IsDirty(*node) ||
       log_->PendingOf(node->inode) != 0 || (record->flags & shm::kOrphan) != 0) {
     return;
@@ -123,7 +124,7 @@ void Contents::ParkSome() {
   size_t parked = 0;
   for (auto at = lru_.begin(); at != lru_.end() && parked < kParkAtOnce; ++at) {
     const NodePtr node = Find(*at);
-    if (!node || !node->file || !node->file->slot->fd || node->opening != 0 || node->sending ||
+    if (!node || !node->file || !node->file->slot->fd || node->opening != 0 || node->sending != 0 ||
         !node->file->fetching.empty()) {
       continue;
     }
@@ -138,7 +139,7 @@ Result<std::shared_ptr<ContentFile>> Contents::TakeFile(uint64_t inode) {
 }
 
 bool Contents::MayLetGo(const NodePtr& node) const {
-  return node->opens() == 0 && node->opening == 0 && !node->sending && !node->loading_small &&
+  return node->opens() == 0 && node->opening == 0 && node->sending == 0 && !node->loading_small &&
          !node->replacing && !node->passthrough_used &&
          (!node->file || node->file->fetching.empty()) && !IsDirty(*node) &&
          log_->PendingOf(node->inode) == 0;

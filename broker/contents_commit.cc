@@ -17,6 +17,7 @@
 #include "broker/clock.h"
 #include "broker/content_upload.h"
 #include "broker/contents.h"
+#include "shm/request_rules.h"
 
 namespace airstore::broker {
 
@@ -81,16 +82,18 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
   const uint64_t from = node && node->file ? std::exchange(node->file->next_part, 0) : 0;
   if (node && node->file && node->file->complete && before && (before->flags & shm::kOrphan) == 0) {
     const std::shared_ptr<ContentFile> file = node->file;
-    node->sending = true;
+    ++node->sending;
     const uint64_t truncations = file->truncations;
     Backoff backoff;
-    while (file->fd() < 0) {  // out of descriptors: nothing may be sent that was not read
+    // Out of descriptors: nothing may be sent that was not read.
+    while (file->fd() < 0 && (errno == EMFILE || errno == ENFILE) && !stopped_) {
       ParkSome();
       if (file->fd() < 0) co_await backoff.Wait(executor_);
     }
     auto stamp = file->Stamp();
     int error = stamp ? 0 : stamp.error().code;
-    if (stamp) {
+    if (stamp && stamp->size > shm::kGreatestFile) error = EFBIG;  // the kernel asks nobody
+    if (error == 0) {
       const bool all = file->never_sent || file->resend;
       const bool everything = file->resend;
       const FileStamp old = file->sent;
@@ -124,7 +127,7 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
       }
       Refresh(inode);
     }
-    node->sending = false;
+    --node->sending;
     if (error != 0) {
       spdlog::error("reading content file {} failed: {}", file->slot->path, strerror(error));
       op.extents.clear();

@@ -14,6 +14,7 @@
 #include "broker/clock.h"
 #include "broker/contents.h"
 #include "broker/deadline.h"
+#include "shm/request_rules.h"
 
 namespace airstore::broker {
 namespace {
@@ -70,9 +71,13 @@ Task<Result<void>> Contents::EnsureRange(uint64_t inode, uint64_t offset, uint64
     co_return Error{ESTALE, "read of a file that is gone"};
   }
   if (record->content_kind == static_cast<uint32_t>(shm::ContentKind::kSlab) ||
-      (node->file && node->file->complete) || offset >= record->size) {
+      (node->file && node->file->complete) || offset >= record->size || size == 0) {
     DropIfIdle(node);
     co_return Result<void>{};
+  }
+  if (record->size > shm::kGreatestFile) {
+    DropIfIdle(node);
+    co_return Error{EFBIG, "read of a file that is larger than any may be"};
   }
   if (record->size <= kSmallFile && !node->file) co_return co_await LoadSmall(node);
 

@@ -42,13 +42,19 @@ Task<void> Contents::Refused(NodePtr node, std::shared_ptr<ContentFile> file, in
     content.kept_as = file->kept_as;
     const bool unused = node->opens() == 0 && node->opening == 0 && !node->passthrough_used;
     content.move = node->moving = unused && !file->given_away;
-    const auto stamp = file->Stamp();
+    auto stamp = file->Stamp();
     content.size = stamp ? stamp->size : 0;
-    node->sending = true;
+    ++node->sending;
     auto kept = co_await keep_refused_(content);
-    node->sending = node->moving = false;
+    --node->sending;
+    node->moving = false;
     node->progress->NotifyAll();
     if (kept) {
+      // A second name is a change to the kernel.
+      if (auto now = file->Stamp(); now && stamp && content.move && now->size == stamp->size &&
+                                    now->mtime_ns == stamp->mtime_ns) {
+        stamp = now;
+      }
       file->kept_as = *kept;
       file->refused = true;
       file->given_away = file->given_away || content.move;

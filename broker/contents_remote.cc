@@ -32,14 +32,19 @@ int64_t ModifiedNs(int fd) {
 // Puts fetched bytes where they belong. The hashes are of what was fetched: bytes that a local
 // writer puts there meanwhile are to be found as a difference. `offset` is that of a block. Runs on
 // a worker thread.
-Written Overwrite(int fd, const std::vector<FetchedRange>& ranges, uint64_t offset,
-                  uint64_t length) {
+// EAGAIN: it is not as we left it at `left_ns`.
+Written Overwrite(int fd, const std::vector<FetchedRange>& ranges, uint64_t offset, uint64_t length,
+                  int64_t left_ns) {
   std::string bytes(length, '\0');
   for (const FetchedRange& range : ranges) {
     std::copy(range.data.begin(), range.data.end(),
               bytes.begin() + static_cast<ptrdiff_t>(range.offset - offset));
   }
   Written result;
+  if (ModifiedNs(fd) != left_ns) {
+    result.error = EAGAIN;
+    return result;
+  }
   size_t done = 0;
   while (done < bytes.size()) {
     const ssize_t written =
@@ -95,11 +100,11 @@ void Contents::DoubtVersions() {
   }
 }
 
-void Contents::ContentApplied(uint64_t inode, uint64_t content_version) {
+void Contents::ContentApplied(uint64_t inode, uint64_t content_version, bool matched) {
   const NodePtr node = Find(inode);
   if (node && node->file) {
     node->file->base_version = content_version;
-    node->file->unsure = false;
+    if (matched) node->file->unsure = false;
     // A version that is forgotten would make our next one look like another host's.
     if (sync_soon_) sync_soon_();
   }
@@ -121,6 +126,7 @@ void Contents::DropFile(const NodePtr& node) {
   }
   LoseFile(node);
   node->replacing = false;
+  node->left_ns = 0;
   inodes_->Update(node->inode, [](shm::InodeRecord& record) {
     record.content_kind = static_cast<uint32_t>(shm::ContentKind::kNone);
     record.content_file = 0;
@@ -149,6 +155,9 @@ Task<Result<void>> Contents::Replace(Attr attr) {
     node->progress->NotifyAll();
     // Half of this and half of that is nothing to send, and is replaced at the next try.
     if (done) node->replacing = false;
+  } else if (node->replacing && WrittenHere(*node)) {
+    KeepMixture(node);
+    co_return Error{EAGAIN, "written meanwhile"};
   } else {
     DropFile(node);
   }
@@ -173,10 +182,16 @@ Task<Result<void>> Contents::AwaitReplaced(uint64_t inode) {
   co_return co_await refresh_stale_(inode);
 }
 
+// REQUIRES: it is being replaced. Since we last wrote into it.
+bool Contents::WrittenHere(const Node& node) {
+  return node.dirty_hint || (node.left_ns != 0 && ModifiedNs(node.file->fd()) != node.left_ns);
+}
+
 // Somebody here writes into what is being replaced. All of it is offered as made of the version
 // before: the gateway refuses that, and lost+found has it.
 void Contents::KeepMixture(const NodePtr& node) {
   node->replacing = false;
+  node->left_ns = 0;
   node->file->never_sent = node->file->unsure = true;
   node->file->sent_hash.Forget();
 }
@@ -184,36 +199,43 @@ void Contents::KeepMixture(const NodePtr& node) {
 Task<Result<void>> Contents::ReplaceInPlace(NodePtr node, Attr attr) {
   const std::shared_ptr<ContentFile> file = node->file;
   const int fd = file->fd();
+  const auto keep = [&] {
+    KeepMixture(node);
+    return Error{EAGAIN, "written meanwhile"};
+  };
+  // What a program here has put there goes to lost+found, and nobody writes over it before.
+  if (WrittenHere(*node)) co_return keep();
   Unseal(node);
   if (ftruncate(fd, static_cast<off_t>(attr.size)) != 0) {
     co_return SysError("resize content file " + file->slot->path);
   }
   ++file->truncations;
-  int64_t ours_ns = ModifiedNs(fd);
+  node->left_ns = ModifiedNs(fd);
   std::vector<uint64_t> hashes;
   const uint64_t step =
       std::max<uint64_t>(1, limits_.max_fetch_bytes / kContentBlock) * kContentBlock;
-  auto overwrite = [](int to, std::vector<FetchedRange> from, uint64_t offset,
-                      uint64_t length) -> Task<Written> {
-    co_return Overwrite(to, from, offset, length);
+  auto overwrite = [](int to, std::vector<FetchedRange> from, uint64_t offset, uint64_t length,
+                      int64_t left_ns) -> Task<Written> {
+    co_return Overwrite(to, from, offset, length, left_ns);
   };
   for (uint64_t offset = 0; offset < attr.size; offset += step) {
     const uint64_t length = std::min(step, attr.size - offset);
     auto fetched = co_await gateway_->Fetch(attr.inode, offset, length);
     if (!fetched) co_return fetched.error();
     if (fetched->content_version != attr.content_version) co_return Error{EAGAIN, "changed"};
-    if (node->dirty_hint || ModifiedNs(fd) != ours_ns) {
-      KeepMixture(node);
-      co_return Error{EAGAIN, "written meanwhile"};
-    }
+    if (WrittenHere(*node)) co_return keep();
     const Written written = co_await boost::asio::co_spawn(
-        workers_->get_executor(), overwrite(fd, std::move(fetched->ranges), offset, length),
+        workers_->get_executor(),
+        overwrite(fd, std::move(fetched->ranges), offset, length, node->left_ns),
         boost::asio::use_awaitable);
+    if (written.error == EAGAIN) co_return keep();
     if (written.error != 0) co_return Error{written.error, "write to content file"};
-    ours_ns = written.mtime_ns;
+    node->left_ns = written.mtime_ns;
     hashes.insert(hashes.end(), written.hashes.begin(), written.hashes.end());
   }
   if (node->file != file) co_return Error{EAGAIN, "replaced"};
+  if (WrittenHere(*node)) co_return keep();
+  node->left_ns = 0;
   const timespec times[2] = {ToTimespec(attr.atime_ns), ToTimespec(attr.mtime_ns)};
   futimens(fd, times);
   if (auto stamp = file->Stamp()) file->sent = node->seen = *stamp;

@@ -74,6 +74,19 @@ class ControlConnection : public std::enable_shared_from_this<ControlConnection>
     idle_.cancel();
   }
 
+  // Sets it when the peer has gone, until EndWatch(). What the peer sends meanwhile stays unread.
+  void WatchEnd(std::shared_ptr<bool> gone) {
+    socket_.async_wait(Socket::wait_error,
+                       [gone = std::move(gone)](boost::system::error_code error) {
+                         if (!error) *gone = true;
+                       });
+  }
+  // Nothing is being read or written.
+  void EndWatch() {
+    boost::system::error_code ignored;
+    if (outbox_.empty()) socket_.cancel(ignored);
+  }
+
   void Close() {
     boost::system::error_code ignored;
     idle_.cancel();

@@ -68,6 +68,70 @@ void SessionToWire(const SessionStatus& from, wire::SessionInfo* to) {
 
 }  // namespace
 
+void MakeText(google::protobuf::Message* message) {
+  using Field = google::protobuf::FieldDescriptor;
+  const auto* reflection = message->GetReflection();
+  std::vector<const Field*> fields;
+  reflection->ListFields(*message, &fields);
+  for (const Field* field : fields) {
+    if (field->is_map()) continue;  // names of ours
+    const int count = field->is_repeated() ? reflection->FieldSize(*message, field) : 1;
+    for (int i = 0; i < count; ++i) {
+      if (field->cpp_type() == Field::CPPTYPE_MESSAGE) {
+        MakeText(field->is_repeated() ? reflection->MutableRepeatedMessage(message, field, i)
+                                      : reflection->MutableMessage(message, field));
+      } else if (field->type() == Field::TYPE_STRING) {
+        std::string held;
+        const std::string& text =
+            field->is_repeated() ? reflection->GetRepeatedStringReference(*message, field, i, &held)
+                                 : reflection->GetStringReference(*message, field, &held);
+        if (IsUtf8(text)) continue;
+        std::string clean = AsUtf8(text);
+        if (field->is_repeated()) {
+          reflection->SetRepeatedString(message, field, i, std::move(clean));
+        } else {
+          reflection->SetString(message, field, std::move(clean));
+        }
+      }
+    }
+  }
+}
+
+// Those that may be long are lists, and the only ones of their messages.
+std::vector<wire::Response> InParts(wire::Response whole) {
+  constexpr size_t kPartBytes = 1u << 20;
+  std::vector<wire::Response> parts;
+  google::protobuf::Message* list = nullptr;
+  if (whole.has_dirty()) list = whole.mutable_dirty();
+  if (whole.has_lost()) list = whole.mutable_lost();
+  if (whole.has_workspaces()) list = whole.mutable_workspaces();
+  if (whole.has_tokens()) list = whole.mutable_tokens();
+  if (whole.has_access_events()) list = whole.mutable_access_events();
+  if (list == nullptr || whole.ByteSizeLong() <= kPartBytes) {
+    parts.push_back(std::move(whole));
+    return parts;
+  }
+  const auto* reflection = whole.GetReflection();
+  const auto* what =
+      reflection->GetOneofFieldDescriptor(whole, whole.GetDescriptor()->FindOneofByName("what"));
+  const auto* items = list->GetDescriptor()->field(0);
+  const int count = list->GetReflection()->FieldSize(*list, items);
+  size_t bytes = kPartBytes;
+  google::protobuf::Message* part = nullptr;
+  for (int i = 0; i < count; ++i) {
+    const auto& item = list->GetReflection()->GetRepeatedMessage(*list, items, i);
+    if (bytes >= kPartBytes) {
+      parts.emplace_back().set_more(true);
+      part = reflection->MutableMessage(&parts.back(), what);
+      bytes = 0;
+    }
+    bytes += item.ByteSizeLong();
+    list->GetReflection()->AddMessage(part, items)->CopyFrom(item);
+  }
+  parts.back().set_more(false);
+  return parts;
+}
+
 MountSpec FromWire(const wire::MountRequest& from) {
   MountSpec spec;
   spec.gateway = from.gateway().address();
@@ -185,6 +249,7 @@ void ToWire(const DirtyFile& from, wire::DirtyFile* to) {
   to->set_bytes(from.bytes);
   to->set_age_ms(from.age_ms);
   to->set_last_error(from.error);
+  to->set_earlier(from.earlier);
 }
 
 void ToWire(const LostFile& from, wire::LostItem* to) {

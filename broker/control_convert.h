@@ -6,10 +6,17 @@
 
 #include <airstore/control/v1/control.pb.h>
 
+#include <vector>
+
 #include "broker/admin_client.h"
 #include "broker/broker_api.h"
 
 namespace airstore::broker {
+
+// Every text in it becomes UTF-8: whoever reads a message refuses it as a whole otherwise.
+void MakeText(google::protobuf::Message* message);
+// Long lists in several messages.
+std::vector<control::v1::Response> InParts(control::v1::Response whole);
 
 MountSpec FromWire(const control::v1::MountRequest& from);
 

@@ -2,11 +2,11 @@
 #include "broker/control_requests.h"
 
 #include <spdlog/spdlog.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 
+#include "broker/as_caller.h"
 #include "broker/clock.h"
 #include "broker/control_convert.h"
 #include "broker/gateway_address.h"
@@ -33,12 +33,21 @@ wire::Response Done() {
 }
 
 // A privileged broker must not reach sockets for people who could not reach them themselves.
-bool MayReachSocket(const Caller& caller, const std::string& path) {
-  if (caller.uid == 0 || caller.uid == geteuid()) return true;
-  struct stat info {};
-  if (stat(path.c_str(), &info) != 0) return true;  // the gateway's own error says it better
-  return (info.st_uid == caller.uid && (info.st_mode & S_IWUSR) != 0) ||
-         (info.st_mode & S_IWOTH) != 0;
+Task<std::optional<Failure>> Forbidden(Caller caller, std::string address) {
+  if (Governs(caller)) co_return std::nullopt;
+  for (const std::string& one : SplitGatewayAddresses(address)) {
+    const size_t unix_at = one.find("unix:");
+    if (unix_at == std::string::npos) continue;
+    const auto may = co_await MayWriteAs(caller, one.substr(unix_at + 5));
+    // Of what is not there the gateway's own error says more.
+    if (may || may.error().code == ENOENT) continue;
+    if (may.error().code == ETIMEDOUT) {
+      co_return Failure{FailureKind::kHost, one + " does not answer",
+                        "look at what is mounted there"};
+    }
+    co_return Failure{FailureKind::kPermission, "you may not connect to " + one, ""};
+  }
+  co_return std::nullopt;
 }
 
 // Wipes the token of the gateway that a request names, at the end of its scope.
@@ -66,36 +75,25 @@ class WipeToken {
 
 }  // namespace
 
-Outcome<std::string> ControlRequests::GatewayFor(const Caller& caller,
-                                                 const wire::GatewayRef& gateway) {
+Task<Outcome<std::string>> ControlRequests::GatewayFor(Caller caller,
+                                                       const wire::GatewayRef& gateway) {
+  using Address = Outcome<std::string>;
   const std::string configured = api_.default_gateway();
   const std::string address = gateway.address().empty() ? configured : gateway.address();
   if (address.empty()) {
-    return {{},
-            {FailureKind::kUsage, "no gateway was named",
-             "give --gateway ADDRESS, or set gateway in airstored's configuration"}};
+    co_return Address{{},
+                      {FailureKind::kUsage, "no gateway was named",
+                       "give --gateway ADDRESS, or set gateway in airstored's configuration"}};
   }
   if (gateway.token().empty()) {
-    return {{},
-            {FailureKind::kUsage, "no token was given",
-             "put it into a file and give --token-file FILE, or set AIRSTORE_TOKEN"}};
+    co_return Address{{},
+                      {FailureKind::kUsage, "no token was given",
+                       "put it into a file and give --token-file FILE, or set AIRSTORE_TOKEN"}};
   }
-  if (address == configured) return {address, {}};
-  if (const std::string socket = SocketThatMayNotBeReached(caller, address); !socket.empty()) {
-    return {{}, {FailureKind::kPermission, "you may not connect to " + socket, ""}};
+  if (address != configured) {
+    if (auto forbidden = co_await Forbidden(caller, address)) co_return Address{{}, *forbidden};
   }
-  return {address, {}};
-}
-
-std::string ControlRequests::SocketThatMayNotBeReached(const Caller& caller,
-                                                       const std::string& address) {
-  for (const std::string& one : SplitGatewayAddresses(address)) {
-    const size_t unix_at = one.find("unix:");
-    if (unix_at != std::string::npos && !MayReachSocket(caller, one.substr(unix_at + 5))) {
-      return one;
-    }
-  }
-  return {};
+  co_return Address{address, {}};
 }
 
 Task<wire::Response> ControlRequests::GatewayStatus(Caller caller,
@@ -103,20 +101,24 @@ Task<wire::Response> ControlRequests::GatewayStatus(Caller caller,
   const WipeAtEnd wipe(*request.mutable_gateway()->mutable_token());
   const auto status = api_.Status(caller, "");
   if (!status.value) co_return Failed(status.failure);
+  const std::string configured = api_.default_gateway();
   std::vector<std::string> asked = {request.gateway().address()};
   if (asked.front().empty()) {
-    asked = {api_.default_gateway()};
+    asked = {configured};
     for (const SessionStatus& session : status.value->sessions) asked.push_back(session.gateway);
-  } else if (const std::string socket = SocketThatMayNotBeReached(caller, asked.front());
-             !socket.empty() && asked.front() != api_.default_gateway()) {
-    co_return Failed({FailureKind::kPermission, "you may not connect to " + socket, ""});
+  } else if (asked.front() != configured) {
+    if (const auto forbidden = co_await Forbidden(caller, asked.front())) {
+      co_return Failed(*forbidden);
+    }
   }
   std::vector<std::string> each;
-  for (const std::string& list : asked) {
-    if (list.empty()) continue;
-    for (const std::string& one : SplitGatewayAddresses(list)) {
-      if (std::find(each.begin(), each.end(), one) == each.end()) each.push_back(one);
+  size_t trusted = 0;  // so many of them; the rest was named by who mounted there
+  for (size_t i = 0; i < asked.size(); ++i) {
+    for (const std::string& one : SplitGatewayAddresses(asked[i])) {
+      if (asked[i].empty() || std::find(each.begin(), each.end(), one) != each.end()) continue;
+      each.push_back(one);
     }
+    if (i == 0) trusted = each.size();
   }
   std::vector<std::string> in_use;  // of each session
   for (const SessionStatus& session : status.value->sessions) {
@@ -125,14 +127,16 @@ Task<wire::Response> ControlRequests::GatewayStatus(Caller caller,
   }
   wire::Response response;
   response.mutable_gateway_status();
-  for (const std::string& address : each) {
+  for (size_t i = 0; i < each.size(); ++i) {
+    const std::string& address = each[i];
+    const std::string token = i < trusted ? request.gateway().token() : "";
     const auto parsed = ParseGatewayAddress(address);
     if (!parsed) co_return Failed({FailureKind::kUsage, parsed.error().message, ""});
     wire::GatewayState* state = response.mutable_gateway_status()->add_gateways();
     state->set_address(AsUtf8(address));
     state->set_sessions_here(
         static_cast<uint32_t>(std::count(in_use.begin(), in_use.end(), parsed->target)));
-    const auto admin = admin_(address, request.gateway().token());
+    const auto admin = admin_(address, token);
     if (!admin.value) {
       state->set_problem(admin.failure.message);
       continue;
@@ -146,18 +150,20 @@ Task<wire::Response> ControlRequests::GatewayStatus(Caller caller,
     if (report.value) {
       state->set_told(true);
       ToWire(*report.value, state);
-    } else if (!state->reached() || !request.gateway().token().empty()) {
+    } else if (!state->reached() || !token.empty()) {
       state->set_problem(AsUtf8(report.failure.message));
     }
   }
   co_return response;
 }
 
-Outcome<std::shared_ptr<AdminClient>> ControlRequests::AdminFor(const Caller& caller,
-                                                                const wire::GatewayRef& gateway) {
-  auto address = GatewayFor(caller, gateway);
-  if (!address.value) return {{}, address.failure};
-  return admin_(*address.value, gateway.token());
+Task<Outcome<std::shared_ptr<AdminClient>>> ControlRequests::AdminFor(
+    Caller caller, const wire::GatewayRef& gateway) {
+  auto address = co_await GatewayFor(std::move(caller), gateway);
+  if (!address.value) {
+    co_return Outcome<std::shared_ptr<AdminClient>>{std::nullopt, address.failure};
+  }
+  co_return admin_(*address.value, gateway.token());
 }
 
 Task<wire::Response> ControlRequests::Answer(Caller caller, wire::Request request,
@@ -242,7 +248,7 @@ wire::Response ControlRequests::Trace(const Caller& caller, const wire::TraceReq
 
 Task<wire::Response> ControlRequests::Mount(Caller caller, wire::MountRequest request,
                                             ProgressFn progress) {
-  const auto address = GatewayFor(caller, request.gateway());
+  const auto address = co_await GatewayFor(caller, request.gateway());
   if (!address.value) co_return Failed(address.failure);
   MountSpec spec = FromWire(request);
   spec.gateway = *address.value;
@@ -273,7 +279,9 @@ Task<wire::Response> ControlRequests::Unmount(Caller caller, wire::UnmountReques
       co_await api_.Unmount(caller, request.mountpoint(), request.force(), std::move(progress));
   if (!done.value) co_return Failed(done.failure);
   wire::Response response;
-  response.mutable_unmount();
+  response.mutable_unmount()->set_unsent_changes(done.value->changes);
+  response.mutable_unmount()->set_unsent_bytes(done.value->bytes);
+  response.mutable_unmount()->set_unsent_why(done.value->why);
   co_return response;
 }
 
@@ -330,7 +338,7 @@ Task<wire::Response> ControlRequests::Administer(Caller caller, wire::Request re
   wire::Response response;
   switch (request.what_case()) {
     case wire::Request::kWorkspaceCreate: {
-      const auto admin = AdminFor(caller, request.workspace_create().gateway());
+      const auto admin = co_await AdminFor(caller, request.workspace_create().gateway());
       if (!admin.value) co_return Failed(admin.failure);
       const wire::WorkspaceCreateRequest& create = request.workspace_create();
       const Quota quota{create.quota_bytes(), create.quota_inodes()};
@@ -341,7 +349,7 @@ Task<wire::Response> ControlRequests::Administer(Caller caller, wire::Request re
     }
     case wire::Request::kWorkspaceSet: {
       const wire::WorkspaceSetRequest& set = request.workspace_set();
-      const auto admin = AdminFor(caller, set.gateway());
+      const auto admin = co_await AdminFor(caller, set.gateway());
       if (!admin.value) co_return Failed(admin.failure);
       Quota quota;
       if (set.has_quota_bytes()) quota.bytes = set.quota_bytes();
@@ -352,7 +360,7 @@ Task<wire::Response> ControlRequests::Administer(Caller caller, wire::Request re
       co_return response;
     }
     case wire::Request::kWorkspaceList: {
-      const auto admin = AdminFor(caller, request.workspace_list().gateway());
+      const auto admin = co_await AdminFor(caller, request.workspace_list().gateway());
       if (!admin.value) co_return Failed(admin.failure);
       const auto listed = co_await (*admin.value)->ListWorkspaces();
       if (!listed.value) co_return Failed(listed.failure);
@@ -363,14 +371,14 @@ Task<wire::Response> ControlRequests::Administer(Caller caller, wire::Request re
       co_return response;
     }
     case wire::Request::kWorkspaceDelete: {
-      const auto admin = AdminFor(caller, request.workspace_delete().gateway());
+      const auto admin = co_await AdminFor(caller, request.workspace_delete().gateway());
       if (!admin.value) co_return Failed(admin.failure);
       const auto done = co_await (*admin.value)->DeleteWorkspace(request.workspace_delete().name());
       co_return done.value ? Done() : Failed(done.failure);
     }
     case wire::Request::kTokenCreate: {
       const wire::TokenCreateRequest& create = request.token_create();
-      const auto admin = AdminFor(caller, create.gateway());
+      const auto admin = co_await AdminFor(caller, create.gateway());
       if (!admin.value) co_return Failed(admin.failure);
       const auto made =
           co_await (*admin.value)
@@ -381,7 +389,7 @@ Task<wire::Response> ControlRequests::Administer(Caller caller, wire::Request re
       co_return response;
     }
     case wire::Request::kTokenList: {
-      const auto admin = AdminFor(caller, request.token_list().gateway());
+      const auto admin = co_await AdminFor(caller, request.token_list().gateway());
       if (!admin.value) co_return Failed(admin.failure);
       const auto listed = co_await (*admin.value)->ListTokens(request.token_list().workspace());
       if (!listed.value) co_return Failed(listed.failure);
@@ -393,7 +401,7 @@ Task<wire::Response> ControlRequests::Administer(Caller caller, wire::Request re
     }
     case wire::Request::kAccessLog: {
       const wire::AccessLogRequest& asked = request.access_log();
-      const auto admin = AdminFor(caller, asked.gateway());
+      const auto admin = co_await AdminFor(caller, asked.gateway());
       if (!admin.value) co_return Failed(admin.failure);
       const AccessQuery query{asked.workspace(), asked.path(), asked.since_ms(), asked.limit()};
       const auto found = co_await (*admin.value)->QueryAccessLog(query);
@@ -405,14 +413,14 @@ Task<wire::Response> ControlRequests::Administer(Caller caller, wire::Request re
       co_return response;
     }
     case wire::Request::kTokenRevoke: {
-      const auto admin = AdminFor(caller, request.token_revoke().gateway());
+      const auto admin = co_await AdminFor(caller, request.token_revoke().gateway());
       if (!admin.value) co_return Failed(admin.failure);
       const auto done = co_await (*admin.value)->RevokeToken(request.token_revoke().id());
       co_return done.value ? Done() : Failed(done.failure);
     }
     case wire::Request::kStoreCheck: {
       const wire::StoreCheckRequest& asked = request.store_check();
-      const auto admin = AdminFor(caller, asked.gateway());
+      const auto admin = co_await AdminFor(caller, asked.gateway());
       if (!admin.value) co_return Failed(admin.failure);
       if (asked.run() == 0) {
         spdlog::info("control: uid {} pid {}: {}{} of the store at {}", caller.uid, caller.pid,

@@ -40,11 +40,9 @@ class ControlRequests {
   Task<control::v1::Response> Flush(Caller caller, control::v1::FlushRequest request,
                                     ProgressFn progress);
   // The address to use, or why not.
-  Outcome<std::string> GatewayFor(const Caller& caller, const control::v1::GatewayRef& gateway);
-  Outcome<std::shared_ptr<AdminClient>> AdminFor(const Caller& caller,
-                                                 const control::v1::GatewayRef& gateway);
-  // Empty: he may.
-  static std::string SocketThatMayNotBeReached(const Caller& caller, const std::string& address);
+  Task<Outcome<std::string>> GatewayFor(Caller caller, const control::v1::GatewayRef& gateway);
+  Task<Outcome<std::shared_ptr<AdminClient>>> AdminFor(Caller caller,
+                                                       const control::v1::GatewayRef& gateway);
   Task<control::v1::Response> GatewayStatus(Caller caller,
                                             control::v1::GatewayStatusRequest request);
   Task<control::v1::Response> Administer(Caller caller, control::v1::Request request);

@@ -4,9 +4,13 @@
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
+#include <map>
+
 #include "broker/control_connection.h"
+#include "broker/control_convert.h"
 #include "broker/control_socket.h"
 #include "broker/log_limit.h"
+#include "broker/utf8_text.h"
 #include "shm/base/wipe.h"
 
 namespace airstore::broker {
@@ -17,13 +21,23 @@ using Protocol = boost::asio::local::stream_protocol;
 
 constexpr std::chrono::seconds kPatience{30};
 constexpr size_t kMostConnections = 512;
+constexpr size_t kMostOfAUser = 64;
+constexpr size_t kKeptForGovernors = 64;
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
 std::optional<Caller> PeerOf(int fd) {
   ucred peer{};
   socklen_t length = sizeof peer;
   if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return std::nullopt;
-  return Caller{peer.uid, peer.gid, static_cast<uint32_t>(peer.pid)};
+  Caller caller{peer.uid, peer.gid, static_cast<uint32_t>(peer.pid)};
+  length = 0;
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, nullptr, &length) != 0 && errno == ERANGE) {
+    caller.groups.resize(length / sizeof(gid_t));
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, caller.groups.data(), &length) != 0) {
+      caller.groups.clear();
+    }
+  }
+  return caller;
 }
 
 void LogGarbage(const Caller& caller, const char* what) {
@@ -46,7 +60,19 @@ struct ControlServer::State {
   ControlSocket socket_file;
   Protocol::acceptor acceptor;
   ControlRequests requests;
+  // Empty: there is room for another one of the caller's.
+  std::string NoRoom(const Caller& caller) const {
+    if (Governs(caller)) return "";
+    const auto own = by_user.find(caller.uid);
+    if (own != by_user.end() && own->second >= kMostOfAUser) {
+      return "you have " + std::to_string(kMostOfAUser) + " requests open, which is the most";
+    }
+    return connections + kKeptForGovernors < kMostConnections ? ""
+                                                              : "the broker is busy with others";
+  }
+
   size_t connections = 0;
+  std::map<uint32_t, size_t> by_user;
 };
 
 ControlServer::ControlServer(std::shared_ptr<State> state) : state_(std::move(state)) {}
@@ -108,9 +134,18 @@ Task<void> ControlServer::Accept(std::shared_ptr<State> state) {
 Task<void> ControlServer::Serve(std::shared_ptr<State> state, int fd) {
   const auto connection =
       std::make_shared<ControlConnection>(Protocol::socket(state->loop, Protocol(), fd));
-  const auto caller = PeerOf(fd);
+  auto caller = PeerOf(fd);
   if (!caller) co_return;
+  if (const std::string why = state->NoRoom(*caller); !why.empty()) {
+    wire::Response refusal;
+    ToWire(Failure{FailureKind::kBusy, why, "end some of them, or try again later"},
+           refusal.mutable_failure());
+    const std::string frame = control::MakeFrame(refusal.SerializeAsString());
+    (void)send(fd, frame.data(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    co_return;
+  }
   ++state->connections;
+  ++state->by_user[caller->uid];
   for (;;) {
     bool oversized = false;
     auto frame = co_await connection->Read(kPatience, oversized);
@@ -130,27 +165,35 @@ Task<void> ControlServer::Serve(std::shared_ptr<State> state, int fd) {
       const auto open = weak.lock();
       if (!open || !*answering) return;
       wire::Response response;
-      response.mutable_progress()->set_message(message);
+      response.mutable_progress()->set_message(AsUtf8(message));
       response.mutable_progress()->set_done(done);
       response.mutable_progress()->set_total(total);
       open->Send(response.SerializeAsString(), true);
     };
+    const auto gone = std::make_shared<bool>(false);
+    caller->gone = gone;
+    connection->WatchEnd(gone);
     wire::Response response =
         co_await state->requests.Answer(*caller, std::move(request), std::move(progress));
     *answering = false;
-    std::string body = response.SerializeAsString();
-    if (body.size() > control::kGreatestFrameBytes) {
-      response.Clear();
-      response.mutable_failure()->set_message("the answer is too long");
-      response.mutable_failure()->set_advice("ask for less, for instance one mount point");
-      body = response.SerializeAsString();
+    connection->EndWatch();
+    MakeText(&response);
+    for (wire::Response& part : InParts(std::move(response))) {
+      std::string body = part.SerializeAsString();
+      if (body.size() > control::kGreatestFrameBytes) {
+        part.Clear();
+        part.mutable_failure()->set_message("the answer is too long");
+        part.mutable_failure()->set_advice("ask for less, for instance one mount point");
+        body = part.SerializeAsString();
+      }
+      connection->Send(body, false);
     }
-    connection->Send(body, false);
     co_await connection->Drain(kPatience);
     if (!connection->socket().is_open()) break;
   }
   connection->Close();
   --state->connections;
+  if (--state->by_user[caller->uid] == 0) state->by_user.erase(caller->uid);
 }
 
 }  // namespace airstore::broker

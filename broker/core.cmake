@@ -31,6 +31,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/broker_recover.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_services.cc
   ${CMAKE_CURRENT_LIST_DIR}/broker_token.cc
+  ${CMAKE_CURRENT_LIST_DIR}/broker_unmount.cc
   ${CMAKE_CURRENT_LIST_DIR}/call_trace.cc
   ${CMAKE_CURRENT_LIST_DIR}/call_watch.cc
   ${CMAKE_CURRENT_LIST_DIR}/clock_watch.cc

@@ -186,6 +186,7 @@ bool Evictor::DropNames(uint32_t directory_index) {
   // First of all: a chain that gets shorter must not be taken for the whole listing.
   directory.flags &= ~static_cast<uint32_t>(shm::kListingComplete);
   meta.UpdateInode(directory_index, directory);
+  inodes_->freshness().NamesDropped(directory.inode);
   for (uint32_t at = directory.dir_first; at != shm::kNoIndex;) {
     if (budget_ == 0) {
       unfinished_ = true;

@@ -20,7 +20,9 @@ class Freshness {
       ++freshness_->open_;
     }
     ~Question() {
-      if (--freshness_->open_ == 0) freshness_->changed_.clear();
+      if (--freshness_->open_ != 0) return;
+      freshness_->changed_.clear();
+      freshness_->names_dropped_.clear();
     }
     Question(const Question&) = delete;
     Question& operator=(const Question&) = delete;
@@ -33,6 +35,11 @@ class Freshness {
     }
     // Nothing was heard that concerns everything.
     bool HoldsAtAll() const { return freshness_->all_changed_ <= asked_; }
+    // The directory's names, as far as they came since, are all here.
+    bool HoldsNames(uint64_t directory) const {
+      const auto found = freshness_->names_dropped_.find(directory);
+      return found == freshness_->names_dropped_.end() || found->second <= asked_;
+    }
     void AskAgain() { asked_ = freshness_->changes_; }
 
    private:
@@ -43,6 +50,10 @@ class Freshness {
   void Changed(uint64_t inode) {
     if (open_ != 0) changed_[inode] = ++changes_;
   }
+  // Names of it that are true have left the table: what comes now is not all.
+  void NamesDropped(uint64_t directory) {
+    if (open_ != 0) names_dropped_[directory] = ++changes_;
+  }
   void AllChanged() { all_changed_ = ++changes_; }
 
  private:
@@ -50,6 +61,7 @@ class Freshness {
   uint64_t all_changed_ = 0;
   uint64_t open_ = 0;
   std::unordered_map<uint64_t, uint64_t> changed_;  // while questions are open: when it last was
+  std::unordered_map<uint64_t, uint64_t> names_dropped_;  // likewise
 };
 
 }  // namespace airstore::broker

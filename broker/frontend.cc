@@ -73,17 +73,19 @@ Task<Result<void>> Frontend::AwaitReady() {
 }
 
 Task<Result<void>> Frontend::AwaitGreeting() {
-  boost::asio::posix::stream_descriptor channel(executor_, dup(process_.channel.get()));
+  // A handler that is due already is not cancelled: it may run when we are gone.
+  const auto channel = std::make_shared<boost::asio::posix::stream_descriptor>(
+      executor_, dup(process_.channel.get()));
   boost::asio::steady_timer deadline(executor_, kReadyPatience);
-  deadline.async_wait([&channel](const boost::system::error_code& error) {
-    if (!error) channel.cancel();
+  deadline.async_wait([channel](const boost::system::error_code& error) {
+    if (!error) channel->cancel();
   });
   boost::system::error_code failed;
-  co_await channel.async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                              boost::asio::redirect_error(boost::asio::use_awaitable, failed));
+  co_await channel->async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                               boost::asio::redirect_error(boost::asio::use_awaitable, failed));
   deadline.cancel();
   if (failed) co_return Error{ETIMEDOUT, "the frontend did not get ready"};
-  auto received = shm::ReceiveMessage(channel.native_handle());
+  auto received = shm::ReceiveMessage(channel->native_handle());
   if (!received) co_return received.error();
   const shm::ChannelMessage& message = received->message;
   if (message.kind == static_cast<uint32_t>(shm::ChannelKind::kFailed)) {
@@ -144,7 +146,7 @@ Result<void> Frontend::Send(const shm::ChannelMessage& message, UniqueFd fd) {
     return Error{ENOBUFS, "the frontend does not take what it asks for"};
   }
   unsent_.push_back({message, std::move(fd)});
-  if (unsent_.size() == 1) SendUnsent();
+  if (unsent_.size() == 1 || !room_.is_open()) SendUnsent();
   return {};
 }
 
@@ -159,6 +161,7 @@ void Frontend::SendUnsent() {
   if (room_.is_open()) room_.close(ignored);
   if (unsent_.empty()) return;
   room_.assign(fcntl(process_.channel.get(), F_DUPFD_CLOEXEC, 0), ignored);
+  if (!room_.is_open()) return;  // out of descriptors: the next message tries again
   room_.async_wait(boost::asio::posix::stream_descriptor::wait_write,
                    [self = std::weak_ptr(self_)](const boost::system::error_code& error) {
                      const auto frontend = self.lock();

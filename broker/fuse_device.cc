@@ -13,7 +13,9 @@
 
 #include <cstdio>
 #include <cstring>
+#include <set>
 
+#include "broker/as_caller.h"
 #include "broker/fuse_mount.h"
 #include "broker/proc_mounts.h"
 
@@ -69,8 +71,16 @@ Result<void> Notify(int device, int32_t code, const std::string& message) {
 }
 
 // Before anything is mounted: what would make it fail, in words.
-Result<void> CheckMountPoint(const std::string& path) {
+Result<void> CheckMountPoint(const FuseMountOptions& options) {
+  const std::string& path = options.mountpoint;
   const auto mounted = MountedAt(path);
+  if (mounted && mounted->type == kFuseType && options.directory >= 0) {
+    return Error{EBUSY, path + " is already a mount of " + mounted->source};
+  }
+  if (options.directory >= 0) {
+    if (PathOfDescriptor(options.directory) == path) return {};
+    return Error{EBUSY, path + " was moved meanwhile"};
+  }
   struct stat info {};
   const int code = stat(path.c_str(), &info) == 0 ? 0 : errno;
   if (code == ENOTCONN || code == ECONNABORTED) {
@@ -101,14 +111,27 @@ FuseDevice::FuseDevice(std::unique_ptr<State> state) : state_(std::move(state)) 
 FuseDevice::~FuseDevice() = default;
 
 Result<std::unique_ptr<FuseDevice>> FuseDevice::Mount(const FuseMountOptions& options) {
-  AIRSTORE_TRY(CheckMountPoint(options.mountpoint));
+  AIRSTORE_TRY(CheckMountPoint(options));
   auto state = std::make_unique<State>();
   state->mountpoint = options.mountpoint;
   state->by_helper = !HaveSysAdmin();
+  std::set<uint32_t> before;
+  for (const MountedFs& one : MountedFileSystems()) {
+    if (one.type == kFuseType) before.insert(one.minor);
+  }
   auto device = state->by_helper ? MountByHelper(options) : MountDirectly(options);
   if (!device) return device.error();
   state->device = std::move(*device);
-  if (const auto mounted = MountedAt(options.mountpoint)) state->minor = mounted->minor;
+  for (const MountedFs& one : MountedFileSystems()) {
+    if (one.type != kFuseType || one.source != options.source || before.contains(one.minor)) {
+      continue;
+    }
+    state->minor = one.minor;
+    if (one.path == options.mountpoint) break;
+  }
+  if (state->minor == 0) {
+    if (const auto mounted = MountedAt(options.mountpoint)) state->minor = mounted->minor;
+  }
   return std::unique_ptr<FuseDevice>(new FuseDevice(std::move(state)));
 }
 
@@ -128,10 +151,19 @@ int FuseDevice::fd() const { return state_->device.get(); }
 const std::string& FuseDevice::mountpoint() const { return state_->mountpoint; }
 uint32_t FuseDevice::minor() const { return state_->minor; }
 
-bool FuseDevice::Mounted() const {
-  const auto mounted = MountedAt(state_->mountpoint);
-  return mounted && mounted->type == kFuseType &&
-         (state_->minor == 0 || mounted->minor == state_->minor);
+bool FuseDevice::Mounted() const { return Found().has_value(); }
+
+std::optional<MountedFs> FuseDevice::Found() const {
+  if (state_->minor == 0) {
+    auto mounted = MountedAt(state_->mountpoint);
+    return mounted && mounted->type == kFuseType ? mounted : std::nullopt;
+  }
+  std::optional<MountedFs> found;
+  for (MountedFs& one : MountedFileSystems()) {
+    if (one.type != kFuseType || one.minor != state_->minor) continue;
+    if (!found || one.path == state_->mountpoint) found = std::move(one);
+  }
+  return found;
 }
 
 Result<int32_t> FuseDevice::BackingOpen(int file) {
@@ -231,10 +263,10 @@ Result<void> FuseDevice::Answer(uint64_t unique, int error) {
 
 Result<void> FuseDevice::Unmount(bool lazy) {
   if (state_->unmounted) return {};
-  // Somebody may have unmounted us and mounted another thing here.
-  if (Mounted()) {
-    AIRSTORE_TRY(state_->by_helper ? UnmountByHelper(state_->mountpoint, lazy)
-                                   : UnmountDirectly(state_->mountpoint, lazy));
+  // Somebody may have unmounted us, and mounted another thing here.
+  if (const auto mounted = Found()) {
+    AIRSTORE_TRY(state_->by_helper ? UnmountByHelper(*mounted, lazy)
+                                   : UnmountDirectly(*mounted, lazy ? MNT_DETACH : 0));
   }
   state_->unmounted = true;
   return {};
@@ -246,8 +278,7 @@ void FuseDevice::Abort() {
   if (file && write(file.get(), "1", 1) == 1) return;
   // Without the control file system: a forced unmount ends the connection first, then fails or
   // not, which does not matter here.
-  if (!Mounted()) return;
-  (void)umount2(state_->mountpoint.c_str(), MNT_FORCE | UMOUNT_NOFOLLOW);
+  if (const auto mounted = Found()) (void)UnmountDirectly(*mounted, MNT_FORCE);
 }
 
 }  // namespace airstore::broker

@@ -13,11 +13,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "broker/mount_device.h"
+#include "broker/proc_mounts.h"
 #include "shm/base/fd.h"
 #include "shm/base/result.h"
 
@@ -25,6 +27,7 @@ namespace airstore::broker {
 
 struct FuseMountOptions {
   std::string mountpoint;  // absolute, canonical
+  int directory = -1;      // what to mount on, wherever that path leads by then; -1: what is there
   std::string source;      // shown in /proc/mounts, e.g. "airstore:WORKSPACE"
   bool read_only = false;
   bool kernel_checks = true;  // default_permissions
@@ -52,7 +55,7 @@ class FuseDevice final : public MountDevice {
   int fd() const override;
   const std::string& mountpoint() const;
   uint32_t minor() const override;
-  // It, and nothing else, is what one sees at the mount point.
+  // Somewhere: its mount point may have been moved.
   bool Mounted() const override;
   bool has_kernel() const override { return true; }
 
@@ -89,7 +92,8 @@ class FuseDevice final : public MountDevice {
   // say. ENOENT: it is not waiting any more, or waits to be sent again.
   Result<void> Answer(uint64_t unique, int error) override;
 
-  // lazy: detach now even when busy. EBUSY otherwise, when something is open in it.
+  // lazy: detach now even when busy. EBUSY otherwise, when something is open in it. ESTALE:
+  // something else is mounted over it.
   Result<void> Unmount(bool lazy) override;
   // Ends the connection at once: every request gets ECONNABORTED.
   void Abort() override;
@@ -100,6 +104,7 @@ class FuseDevice final : public MountDevice {
 
  private:
   struct State;
+  std::optional<MountedFs> Found() const;
   explicit FuseDevice(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

@@ -157,8 +157,10 @@ Result<UniqueFd> MountDirectly(const FuseMountOptions& options) {
   unsigned long flags = MS_NOSUID | MS_NODEV;
   flags |= options.relatime ? MS_RELATIME : MS_NOATIME;
   if (options.read_only) flags |= MS_RDONLY;
-  if (mount(options.source.c_str(), options.mountpoint.c_str(), kFuseType, flags, data.c_str()) !=
-      0) {
+  const std::string place = options.directory < 0
+                                ? options.mountpoint
+                                : "/proc/self/fd/" + std::to_string(options.directory);
+  if (mount(options.source.c_str(), place.c_str(), kFuseType, flags, data.c_str()) != 0) {
     const int code = errno;
     if (code == EPERM || code == EACCES) {
       return Error{EACCES, "mount " + options.mountpoint +
@@ -177,15 +179,19 @@ Result<UniqueFd> MountByHelper(const FuseMountOptions& options) {
   return MountByHelperOnce(options, false);
 }
 
-Result<void> UnmountDirectly(const std::string& mountpoint, bool lazy) {
-  if (umount2(mountpoint.c_str(), UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) == 0) return {};
+Result<void> UnmountDirectly(const MountedFs& mounted, int flags) {
+  auto place = ReachMount(mounted);
+  if (!place) return place.error();
+  if (umount2(place->path.c_str(), UMOUNT_NOFOLLOW | flags) == 0) return {};
   const int code = errno;
   // EINVAL: not a mount point (any more), which is what was wanted.
   if (code == EINVAL || code == ENOENT) return {};
-  return SysError("unmount " + mountpoint, code);
+  return SysError("unmount " + mounted.path, code);
 }
 
-Result<void> UnmountByHelper(const std::string& mountpoint, bool lazy) {
+Result<void> UnmountByHelper(const MountedFs& mounted, bool lazy) {
+  const std::string& mountpoint = mounted.path;
+  if (auto place = ReachMount(mounted); !place) return place.error();
   std::vector<std::string> arguments = {"-u"};
   if (lazy) arguments.push_back("-z");
   arguments.insert(arguments.end(), {"--", mountpoint});

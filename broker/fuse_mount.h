@@ -19,7 +19,8 @@ Result<UniqueFd> MountDirectly(const FuseMountOptions& options);
 // Without allow_other when that is refused.
 Result<UniqueFd> MountByHelper(const FuseMountOptions& options);
 
-Result<void> UnmountDirectly(const std::string& mountpoint, bool lazy);
-Result<void> UnmountByHelper(const std::string& mountpoint, bool lazy);
+// ESTALE: something else is mounted over it. `flags`: of umount2(2).
+Result<void> UnmountDirectly(const MountedFs& mounted, int flags);
+Result<void> UnmountByHelper(const MountedFs& mounted, bool lazy);
 
 }  // namespace airstore::broker

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "broker/grpc_status.h"
 
+#include <algorithm>
+
 #include "broker/grpc_gateway.h"
+#include "broker/utf8_text.h"
 
 namespace airstore::broker {
 namespace {
@@ -10,11 +13,17 @@ namespace {
 std::string Printable(const std::string& text) {
   constexpr size_t kLongest = 300;
   std::string out;
-  for (const char c : text.substr(0, kLongest)) {
+  size_t length = std::min(text.size(), kLongest);
+  // Not in the middle of a character.
+  for (size_t i = 0; i < 3 && length < text.size() && length > 0 && (text[length] & 0xC0) == 0x80;
+       ++i) {
+    --length;
+  }
+  for (const char c : text.substr(0, length)) {
     const auto byte = static_cast<unsigned char>(c);
     out += byte < ' ' || byte == 0x7f ? ' ' : c;
   }
-  return out;
+  return AsUtf8(out);
 }
 
 int CodeOf(const grpc::Status& status) {

@@ -14,6 +14,7 @@
 #include <array>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <cstring>
+#include <fstream>
 
 #include "broker/handover_message.h"
 
@@ -213,22 +214,25 @@ Task<Outcome<Nothing>> Handover::Prepare(std::string program, const ProgressFn& 
   struct Waiting {
     boost::asio::posix::stream_descriptor socket;
     boost::asio::steady_timer deadline;
+    bool late = false;
   };
   auto await = [](boost::asio::any_io_executor executor, int fd, std::chrono::seconds patience,
                   bool* late) -> Task<std::optional<Message>> {
-    Waiting waiting{boost::asio::posix::stream_descriptor(executor, dup(fd)),
-                    boost::asio::steady_timer(executor, patience)};
-    *late = false;
-    waiting.deadline.async_wait([&waiting, late](const boost::system::error_code& error) {
+    // A handler that is due already is not cancelled: it may run when we are gone.
+    const std::shared_ptr<Waiting> waiting(
+        new Waiting{boost::asio::posix::stream_descriptor(executor, dup(fd)),
+                    boost::asio::steady_timer(executor, patience)});
+    waiting->deadline.async_wait([waiting](const boost::system::error_code& error) {
       if (error) return;
-      *late = true;
-      waiting.socket.cancel();
+      waiting->late = true;
+      waiting->socket.cancel();
     });
     boost::system::error_code failed;
-    co_await waiting.socket.async_wait(
+    co_await waiting->socket.async_wait(
         boost::asio::posix::stream_descriptor::wait_read,
         boost::asio::redirect_error(boost::asio::use_awaitable, failed));
-    waiting.deadline.cancel();
+    waiting->deadline.cancel();
+    *late = waiting->late;
     if (failed) co_return std::nullopt;
     co_return Receive(fd, nullptr);
   };
@@ -301,13 +305,32 @@ Successor::Successor(const char* (*getenv)(const char*)) {
   unsetenv(kEstateVariable);
 }
 
-Result<Estate> Successor::TakeOver(const std::string& spool) {
+namespace {
+
+// Who has the lock has written its pid into it.
+Result<void> CheckStateDir(const std::string& path, int socket) {
+  ucred owner{};
+  socklen_t length = sizeof owner;
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &owner, &length) != 0) return SysError("ucred");
+  pid_t pid = 0;
+  std::ifstream(path + "/lock") >> pid;
+  if (pid == owner.pid) return {};
+  return Error{
+      EINVAL, "the running broker has another state_dir than " + path + ": stop it to change that"};
+}
+
+}  // namespace
+
+Result<Estate> Successor::TakeOver(const std::string& state_dir,
+                                   const std::function<Result<void>()>& check) {
   if (!socket_) return std::move(estate_);
   const int socket = socket_.get();
   if (!Send(socket, MessageOf(Step::kHello), {})) return Error{EPIPE, "the old broker is gone"};
   const auto hello = ReceiveWithin(socket, kGoMs, nullptr);
   if (!hello || hello->step != Step::kHello) return Error{EPIPE, "the old broker does not want us"};
-  Result<void> sound = CheckSpool(spool);
+  Result<void> sound = CheckStateDir(state_dir, socket);
+  if (sound) sound = check();
+  if (sound) sound = CheckSpool(state_dir + "/spool");
   if (const std::string missing = MissingCapabilities(hello->capabilities, kCapabilities);
       sound && !missing.empty()) {
     sound = Error{EPROTO, "the old broker does not leave: " + missing};

@@ -18,6 +18,7 @@
 // runs. Handover: the event loop, but for Complete.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -83,8 +84,9 @@ class Successor {
   // As the environment says; `inherits()` is false for a broker that was started in any other way.
   explicit Successor(const char* (*getenv)(const char*));
   bool inherits() const { return socket_ || estate_.lock; }
-  // Returns when the old broker has let go. Without a value: it has not, and says why.
-  Result<Estate> TakeOver(const std::string& spool);
+  // Returns when the old broker has let go. Without a value: it has not, and says why. `check`:
+  // what would keep us from serving, while the old one still does.
+  Result<Estate> TakeOver(const std::string& state_dir, const std::function<Result<void>()>& check);
   // It may end now.
   void Done();
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-# Processes, descriptors, options: what needs neither gRPC nor the event loop.
+# Processes, descriptors, options: what needs neither gRPC nor sessions.
 add_library(airstore_metrics_address STATIC ${CMAKE_CURRENT_LIST_DIR}/metrics_address.cc)
 target_link_libraries(airstore_metrics_address PRIVATE airstore_options)
 add_library(airstore_broker_host STATIC
+  ${CMAKE_CURRENT_LIST_DIR}/as_caller.cc
   ${CMAKE_CURRENT_LIST_DIR}/gateway_address.cc
   ${CMAKE_CURRENT_LIST_DIR}/control_socket.cc
   ${CMAKE_CURRENT_LIST_DIR}/durable_file.cc

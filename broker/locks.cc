@@ -62,6 +62,7 @@ int Locks::Set(const LockCall& call, const Asker& asker) {
   const Request request{call.range.owner.mount, asker.unique};
   if (requests_.contains(request)) return kDeferred;
   if (const int error = Check(call); error != 0) return error;
+  if (mounts_->Find(call.range.owner.mount) == nullptr) return ESTALE;  // it ended meanwhile
   ForgetGrants(
       [&](const Grant& grant) { return grant.request != request && IsOver(grant.call, call); });
   if (TakeLost(call)) return ENOLCK;
@@ -162,7 +163,10 @@ void Locks::Interrupt(uint32_t mount, uint64_t unique) {
   const Request request{mount, unique};
   const auto found = requests_.find(request);
   const bool waits = found != requests_.end();
-  if (waits) Answer(found->second, found->second->done ? 0 : EINTR);
+  if (waits) {
+    const WaiterPtr waiter = found->second;  // Answer takes it out
+    Answer(waiter, waiter->done ? 0 : EINTR);
+  }
   // Its frontend, which could not reach us, has let the client go before we granted this.
   if (const Grant* grant = FindGrant(request); grant != nullptr && grant->undelivered) {
     return TakeBack(mount, unique);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -35,8 +36,8 @@ class LostFound {
 
   const std::string& directory() const { return directory_; }
   bool empty() const { return added_ == 0; }
-  // Users other than root who may have what is added from now on.
-  void SetOwners(std::vector<uint32_t> owners) { owners_ = std::move(owners); }
+  // A user other than root who may have what is added from now on.
+  void AddOwner(uint32_t uid) { owners_.insert(uid); }
 
   // A name in the directory, which is made, for a file that is going to be added.
   Result<std::string> NewFile(uint64_t inode);
@@ -54,7 +55,7 @@ class LostFound {
   std::string directory_;
   std::string workspace_;
   std::string gateway_;
-  std::vector<uint32_t> owners_;
+  std::set<uint32_t> owners_;
   uint64_t added_ = 0;
 };
 

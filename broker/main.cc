@@ -114,7 +114,12 @@ int Run(const Options& options, const std::vector<std::string>& arguments,
   Successor successor([](const char* name) -> const char* { return getenv(name); });
   const bool inherits = successor.inherits();
   if (inherits) {
-    auto taken = successor.TakeOver(options.state_dir + "/spool");
+    auto taken = successor.TakeOver(options.state_dir, [&]() -> Result<void> {
+      auto made =
+          options.store_dir.empty() ? Result<void>() : MakeDirectories(options.store_dir, 0700);
+      if (!made) return Error{made.error().code, made.error().ToString()};
+      return {};
+    });
     if (!taken) {
       spdlog::error("{}", taken.error().ToString());
       return EXIT_FAILURE;
@@ -244,7 +249,12 @@ int Run(const Options& options, const std::vector<std::string>& arguments,
   }
   control->reset();
   channels.Shutdown();
-  return clean ? EXIT_SUCCESS : EXIT_FAILURE;
+  if (!clean) {
+    // Calls still wait for what is taken apart below. What they changed is on record.
+    spdlog::default_logger()->flush();
+    _exit(EXIT_FAILURE);
+  }
+  return EXIT_SUCCESS;
 }
 
 }  // namespace

@@ -30,6 +30,7 @@ constexpr auto kRecoveryPatience = std::chrono::seconds(15);
 constexpr auto kAnswerGrace = std::chrono::seconds(2);
 // A frontend answers by itself when the broker does not.
 constexpr auto kFrontendGrace = std::chrono::milliseconds(500);
+constexpr size_t kUnmounters = 2;  // one by force while another waits for what is written back
 constexpr int kItemsAtOnce = 256;  // then others get their turn
 
 // Hardly anything goes through the arena where the kernel writes by itself.
@@ -42,6 +43,11 @@ bool Opens(const shm::Call& call, const shm::RequestReply& reply) {
   const auto op = static_cast<shm::Op>(call.args.op);
   return reply.error == 0 &&
          (op == shm::Op::kOpen || op == shm::Op::kCreate || op == shm::Op::kTmpfile);
+}
+
+// Else it is tried again, and is told when it has come to something.
+bool EndsAWrite(int error) {
+  return error != 0 && error != ETIMEDOUT && error != EAGAIN && error != EINTR && error != ENOTCONN;
 }
 
 const char* StateName(Mount::State state) {
@@ -108,13 +114,13 @@ Task<Result<std::shared_ptr<Mount>>> Mount::Start(boost::asio::any_io_executor e
   std::shared_ptr<Mount> mount(new Mount(executor, session, index, std::move(options)));
   const int64_t begun = MonotonicNs();
   if (auto prepared = mount->Prepare(); !prepared) {
-    if (mount->device_) (void)mount->device_->Unmount(true);
+    if (mount->device_) (void)co_await mount->UnmountDevice(true);
     RemoveMountManifest(mount->options_.spool, index);
     co_return prepared.error();
   }
   auto ready = co_await mount->frontend_.AwaitReady();
   if (!ready) {
-    (void)mount->device_->Unmount(true);
+    (void)co_await mount->UnmountDevice(true);
     RemoveMountManifest(mount->options_.spool, index);
     co_return ready.error();
   }
@@ -126,6 +132,7 @@ Task<Result<std::shared_ptr<Mount>>> Mount::Start(boost::asio::any_io_executor e
       co_return mounted.error();
     }
   }
+  mount->options_.place.reset();
   co_return mount;
 }
 
@@ -133,6 +140,7 @@ void Mount::Begin() {
   state_ = State::kReady;
   frontend_since_ns_ = MonotonicNs();
   session_->mounts().Add(this);
+  session_->AddOwner(owner());
   KeepDescriptor(NameOfDevice(HexOf(session_->id()), index_), device_->fd());
   NoteSpace();
   space_.Reserve(lane_->arena().size());
@@ -274,6 +282,10 @@ void Mount::MarkDrained() {
 }
 
 Task<void> Mount::HandleWrite(const shm::LaneConsumer::Item& item) {
+  if (options_.spec.read_only) {  // an honest frontend has refused it
+    ledger_->Handled(lane_->popped());
+    co_return;
+  }
   // What an earlier broker has written may have been cut off since.
   if (lane_->popped() > ledger_->handled()) {
     // While it waits for room nobody else may say that it is applied: its bytes are in the arena.
@@ -355,6 +367,7 @@ Task<void> Mount::HandleCall(shm::Call call) {
   }
   const std::vector<uint64_t> locked = LockedDirectories(call);
   Lock(locked);
+  const uint64_t closes = closes_;
   const uint64_t watched = call_watch_->Begin(call.slot, call.args.pid, &session_->tasks());
   ++calls_in_work_;
   std::string text;
@@ -362,7 +375,9 @@ Task<void> Mount::HandleCall(shm::Call call) {
   const shm::RequestReply reply = co_await AnswerCall(session_, this, call, &text);
   --calls_in_work_;
   if (begun_ns != 0) NoteCall(call, reply, begun_ns);
-  const bool wanted = call_watch_->End(watched);
+  // Who has been killed meanwhile would never close what it opened.
+  const bool late = closes_ != closes && Opens(call, reply);
+  const bool wanted = call_watch_->End(watched) && !late;
   for (const uint64_t directory : locked) {
     locked_directories_.erase(locked_directories_.find(directory));
   }
@@ -370,6 +385,7 @@ Task<void> Mount::HandleCall(shm::Call call) {
     Answer(call, reply, text);
   } else {
     Undo(call, reply);
+    if (late) GiveUp(call.slot, ESTALE);
   }
 }
 
@@ -392,6 +408,13 @@ void Mount::Answer(const shm::Call& call, const shm::RequestReply& reply, const 
 }
 
 void Mount::Undo(const shm::Call& call, const shm::RequestReply& reply) {
+  const auto op = static_cast<shm::Op>(call.args.op);
+  if ((op == shm::Op::kFsync || op == shm::Op::kFlush) && EndsAWrite(reply.error)) {
+    // Nobody has heard of it.
+    session_->inodes().Update(call.args.inode, [&](shm::InodeRecord& record) {
+      if (record.write_error == 0) record.write_error = static_cast<uint32_t>(reply.error);
+    });
+  }
   if (reply.error != 0) return;
   if (static_cast<shm::Op>(call.args.op) == shm::Op::kSetLock) {
     if (reply.value == shm::kDeferred) {
@@ -455,10 +478,7 @@ void Mount::Detach() {
   state_ = State::kDead;
   restart_timer_.cancel();
   trace_timer_.cancel();
-  device_->Abort();
-  if (auto done = device_->Unmount(true); !done) {
-    spdlog::error("{}: {}", options_.spec.mountpoint, done.error().ToString());
-  }
+  Spawn(executor_, DetachDevice());
   frontend_.CloseChannel();
   RemoveMountManifest(options_.spool, index_);
   space_.Reserve(0);
@@ -470,13 +490,47 @@ void Mount::Detach() {
   changed_.NotifyAll();
 }
 
+// A client in the kernel would ask for ever, and unmounting waits for what it keeps to itself: both
+// are told that it is gone.
+Task<void> Mount::DetachDevice() {
+  const auto self = shared_from_this();
+  detaching_ = true;
+  const bool mounted = device_->StillMounted();
+  if (mounted) {
+    frontend_.Kill();
+    auto refused = RefuseLeftClients(LaunchOf(options_.spec.mountpoint), device_->fd());
+    if (!refused) {
+      spdlog::warn("{}: programs that still use it may hang: {}", options_.spec.mountpoint,
+                   refused.error().ToString());
+    }
+  } else {
+    device_->Abort();
+  }
+  if (auto done = co_await UnmountDevice(true); !done) {
+    spdlog::error("{}: {}", options_.spec.mountpoint, done.error().ToString());
+  }
+  detaching_ = false;
+  changed_.NotifyAll();
+}
+
+// Directories above may be of a file system that does not answer.
+Task<Result<void>> Mount::UnmountDevice(bool lazy) {
+  auto work = [](MountDevice* device, bool detach) -> Task<Result<void>> {
+    co_return device->Unmount(detach);
+  };
+  Task<Result<void>> unmounting = work(device_.get(), lazy);
+  co_return co_await boost::asio::co_spawn(unmounter().get_executor(), std::move(unmounting),
+                                           boost::asio::use_awaitable);
+}
+
 boost::asio::thread_pool& Mount::unmounter() {
-  if (!unmounter_) unmounter_ = std::make_unique<boost::asio::thread_pool>(1);
+  if (!unmounter_) unmounter_ = std::make_unique<boost::asio::thread_pool>(kUnmounters);
   return *unmounter_;
 }
 
 // While frontends that end are still replaced.
 Task<void> Mount::WriteBack() {
+  if (!is_nfs() || state_ != State::kReady) co_return;
   auto work = [](MountDevice* device) -> Task<void> {
     device->WriteBack();
     co_return;
@@ -504,10 +558,11 @@ Task<Result<void>> Mount::Stop(bool force) {
     co_return Error{EBUSY, "unmount " + options_.spec.mountpoint + ": " + problem_};
   }
   if (state_ == State::kDead) {
+    while (detaching_) co_await changed_.Wait();
     state_ = State::kGone;
     co_return Result<void>{};
   }
-  if (is_nfs() && state_ == State::kReady && !force) co_await WriteBack();
+  if (!force) co_await WriteBack();
   if (!in_service()) co_return Error{EBUSY, "the mount is starting or stopping"};
   const bool served = state_ == State::kReady;
   state_ = State::kUnmounting;
@@ -515,17 +570,11 @@ Task<Result<void>> Mount::Stop(bool force) {
   trace_timer_.cancel();
   if (!served) frontend_.Kill();
   finder_.reset();  // who is looking something up uses the mount
-  auto work = [](MountDevice* device, bool lazy) -> Task<int> {
-    auto done = device->Unmount(lazy);
-    co_return done ? 0 : done.error().code;
-  };
-  const int error = co_await boost::asio::co_spawn(
-      unmounter().get_executor(), work(device_.get(), force), boost::asio::use_awaitable);
-  if (error != 0) {
+  if (const auto unmounted = co_await UnmountDevice(force); !unmounted) {
     // What has ended meanwhile was not replaced.
     state_ = State::kReady;
     if (frontend_gone_ || !served) Detach();
-    co_return Error{error, "unmount " + options_.spec.mountpoint};
+    co_return unmounted.error();
   }
   if (force) EndForClients();
   boost::asio::steady_timer patience(executor_, std::chrono::seconds(5));

@@ -58,6 +58,8 @@ struct MountOptions {
   SpoolBudget* budget = nullptr;
   NfsExportNames nfs;  // of a mount that is served over NFS
   TraceSettings trace = {};
+  // The directory of spec.mountpoint that the owner may mount on, until it is mounted.
+  std::shared_ptr<const UniqueFd> place = {};
 };
 
 class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
@@ -78,10 +80,12 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
                                               const MountManifest& manifest, FrontendLink* link);
   ~Mount() override;
 
-  // EBUSY when something is open in it and `force` is not set. After success the frontend has
-  // ended and everything it queued is applied.
+  // EBUSY when something is open in it and `force` is not set; ESTALE when something else is
+  // mounted over it. After success the frontend has ended and everything it queued is applied.
   Task<Result<void>> Stop(bool force);
 
+  // Has clients send what they keep to themselves.
+  Task<void> WriteBack();
   // The frontend looks for another broker from here on; nothing else may be called any more.
   void LetGo() { frontend_.CloseChannel(); }
   void SendSlab(const shm::Segment& segment);
@@ -156,6 +160,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   // What a frontend that serves NFS must know besides.
   std::string ExportText() const;
   void DescribeExport(MountStatus* status) const;
+  std::string ExportSource() const;
   NfsMountOptions NfsOptions() const;
   Task<Result<void>> MountExport();
   // Where what blocks in the kernel is done.
@@ -202,8 +207,9 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   void NoteCall(const shm::Call& call, const shm::RequestReply& reply, int64_t begun_ns);
   Task<void> AddToTrace(shm::Call call, int error, int64_t duration_ns);
   void Detach();
+  Task<void> DetachDevice();
+  Task<Result<void>> UnmountDevice(bool lazy);
   void EndForClients();
-  Task<void> WriteBack();
 
   // mount_recovery.cc
   Result<void> StartFrontend();
@@ -257,6 +263,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   State state_ = State::kStarting;
   bool frontend_gone_ = false;  // for good
   bool serving_ = false;
+  bool detaching_ = false;
   uint64_t drains_ = 0;  // how often the lane was found empty
   uint32_t calls_in_work_ = 0;
   Event changed_;                // state, or one of the two above
@@ -266,6 +273,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   uint64_t program_inode_ = 0;
   int64_t frontend_since_ns_ = 0;
   uint64_t frontend_restarts_ = 0;
+  uint64_t closes_ = 0;     // of all that a frontend without a kernel had open
   uint32_t notifying_ = 0;  // writes applied here that siblings are still told of
   size_t slabs_sent_ = 0;
   uint64_t wakeups_ = 0;

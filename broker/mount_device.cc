@@ -3,6 +3,8 @@
 // What a mount's device is, by its backend.
 #include "broker/mount_device.h"
 
+#include <unistd.h>
+
 #include "broker/fuse_device.h"
 #include "broker/mount.h"
 #include "broker/session.h"
@@ -24,6 +26,7 @@ Result<std::unique_ptr<MountDevice>> Mount::MakeDevice() {
   }
   FuseMountOptions mount_options;
   mount_options.mountpoint = options_.spec.mountpoint;
+  if (options_.place) mount_options.directory = options_.place->get();
   mount_options.source = "airstore:" + session_->workspace();
   mount_options.read_only = options_.spec.read_only;
   mount_options.kernel_checks = options_.spec.squash != SquashWho::kAll;
@@ -38,8 +41,8 @@ Result<std::unique_ptr<MountDevice>> Mount::MakeDevice() {
 
 std::unique_ptr<MountDevice> Mount::AdoptDevice(UniqueFd device, uint32_t minor) const {
   if (is_nfs()) {
-    return NfsExport::Adopt(std::move(device),
-                            options_.spec.serve_only ? "" : options_.spec.mountpoint);
+    if (options_.spec.serve_only) return NfsExport::Adopt(std::move(device), "", "");
+    return NfsExport::Adopt(std::move(device), ExportSource(), options_.spec.mountpoint);
   }
   return FuseDevice::Adopt(std::move(device), options_.spec.mountpoint, minor);
 }
@@ -59,10 +62,16 @@ std::string Mount::ExportText() const {
   return text;
 }
 
+std::string Mount::ExportSource() const {
+  return std::string(NfsExport::kHost) + ":" + options_.nfs.path;
+}
+
 NfsMountOptions Mount::NfsOptions() const {
   NfsMountOptions options;
-  options.source = std::string(NfsExport::kHost) + ":" + options_.nfs.path;
+  options.source = ExportSource();
   options.mountpoint = options_.spec.mountpoint;
+  if (options_.place) options.directory = options_.place->get();
+  options.by_helper = options_.caller.uid == 0 || geteuid() != 0;
   options.port = static_cast<const NfsExport&>(*device_).port();
   options.read_only = options_.spec.read_only;
   return options;

@@ -37,10 +37,13 @@ class MountDevice {
 
   // Has the client send what it keeps to itself; may block for long, and needs a frontend.
   virtual void WriteBack() {}
-  // lazy: detach now even when busy. EBUSY otherwise, when it is in use.
+  // lazy: detach now even when busy. EBUSY otherwise, when it is in use. ESTALE: something
+  // else is mounted over it.
   virtual Result<void> Unmount(bool lazy) = 0;
   // It was unmounted lazily, and programs that still use it wait for answers until they have them.
   virtual bool Outlived() const { return false; }
+  // Programs may use it although nobody serves it any more.
+  virtual bool StillMounted() const { return false; }
   // Ends what clients wait for.
   virtual void Abort() = 0;
 };

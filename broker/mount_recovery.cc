@@ -189,6 +189,7 @@ Task<void> Mount::CloseOpens() {
     co_await timer.async_wait(boost::asio::use_awaitable);
   }
   if (state_ != State::kRecovering) co_return;
+  ++closes_;
   ledger_->CloseAll();
   session_->contents().ReleaseMount(index_);
 }
@@ -205,13 +206,13 @@ void Mount::RefuseBlamed(const ProcessEnd& end) {
 
 Task<void> Mount::Settled(std::chrono::seconds patience) {
   boost::asio::steady_timer deadline(executor_, patience);
-  bool late = false;
-  deadline.async_wait([self = shared_from_this(), &late](const boost::system::error_code& error) {
+  const auto late = std::make_shared<bool>(false);
+  deadline.async_wait([self = shared_from_this(), late](const boost::system::error_code& error) {
     if (error) return;
-    late = true;
+    *late = true;
     self->changed_.NotifyAll();
   });
-  while (state_ == State::kRecovering && !late) co_await changed_.Wait();
+  while (state_ == State::kRecovering && !*late) co_await changed_.Wait();
 }
 
 }  // namespace airstore::broker

@@ -58,8 +58,9 @@ class ContentSource {
   // A change is to be made on that version only, also under a lease: the content here may be from
   // before the lease, and of another host's making there.
   virtual bool MustMatch(uint64_t inode) const = 0;
-  // A creation, write or truncation was applied, which made this version.
-  virtual void ContentApplied(uint64_t inode, uint64_t content_version) = 0;
+  // A creation, write or truncation was applied, which made this version. `matched`: it had to be
+  // made on the version that we knew, and was.
+  virtual void ContentApplied(uint64_t inode, uint64_t content_version, bool matched) = 0;
 };
 
 class MutationLog {

@@ -32,21 +32,32 @@ uint64_t ContentOf(const Mutation& mutation) {
   return setattr != nullptr && setattr->size ? setattr->inode : 0;
 }
 
-size_t InlineBytes(const WriteOp& op) {
-  size_t bytes = 0;
-  for (const WriteExtent& extent : op.extents) {
-    if (const auto* data = std::get_if<std::string>(&extent.source)) bytes += data->size();
-  }
-  return bytes;
-}
-
-size_t AttributeBytes(const Mutation& mutation) {
-  if (const auto* set = std::get_if<SetXattrOp>(&mutation.op)) return set->value.size();
-  size_t bytes = 0;
-  if (const auto* create = std::get_if<CreateOp>(&mutation.op)) {
-    for (const auto& [name, value] : create->xattrs) bytes += value.size();
-  }
-  return bytes;
+// About what it takes on the wire: a batch that is too long for a message never arrives.
+size_t WireBytes(const Mutation& mutation) {
+  constexpr size_t kHead = 128;
+  constexpr size_t kExtent = 64;
+  struct Sum {
+    size_t operator()(const CreateOp& op) const {
+      size_t bytes = op.name.size() + op.symlink_target.size();
+      for (const auto& [name, value] : op.xattrs) bytes += name.size() + value.size();
+      return bytes;
+    }
+    size_t operator()(const LinkOp& op) const { return op.name.size(); }
+    size_t operator()(const UnlinkOp& op) const { return op.name.size(); }
+    size_t operator()(const RenameOp& op) const { return op.old_name.size() + op.new_name.size(); }
+    size_t operator()(const SetattrOp&) const { return 0; }
+    size_t operator()(const WriteOp& op) const {
+      size_t bytes = op.extents.size() * kExtent;
+      for (const WriteExtent& extent : op.extents) {
+        if (const auto* data = std::get_if<std::string>(&extent.source)) bytes += data->size();
+      }
+      return bytes;
+    }
+    size_t operator()(const TouchOp&) const { return 0; }
+    size_t operator()(const SetXattrOp& op) const { return op.name.size() + op.value.size(); }
+    size_t operator()(const RemoveXattrOp& op) const { return op.name.size(); }
+  };
+  return kHead + std::visit(Sum{}, mutation.op);
 }
 
 // There is no workspace any more.
@@ -106,7 +117,7 @@ Task<void> MutationLog::SendBatch() {
     const uint64_t content =
         front->content_inode != 0 ? front->content_inode : ContentOf(front->mutation);
     if (EndsRun(content, lease_id, &changed)) break;
-    bytes += front->content_inode != 0 ? kContentItemBytes : AttributeBytes(front->mutation);
+    bytes += front->content_inode != 0 ? kContentItemBytes : WireBytes(front->mutation);
     Unindex(front);
     items.push_back(std::move(*front));
     items_.pop_front();
@@ -120,7 +131,7 @@ Task<void> MutationLog::SendBatch() {
   bool sent = false;
   Part part;
   int64_t part_since_ns = 0;
-  size_t inline_bytes = 0;
+  size_t part_bytes = 0;
   for (size_t i = 0; i < items.size(); ++i) {
     Mutation mutation = std::move(items[i].mutation);
     const uint64_t content_inode = items[i].content_inode;
@@ -128,7 +139,7 @@ Task<void> MutationLog::SendBatch() {
       if (!part.mutations->empty() && contents_->BuildsOnPending(content_inode)) {
         Part earlier = std::exchange(part, Part());
         co_await SendPart(items, std::move(earlier), lease_id);
-        inline_bytes = 0;
+        part_bytes = 0;
       }
       // Nothing waits from here until the file is read.
       if (CutQueued(content_inode)) {
@@ -139,7 +150,7 @@ Task<void> MutationLog::SendBatch() {
       mutation = co_await contents_->BuildWrite(content_inode);
       if (contents_->HasMore(content_inode)) {
         const bool whole = co_await SendContentParts(items, i, &part, lease_id, &mutation);
-        inline_bytes = 0;
+        part_bytes = 0;
         sent = true;
         if (!whole) continue;
       }
@@ -149,20 +160,20 @@ Task<void> MutationLog::SendBatch() {
         (void)contents_->ContentSettled(content_inode, 0);
         continue;
       }
-      inline_bytes += InlineBytes(write);
     }
+    part_bytes += WireBytes(mutation);
     mutation.sequence = next_sequence_++;
     sent = true;
     if (part.mutations->empty()) part_since_ns = MonotonicNs();
     part.mutations->push_back(std::move(mutation));
     part.item_of.push_back(i);
     // A batch that grew too long, or takes long, is sent in parts; order is kept.
-    const bool enough = inline_bytes > limits_.max_batch_bytes / 2 ||
-                        MonotonicNs() - part_since_ns > kTimeOfABatchNs;
+    const bool enough =
+        part_bytes > limits_.max_batch_bytes / 2 || MonotonicNs() - part_since_ns > kTimeOfABatchNs;
     if (enough && i + 1 < items.size()) {
       Part full = std::exchange(part, Part());
       co_await SendPart(items, std::move(full), lease_id);
-      inline_bytes = 0;
+      part_bytes = 0;
     }
   }
   if (!part.mutations->empty()) co_await SendPart(items, std::move(part), lease_id);
@@ -198,9 +209,13 @@ Task<void> MutationLog::SendRestored() {
     Part part;
     std::unordered_set<uint64_t> changed;
     size_t end = begin;
-    for (; end < items.size() && end - begin < limits_.max_batch_mutations; ++end) {
+    size_t bytes = 0;
+    for (; end < items.size() && end - begin < limits_.max_batch_mutations &&
+           bytes < limits_.max_batch_bytes / 2;
+         ++end) {
       const uint64_t content = ContentOf(items[end].mutation);
       if (EndsRun(content, lease_id_, &changed)) break;
+      bytes += WireBytes(items[end].mutation);
     }
     const uint64_t recorded = items[begin].mutation.sequence;
     sending_ = {.first_sequence = begin == 0 ? recorded : last_sequence + 1, .entries = {}};
@@ -347,7 +362,8 @@ void MutationLog::SetPrecondition(Mutation* mutation) const {
   const uint64_t inode = ContentOf(*mutation);
   if (inode == 0) return;
   const uint64_t version = contents_->ContentVersion(inode);
-  mutation->if_inode = version == 0 ? 0 : inode;
+  if (version == 0) return;  // what it was made of may be on record
+  mutation->if_inode = inode;
   mutation->if_content_version = version;
 }
 
@@ -361,7 +377,8 @@ void MutationLog::TakeVersions(const std::vector<Mutation>& batch,
     const uint64_t inode = create != nullptr  ? create->inode
                            : touch != nullptr ? touch->inode
                                               : ContentOf(batch[i]);
-    contents_->ContentApplied(inode, results[i].content_version);
+    // An answer without the question whether it is the version that we know may be an old one.
+    contents_->ContentApplied(inode, results[i].content_version, batch[i].if_inode == inode);
   }
 }
 

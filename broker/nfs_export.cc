@@ -54,20 +54,32 @@ Result<std::unique_ptr<NfsExport>> NfsExport::Listen(uint16_t port) {
   return std::unique_ptr<NfsExport>(new NfsExport(std::move(bound)));
 }
 
-std::unique_ptr<NfsExport> NfsExport::Adopt(UniqueFd socket, std::string mountpoint) {
+std::unique_ptr<NfsExport> NfsExport::Adopt(UniqueFd socket, std::string source,
+                                            std::string mountpoint) {
   std::unique_ptr<NfsExport> adopted(new NfsExport(std::move(socket)));
+  adopted->source_ = std::move(source);
   adopted->mountpoint_ = std::move(mountpoint);
   return adopted;
 }
 
 Result<void> NfsExport::Mount(const NfsMountOptions& options) {
   AIRSTORE_TRY(MountNfs(options));
+  source_ = options.source;
   mountpoint_ = options.mountpoint;
   return {};
 }
 
-bool NfsExport::StillMounted() const {
-  return !mountpoint_.empty() && IsOurNfs(MountedAt(mountpoint_));
+bool NfsExport::StillMounted() const { return Found().has_value(); }
+
+// Its mount point may have been moved.
+std::optional<MountedFs> NfsExport::Found() const {
+  if (mountpoint_.empty()) return std::nullopt;
+  std::optional<MountedFs> found;
+  for (MountedFs& one : MountedFileSystems()) {
+    if (!IsOurNfs(one) || one.source != source_) continue;
+    if (!found || one.path == mountpoint_) found = std::move(one);
+  }
+  return found;
 }
 
 uint16_t NfsExport::port() const {
@@ -96,13 +108,13 @@ Result<void> NfsExport::Answer(uint64_t /*unique*/, int /*error*/) {
 }
 
 void NfsExport::WriteBack() {
-  if (StillMounted()) SyncNfs(mountpoint_);
+  if (const auto mounted = Found()) SyncNfs(mounted->path);
 }
 
 Result<void> NfsExport::Unmount(bool lazy) {
   if (!Mounted()) return {};
-  if (StillMounted()) {
-    AIRSTORE_TRY(UnmountNfs(mountpoint_, lazy));
+  if (const auto mounted = Found()) {
+    AIRSTORE_TRY(UnmountNfs(*mounted, lazy));
     outlived_ = lazy;
     if (lazy) return {};
   } else if (!lazy && mountpoint_.empty() && HasClients(port())) {

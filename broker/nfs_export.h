@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "broker/mount_device.h"
@@ -24,13 +25,14 @@ class NfsExport final : public MountDevice {
 
   // On that port if it is free, else on one that the kernel chooses.
   static Result<std::unique_ptr<NfsExport>> Listen(uint16_t port);
-  // Of a dead broker. `mountpoint`: where it has mounted it; empty: nowhere.
-  static std::unique_ptr<NfsExport> Adopt(UniqueFd socket, std::string mountpoint);
+  // Of a dead broker. `source`: as what it has mounted it at `mountpoint`; both empty: nowhere.
+  static std::unique_ptr<NfsExport> Adopt(UniqueFd socket, std::string source,
+                                          std::string mountpoint);
 
   // With this host's kernel.
   Result<void> Mount(const NfsMountOptions& options);
   // It was, and nobody has unmounted it since.
-  bool StillMounted() const;
+  bool StillMounted() const override;
 
   uint16_t port() const;
   const std::string& mountpoint() const { return mountpoint_; }
@@ -53,7 +55,10 @@ class NfsExport final : public MountDevice {
 
  private:
   explicit NfsExport(UniqueFd socket) : socket_(std::move(socket)) {}
+  std::optional<MountedFs> Found() const;
+
   const UniqueFd socket_;
+  std::string source_;
   std::string mountpoint_;  // empty: it is only served
   bool outlived_ = false;
 };

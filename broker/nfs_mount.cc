@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "broker/as_caller.h"
 #include "broker/run_program.h"
 #include "shm/base/fd.h"
 
@@ -35,7 +36,14 @@ Result<void> MountDirectly(const NfsMountOptions& options) {
   if (options.read_only) flags |= MS_RDONLY;
   const std::string host = options.source.substr(0, options.source.find(':'));
   const std::string data = OptionsOf(options) + ",addr=" + host;
-  if (mount(options.source.c_str(), options.mountpoint.c_str(), "nfs", flags, data.c_str()) == 0) {
+  std::string place = options.mountpoint;
+  if (options.directory >= 0) {
+    place = "/proc/self/fd/" + std::to_string(options.directory);
+    if (PathOfDescriptor(options.directory) != options.mountpoint) {
+      return Error{EBUSY, options.mountpoint + " was moved meanwhile"};
+    }
+  }
+  if (mount(options.source.c_str(), place.c_str(), "nfs", flags, data.c_str()) == 0) {
     return {};
   }
   if (errno == ENODEV) return Error{ENODEV, "NFS mount: this kernel has no NFS client"};
@@ -80,7 +88,7 @@ Error NfsHelperError(const std::string& output, bool installed) {
 Result<void> MountNfs(const NfsMountOptions& options) {
   const auto mounted = MountDirectly(options);
   // No helper can do without a client in the kernel.
-  if (mounted || mounted.error().code == ENODEV) return mounted;
+  if (mounted || mounted.error().code == ENODEV || !options.by_helper) return mounted;
   ProgramSpec program;
   program.arguments = {"mount",
                        "-t",
@@ -103,9 +111,12 @@ void SyncNfs(const std::string& mountpoint) {
   if (root) (void)syncfs(root.get());
 }
 
-Result<void> UnmountNfs(const std::string& mountpoint, bool force) {
+Result<void> UnmountNfs(const MountedFs& mounted, bool force) {
+  const std::string& mountpoint = mounted.path;
+  auto place = ReachMount(mounted);
+  if (!place) return place.error();
   if (!force) {
-    if (umount2(mountpoint.c_str(), UMOUNT_NOFOLLOW) == 0) return {};
+    if (umount2(place->path.c_str(), UMOUNT_NOFOLLOW) == 0) return {};
     return SysError("unmount " + mountpoint);
   }
   // What the client still keeps to itself would have nowhere to go, and who closes the file would

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 
+#include "broker/proc_mounts.h"
 #include "shm/base/result.h"
 
 namespace airstore::broker {
@@ -15,6 +16,8 @@ namespace airstore::broker {
 struct NfsMountOptions {
   std::string source;  // HOST:/PATH
   std::string mountpoint;
+  int directory = -1;     // what to mount on, wherever that path leads by then; -1: what is there
+  bool by_helper = true;  // mount(8) may be asked: it goes by the path
   uint16_t port = 0;
   bool read_only = false;
 };
@@ -30,8 +33,8 @@ Error NfsHelperError(const std::string& output, bool installed);
 
 // Writes back what the client keeps to itself.
 void SyncNfs(const std::string& mountpoint);
-// EBUSY: something is open in it. With `force` it is made to end: umount, umount -f, umount -l, a
-// few seconds for each.
-Result<void> UnmountNfs(const std::string& mountpoint, bool force);
+// EBUSY: something is open in it. ESTALE: something else is mounted over it. With `force` it is
+// made to end: umount, umount -f, umount -l, a few seconds for each.
+Result<void> UnmountNfs(const MountedFs& mounted, bool force);
 
 }  // namespace airstore::broker

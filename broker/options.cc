@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "broker/options.h"
 
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <climits>
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 
+#include "broker/gateway_address.h"
 #include "broker/metrics_address.h"
 #include "broker/options_keys.h"
 
@@ -66,6 +70,31 @@ bool SplitNumber(const std::string& text, uint64_t& number, std::string& unit) {
   if (error != std::errc() || end == text.data()) return false;
   unit.assign(end, text.data() + text.size());
   return true;
+}
+
+// Those that switch it on, in any case, and those that people write when they mean the opposite.
+bool IsTraceWord(const std::string& text) {
+  const size_t from = text.find_first_not_of(" \t");
+  if (from == std::string::npos) return true;
+  std::string word = text.substr(from, text.find_last_not_of(" \t") + 1 - from);
+  for (char& c : word) c = static_cast<char>(tolower(static_cast<unsigned char>(c)));
+  constexpr std::array<const char*, 10> kWords = {"1", "true",  "yes", "y", "on",
+                                                  "0", "false", "no",  "n", "off"};
+  return std::any_of(kWords.begin(), kWords.end(),
+                     [&](const char* known) { return word == known; });
+}
+
+// Whether a directory is there, or can be made.
+Result<void> CheckDirectory(const std::string& path) {
+  std::string at = path;
+  while (access(at.c_str(), F_OK) != 0 && errno == ENOENT && at.size() > 1) {
+    at = at.substr(0, std::max<size_t>(at.rfind('/'), 1));
+  }
+  struct stat info {};
+  if (stat(at.c_str(), &info) != 0) return SysError(at);
+  if (!S_ISDIR(info.st_mode)) return Error{ENOTDIR, at};
+  if (access(at.c_str(), W_OK | X_OK) != 0) return SysError("write to " + at);
+  return {};
 }
 
 bool ParseBool(const std::string& text, bool& out) {
@@ -278,6 +307,16 @@ Options DefaultOptions(const GetEnv& getenv) {
   return options;
 }
 
+Result<void> CheckDirectories(const Options& options) {
+  AIRSTORE_TRY(CheckDirectory(options.state_dir));
+  if (!options.store_dir.empty()) AIRSTORE_TRY(CheckDirectory(options.store_dir));
+  const std::string& log = options.log_file;
+  if (log.empty()) return {};
+  const std::string in = log.substr(0, std::max<size_t>(log.rfind('/'), 1));
+  if (access(in.c_str(), W_OK | X_OK) != 0) return SysError("log_file: write to " + in);
+  return {};
+}
+
 Result<void> CheckOptions(const Options& options) {
   if (options.gateway_cert_file.empty() != options.gateway_key_file.empty()) {
     return Error{EINVAL, "gateway_cert_file and gateway_key_file need each other"};
@@ -291,6 +330,21 @@ Result<void> CheckOptions(const Options& options) {
     if (!path->empty() && path->front() != '/') {
       return Error{EINVAL, "not an absolute path: " + *path};
     }
+  }
+  if (!options.frontend_dir.empty() && options.frontend_dir.front() != '/' &&
+      options.frontend_dir != ".") {
+    return Error{EINVAL, "not an absolute path: " + options.frontend_dir};
+  }
+  if (!options.gateway.empty()) {
+    if (auto parsed = ParseGatewayAddresses(options.gateway); !parsed) return parsed.error();
+  }
+  if (options.socket.size() >= sizeof(sockaddr_un::sun_path)) {
+    return Error{EINVAL, "the socket's path is longer than 107 bytes: " + options.socket};
+  }
+  if (options.io_timeout.count() == 0) return Error{EINVAL, "io_timeout is 0"};
+  if (!IsTraceWord(options.fuse_trace)) {
+    return Error{EINVAL, "fuse_trace: expected 1, true, yes, y, on or off, found \"" +
+                             options.fuse_trace + "\""};
   }
   if (!options.metrics.empty()) {
     if (auto address = ParseMetricsAddress(options.metrics); !address) return address.error();

@@ -152,6 +152,11 @@ CommandLine ParseCommandLine(int argc, const char* const* argv, const GetEnv& ge
   }
   line.options = std::move(*options);
   if (flags.check) {
+    if (const auto there = CheckDirectories(line.options); !there) {
+      line.exit_code = 2;
+      line.text = "airstored: " + there.error().ToString() + "\n";
+      return line;
+    }
     line.text = Describe(line.options);
     return line;
   }

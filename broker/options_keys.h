@@ -43,5 +43,7 @@ Result<void> ReadOptionsFile(const std::string& path, Options& options);
 Options DefaultOptions(const GetEnv& getenv);
 // What no single key can tell: files that are missing, pairs that need each other.
 Result<void> CheckOptions(const Options& options);
+// Of a configuration that is only looked at: whether its directories are there, or can be made.
+Result<void> CheckDirectories(const Options& options);
 
 }  // namespace airstore::broker

@@ -58,7 +58,7 @@ void UnmountOrphan(const MountedFs& mounted, int socket, const LaunchOptions& la
     auto listening = NfsExport::Listen(mounted.nfs_port);
     if (listening && (*listening)->port() == mounted.nfs_port) refuse((*listening)->fd());
   }
-  if (auto done = UnmountNfs(mounted.path, true); !done) {
+  if (auto done = UnmountNfs(mounted, true); !done) {
     spdlog::error("{}: {}", mounted.path, done.error().ToString());
   }
   if (socket >= 0) refuse(socket);

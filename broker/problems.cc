@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <set>
 
+#include "broker/shell_word.h"
+
 namespace airstore::broker {
 namespace {
 
@@ -77,11 +79,12 @@ void AddMounts(const BrokerStatus& status, std::vector<Problem>* out) {
       says += "; replaced " + std::to_string(mount.frontend_restarts) +
               (mount.frontend_restarts == 1 ? " time" : " times");
     }
-    out->push_back({Cause::kFrontendFailing, mount.mountpoint, std::move(says),
-                    mount.state == "dead"
-                        ? "airctl unmount --force " + mount.mountpoint + ", then mount it again"
-                        : "journalctl -u airstored; coredumpctl info "
-                          "airstore-fuse"});
+    out->push_back(
+        {Cause::kFrontendFailing, mount.mountpoint, std::move(says),
+         mount.state == "dead"
+             ? "airctl unmount --force " + ShellWord(mount.mountpoint) + ", then mount it again"
+             : "journalctl -u airstored; coredumpctl info "
+               "airstore-fuse"});
   }
 }
 

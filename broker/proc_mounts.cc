@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "broker/proc_mounts.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -69,6 +73,34 @@ std::vector<MountedFs> ParseMountInfo(const std::string& text) {
 std::vector<MountedFs> MountedFileSystems() {
   std::ifstream file("/proc/self/mountinfo");
   return ParseMountInfo({std::istreambuf_iterator<char>(file), {}});
+}
+
+Result<MountPlace> ReachMount(const MountedFs& mounted) {
+  const size_t slash = mounted.path.rfind('/');
+  if (slash == std::string::npos) return Error{EINVAL, mounted.path};
+  const std::string name = mounted.path.substr(slash + 1);
+  const std::string above = slash == 0 ? "/" : mounted.path.substr(0, slash);
+  // Not openat2(2), which service managers keep from us.
+  MountPlace place;
+  place.parent.reset(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  std::istringstream parts(above);
+  for (std::string part; place.parent && std::getline(parts, part, '/');) {
+    if (part.empty()) continue;
+    place.parent = UniqueFd(
+        openat(place.parent.get(), part.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  }
+  if (!place.parent) return SysError("unmount " + mounted.path);
+  // Asks no file system: the number is all that is wanted.
+  struct statx info {};
+  if (statx(place.parent.get(), name.c_str(),
+            AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, 0, &info) != 0) {
+    return SysError("unmount " + mounted.path);
+  }
+  if (info.stx_dev_major != mounted.major || info.stx_dev_minor != mounted.minor) {
+    return Error{ESTALE, mounted.path + ": something else is mounted over it"};
+  }
+  place.path = "/proc/self/fd/" + std::to_string(place.parent.get()) + "/" + name;
+  return place;
 }
 
 std::optional<MountedFs> MountedAt(const std::string& path) {

@@ -10,6 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "shm/base/fd.h"
+#include "shm/base/result.h"
+
 namespace airstore::broker {
 
 inline constexpr char kFuseType[] = "fuse.airstore";
@@ -32,6 +35,14 @@ bool IsOurNfs(const std::optional<MountedFs>& mounted);
 std::vector<MountedFs> ParseMountInfo(const std::string& text);
 // The mounts of this process's namespace, oldest first.
 std::vector<MountedFs> MountedFileSystems();
+// A way to a mount point that nobody can turn elsewhere while it is used: its last part lies in a
+// directory that is held.
+struct MountPlace {
+  UniqueFd parent;
+  std::string path;
+};
+// ESTALE: something else is mounted over it. May hang, where the directories above do.
+Result<MountPlace> ReachMount(const MountedFs& mounted);
 // What one sees at exactly this path (the last mount on it), if it is a mount point.
 std::optional<MountedFs> MountedAt(const std::string& path);
 

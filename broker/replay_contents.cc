@@ -135,7 +135,7 @@ uint64_t ReplayContents::ContentVersion(uint64_t inode) const {
   return entry == nullptr ? 0 : entry->version;
 }
 
-void ReplayContents::ContentApplied(uint64_t inode, uint64_t content_version) {
+void ReplayContents::ContentApplied(uint64_t inode, uint64_t content_version, bool /*matched*/) {
   journal_->Append(VersionRecord{inode, content_version});
 }
 

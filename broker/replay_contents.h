@@ -49,7 +49,7 @@ class ReplayContents : public ContentSource {
   uint64_t ContentVersion(uint64_t inode) const override;
   // The lease may be one that was got back: another host may have been there in between.
   bool MustMatch(uint64_t /*inode*/) const override { return true; }
-  void ContentApplied(uint64_t inode, uint64_t content_version) override;
+  void ContentApplied(uint64_t inode, uint64_t content_version, bool matched) override;
 
  private:
   struct Entry {

@@ -337,7 +337,10 @@ Task<Result<void>> Session::AdmitBytes(uint64_t bytes) {
   if (!statfs_ || statfs_->quota_bytes == 0) co_return Result<void>{};
   if (statfs_->free_bytes < bytes) co_await CountAll();
   if (statfs_->free_bytes < bytes) co_return Error{EDQUOT, "bytes of the workspace"};
-  if (MonotonicNs() - statfs_at_ns_ > kStatfsFreshNs) tasks_.Spawn(AskStatfs());
+  if (const int64_t now = MonotonicNs(); now - statfs_at_ns_ > kStatfsFreshNs) {
+    statfs_at_ns_ = now;  // asked once, however long the answer takes
+    tasks_.Spawn(AskStatfs());
+  }
   co_return Result<void>{};
 }
 

@@ -102,6 +102,8 @@ class Session {
   VirtualTree* virtual_tree() { return virtual_.get(); }
   const ServiceSettings& services() const { return options_.services; }
   MountSet& mounts() { return mounts_; }
+  // Who has had a mount of it may have what is refused, also when the mount has gone by then.
+  void AddOwner(uint32_t uid) { lost_.AddOwner(uid); }
   SpoolBudget& budget() { return *options_.budget; }
   // Of an operation that waits.
   std::chrono::nanoseconds patience() const {

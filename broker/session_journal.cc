@@ -135,11 +135,19 @@ void SessionJournal::Append(const ElidedRecord& record) {
   if (AttachedRecord* entry = contents_.Find(record.inode)) entry->orphan = true;
 }
 
+Result<void> SessionJournal::Admit() {
+  auto admitted = journal_->Admit();
+  if (admitted) return admitted;
+  RewriteIfWorthIt();  // what it gives up may be room enough
+  return journal_->Admit();
+}
+
 Result<void> SessionJournal::Append(const AttachedRecord& record) {
   AIRSTORE_TRY(Admit());
   auto written = Write(record);
   if (!written) return written.error();
   contents_.Attach(record);
+  RewriteIfWorthIt();
   return {};
 }
 
@@ -151,6 +159,7 @@ Result<void> SessionJournal::Append(const DirtyRecord& record) {
   auto written = Write(record);
   if (!written) return written.error();
   entry->dirty = true;
+  RewriteIfWorthIt();
   return {};
 }
 
@@ -158,6 +167,7 @@ void SessionJournal::Append(const DetachedRecord& record) {
   if (contents_.Find(record.inode) == nullptr) return;
   WriteIfPossible(record);
   contents_.Detach(record.inode);
+  RewriteIfWorthIt();
 }
 
 void SessionJournal::Append(const CleanRecord& record) {
@@ -165,11 +175,13 @@ void SessionJournal::Append(const CleanRecord& record) {
   if (entry == nullptr || !entry->dirty) return;
   WriteIfPossible(record);
   entry->dirty = entry->never_sent = false;
+  RewriteIfWorthIt();
 }
 
 void SessionJournal::Append(const InodesRecord& record) {
   WriteIfPossible(record);
   inodes_ = record;
+  RewriteIfWorthIt();
 }
 
 void SessionJournal::Append(const CutRecord& record) {
@@ -177,11 +189,13 @@ void SessionJournal::Append(const CutRecord& record) {
   if (entry == nullptr || record.call.mount == CallPlace::kNoMount) return;
   WriteIfPossible(record);
   entry->cut = record.call;
+  RewriteIfWorthIt();
 }
 
 void SessionJournal::Append(const WatchRecord& record) {
   WriteIfPossible(record);
   watch_ = record;
+  RewriteIfWorthIt();
 }
 
 void SessionJournal::Append(const VersionRecord& record) {
@@ -189,6 +203,7 @@ void SessionJournal::Append(const VersionRecord& record) {
   if (entry == nullptr || entry->version == record.version) return;
   WriteIfPossible(record);
   entry->version = record.version;
+  RewriteIfWorthIt();
 }
 
 Result<void> SessionJournal::Append(const XattrsRecord& record) {
@@ -201,6 +216,7 @@ Result<void> SessionJournal::Append(const XattrsRecord& record) {
     if (!written) return written.error();
   }
   Note(record, &xattrs_);
+  RewriteIfWorthIt();
   return {};
 }
 

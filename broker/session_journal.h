@@ -28,7 +28,7 @@ class SessionJournal {
                                                       JournalState* state);
 
   // Asked before something is changed: whether that can be written down.
-  Result<void> Admit() { return journal_->Admit(); }
+  Result<void> Admit();
 
   Result<void> Append(const MutationRecord& record);
   Result<void> Append(const BatchRecord& record);

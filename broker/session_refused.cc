@@ -11,7 +11,6 @@
 
 #include <chrono>
 
-#include "broker/mount.h"
 #include "broker/mutation_names.h"
 #include "broker/session.h"
 
@@ -153,9 +152,6 @@ Task<void> Session::WriteLost() {
   const auto batch = std::move(losing_);
   losing_.clear();
   writing_lost_ = false;
-  std::vector<uint32_t> owners;
-  for (MountPort* mount : mounts_.all()) owners.push_back(static_cast<Mount*>(mount)->owner());
-  lost_.SetOwners(std::move(owners));
   std::vector<LostItem> items;
   for (const auto& losing : batch) items.push_back(losing->item);
   const auto written = lost_.Add(&items);

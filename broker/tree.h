@@ -27,6 +27,7 @@
 #include "broker/inode_cache.h"
 #include "broker/mutation_log.h"
 #include "broker/xattr_cache.h"
+#include "shm/request_rules.h"
 
 namespace airstore::broker {
 
@@ -87,7 +88,7 @@ class Tree {
   void AddSpareInodes(uint64_t first, uint64_t count);
   // How long an operation waits for the gateway before it fails with ETIMEDOUT.
   void SetPatience(int64_t patience_ns) { patience_ns_ = patience_ns; }
-  void SetMaxFileBytes(uint64_t bytes) { max_file_bytes_ = bytes; }
+  void SetMaxFileBytes(uint64_t bytes) { max_file_bytes_ = std::min(bytes, shm::kGreatestFile); }
   // Mutations are acknowledged from here (true) or only by the gateway.
   void SetLease(bool held);
   // Called whenever a change had to wait for the gateway.

@@ -496,13 +496,16 @@ Task<Result<void>> Tree::LoadListing(uint64_t directory) {
       if (page.error != 0) co_return Error{page.error == ENOENT ? ESTALE : page.error, "listing"};
       const auto entries = static_cast<uint32_t>(page.entries.size());
       if (!evictor_->HasRoom(entries)) (void)co_await evictor_->MakeRoom(entries);
-      if (!question.HoldsAtAll()) {
+      if (!question.HoldsAtAll() || !question.HoldsNames(directory)) {
         question.AskAgain();
         changed.names.clear();
         after.clear();
         continue;
       }
-      if (!Holds(of_page, page)) continue;
+      // What changed meanwhile is asked for by whoever wants to know: the rest need not come again.
+      for (DirEntry& entry : page.entries) {
+        entry.name_only = entry.name_only || !of_page.Holds(entry.attr.inode);
+      }
       end = page.end || page.entries.empty();
       if (!page.entries.empty()) after = page.entries.back().name;
       // The page may be of before.
@@ -516,6 +519,7 @@ Task<Result<void>> Tree::LoadListing(uint64_t directory) {
     auto added = co_await AddChanged(directory, &changed.names, deadline);
     if (!added && added.error().code == EAGAIN) continue;
     if (!added) co_return added.error();
+    if (!question.HoldsNames(directory)) continue;
     MarkListed(directory);
   }
 }

@@ -357,8 +357,10 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
     // the cut, or the cut would take away what was written behind it; and after the times, which
     // a later write outdates.
     const bool behind = resize || (change.valid & shm::kSetMtime) != 0;
+    Mutation mutation{.time_ns = now, .op = op};
+    if (resize) ExpectVersion(inode, &mutation);
     queued = behind && log_->TakeContent(inode);
-    ticket = log_->Append(Mutation{.time_ns = now, .op = op}, {inode}, {}, origin.place());
+    ticket = log_->Append(std::move(mutation), {inode}, {}, origin.place());
   }
   ApplySetattr(op);
   if (ticket != 0) Applied(ticket);

@@ -136,6 +136,7 @@ void Tree::MarkGone(uint64_t inode) {
   const auto record = inodes_->Get(inode);
   if (!record) return;
   if (IsDirectory(record->mode)) {
+    inodes_->freshness().NamesDropped(inode);
     inodes_->meta().DropListing(inodes_->IndexOf(inode));
     inodes_->directories().Erase(inode);
   }
@@ -295,6 +296,7 @@ void Tree::DropNames(uint32_t index, bool by_name, RemoteChanges* kernels) {
     kernels->names.emplace_back(directory.inode, inodes_->meta().DentryName(at));
     at = inodes_->meta().Dentry(at).dir_next;
   }
+  inodes_->freshness().NamesDropped(directory.inode);
   inodes_->meta().DropListing(index);
   kernels->listings.push_back(directory.inode);
 }

@@ -49,7 +49,7 @@ Result<std::unique_ptr<LaneProducer>> LaneProducer::Attach(std::unique_ptr<Segme
 // What an earlier frontend of this mount left: records not yet applied, calls not yet answered.
 void LaneProducer::TakeOver() {
   LaneLayout* lane = layout();
-  const QueueEnd end = CloseQueueGaps(lane);
+  const QueueEnd end = CloseQueueGaps(lane, lane->cursors.applied.load(std::memory_order_acquire));
   tail_ = end.record;
   arena_tail_ = end.arena;
   for (std::atomic<uint64_t>& last : last_write_) last.store(tail_, std::memory_order_relaxed);

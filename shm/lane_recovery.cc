@@ -9,13 +9,14 @@
 
 namespace airstore::shm {
 
-QueueEnd EndOfQueue(const LaneLayout* lane) {
-  const uint64_t applied = lane->cursors.applied.load(std::memory_order_acquire);
+QueueEnd EndOfQueue(const LaneLayout* lane, uint64_t applied) {
   QueueEnd end{applied, lane->cursors.arena_applied.load(std::memory_order_acquire)};
-  for (uint64_t place = applied; place != applied + kQueueRecords; ++place) {
+  // Of what was just applied the place in the arena may not be noted yet.
+  const uint64_t first = applied - std::min<uint64_t>(applied, kQueueRecords);
+  for (uint64_t place = first; place != applied + kQueueRecords; ++place) {
     const QueueRecord& record = lane->queue[place % kQueueRecords];
     if (record.position.load(std::memory_order_acquire) != place + 1) continue;
-    end.record = place + 1;
+    end.record = std::max(end.record, place + 1);
     if (static_cast<QueueOp>(LoadOnce(record.op)) == QueueOp::kWrite) {
       end.arena = std::max(end.arena, LoadOnce(record.arena_position) + LoadOnce(record.length));
     }
@@ -23,9 +24,8 @@ QueueEnd EndOfQueue(const LaneLayout* lane) {
   return end;
 }
 
-QueueEnd CloseQueueGaps(LaneLayout* lane) {
-  const uint64_t applied = lane->cursors.applied.load(std::memory_order_acquire);
-  const QueueEnd end = EndOfQueue(lane);
+QueueEnd CloseQueueGaps(LaneLayout* lane, uint64_t applied) {
+  const QueueEnd end = EndOfQueue(lane, applied);
   for (uint64_t place = applied; place != end.record; ++place) {
     QueueRecord& record = lane->queue[place % kQueueRecords];
     if (record.position.load(std::memory_order_acquire) == place + 1) continue;
@@ -52,7 +52,7 @@ Result<std::unique_ptr<LaneConsumer>> LaneConsumer::Adopt(std::unique_ptr<Segmen
   consumer->applied_ = layout->cursors.applied.load(std::memory_order_acquire);
   consumer->arena_applied_ = layout->cursors.arena_applied.load(std::memory_order_acquire);
   consumer->popped_ = consumer->applied_;
-  consumer->adopted_until_ = EndOfQueue(layout).record;
+  consumer->adopted_until_ = EndOfQueue(layout, consumer->applied_).record;
   consumer->arena_popped_ = consumer->arena_applied_;
   for (uint32_t i = 0; i < kRequestSlots; ++i) {
     const RequestSlot& slot = layout->slots[i];
@@ -128,7 +128,7 @@ uint64_t LaneConsumer::QueuedCalls() const {
 
 void LaneConsumer::FrontendGone() {
   LaneLayout* lane = layout();
-  CloseQueueGaps(lane);
+  CloseQueueGaps(lane, applied_);
   const uint64_t sent = open_calls_ | adopted_calls_ | QueuedCalls();
   for (uint32_t i = 0; i < kRequestSlots; ++i) {
     // Answers stay: the requests they belong to may come again.

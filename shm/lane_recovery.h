@@ -17,8 +17,9 @@ struct QueueEnd {
   uint64_t record = 0;
   uint64_t arena = 0;
 };
-// Of what lies there now.
-QueueEnd EndOfQueue(const LaneLayout* lane);
-QueueEnd CloseQueueGaps(LaneLayout* lane);
+// Of what lies there now. `applied`: how far the broker is. It is read once, or one's own: who
+// shares the lane may change it at any time.
+QueueEnd EndOfQueue(const LaneLayout* lane, uint64_t applied);
+QueueEnd CloseQueueGaps(LaneLayout* lane, uint64_t applied);
 
 }  // namespace airstore::shm

@@ -61,6 +61,8 @@ Texts TextsOf(Op op) {
   return {Text::kNone, Text::kNone, false};
 }
 
+bool IsDots(std::string_view name) { return name == "." || name == ".."; }
+
 int CheckText(Text rule, std::string_view text) {
   if (rule == Text::kNone) return text.empty() ? 0 : EINVAL;
   if (rule == Text::kValue) return text.size() > kMaxXattrValue ? E2BIG : 0;
@@ -79,7 +81,10 @@ int CheckRequest(const RequestArgs& args, std::string_view name, std::string_vie
   const Texts texts = TextsOf(static_cast<Op>(args.op));
   if (!texts.known) return EINVAL;
   if (const int error = CheckText(texts.name, name); error != 0) return error;
-  return CheckText(texts.name2, name2);
+  if (const int error = CheckText(texts.name2, name2); error != 0) return error;
+  const bool dots =
+      (texts.name == Text::kName && IsDots(name)) || (texts.name2 == Text::kName && IsDots(name2));
+  return dots && static_cast<Op>(args.op) != Op::kLookup ? EINVAL : 0;
 }
 
 bool HasEffect(Op op) {

@@ -14,6 +14,8 @@ namespace airstore::shm {
 
 inline constexpr size_t kMaxSymlinkTarget = 4095;
 inline constexpr size_t kMaxXattrValue = 65536;
+// Bytes: as far as ext4 goes, so that no host has a file that another one cannot have.
+inline constexpr uint64_t kGreatestFile = (uint64_t{1} << 44) - 4096;
 static_assert(kMaxName + kMaxXattrValue <= kRequestText);
 
 // RequestArgs::flags of kReadRange: what other mounts have stored to maps of the range is to be

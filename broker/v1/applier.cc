@@ -68,14 +68,14 @@ Task<Result<std::vector<MutationResult>>> Applier::Apply(
 
 Task<Result<Applier::Done>> Applier::One(const Mutation* mutation) {
   SessionState& state = *site_->state;
-  const bool again = state.begun(mutation->sequence);
-  if (!again) AIRSTORE_TRY_CO(state.Begin(mutation->sequence, ContentOf(*mutation)));
   Done done;
-  bool made_before = again;
   for (int tries = 1;; ++tries) {
     done = Done();
-    auto made = co_await Make(mutation, made_before, &done);
+    site_->client->Enter(&state, mutation->sequence, ContentOf(*mutation));
+    auto made = co_await Make(mutation, state.begun(mutation->sequence), &done);
+    site_->client->Leave();
     if (made) break;
+    if (site_->client->unrecorded()) co_return *site_->client->unrecorded();
     if (IsOfTheCall(made.error(), *site_)) co_return made.error();
     done.error = made.error().code;
     if (!MayPass(made.error()) && made.error().code != EPROTO) break;
@@ -84,7 +84,6 @@ Task<Result<Applier::Done>> Applier::One(const Mutation* mutation) {
       done.error = EIO;
       break;
     }
-    made_before = true;
     boost::asio::steady_timer timer(site_->executor, kPause * tries);
     co_await timer.async_wait(boost::asio::use_awaitable);
   }
@@ -251,7 +250,7 @@ Task<Result<void>> Applier::Setattr(const Mutation* mutation, const SetattrOp* o
     AIRSTORE_TRY_CO(co_await writer_.Resize(*path, *info, *op->size));
     AIRSTORE_TRY_CO(co_await NoteContent(mutation, op->inode, *path, *op->size, done));
   } else if (op->mtime_ns && file) {
-    AIRSTORE_TRY_CO(co_await writer_.Resize(*path, *info, info->size));
+    AIRSTORE_TRY_CO(co_await site_->client->Touch(*path, info->size));
   }
   if (op->mode) AIRSTORE_TRY_CO(co_await Chmod(*path, *info, *op->mode));
   if (file && (op->mode || !op->size)) {

@@ -2,10 +2,10 @@
 //
 // Applier: carries changes out at a v1 gateway, one after the other, each once as far as v1 allows.
 //
-// That a change begins is on record, and what came of it. One that had begun when its broker died
-// is looked at before it is made again: what it would have done may be there. What v1 makes of
-// calls that POSIX refuses (removing what is not there or not empty, making what exists) is looked
-// at before, so another host may come in between.
+// That a change begins is on record before it changes anything, and what came of it. One that had
+// begun when its broker died, or the connection, is looked at before it is made again: what it
+// would have done may be there. What v1 makes of calls that POSIX refuses (removing what is not
+// there or not empty, making what exists) is looked at before, so another host may come in between.
 //
 // Threads: the event loop.
 // Fails: as Gateway::Apply.

@@ -65,6 +65,8 @@ class ContextClient {
   virtual Task<Result<void>> Delete(std::string path) = 0;
   virtual Task<Result<void>> Rename(std::string from, std::string to) = 0;
   virtual Task<Result<void>> Truncate(std::string path, uint64_t size) = 0;
+  // Gives it the gateway's time. One that does not know of this cuts it to `size`, which it has.
+  virtual Task<Result<void>> Touch(std::string path, uint64_t size) = 0;
   virtual Task<Result<void>> Symlink(std::string target, std::string path) = 0;
   virtual Task<Result<std::string>> Readlink(std::string path) = 0;
 

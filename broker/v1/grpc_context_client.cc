@@ -24,6 +24,7 @@ using AsyncApi = Service::StubInterface::async_interface;
 
 constexpr char kErrnoKey[] = "x-airstore-errno";
 constexpr char kExclusiveKey[] = "x-airstore-exclusive";
+constexpr char kTouchKey[] = "x-airstore-touch";
 constexpr uint64_t kMostSize = 1ull << 60;
 
 // Picks the overload with a callback, not the one with a reactor.
@@ -76,16 +77,16 @@ class GrpcContextClient final : public ContextClient {
   // Makes a call of the stub's `method`; `decode(request, response)` sees answers with ok only.
   template <typename Response, typename Request, typename Method, typename Decode>
   auto Call(const char* name, Request request, Method method, Decode decode,
-            bool exclusive = false) {
+            const char* header = nullptr) {
     ++counters_.calls;
     using Answer = std::invoke_result_t<Decode, Request&, Response&>;
     // What is called back runs while the context lives.
     auto used = std::make_shared<grpc::ClientContext*>(nullptr);
-    auto start = [stub = stub_.Current(), method, used, exclusive](
+    auto start = [stub = stub_.Current(), method, used, header](
                      grpc::ClientContext* context, const Request* from, Response* to,
                      std::function<void(const grpc::Status&)> on_done) {
       *used = context;
-      if (exclusive) context->AddMetadata(kExclusiveKey, "1");
+      if (header != nullptr) context->AddMetadata(header, "1");
       (stub->async()->*method)(context, from, to, std::move(on_done));
     };
     auto finish = [name, decode, used, learned = learned_](const grpc::Status& status,
@@ -224,8 +225,8 @@ class GrpcContextClient final : public ContextClient {
     request.set_mode(mode);
     constexpr Method<wire::ContextCreateRequest, wire::ContextCreateResponse> kMethod =
         &AsyncApi::Create;
-    co_return co_await Call<wire::ContextCreateResponse>("create", std::move(request), kMethod,
-                                                         Nothing(), exclusive);
+    co_return co_await Call<wire::ContextCreateResponse>(
+        "create", std::move(request), kMethod, Nothing(), exclusive ? kExclusiveKey : nullptr);
   }
   Task<Result<void>> Mkdir(std::string path, uint32_t mode, bool exclusive) override {
     wire::ContextMkdirRequest request;
@@ -234,7 +235,8 @@ class GrpcContextClient final : public ContextClient {
     constexpr Method<wire::ContextMkdirRequest, wire::ContextMkdirResponse> kMethod =
         &AsyncApi::Mkdir;
     co_return co_await Call<wire::ContextMkdirResponse>("make directory", std::move(request),
-                                                        kMethod, Nothing(), exclusive);
+                                                        kMethod, Nothing(),
+                                                        exclusive ? kExclusiveKey : nullptr);
   }
   Task<Result<void>> Delete(std::string path) override {
     wire::ContextDeleteRequest request;
@@ -254,13 +256,19 @@ class GrpcContextClient final : public ContextClient {
                                                          Nothing());
   }
   Task<Result<void>> Truncate(std::string path, uint64_t size) override {
+    co_return co_await Cut(std::move(path), size, nullptr);
+  }
+  Task<Result<void>> Touch(std::string path, uint64_t size) override {
+    co_return co_await Cut(std::move(path), size, kTouchKey);
+  }
+  Task<Result<void>> Cut(std::string path, uint64_t size, const char* header) {
     wire::ContextTruncateRequest request;
     request.set_path(std::move(path));
     request.set_size(static_cast<int64_t>(size));
     constexpr Method<wire::ContextTruncateRequest, wire::ContextTruncateResponse> kMethod =
         &AsyncApi::Truncate;
     co_return co_await Call<wire::ContextTruncateResponse>("truncate", std::move(request), kMethod,
-                                                           Nothing());
+                                                           Nothing(), header);
   }
   Task<Result<void>> Symlink(std::string target, std::string path) override {
     wire::ContextSymlinkRequest request;

@@ -76,6 +76,10 @@ class ClientWithMetadata final : public ContextClient {
     if (without_storage_) return Refuse();
     return client_->Truncate(std::move(path), size);
   }
+  Task<Result<void>> Touch(std::string path, uint64_t size) override {
+    if (without_storage_) return Refuse();
+    return client_->Touch(std::move(path), size);
+  }
   Task<Result<void>> Symlink(std::string target, std::string path) override {
     if (without_storage_) return Refuse();
     return client_->Symlink(std::move(target), std::move(path));

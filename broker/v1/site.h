@@ -14,7 +14,7 @@
 #include "broker/names.h"
 #include "broker/v1/aging.h"
 #include "broker/v1/block_store.h"
-#include "broker/v1/context_client.h"
+#include "broker/v1/noting_client.h"
 #include "broker/v1/session_state.h"
 
 namespace airstore::broker::v1 {
@@ -22,7 +22,9 @@ namespace airstore::broker::v1 {
 struct Site {
   Site(boost::asio::any_io_executor loop, std::unique_ptr<ContextClient> context,
        std::chrono::milliseconds age)
-      : executor(loop), client(std::move(context)), aging(loop, age) {}
+      : executor(loop),
+        client(std::make_unique<NotingClient>(std::move(context))),
+        aging(loop, age) {}
 
   // What is at a path, as attributes of that number. Noted as told to the session.
   Attr Describe(uint64_t inode, const Info& info, std::string target);
@@ -39,7 +41,7 @@ struct Site {
   std::optional<std::string> PathOf(uint64_t parent, const std::string& name) const;
 
   boost::asio::any_io_executor executor;
-  std::unique_ptr<ContextClient> client;
+  std::unique_ptr<NotingClient> client;
   std::unique_ptr<SessionState> state;
   BlockStore blocks;
   Aging aging;

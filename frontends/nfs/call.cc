@@ -88,7 +88,7 @@ post_op_attr Call::After(uint64_t inode) {
 
 wcc_data Call::Wcc(const volume::Node* before, uint64_t inode) {
   wcc_data out{};
-  if (before != nullptr && !volume().shared()) {
+  if (before != nullptr && volume().alone()) {
     out.before.attributes_follow = TRUE;
     out.before.pre_op_attr_u.attributes = WccOf(before->record);
   }

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "frontends/nfs/dispatcher.h"
 
+#include <algorithm>
+#include <optional>
+
 #include "frontends/nfs/procedures.h"
 
 namespace airstore::nfs {
 namespace {
 
 constexpr uint64_t kUnnamed = 0;  // nobody asks for the answer once more
+constexpr size_t kHeadOfWrite = 256;
 
 // Runs it, and leaves a whole reply in `out` unless it was sent.
 Outcome Execute(Procedure run, Call& call, uint32_t xid, XDR* in, XDR* out) {
@@ -76,6 +80,11 @@ bool Dispatcher::Serve(std::span<const uint8_t> record, const Peer& peer, std::s
       return true;
     } else {
       if (entry->kind == Kind::kLong) sender.LetOthersGoOn();
+      std::optional<WritesInWork::Turn> turn;
+      if (nfs && head.procedure == NFSPROC3_WRITE) {
+        turn.emplace(&writes_, UniqueOf(head, record.first(std::min(record.size(), kHeadOfWrite))));
+        if (!turn->first()) return true;
+      }
       Call call(&service_, head, kUnnamed, &sender);
       if (Execute(entry->run, call, head.xid, &in, &out) == Outcome::kSent) return true;
     }

@@ -13,6 +13,7 @@
 #include "frontends/nfs/duplicate_requests.h"
 #include "frontends/nfs/procedures.h"
 #include "frontends/nfs/service.h"
+#include "frontends/nfs/writes_in_work.h"
 
 namespace airstore::nfs {
 
@@ -47,6 +48,7 @@ class Dispatcher {
 
   Service& service_;
   DuplicateRequests duplicates_;
+  WritesInWork writes_;
   std::atomic<bool> repeats_;
 };
 

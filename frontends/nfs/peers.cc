@@ -6,6 +6,8 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstdio>
 #include <string>
@@ -29,16 +31,23 @@ bool AddressesOf(int connection, sockaddr_in* ours, sockaddr_in* theirs) {
          ours->sin_family == AF_INET && theirs->sin_family == AF_INET;
 }
 
-// "  12: LOCAL REMOTE STATE TX:RX TR:WHEN RETRANSMITS  UID ..."
+// "  12: LOCAL REMOTE STATE TX:RX TR:WHEN RETRANSMITS  UID TIMEOUT INODE ..."
 std::optional<uint32_t> UidIn(std::string_view line) {
-  constexpr int kUidField = 7;
-  for (int field = 0; field < kUidField; ++field) {
+  constexpr size_t kState = 3, kUid = 7, kInode = 9;
+  constexpr std::string_view kEstablished = "01";
+  std::array<std::string_view, kInode + 1> fields;
+  for (std::string_view& field : fields) {
     line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
-    line.remove_prefix(std::min(line.find(' '), line.size()));
+    field = line.substr(0, line.find(' '));
+    line.remove_prefix(field.size());
   }
-  line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
+  // What its process has closed has uid 0 there, and no inode: it may be anybody's.
+  if (fields[kState] != kEstablished || fields[kInode].empty() || fields[kInode] == "0") {
+    return std::nullopt;
+  }
+  const std::string_view text = fields[kUid];
   uint32_t uid = 0;
-  if (std::from_chars(line.data(), line.data() + line.size(), uid).ec != std::errc()) {
+  if (std::from_chars(text.data(), text.data() + text.size(), uid).ec != std::errc()) {
     return std::nullopt;
   }
   return uid;

@@ -67,11 +67,11 @@ nfsstat3 WriteBytes(Call& call, const volume::Node& node, const WRITE3argshead& 
   volume::Volume& volume = call.volume();
   if (data.empty()) return NFS3_OK;
   int error = volume.AwaitRoom(call, inode, args.offset, data.size());
-  if (error == 0 && call.identity().uid != 0) error = volume.KillSetId(call, inode);
   OpenWriters& writers = call.service().writers;
   if (error == 0) error = writers.Use(call, inode);
   if (error != 0) return StatusOf(error);
-  error = volume.AnnounceWrite(call, inode, {}, args.offset, data.size());
+  if (call.identity().uid != 0) error = volume.KillSetId(call, inode);
+  if (error == 0) error = volume.AnnounceWrite(call, inode, {}, args.offset, data.size());
   if (error == 0) error = volume.Write(inode, args.offset, data);
   const bool stable = args.stable != UNSTABLE;
   if (error == 0 && stable) {

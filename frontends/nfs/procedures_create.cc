@@ -118,7 +118,9 @@ Outcome Create(Call& call, XDR* in, XDR* out) {
     const int refused = volume::CheckCreate(call.credentials(), Checked(call, place.directory));
     if (refused == 0) {
       status = CreateFile(call, place, how, wanted, &node);
-    } else if (call.FindName(place.directory, place.name(), &node) == NFS3_OK) {
+    } else if (volume::CheckAccess(call.credentials(), Checked(call, place.directory),
+                                   volume::kMayExecute) == 0 &&
+               call.FindName(place.directory, place.name(), &node) == NFS3_OK) {
       status = OpenExisting(call, place, how, wanted, &node);
     } else {
       status = StatusOf(refused);

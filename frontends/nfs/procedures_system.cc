@@ -2,13 +2,13 @@
 //
 // What the file system as a whole is like.
 #include "frontends/nfs/procedures.h"
+#include "shm/request_rules.h"
 
 namespace airstore::nfs {
 namespace {
 
 constexpr uint32_t kPreferredListing = 32u << 10;
 constexpr uint32_t kMultiple = 4096;
-constexpr uint64_t kGreatestFile = (uint64_t{1} << 44) - 4096;  // as in volume_open.cc
 constexpr uint32_t kMostLinks = 65000;
 
 // All three are asked of any object of the file system.
@@ -53,7 +53,7 @@ Outcome Fsinfo(Call& call, XDR* in, XDR* out) {
   answer.wtmax = answer.wtpref = kMostWrite;
   answer.rtmult = answer.wtmult = kMultiple;
   answer.dtpref = kPreferredListing;
-  answer.maxfilesize = kGreatestFile;
+  answer.maxfilesize = shm::kGreatestFile;
   answer.time_delta = {0, 1};
   answer.properties = FSF3_LINK | FSF3_SYMLINK | FSF3_HOMOGENEOUS | FSF3_CANSETTIME;
   return Encoded(Put(out, status) && xdr_FSINFO3resok(out, &answer));

@@ -63,9 +63,9 @@ class Server::Worker {
     if (!memory_) return ENOMEM;
     for (;;) {
       epoll_event event{};
-      server_.idle_.fetch_add(1, std::memory_order_relaxed);
+      server_.idle_.fetch_add(1);
       const int got = epoll_wait(server_.epoll_.get(), &event, 1, rested_ ? -1 : kIdleMs);
-      const int left = server_.idle_.fetch_sub(1, std::memory_order_relaxed) - 1;
+      const int left = server_.idle_.fetch_sub(1) - 1;
       if (got < 0 && errno != EINTR) return errno;
       if (got == 0) {
         if (Rest()) return 0;
@@ -83,7 +83,8 @@ class Server::Worker {
     memory_.GiveBack();
     rested_ = !server_.KeepHouse();
     int workers = server_.workers_.load(std::memory_order_relaxed);
-    while (workers > kKeptWorkers && !stays_) {
+    // While the others wait for the gateway, somebody has to take what comes.
+    while (workers > kKeptWorkers && !stays_ && server_.idle_.load() != 0) {
       if (server_.workers_.compare_exchange_weak(workers, workers - 1)) return true;
     }
     return false;

@@ -44,12 +44,16 @@ uint64_t SortedListings::PlaceOf(std::string_view name) const {
 
 int SortedListings::Sort(volume::Request& request, uint64_t directory, PlacesPtr* out) {
   auto places = std::make_shared<Places>();
-  Collector collector(*this, places.get());
+  {
+    const std::lock_guard lock(mutex_);
+    places->number = ++sorts_;
+  }
+  Collector collector(*this, &places->names);
   const int error = volume_.Readdir(request, directory, HintOf(directory), kDots,
                                     volume::Listing::kNames, collector);
   if (error != 0) return error;
-  std::sort(places->begin(), places->end(), Before);
-  places->shrink_to_fit();
+  std::sort(places->names.begin(), places->names.end(), Before);
+  places->names.shrink_to_fit();
   *out = std::move(places);
   return 0;
 }
@@ -72,9 +76,9 @@ int SortedListings::List(volume::Request& request, uint64_t directory, uint64_t 
       const int error = Sort(request, directory, &places);
       if (error != 0) return any ? 0 : error;
     }
-    const auto from =
-        std::upper_bound(places->begin(), places->end(), volume::PlacedName{cookie, 0}, Before);
-    const std::span<const volume::PlacedName> rest(from, places->end());
+    const auto from = std::upper_bound(places->names.begin(), places->names.end(),
+                                       volume::PlacedName{cookie, 0}, Before);
+    const std::span<const volume::PlacedName> rest(from, places->names.end());
     size_t done = 0;
     const auto ended = volume_.ReaddirPlaces(request, directory, rest, *this, listing, sink, &done);
     if (done != 0) {
@@ -102,11 +106,15 @@ void SortedListings::Keep(uint64_t directory, PlacesPtr places) {
   auto at = std::find_if(kept_.begin(), kept_.end(),
                          [&](const Kept& kept) { return kept.directory == directory; });
   if (at == kept_.end()) at = kept_.end() - 1;
+  // Others may list it from a later one, in which there are names that are not in this.
+  if (at->directory == directory && at->places != nullptr && at->places->number > places->number) {
+    return;
+  }
   *at = {directory, std::move(places), NowNs()};
   std::rotate(kept_.begin(), at, at + 1);
   size_t total = 0;
   for (size_t i = 1; i < kept_.size(); ++i) {
-    total += kept_[i].places == nullptr ? 0 : kept_[i].places->size();
+    total += kept_[i].places == nullptr ? 0 : kept_[i].places->names.size();
     if (total > kMostPlaces) kept_[i] = {};
   }
 }

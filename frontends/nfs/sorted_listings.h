@@ -39,7 +39,10 @@ class SortedListings final : public volume::NameOrder {
   uint64_t PlaceOf(std::string_view name) const override;
 
  private:
-  using Places = std::vector<volume::PlacedName>;
+  struct Places {
+    uint64_t number = 0;  // of sorts that began later it is larger
+    std::vector<volume::PlacedName> names;
+  };
   using PlacesPtr = std::shared_ptr<const Places>;
   struct Kept {
     uint64_t directory = 0;
@@ -57,6 +60,7 @@ class SortedListings final : public volume::NameOrder {
   volume::Volume& volume_;
   const SipKey key_;
   std::mutex mutex_;
+  uint64_t sorts_ = 0;            // guarded by mutex_
   std::array<Kept, kKept> kept_;  // guarded by mutex_; last used first
 };
 

@@ -27,6 +27,7 @@ constexpr int kAllowed[] = {
     SCMP_SYS(write),
     SCMP_SYS(writev),
     SCMP_SYS(pread64),
+    SCMP_SYS(lseek),
     SCMP_SYS(recvmsg),
     SCMP_SYS(sendmsg),
     SCMP_SYS(close),

@@ -291,6 +291,8 @@ class Volume {
 
   // Others may change what there is: mounts of this host.
   bool shared() const { return lane_->shared_session(); }
+  // Or other hosts may.
+  bool alone() const { return !lane_->shared_session() && !lane_->synchronous(); }
 
   // ---- for who connects to serve us
   const VolumeOptions& options() const { return options_; }

@@ -23,7 +23,7 @@ namespace {
 
 // What ext4 takes in one file: a write is answered before the broker tries, so it must be known
 // here.
-constexpr uint64_t kGreatestSize = (uint64_t{1} << 44) - 4096;
+constexpr uint64_t kGreatestSize = shm::kGreatestFile;
 
 bool ForWrite(uint32_t flags) { return (flags & O_ACCMODE) != O_RDONLY; }
 

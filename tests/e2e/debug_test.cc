@@ -75,13 +75,16 @@ TEST_F(Debug, SaysWhereThereIsNothing) {
 
 TEST_F(Debug, ABundleTellsMuchAndNoSecret) {
   WriteFile(At("file"), "the content of a file");
-  const std::string archive = host().Path("bundle.tar.gz");
+  const std::string archive = host().Path("bundle:1.tar.gz");
+  WriteFile(host().Path("elsewhere"), "mine");
+  ASSERT_EQ(symlink(host().Path("elsewhere").c_str(), archive.c_str()), 0);
   const Finished made = host().Airctl({"debug", "bundle", archive});
   ASSERT_EQ(made.code, 0) << made.All();
   EXPECT_EQ(Stat(archive).st_mode & 07777, 0600u);
+  EXPECT_EQ(ReadFile(host().Path("elsewhere")), "mine");
   const std::string to = host().Path("bundle");
   std::filesystem::create_directory(to);
-  RunOk({"tar", "-xzf", archive, "-C", to});
+  RunOk({"tar", "--force-local", "-xzf", archive, "-C", to});
   std::string all;
   for (const auto& name : NamesIn(to)) all += ReadFile(to + "/" + name);
   for (const char* name : {"status.json", "doctor.json", "spool.json", "journal.json", "shm.json",
@@ -113,8 +116,11 @@ TEST_F(Debug, WhatIsWarmNeedsNoGateway) {
   for (const auto& [name, content] : files) EXPECT_EQ(ReadFile(At(name)), content) << name;
   host().StartGateway();
   const Finished nothing = host().Airctl({"warm", At("none")});
-  EXPECT_EQ(nothing.code, 1) << nothing.All();
+  EXPECT_EQ(nothing.code, 3) << nothing.All();
   EXPECT_NE(nothing.err.find("No such file"), std::string::npos) << nothing.All();
+  ASSERT_EQ(symlink(At("a").c_str(), host().Path("link").c_str()), 0);
+  EXPECT_EQ(host().AirctlJson({"warm", host().Path("link")}).at("files"), 30);
+  EXPECT_EQ(host().Airctl({"warm", host().directory()}).code, 3) << "it is in no mount";
 }
 
 }  // namespace

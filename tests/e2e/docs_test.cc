@@ -76,7 +76,7 @@ class Docs : public MountTest {
 TEST_F(Docs, WhatTheySayToTypeWorks) {
   if (geteuid() != 0) GTEST_SKIP() << "they are for root here";
   const std::string own = host().Path("docs");
-  RunOk({"mkdir", own});
+  RunOk({"mkdir", "-p", own + "/tokens"});
   const std::string admin =
       "--gateway " + host().gateway_address() + " --token-file " + host().admin_token_file();
   const std::pair<std::string, std::string> replaced[] = {
@@ -84,7 +84,7 @@ TEST_F(Docs, WhatTheySayToTypeWorks) {
       {"--gateway ... --token-file ...", admin},
       {"--gateway 127.0.0.1:7070 --token-file /var/lib/airstore-gateway/admin-token", admin},
       {"--gateway \"unix:$dir/gateway.sock\" --token-file \"$dir/gateway/admin-token\"", admin},
-      {"/etc/airstore/tokens/", own + "/"},
+      {"/etc/airstore/tokens/", own + "/tokens/"},
       {"/mnt/notes", own + "/served"},
       {"$dir/token", host().Path("work.token")},
       {"$dir/mnt", mount()},

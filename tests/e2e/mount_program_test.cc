@@ -54,6 +54,18 @@ TEST_F(Remount, ReadOnlyAndWritableAgain) {
   ExpectWritable(mount(), true);
 }
 
+// As root's own programs would be run, and devices opened, by whoever can make them at a gateway.
+TEST_F(Remount, KeepsWhatAlwaysHoldsForALineOfFstab) {
+  WriteFile(host().Path("fstab"), "airstore:work " + mount() + " fuse.airstore rw,_netdev 0 0\n");
+  const Finished done = RunProgram(
+      {"unshare", "--mount", "/bin/sh", "-ec",
+       "mount --bind \"$0\" /sbin; mount --bind \"$1\" /etc/fstab; mount -o remount,rw \"$2\"\n"
+       "grep \" $2 \" /proc/self/mountinfo",
+       host().Path("sbin"), host().Path("fstab"), mount()});
+  ASSERT_EQ(done.code, 0) << done.All();
+  EXPECT_NE(done.out.find("nosuid,nodev"), std::string::npos) << done.out;
+}
+
 TEST_F(Remount, DoesNotBreakWhatIsOpen) {
   const UniqueFd file = Open(At("file"), O_RDWR);
   EXPECT_NE(MountProgram({"-o", "remount,ro", mount()}).code, 0) << "somebody writes";
@@ -139,6 +151,9 @@ TEST_F(MountHelper, SaysWhatIsWrong) {
   } cases[] = {
       {Options("rot=1"), 1, "there is no option 'rot=1'"},
       {Options("suid"), 1, "always nosuid"},
+      {Options("sync"), 1, "O_SYNC"},
+      {Options("nfs_auth_none"), 1, "--backend nfs"},
+      {Options("gateway=\"127.0.0.1:1,nonsense\""), 1, "nonsense"},
       {Options("uid"), 1, "needs a value"},
       {Options("uid=x"), 1, "uid"},
       {Options("fsync=never"), 1, "fsync"},

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What an operator looks at: metrics, stats, top, doctor, and that they agree.
+#include <signal.h>
+
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -282,6 +284,39 @@ TEST_F(Operate, TopWantsATerminal) {
   const Finished said = host().Airctl({"top"});
   EXPECT_EQ(said.code, 2) << said.All();
   EXPECT_NE(said.err.find("airctl stats --interval 1"), std::string::npos) << said.All();
+}
+
+class OperateGatewayLog : public MountTest {
+ protected:
+  HostOptions Options() const override {
+    HostOptions options;
+    options.gateway_arguments.insert(options.gateway_arguments.end(), {"--log-format", "json"});
+    return options;
+  }
+};
+
+TEST_F(OperateGatewayLog, SaysWhatALineIsAbout) {
+  host().StopGateway();
+  std::map<std::string, nlohmann::json> said;  // by the first word, or two
+  std::istringstream lines(ReadFile(host().Path("gateway.log")));
+  for (std::string line; std::getline(lines, line);) {
+    const auto json = nlohmann::json::parse(line, nullptr, false);
+    ASSERT_TRUE(json.is_object()) << line;
+    EXPECT_EQ(json.at("program"), "gateway");
+    for (const char* key : {"time", "level", "pid", "message"}) EXPECT_TRUE(json.contains(key));
+    const std::string message = json.at("message");
+    for (const char* begin :
+         {"airstore-gateway", "workspace work created", "session opened", "signal"}) {
+      if (message.starts_with(begin)) said[begin] = json;
+    }
+  }
+  EXPECT_EQ(said["workspace work created"].value("workspace", ""), "work");
+  const auto& session = said["session opened"];
+  EXPECT_EQ(session.value("workspace", ""), "work");
+  EXPECT_EQ(session.value("principal", ""), "somebody");
+  EXPECT_NE(session.value("client", ""), "");
+  EXPECT_EQ(said["airstore-gateway"].value("data", ""), host().Path("gateway"));
+  EXPECT_EQ(said["signal"].value("signal", ""), std::to_string(SIGTERM));
 }
 
 // The only file with a token is the session's manifest.

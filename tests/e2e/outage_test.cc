@@ -226,5 +226,33 @@ TEST_F(Outage, WhatIsUnsentIsListedAndCanBeWaitedFor) {
   EXPECT_EQ(host().AirctlJson({"dirty", mount()}).at("files").size(), 0u);
 }
 
+TEST_F(Outage, WhatAnEarlierBrokerLeftIsWaitedForToo) {
+  WriteFile(At("unsent"), "x");
+  host().KillBrokerAndMounts();
+  host().StartBroker();
+  const auto files = host().AirctlJson({"dirty"}).at("files");
+  ASSERT_EQ(files.size(), 1u);
+  EXPECT_EQ(files[0].at("earlier"), true);
+  constexpr int kDirtyExit = 8;
+  EXPECT_EQ(host().Airctl({"flush", "--timeout", "0.3"}).code, kDirtyExit);
+  host().ThawGateway();
+  EXPECT_EQ(host().Airctl({"flush", "--timeout", "60"}).code, 0);
+  EXPECT_EQ(host().AirctlJson({"dirty"}).at("files").size(), 0u);
+  EXPECT_EQ(ReadFile(host().Mount("work", "again") + "/unsent"), "x");
+}
+
+TEST_F(Outage, UnmountingWaitsWithTheMountInItsPlace) {
+  WriteFile(At("unsent"), "x");
+  Process unmounting({Program("airctl"), "--socket", host().socket(), "unmount", "-v", mount()},
+                     {.output_file = host().Path("unmounting")});
+  EXPECT_TRUE(WaitUntil(seconds(20), [&] {
+    return ReadFile(host().Path("unmounting")).find("sending changes") != std::string::npos;
+  }));
+  EXPECT_EQ(ReadFile(At("unsent")), "x");
+  host().ThawGateway();
+  EXPECT_EQ(unmounting.Wait(seconds(60)), 0) << ReadFile(host().Path("unmounting"));
+  EXPECT_FALSE(Exists(At("unsent")));
+}
+
 }  // namespace
 }  // namespace airstore::e2e

@@ -14,6 +14,7 @@
 
 #include "tests/e2e/support/host_test.h"
 #include "tests/e2e/support/other_broker.h"
+#include "tests/e2e/support/third_gateway.h"
 
 namespace airstore::e2e {
 namespace {
@@ -36,9 +37,9 @@ class TwoHosts : public HostTest {
     host().CreateWorkspace("work");
     here_ = host().Mount("work", "here");
   }
-  void Join() {
+  void Join(const Arguments& extra = {}) {
     other_ = std::make_unique<OtherBroker>(host());
-    there_ = other_->Mount("work", "there");
+    there_ = other_->Mount("work", "there", extra);
   }
   OtherBroker& other() { return *other_; }
   bool LeaseHere() { return host().SessionStatus("work").at("write_lease").get<bool>(); }
@@ -243,14 +244,21 @@ class CloseToOpen {
 };
 
 TEST_F(TwoHosts, WhatOneHasClosedTheOtherFinds) {
-  Join();
   const uint64_t rounds = EnvOr("AIRSTORE_E2E_HOST_ROUNDS", 200);
+  // In the long form, where there can be several gateways, the other host's one dies now and then,
+  // and it goes on with a third one.
+  std::unique_ptr<ThirdGateway> third;
+  if (rounds >= 1000 && Scaled()) third = std::make_unique<ThirdGateway>(host());
+  Join(third ? Arguments{"--gateway", host().other_gateway_address() + "," + third->address()}
+             : Arguments{});
   const uint64_t seed = EnvOr("AIRSTORE_E2E_SEED", std::random_device{}());
   std::cout << "seed " << seed << ", " << rounds << " rounds\n";
   CloseToOpen work(here(), there(), seed);
   const auto begun = Now();
   for (uint64_t i = 0; i < rounds && !HasFailure(); ++i) {
     SCOPED_TRACE("round " + std::to_string(i));
+    if (third && i % (rounds / 8) == rounds / 16) host().KillOtherGateway();
+    if (third && i % (rounds / 8) == rounds / 9) host().StartOtherGateway();
     work.Round();
   }
   const auto took = std::chrono::duration_cast<milliseconds>(Now() - begun);

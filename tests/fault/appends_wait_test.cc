@@ -96,6 +96,20 @@ TEST_F(AppendsWait, ForOneThatIsGoneByThen) {
   EXPECT_EQ(e2e::ReadFile(first_ + "/log"), kBegin + std::string("--") + kSoon + kLate);
 }
 
+// Somebody has stopped its frontend: its bytes keep their place, and others go on behind it.
+TEST_F(AppendsWait, NotForOneThatIsStopped) {
+  board_.Arm(FaultPoint::kFrontendCallAnswered, FaultAction::kStop, 0, 0, 1);
+  auto late = Append(here_, kLate);
+  ASSERT_TRUE(e2e::WaitUntil(seconds(5),
+                             [&] { return board_.fired(FaultPoint::kFrontendCallAnswered) == 1; }));
+  auto soon = Append(there_, kSoon);
+  EXPECT_EQ(soon.wait_for(seconds(20)), std::future_status::ready);
+  kill(board_.fired_in(FaultPoint::kFrontendCallAnswered), SIGCONT);
+  EXPECT_EQ(late.get(), static_cast<ssize_t>(sizeof kLate - 1));
+  EXPECT_EQ(soon.get(), static_cast<ssize_t>(sizeof kSoon - 1));
+  ExpectBoth();
+}
+
 // Its frontend dies before the bytes are queued; the next one brings them.
 TEST_F(AppendsWait, ForTheNextFrontend) {
   board_.Arm(FaultPoint::kFrontendCallAnswered, FaultAction::kStop, 0, 0, 1);

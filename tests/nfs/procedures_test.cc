@@ -278,6 +278,36 @@ TEST_F(Procedures, CheckPermissions) {
   EXPECT_EQ(client_->Remove(directory, "object"), NFS3_OK);
 }
 
+TEST_F(Procedures, WriteToASetIdFileOfTheirGroup) {
+  Handle file;
+  ASSERT_EQ(client_->Make(root_, "tool", 0644, &file), NFS3_OK);
+  sattr3 group{};
+  group.gid.set_it = TRUE;
+  group.gid.set_gid3_u.gid = 2001;
+  ASSERT_EQ(client_->Setattr(file, group), NFS3_OK);
+  ASSERT_EQ(client_->Setattr(file, WithMode(02775)), NFS3_OK);
+  client_->Become({.uid = 1001, .gid = 1001, .groups = {2001}});
+  EXPECT_EQ(client_->Write(file, 0, "x", UNSTABLE), NFS3_OK);
+  fattr3 attributes{};
+  ASSERT_EQ(client_->Getattr(file, &attributes), NFS3_OK);
+  EXPECT_EQ(attributes.mode & 07777, 0775u);
+}
+
+TEST_F(Procedures, OpenNothingInADirectoryThatIsClosed) {
+  Handle directory;
+  Handle file;
+  createhow3 unchecked{};
+  unchecked.mode = UNCHECKED;
+  ASSERT_EQ(client_->Mkdir(root_, "closed", 0755, &directory), NFS3_OK);
+  ASSERT_EQ(client_->Make(directory, "file", 0666, &file), NFS3_OK);
+  client_->Become({.uid = 1000, .gid = 1000});
+  EXPECT_EQ(client_->Create(directory, "file", unchecked, &file), NFS3_OK) << "it is there";
+  client_->Become({});
+  ASSERT_EQ(client_->Setattr(directory, WithMode(0700)), NFS3_OK);
+  client_->Become({.uid = 1000, .gid = 1000});
+  EXPECT_EQ(client_->Create(directory, "file", unchecked, &file), NFS3ERR_ACCES);
+}
+
 TEST_F(Procedures, DescribeTheFileSystem) {
   const std::string arguments = Code(xdr_nfs_fh3, Wire(root_));
   Body info(client_->Nfs(NFSPROC3_FSINFO, arguments).body);

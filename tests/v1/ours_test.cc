@@ -125,6 +125,40 @@ TEST_F(V1Ours, AHundredMegabytes) {
   EXPECT_TRUE(ReadFile(At("large")) == changed);
 }
 
+// With the meaning that a write at offset 0 had once, for clients that rely on it.
+class V1OffsetZero : public V1Ours {
+ protected:
+  V1OffsetZero() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "airstore-v1-XXXXXX").string();
+    directory_ = mkdtemp(pattern.data());
+  }
+  ~V1OffsetZero() override { std::filesystem::remove_all(directory_); }
+  HostOptions Options() const override {
+    HostOptions options = V1Ours::Options();
+    WriteFile(directory_ + "/gateway.toml", "v1_offset_zero_replaces = true\n");
+    options.gateway_arguments.insert(options.gateway_arguments.end(),
+                                     {"--config", directory_ + "/gateway.toml"});
+    return options;
+  }
+
+ private:
+  std::string directory_;
+};
+
+TEST_F(V1OffsetZero, KeepsWhatIsBehindAChange) {
+  std::string bytes = RandomBytes(8, 10u << 20);
+  WriteFile(At("file"), bytes);
+  RemountFresh();
+  {
+    const UniqueFd file = Open(At("file"), O_RDWR);
+    WriteAt(file.get(), "head", 0);
+    ASSERT_EQ(fsync(file.get()), 0);
+  }
+  RemountFresh();
+  bytes.replace(0, 4, "head");
+  EXPECT_TRUE(ReadFile(At("file")) == bytes);
+}
+
 // Each file that a sync has returned for is there, and whole, and each directory has one name,
 // whoever dies. The writer is a process of its own: a broker that this one starts would otherwise
 // close its files, and wait for itself.

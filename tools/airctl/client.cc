@@ -67,7 +67,7 @@ bool BrokerClient::ReadExactly(char* to, size_t bytes, Progress& progress) {
     const int ready = poll(&wait, 1, kTickMs);
     if (ready < 0 && errno != EINTR) return false;
     progress.Tick();
-    if (Late()) return false;
+    if (Late() || (given_up_ && given_up_())) return false;
     if (ready <= 0) continue;
     const ssize_t got = recv(fd_.get(), to + have, bytes - have, 0);
     if (got < 0 && errno == EINTR) continue;
@@ -92,6 +92,7 @@ Outcome<wire::Response> BrokerClient::Call(const wire::Request& request, Progres
     if (wrote < 0) return Lost();
     sent += static_cast<size_t>(wrote);
   }
+  wire::Response whole;
   for (;;) {
     control::FrameHeader header{};
     if (!ReadExactly(reinterpret_cast<char*>(header.data()), header.size(), progress)) {
@@ -101,8 +102,11 @@ Outcome<wire::Response> BrokerClient::Call(const wire::Request& request, Progres
     std::string answer;
     wire::Response response;
     if (length <= control::kGreatestFrameBytes) answer.resize(length);
-    if (length > control::kGreatestFrameBytes ||
-        !ReadExactly(answer.data(), answer.size(), progress) || !response.ParseFromString(answer)) {
+    if (length <= control::kGreatestFrameBytes &&
+        !ReadExactly(answer.data(), answer.size(), progress)) {
+      return Lost();
+    }
+    if (length > control::kGreatestFrameBytes || !response.ParseFromString(answer)) {
       return Failure{wire::FAILURE_KIND_INTERNAL,
                      "what listens at " + path_ + " does not answer as a broker does", ""};
     }
@@ -115,7 +119,11 @@ Outcome<wire::Response> BrokerClient::Call(const wire::Request& request, Progres
       return Failure{response.failure().kind(), response.failure().message(),
                      response.failure().advice()};
     }
-    return response;
+    const bool more = response.more();
+    response.clear_more();
+    if (!more && whole.what_case() == wire::Response::WHAT_NOT_SET) return response;
+    whole.MergeFrom(response);
+    if (!more) return whole;
   }
 }
 

@@ -7,6 +7,7 @@
 #include <airstore/control/v1/control.pb.h>
 
 #include <chrono>
+#include <functional>
 #include <string>
 
 #include "shm/base/fd.h"
@@ -26,6 +27,8 @@ class BrokerClient {
   // For calls from now on: who does not answer in that time is FAILURE_KIND_UNREACHABLE. 0: waits
   // for ever.
   void SetPatience(std::chrono::milliseconds patience) { patience_ = patience; }
+  // Asked a few times a second; true ends the call as if the time were over.
+  void SetGivenUp(std::function<bool()> given_up) { given_up_ = std::move(given_up); }
   // The last call failed because the connection ended.
   bool lost() const { return lost_; }
 
@@ -40,6 +43,7 @@ class BrokerClient {
   std::string path_;
   bool lost_ = false;
   std::chrono::milliseconds patience_{0};
+  std::function<bool()> given_up_;
   std::chrono::steady_clock::time_point deadline_{};
 };
 

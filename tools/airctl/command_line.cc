@@ -4,7 +4,10 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <chrono>
+#include <cmath>
+#include <cstdlib>
 #include <sstream>
 #include <vector>
 
@@ -37,6 +40,61 @@ class HelpFormatter : public CLI::Formatter {
   }
 };
 
+// "nan" is a number to CLI11, and in every range.
+CLI::Validator Between(double least, double most, const std::string& what) {
+  return CLI::Validator(
+      [=](std::string& text) {
+        char* end = nullptr;
+        const double value = strtod(text.c_str(), &end);
+        const bool number = !text.empty() && *end == '\0' && std::isfinite(value);
+        return number && value >= least && value <= most ? "" : "\"" + text + "\" is not " + what;
+      },
+      "");
+}
+
+constexpr double kShortest = 0.001;
+constexpr double kLongest = 366.0 * 86400;
+
+// In decimal, also with zeros in front, which CLI11 takes for octal.
+std::function<void(const std::string&)> Id(const char* flag, std::optional<uint32_t>& to) {
+  return [flag, &to](const std::string& text) {
+    uint32_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size()) {
+      throw CLI::ValidationError(flag, "\"" + text + "\" is not a number from 0 to 4294967295");
+    }
+    to = value;
+  };
+}
+
+CLI::Validator NotNegative() {
+  return CLI::Validator(
+      [](std::string& text) {
+        return text.empty() || text.front() != '-' ? "" : "\"" + text + "\" is less than 0";
+      },
+      "");
+}
+
+// What is said of a word in place of a command.
+std::string UnknownCommand(const CLI::App& app, int argc, const char* const* argv) {
+  const CLI::App* at = &app;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "--socket") {
+      ++i;
+    } else if (word.rfind('-', 0) != 0) {
+      const auto commands =
+          at->get_subcommands([&](const CLI::App* one) { return one->get_name() == word; });
+      if (commands.empty()) {
+        const bool group = !at->get_subcommands([](const CLI::App*) { return true; }).empty();
+        return group ? "there is no command '" + word + "'" : "";
+      }
+      at = commands.front();
+    }
+  }
+  return "";
+}
+
 void AddGateway(CLI::App* command, Invocation& out) {
   command
       ->add_option("--gateway", out.gateway,
@@ -68,31 +126,35 @@ void AddMount(CLI::App* app, Invocation& out) {
       ->add_option_function<std::vector<std::string>>(
           "where",
           [&out](const std::vector<std::string>& words) {
+            if (words.size() > 2) {
+              throw CLI::ValidationError("mount", "takes a workspace and a directory, and no more");
+            }
             out.mountpoint = words.back();
             if (words.size() == 2) out.workspace = words.front();
           },
           "Workspace (default: the one the token is for), and the directory (default:\n"
           "/tmp/airstore, which is made)")
       ->option_text("[[WORKSPACE] MOUNTPOINT]")
-      ->expected(0, 2);
+      ->expected(0, 100);
   AddGateway(mount, out);
-  const auto id = [](std::optional<uint32_t>& to) {
-    return [&to](const uint32_t& value) { to = value; };
-  };
-  mount->add_option_function<uint32_t>("--uid", id(out.uid), "Show every file as this user's")
+  mount
+      ->add_option_function<std::string>("--uid", Id("--uid", out.uid),
+                                         "Show every file as this user's")
       ->option_text("N");
-  mount->add_option_function<uint32_t>("--gid", id(out.gid), "Show every file as this group's")
+  mount
+      ->add_option_function<std::string>("--gid", Id("--gid", out.gid),
+                                         "Show every file as this group's")
       ->option_text("N");
   CLI::Option* root = mount->add_flag("--root-squash", out.root_squash,
                                       "Root of this host is the anonymous user in the mount");
   mount->add_flag("--all-squash", out.all_squash, "Everybody is")->excludes(root);
   mount
-      ->add_option_function<uint32_t>("--anon-uid", id(out.anon_uid),
-                                      "The anonymous user (default: 65534)")
+      ->add_option_function<std::string>("--anon-uid", Id("--anon-uid", out.anon_uid),
+                                         "The anonymous user (default: 65534)")
       ->option_text("N");
   mount
-      ->add_option_function<uint32_t>("--anon-gid", id(out.anon_gid),
-                                      "The anonymous user's group (default: 65534)")
+      ->add_option_function<std::string>("--anon-gid", Id("--anon-gid", out.anon_gid),
+                                         "The anonymous user's group (default: 65534)")
       ->option_text("N");
   mount->callback([&out] {
     out.command = Command::kMount;
@@ -170,13 +232,13 @@ void AddTrace(CLI::App* app, Invocation& out) {
       ->add_option("--slow", out.slow_ms,
                    "Each call to airstored that took as long (default: 50; 0: all of them)")
       ->option_text("MS")
-      ->check(CLI::NonNegativeNumber);
+      ->check(Between(0, 1e9, "a time in milliseconds"));
   trace->add_option("--op", out.ops, "Only these: lookup, open, read, rename, ...")
       ->option_text("OP...")
       ->delimiter(',');
   trace->add_option("--for", out.timeout_seconds, "End after this long (default: at Ctrl-C)")
       ->option_text("SECONDS")
-      ->check(CLI::PositiveNumber);
+      ->check(Between(kShortest, kLongest, "a time in seconds, above 0"));
 }
 
 void AddObservers(CLI::App* app, Invocation& out) {
@@ -193,7 +255,7 @@ void AddObservers(CLI::App* app, Invocation& out) {
                      command == stats ? "Print what happens in each interval of so long"
                                       : "Look again after so long (default: 1)")
         ->option_text("SECONDS")
-        ->check(CLI::Range(0.05, 86400.0));
+        ->check(Between(0.05, 86400, "a time in seconds, 0.05 at least"));
   }
   stats->add_option("--count", out.count, "Leave after so many intervals")
       ->option_text("N")
@@ -268,12 +330,20 @@ void AddWorkspace(CLI::App* app, Invocation& out) {
         ->add_option("--quota-bytes", out.quota_bytes,
                      "Bytes of content that it may have, also as 10GiB; 0: any number")
         ->option_text("BYTES")
-        ->transform(CLI::AsSizeValue(false));
+        ->transform(CLI::AsSizeValue(false))
+        ->check(NotNegative());
     command
         ->add_option("--quota-inodes", out.quota_inodes,
                      "Files and directories that it may have; 0: any number")
-        ->option_text("N");
+        ->option_text("N")
+        ->check(NotNegative());
   }
+  set->callback([&out] {
+    out.command = Command::kWorkspaceSet;
+    if (!out.quota_bytes && !out.quota_inodes) {
+      throw CLI::ValidationError("workspace set", "say --quota-bytes or --quota-inodes");
+    }
+  });
   for (CLI::App* command : {create, list, remove, set}) AddGateway(command, out);
 }
 
@@ -391,7 +461,7 @@ std::shared_ptr<CLI::App> MakeParser(Invocation& out) {
   }
   flush->add_option("--timeout", out.timeout_seconds, "Give up after this long (default: never)")
       ->option_text("SECONDS")
-      ->check(CLI::PositiveNumber);
+      ->check(Between(kShortest, kLongest, "a time in seconds, above 0"));
   CLI::App* upgrade = Add(app.get(), "upgrade",
                           "Replace the broker by another one; mounts and programs do not notice",
                           out, Command::kUpgrade);
@@ -459,7 +529,9 @@ Parsed ParseCommandLine(int argc, const char* const* argv, const GetEnv& getenv)
       parsed.text = out.str();
       return parsed;
     }
-    const Failure failure{control::v1::FAILURE_KIND_USAGE, error.what(), "see 'airctl --help'"};
+    const std::string unknown = UnknownCommand(*app, argc, argv);
+    const Failure failure{control::v1::FAILURE_KIND_USAGE, unknown.empty() ? error.what() : unknown,
+                          "see 'airctl --help'"};
     // The flag may stand behind what could not be understood.
     bool json = false;
     for (int i = 1; i < argc; ++i) json |= std::string(argv[i]) == "--json";

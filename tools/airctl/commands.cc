@@ -7,6 +7,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "broker/shell_word.h"
 #include "shm/base/wipe.h"
 #include "tools/airctl/client.h"
 #include "tools/airctl/completion.h"
@@ -54,12 +55,19 @@ bool OnlyAsks(const wire::Request& request) {
   }
 }
 
+// Whoever does not, hangs.
+constexpr std::chrono::seconds kPatience{10};
+bool AnswersAtOnce(const wire::Request& request) {
+  return request.has_status() || request.has_version() || request.has_dirty();
+}
+
 Outcome<wire::Response> Ask(const Invocation& asked, const wire::Request& request,
                             const std::string& doing) {
   Progress progress(doing, asked.verbose);
   for (bool again = false;; again = true) {
     auto client = BrokerClient::Connect(asked.socket);
     if (!client.value) return client.failure;
+    if (AnswersAtOnce(request)) client.value->SetPatience(kPatience);
     auto answer = client.value->Call(request, progress);
     // The broker may have been replaced by another one.
     if (answer.value || again || !client.value->lost() || !OnlyAsks(request)) return answer;
@@ -154,17 +162,25 @@ Trouble Unmount(const Invocation& asked, const Surroundings& around) {
       Failure failure = answer.failure;
       if (IsStaleMount(mountpoint)) {
         failure.message = mountpoint + " is a stale mount that nobody serves";
-        failure.advice = "airctl unmount --force " + mountpoint;
+        failure.advice = "airctl unmount --force " + ShellWord(mountpoint);
       }
       return failure;
     }
     const auto detached = DetachHere(mountpoint);
     if (!detached.value) return detached.failure;
   }
+  const wire::UnmountResponse left =
+      answer.value ? answer.value->unmount() : wire::UnmountResponse();
   if (asked.json) {
-    around.out << "{}\n";
-  } else {
-    around.out << "unmounted " << Printable(mountpoint) << "\n";
+    around.out << ToJson(left) << "\n";
+    return {};
+  }
+  around.out << "unmounted " << Printable(mountpoint) << "\n";
+  if (left.unsent_changes() != 0 || left.unsent_bytes() != 0) {
+    around.err << left.unsent_changes() << " changes (" << HumanBytes(left.unsent_bytes())
+               << ") are not at the gateway yet"
+               << (left.unsent_why().empty() ? "" : ": " + Printable(left.unsent_why()))
+               << "; the broker keeps them and goes on sending them\n";
   }
   return {};
 }
@@ -259,6 +275,8 @@ Trouble Version(const Invocation& asked, const Surroundings& around) {
   if (answer.value) {
     around.out << Printable(answer.value->version().version()) << " (shared memory layout "
                << answer.value->version().shm_abi() << ")\n";
+  } else if (answer.failure.message.find("does not answer") != std::string::npos) {
+    around.out << "does not answer\n";
   } else {
     around.out << "not running\n";
   }

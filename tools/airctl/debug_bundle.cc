@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <sys/stat.h>
+#include <fcntl.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
@@ -12,6 +13,7 @@
 #include <iterator>
 #include <regex>
 
+#include "shm/base/fd.h"
 #include "tools/airctl/client.h"
 #include "tools/airctl/debug.h"
 #include "tools/airctl/doctor.h"
@@ -33,7 +35,10 @@ std::string WithoutSecrets(const std::string& text) {
   static const std::regex secret(
       R"(((token|secret|password|bearer|authorization)["']?\s*[:=]?\s*["']?)[^\s"',}]{8,})",
       std::regex::icase);
-  return std::regex_replace(text, secret, "$1(left out)");
+  // Of an export: who knows it may mount.
+  static const std::regex path("/airstore-[0-9a-f]{16,}");
+  return std::regex_replace(std::regex_replace(text, secret, "$1(left out)"), path,
+                            "/airstore-(left out)");
 }
 
 std::string TextOf(const std::string& path) {
@@ -41,16 +46,16 @@ std::string TextOf(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// What a program prints; empty where there is none.
-std::string OutputOf(const char* command) {
+// What a program prints; nothing: it failed.
+std::optional<std::string> OutputOf(const char* command) {
   FILE* pipe = popen(command, "re");
-  if (pipe == nullptr) return "";
+  if (pipe == nullptr) return std::nullopt;
   std::string out;
   std::array<char, 4096> piece{};
   for (size_t got = 0; (got = fread(piece.data(), 1, piece.size(), pipe)) > 0;) {
     out.append(piece.data(), got);
   }
-  pclose(pipe);
+  if (pclose(pipe) != 0) return std::nullopt;
   return out;
 }
 
@@ -84,30 +89,49 @@ class Folder {
   Folder& operator=(const Folder&) = delete;
 
   const std::string& path() const { return path_; }
-  void Put(const std::string& name, const std::string& text) const {
-    if (!text.empty()) std::ofstream(path_ + "/" + name) << WithoutSecrets(text);
+  void Put(const std::string& name, const std::string& text) {
+    if (text.empty()) return;
+    std::ofstream file(path_ + "/" + name);
+    file << WithoutSecrets(text);
+    if (!file.flush()) Miss(name, "it could not be written");
   }
+  void Miss(const std::string& name, const std::string& why) {
+    missing_ += name + ": " + why + "\n";
+  }
+  const std::string& missing() const { return missing_; }
 
  private:
   std::string path_;
+  std::string missing_;
 };
 
+// Beside it, and then in its place: what a link of that name leads to stays as it is, and nobody
+// else may read it.
 bool Pack(const std::string& folder, const std::string& archive) {
+  std::string beside = archive + ".XXXXXX";
+  const UniqueFd file(mkostemp(beside.data(), O_CLOEXEC));
+  if (!file) return false;
   const pid_t child = fork();
   if (child == 0) {
-    umask(077);
-    execlp("tar", "tar", "-czf", archive.c_str(), "-C", folder.c_str(), ".", nullptr);
+    dup2(file.get(), STDOUT_FILENO);
+    execlp("tar", "tar", "-czf", "-", "-C", folder.c_str(), ".", nullptr);
     _exit(127);
   }
   int status = 0;
-  return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) &&
-         WEXITSTATUS(status) == 0;
+  const bool packed = child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) &&
+                      WEXITSTATUS(status) == 0 && fsync(file.get()) == 0 &&
+                      rename(beside.c_str(), archive.c_str()) == 0;
+  if (!packed) unlink(beside.c_str());
+  return packed;
 }
 
 }  // namespace
 
 std::optional<Failure> DebugBundle(const Invocation& asked, const Surroundings& around) {
-  const Folder folder;
+  Folder folder;
+  if (folder.path().empty()) {
+    return Failure{wire::FAILURE_KIND_HOST, "no directory can be made in /tmp", "make room there"};
+  }
   const std::string state_dir = StateDirectory(asked, around.getenv);
   Diagnosis found = Diagnose({}, geteuid() == 0);
   const auto add = [&](std::vector<Finding> more) {
@@ -124,12 +148,18 @@ std::optional<Failure> DebugBundle(const Invocation& asked, const Surroundings& 
   folder.Put("doctor.json", ToJson(ReportOf(found)));
   if (const auto spool = LookAtSpool(state_dir); spool.value) {
     folder.Put("spool.json", ToJson(*spool.value));
+  } else {
+    folder.Miss("spool.json", spool.failure.message);
   }
   if (const auto journals = LookAtJournals(state_dir); journals.value) {
     folder.Put("journal.json", ToJson(*journals.value));
+  } else {
+    folder.Miss("journal.json", journals.failure.message);
   }
   if (const auto lanes = LookAtLanes(state_dir); lanes.value) {
     folder.Put("shm.json", ToJson(*lanes.value));
+  } else {
+    folder.Miss("shm.json", lanes.failure.message);
   }
   utsname name{};
   uname(&name);
@@ -137,17 +167,25 @@ std::optional<Failure> DebugBundle(const Invocation& asked, const Surroundings& 
                                  " " + name.machine + "\n" + TextOf("/etc/os-release"));
   folder.Put("airstored.toml", TextOf("/etc/airstore/airstored.toml"));
   folder.Put("mountinfo.txt", TextOf("/proc/self/mountinfo"));
-  folder.Put("log.txt", OutputOf("journalctl -u airstored -n 5000 --no-pager 2>/dev/null"));
+  if (const auto log = OutputOf("journalctl -u airstored -n 5000 --no-pager 2>/dev/null")) {
+    folder.Put("log.txt", *log);
+  } else {
+    folder.Miss("log.txt", "journalctl does not say it");
+  }
+  folder.Put("missing.txt", folder.missing());
   const std::string archive = asked.name.empty() ? "airstore-bundle.tar.gz" : asked.name;
   if (!Pack(folder.path(), archive)) {
     return Failure{wire::FAILURE_KIND_HOST, "tar could not write " + archive,
                    "name another file: airctl debug bundle FILE"};
   }
+  if (!folder.missing().empty()) around.err << "not in it:\n" << folder.missing();
   if (asked.json) {
     around.out << "{}\n";
   } else {
     around.out << "wrote " << Printable(archive)
-               << ": names of workspaces, mount points and hosts, no tokens, no content\n";
+               << ": names of workspaces, mount points and hosts, and of files in lines of the "
+                  "log; no tokens, "
+                  "no content\n";
   }
   return {};
 }

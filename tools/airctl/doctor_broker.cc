@@ -14,6 +14,8 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <set>
+#include <sstream>
 
 #include "shm/base/fd.h"
 #include "tools/airctl/format.h"
@@ -39,6 +41,15 @@ int Connect(int family, const sockaddr* address, socklen_t length) {
   socklen_t size = sizeof code;
   getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &code, &size);
   return code;
+}
+
+std::vector<std::string> AddressesIn(const std::string& list) {
+  std::vector<std::string> all;
+  std::istringstream parts(list);
+  for (std::string one; std::getline(parts, one, ',');) {
+    if (!one.empty()) all.push_back(one);
+  }
+  return all;
 }
 
 Finding Gateway(const std::string& address, const std::string& trouble) {
@@ -133,22 +144,27 @@ std::vector<Finding> LookAtBroker(const wire::StatusResponse& status) {
     out.push_back(std::move(finding));
   }
   std::string told;
+  std::set<std::string> used;
   for (const wire::Problem& problem : status.problems()) {
     out.push_back({problem.cause(), false,
                    (problem.subject().empty() ? "" : problem.subject() + ": ") + problem.says(),
                    problem.mend()});
     told += problem.subject() + "\n";
   }
-  bool used = false;
   for (const wire::SessionInfo& session : status.sessions()) {
-    used = used || session.gateway() == broker.gateway();
+    used.insert(session.gateway());
+    for (const std::string& one : AddressesIn(session.gateway())) used.insert(one);
     if (session.state() == "connected" && told.find(session.gateway() + "\n") == told.npos) {
       told += session.gateway() + "\n";
       out.push_back({"gateway " + session.gateway(), true, "it answers", ""});
     }
   }
-  // Of one that mounts use the broker knows more.
-  if (!used && !broker.gateway().empty()) out.push_back(LookAtGateway(broker.gateway()));
+  // Of one that mounts use the broker knows more; what none uses need not be there.
+  for (const std::string& one : AddressesIn(broker.gateway())) {
+    if (used.contains(one) || used.contains(broker.gateway())) continue;
+    out.push_back(LookAtGateway(one));
+    out.back().matters = false;
+  }
   return out;
 }
 

@@ -64,11 +64,48 @@ std::string HumanTime(int64_t ns) {
   return text;
 }
 
+namespace {
+
+// Of the character that begins there: 0: it is none in UTF-8.
+size_t CharacterAt(const std::string& text, size_t at, uint32_t* code) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char first = byte(at);
+  const size_t length = first < 0x80   ? 1
+                        : first < 0xC2 ? 0
+                        : first < 0xE0 ? 2
+                        : first < 0xF0 ? 3
+                        : first < 0xF5 ? 4
+                                       : 0;
+  if (length == 0 || at + length > text.size()) return 0;
+  *code = length == 1 ? first : first & (0x7Fu >> length);
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(at + i) & 0xC0) != 0x80) return 0;
+    *code = *code << 6 | (byte(at + i) & 0x3Fu);
+  }
+  return length;
+}
+
+// Terminals act upon controls, and marks of direction make a text look like another one.
+bool Misleads(uint32_t code) {
+  return code < ' ' || (code >= 0x7F && code <= 0x9F) || code == 0x061C ||
+         (code >= 0x200E && code <= 0x200F) || (code >= 0x2028 && code <= 0x202E) ||
+         (code >= 0x2066 && code <= 0x2069);
+}
+
+}  // namespace
+
 std::string Printable(const std::string& text) {
-  std::string out = text;
-  for (char& c : out) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < ' ' || byte == 0x7f) c = '?';
+  std::string out;
+  out.reserve(text.size());
+  for (size_t at = 0; at < text.size();) {
+    uint32_t code = 0;
+    const size_t length = CharacterAt(text, at, &code);
+    if (length == 0 || Misleads(code)) {
+      out += '?';
+    } else {
+      out.append(text, at, length);
+    }
+    at += length == 0 ? 1 : length;
   }
   return out;
 }

@@ -81,6 +81,9 @@ std::string JsonSchema() {
       {"debug spool", wire::SpoolReport::descriptor()},
       {"debug journal", wire::JournalReport::descriptor()},
       {"debug shm", wire::ShmReport::descriptor()},
+      {"unmount", wire::UnmountResponse::descriptor()},
+      {"workspace create", wire::WorkspaceList::descriptor()},
+      {"workspace set", wire::WorkspaceList::descriptor()},
       {"workspace list", wire::WorkspaceList::descriptor()},
       {"token list", wire::TokenList::descriptor()},
       {"token create", wire::TokenCreated::descriptor()},
@@ -103,6 +106,23 @@ std::string JsonSchema() {
     names["trace"]["anyOf"].push_back({{"$ref", kDefs + type->name()}});
   }
   const Json text = {{"type", "string"}};
+  Define(wire::VersionResponse::descriptor(), &defs);
+  const Json of_airctl = {{"type", "object"},
+                          {"properties", {{"version", text}}},
+                          {"required", {"version"}},
+                          {"additionalProperties", false}};
+  Json of_broker;
+  of_broker["anyOf"] =
+      Json::array({Json{{"$ref", std::string(kDefs) + "VersionResponse"}}, Json{{"type", "null"}}});
+  names["version"] = {{"type", "object"},
+                      {"properties", {{"airctl", of_airctl}, {"broker", of_broker}}},
+                      {"required", {"airctl", "broker"}},
+                      {"additionalProperties", false}};
+  // They say by their exit status that it is done.
+  for (const char* command :
+       {"flush", "login", "workspace delete", "token revoke", "debug bundle"}) {
+    names[command] = {{"type", "object"}, {"additionalProperties", false}};
+  }
   names["error"] = {{"type", "object"},
                     {"properties",
                      {{"error",

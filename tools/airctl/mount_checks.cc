@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "broker/proc_mounts.h"
+#include "broker/shell_word.h"
 
 namespace airstore::airctl {
 namespace {
@@ -20,6 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::chrono::seconds kPatience{2};
+constexpr int kMostLinks = 40;
 
 // stat(2) of what may be a mount without a server: ETIMEDOUT when it does not answer. The thread
 // that hangs then ends with the process.
@@ -41,7 +43,7 @@ bool IsStaleCode(int code) { return code == ENOTCONN || code == ECONNABORTED; }
 
 Failure Stale(const std::string& path) {
   return {control::v1::FAILURE_KIND_BUSY, path + " is a stale mount that nobody serves",
-          "airctl unmount --force " + path};
+          "airctl unmount --force " + ShellWord(path)};
 }
 
 bool IsEmpty(const std::string& path) {
@@ -55,14 +57,38 @@ bool IsEmpty(const std::string& path) {
   return empty;
 }
 
-}  // namespace
-
-std::string AbsoluteMountPoint(const std::string& path) {
+std::string WithoutLinksAbove(const std::string& path) {
   std::error_code error;
   fs::path full = fs::absolute(path, error).lexically_normal();
   if (!full.has_filename()) full = full.parent_path();  // "/mnt/x/"
   const fs::path parent = fs::canonical(full.parent_path(), error);
   return error || !full.has_filename() ? full.string() : (parent / full.filename()).string();
+}
+
+}  // namespace
+
+std::string AbsoluteMountPoint(const std::string& path) {
+  std::string at = path;
+  for (int links = 0; links < kMostLinks; ++links) {
+    at = WithoutLinksAbove(at);
+    if (IsAirstoreMount(at)) break;  // it may hang
+    char target[PATH_MAX];
+    const ssize_t length = readlink(at.c_str(), target, sizeof target);
+    if (length <= 0) break;
+    at = (fs::path(at).parent_path() / std::string(target, static_cast<size_t>(length))).string();
+  }
+  return at;
+}
+
+bool IsInAirstoreMount(const std::string& path) {
+  const broker::MountedFs* in = nullptr;
+  const auto mounts = broker::MountedFileSystems();
+  for (const broker::MountedFs& mount : mounts) {
+    const std::string below = mount.path == "/" ? "/" : mount.path + "/";
+    if ((path + "/").compare(0, below.size(), below) != 0) continue;
+    if (in == nullptr || mount.path.size() >= in->path.size()) in = &mount;
+  }
+  return in != nullptr && (in->type == broker::kFuseType || broker::IsOurNfs(*in));
 }
 
 bool IsAirstoreMount(const std::string& path) {
@@ -104,12 +130,12 @@ Outcome<std::string> CheckMountPoint(const std::string& path, const MountPointNe
       break;
     case ENOENT:
       return Failure{control::v1::FAILURE_KIND_NOT_FOUND, full + " does not exist",
-                     "mkdir -p " + full};
+                     "mkdir -p " + ShellWord(full)};
     case ENOTCONN:
     case ECONNABORTED:
       return Failure{control::v1::FAILURE_KIND_BUSY,
                      full + " is a stale mount of another file system",
-                     "unmount it: umount -l " + full};
+                     "unmount it: umount -l " + ShellWord(full)};
     case EACCES:
       return Failure{control::v1::FAILURE_KIND_PERMISSION, full + " may not be looked at by you",
                      ""};
@@ -120,7 +146,7 @@ Outcome<std::string> CheckMountPoint(const std::string& path, const MountPointNe
   if (char resolved[PATH_MAX]; realpath(full.c_str(), resolved) != nullptr) full = resolved;
   if (IsAirstoreMount(full)) {
     return Failure{control::v1::FAILURE_KIND_BUSY, full + " is already an airstore mount",
-                   "airctl unmount " + full};
+                   "airctl unmount " + ShellWord(full)};
   }
   if (!S_ISDIR(info.st_mode)) {
     return Failure{control::v1::FAILURE_KIND_USAGE, full + " is not a directory",

@@ -10,7 +10,7 @@
 
 namespace airstore::airctl {
 
-// Absolute, without symbolic links on the way; touches nothing below the last component.
+// Absolute, without symbolic links; asks no mount of ours that is there.
 std::string AbsoluteMountPoint(const std::string& path);
 
 struct MountPointNeeds {
@@ -22,6 +22,8 @@ Outcome<std::string> MakeMountPoint(const std::string& path);
 // The canonical path to mount on.
 Outcome<std::string> CheckMountPoint(const std::string& path, const MountPointNeeds& needs);
 
+// This canonical path is in one of ours, or at it.
+bool IsInAirstoreMount(const std::string& path);
 // One of ours is mounted at this absolute path.
 bool IsAirstoreMount(const std::string& path);
 // ... but nobody serves it.

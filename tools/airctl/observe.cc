@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <functional>
 #include <thread>
 
 #include "tools/airctl/client.h"
@@ -21,6 +22,7 @@ using std::chrono::milliseconds;
 using Trouble = std::optional<Failure>;
 
 constexpr double kUsualInterval = 1;
+constexpr std::chrono::seconds kPatience{5};
 constexpr size_t kLeastColumns = 60;
 constexpr size_t kLeastRows = 10;
 
@@ -30,10 +32,13 @@ struct Sample {
 };
 
 // Connects each time: the broker may have been replaced.
-Outcome<Sample> Look(const Invocation& asked) {
+Outcome<Sample> Look(const Invocation& asked, const std::function<bool()>& given_up = {}) {
   Progress progress("asking the broker", false);
+  if (given_up) progress.KeepQuiet();
   auto client = BrokerClient::Connect(asked.socket);
   if (!client.value) return client.failure;
+  client.value->SetPatience(kPatience);
+  client.value->SetGivenUp(given_up);
   wire::Request request;
   request.mutable_status()->set_mountpoint(
       asked.mountpoint.empty() ? "" : AbsoluteMountPoint(asked.mountpoint));
@@ -111,7 +116,14 @@ Trouble Top(const Invocation& asked, const Surroundings& around) {
     if (Clock::now() < next) continue;
     next = Clock::now() + interval;
     if (view.paused) continue;
-    auto now = Look(asked);
+    // Keys work while it is asked.
+    bool left_by_key = false;
+    auto now = Look(asked, [&] {
+      const auto pressed = terminal->AwaitKey(milliseconds(0));
+      left_by_key = left_by_key || !pressed || (*pressed != 0 && !PressKey(*pressed, &view));
+      return left_by_key;
+    });
+    if (left_by_key) return {};
     if (!now.value) return now.failure;
     report = MakeReport(now.value->status, &shown.status, Between(shown, *now.value));
     shown = std::move(*now.value);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/airctl/progress.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -11,6 +12,18 @@ namespace airstore::airctl {
 namespace {
 
 constexpr std::chrono::seconds kWorthALine{1};
+
+// What does not fit would not be wiped away.
+std::string Fitting(const std::string& text) {
+  winsize size{};
+  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 2) return text;
+  size_t columns = 0;
+  for (size_t at = 0; at < text.size(); ++at) {
+    const bool begins = (static_cast<unsigned char>(text[at]) & 0xC0) != 0x80;
+    if (begins && ++columns == size.ws_col) return text.substr(0, at);
+  }
+  return text;
+}
 
 }  // namespace
 
@@ -41,11 +54,11 @@ void Progress::Update(const std::string& message, uint64_t done, uint64_t total)
 
 void Progress::Tick() {
   const auto passed = std::chrono::steady_clock::now() - start_;
-  if (!terminal_ || passed < kWorthALine) return;
+  if (!terminal_ || quiet_ || passed < kWorthALine) return;
   const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(passed).count();
-  fprintf(stderr, "\r\033[K%s (%s)%s%s", what_.c_str(),
-          HumanDuration(static_cast<uint64_t>(ms)).c_str(), detail_.empty() ? "" : ": ",
-          detail_.c_str());
+  const std::string line = what_ + " (" + HumanDuration(static_cast<uint64_t>(ms)) + ")" +
+                           (detail_.empty() ? "" : ": ") + detail_;
+  fprintf(stderr, "\r\033[K%s", Fitting(line).c_str());
   fflush(stderr);
   shown_ = true;
 }

@@ -20,6 +20,8 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   void Update(const std::string& message, uint64_t done, uint64_t total);
+  // For who draws the screen.
+  void KeepQuiet() { quiet_ = true; }
   // Call a few times a second.
   void Tick();
 
@@ -31,6 +33,7 @@ class Progress {
   std::string detail_;
   std::string last_message_;
   bool shown_ = false;
+  bool quiet_ = false;
 };
 
 }  // namespace airstore::airctl

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <climits>
 #include <cstring>
 #include <filesystem>
 
@@ -31,8 +32,9 @@ void Print(std::ostream& out, const wire::LostList& list, bool colours) {
   }
   Table table({"ID", "WORKSPACE", "WHAT", "SIZE>", "ERROR", "WHEN", "PATH"});
   for (const wire::LostItem& item : list.items()) {
-    table.Add({item.id(), item.workspace().empty() ? "-" : item.workspace(), item.what(),
-               HumanBytes(item.bytes()), item.error() == 0 ? "-" : strerror(item.error()),
+    table.Add({item.id(), item.workspace().empty() ? "-" : Printable(item.workspace()),
+               Printable(item.what()), HumanBytes(item.bytes()),
+               item.error() == 0 ? "-" : strerror(item.error()),
                item.time_ns() == 0 ? "-" : HumanTime(item.time_ns()), Printable(PathOf(item))});
   }
   table.Print(out, colours);
@@ -40,8 +42,14 @@ void Print(std::ostream& out, const wire::LostList& list, bool colours) {
 
 // The id makes it unique, the rest makes it legible.
 std::string FileName(const wire::LostItem& item) {
-  const std::string name = std::filesystem::path(item.path()).filename().string();
-  return item.id() + (name.empty() ? "" : "-" + name);
+  std::string name = std::filesystem::path(item.path()).filename().string();
+  if (name.empty()) return item.id();
+  size_t most = NAME_MAX - std::min<size_t>(item.id().size() + 1, NAME_MAX);
+  if (name.size() > most) {
+    while (most > 0 && (static_cast<unsigned char>(name[most]) & 0xC0) == 0x80) --most;
+    name.resize(most);
+  }
+  return item.id() + "-" + name;
 }
 
 Trouble Export(BrokerClient& client, Progress& progress, const wire::LostItem& item,
@@ -109,8 +117,11 @@ Trouble ExportAll(BrokerClient& client, Progress& progress, const Invocation& as
   if (failed) {
     return Failure{wire::FAILURE_KIND_HOST, asked.directory + ": " + failed.message(), ""};
   }
+  size_t without = 0;
+  Trouble first;
   for (const wire::LostItem& item : chosen.items()) {
     if (!item.content()) {
+      ++without;
       around.err << item.id() << ": " << item.what() << " of " << Printable(PathOf(item))
                  << " has no content"
                  << (item.what() == "leftover" ? "; it lies in " + Printable(item.location()) : "")
@@ -118,10 +129,19 @@ Trouble ExportAll(BrokerClient& client, Progress& progress, const Invocation& as
       continue;
     }
     const std::string to = asked.directory + "/" + FileName(item);
-    if (const Trouble trouble = Export(client, progress, item, to)) return trouble;
+    if (const Trouble trouble = Export(client, progress, item, to)) {
+      if (trouble->kind == wire::FAILURE_KIND_UNREACHABLE) return trouble;
+      if (first) around.err << Printable(trouble->message) << "\n";
+      if (!first) first = trouble;
+      continue;
+    }
     if (!asked.json) around.out << Printable(PathOf(item)) << " -> " << Printable(to) << "\n";
   }
-  return {};
+  if (first || without == 0) return first;
+  return Failure{wire::FAILURE_KIND_INTERNAL,
+                 std::to_string(without) + (without == 1 ? " item has" : " items have") +
+                     " no content that could be exported",
+                 "see above, and 'airctl recover'"};
 }
 
 }  // namespace

@@ -163,8 +163,9 @@ void PrintDirty(std::ostream& out, const wire::DirtyResponse& dirty, bool colour
     const Cell error =
         file.last_error() == 0 ? Cell("-") : Cell(strerror(file.last_error()), Colour::kBad);
     table.Add({file.workspace(), HumanBytes(file.bytes()), HumanDuration(file.age_ms()), error,
-               file.path().empty() ? "(inode " + std::to_string(file.inode()) + ")"
-                                   : Printable(file.path())});
+               file.earlier()        ? "(of an earlier session)"
+               : file.path().empty() ? "(inode " + std::to_string(file.inode()) + ")"
+                                     : Printable(file.path())});
   }
   table.Print(out, colours);
 }

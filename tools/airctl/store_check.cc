@@ -28,24 +28,24 @@ std::string Count(uint64_t count, const char* one, const char* many) {
 
 void Print(std::ostream& out, const wire::StoreDamage& damage, bool repair, bool colours) {
   const Colour colour = damage.repaired() ? Colour::kWarn : Colour::kBad;
-  out << Painted(damage.kind(), colour, colours);
+  out << Painted(Printable(damage.kind()), colour, colours);
   if (!damage.workspace().empty()) out << "  " << Printable(damage.workspace());
   if (!damage.path().empty()) {
     out << ": " << Printable(damage.path());
   } else if (damage.inode() != 0) {
     out << ": inode " << damage.inode();
   }
-  out << "\n    " << damage.what();
+  out << "\n    " << Printable(damage.what());
   if (damage.lost_bytes() != 0) {
     out << "; " << HumanBytes(damage.lost_bytes()) << " from byte " << damage.offset() << " on";
   }
   out << "\n";
   if (damage.repaired()) {
-    out << "    mended: " << damage.remedy() << "\n";
+    out << "    mended: " << Printable(damage.remedy()) << "\n";
   } else if (damage.remedy().empty()) {
     out << "    nothing can be done about it\n";
   } else if (!repair) {
-    out << "    --repair: " << damage.remedy() << "\n";
+    out << "    --repair: " << Printable(damage.remedy()) << "\n";
   }
 }
 
@@ -108,6 +108,7 @@ std::optional<Failure> CheckStore(const Invocation& asked, const Surroundings& a
       std::this_thread::sleep_for(pause);
     }
   }
+  report.set_ended_early(error);
   if (asked.json) {
     around.out << ToJson(report) << "\n";
   } else {

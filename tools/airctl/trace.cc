@@ -23,6 +23,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr auto kPause = std::chrono::milliseconds(250);
 constexpr auto kInterval = std::chrono::seconds(2);
+constexpr auto kPatience = std::chrono::seconds(10);
 
 std::string TimeOfDay(int64_t ns) {
   const auto seconds = static_cast<time_t>(ns / 1'000'000'000);
@@ -47,7 +48,7 @@ bool Wanted(const Invocation& asked, const std::string& op) {
 void PrintCall(const Invocation& asked, const Surroundings& around, const wire::TracedCall& call) {
   if (!Wanted(asked, call.op())) return;
   if (asked.json) {
-    around.out << ToJson(call) << "\n";
+    around.out << ToJsonLine(call) << "\n";
     return;
   }
   around.out << TimeOfDay(call.ended_ns()) << "  " << call.op() << "  "
@@ -72,7 +73,7 @@ void PrintInterval(const Invocation& asked, const Surroundings& around,
   }
   if (added.ops().empty()) return;
   if (asked.json) {
-    around.out << ToJson(added) << "\n";
+    around.out << ToJsonLine(added) << "\n";
     return;
   }
   around.out << "--";
@@ -92,6 +93,7 @@ Outcome<wire::TraceResponse> AskOnce(const Invocation& asked, const wire::Reques
   Progress progress("tracing", false);
   auto client = BrokerClient::Connect(asked.socket);
   if (!client.value) return client.failure;
+  client.value->SetPatience(kPatience);
   auto answer = client.value->Call(request, progress);
   if (!answer.value) return answer.failure;
   return answer.value->trace();

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -17,6 +18,7 @@
 #include "shm/base/fd.h"
 #include "tools/airctl/format.h"
 #include "tools/airctl/json_output.h"
+#include "tools/airctl/mount_checks.h"
 #include "tools/airctl/progress.h"
 
 namespace airstore::airctl {
@@ -111,10 +113,20 @@ class Warming {
 }  // namespace
 
 std::optional<Failure> Warm(const Invocation& asked, const Surroundings& around) {
+  std::error_code error;
+  const std::string path = std::filesystem::canonical(asked.mountpoint, error).string();
+  if (error) {
+    return Failure{wire::FAILURE_KIND_NOT_FOUND,
+                   Printable(asked.mountpoint) + ": " + error.message(), ""};
+  }
+  if (!IsInAirstoreMount(path)) {
+    return Failure{wire::FAILURE_KIND_NOT_FOUND, Printable(path) + " is in no mount of airstore",
+                   "airctl status lists the mounts"};
+  }
   Warming warming;
   {
-    Progress progress("warming " + Printable(asked.mountpoint), asked.verbose);
-    warming.Find(asked.mountpoint, progress);
+    Progress progress("warming " + Printable(path), asked.verbose);
+    warming.Find(path, progress);
     warming.Read(progress);
   }
   const wire::WarmReport report = warming.Report();

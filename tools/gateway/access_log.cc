@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <fstream>
@@ -88,17 +90,14 @@ std::string AccessLog::PathOf(const std::string& workspace, int generation) cons
   return generation == 0 ? path : path + "." + std::to_string(generation);
 }
 
-bool AccessLog::IsNew(Seen& seen, const std::string& id) {
-  if (id.empty()) return true;
+void AccessLog::Remember(Seen& seen, uint64_t id) {
   const SteadyTime now = SteadyNow();
   while (!seen.order.empty() &&
          (now - seen.order.front().first > kRemembered || seen.order.size() >= kMostRemembered)) {
     seen.ids.erase(seen.order.front().second);
     seen.order.pop_front();
   }
-  if (!seen.ids.insert(id).second) return false;
-  seen.order.emplace_back(now, id);
-  return true;
+  if (seen.ids.insert(id).second) seen.order.emplace_back(now, id);
 }
 
 void AccessLog::Rotate(const std::string& workspace) const {
@@ -110,8 +109,13 @@ void AccessLog::Rotate(const std::string& workspace) const {
 Result<void> AccessLog::Add(const std::string& workspace, std::vector<AccessEvent> events) {
   std::lock_guard lock(mu_);
   std::string text;
+  Seen& seen = seen_[workspace];
+  std::unordered_set<uint64_t> fresh;  // remembered when they are written
   for (AccessEvent& event : events) {
-    if (!IsNew(seen_[workspace], event.event_id)) continue;
+    if (const std::string& id = event.event_id; !id.empty()) {
+      const uint64_t hash = XXH3_64bits(id.data(), id.size());
+      if (seen.ids.contains(hash) || !fresh.insert(hash).second) continue;
+    }
     FillIn(workspace, &event);
     json object = json::object();
     VisitFields(event, Write{object});
@@ -125,9 +129,15 @@ Result<void> AccessLog::Add(const std::string& workspace, std::vector<AccessEven
     Rotate(workspace);
   }
   UniqueFd fd(open(PathOf(workspace, 0).c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-  if (!fd || write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
-    return SysError("write the access log");
+  if (!fd || fstat(fd.get(), &st) != 0) return SysError("open the access log");
+  const ssize_t written = write(fd.get(), text.data(), text.size());
+  if (written != static_cast<ssize_t>(text.size())) {
+    const int code = written < 0 ? errno : ENOSPC;
+    // Half a line would swallow the next one.
+    (void)!ftruncate(fd.get(), st.st_size);
+    return SysError("write the access log", code);
   }
+  for (const uint64_t id : fresh) Remember(seen, id);
   return {};
 }
 

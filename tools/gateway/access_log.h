@@ -53,10 +53,10 @@ class AccessLog {
 
  private:
   struct Seen {
-    std::unordered_set<std::string> ids;
-    std::deque<std::pair<SteadyTime, std::string>> order;
+    std::unordered_set<uint64_t> ids;  // hashes of theirs
+    std::deque<std::pair<SteadyTime, uint64_t>> order;
   };
-  bool IsNew(Seen& seen, const std::string& id);  // REQUIRES: mu_
+  static void Remember(Seen& seen, uint64_t id);  // REQUIRES: mu_
   std::string PathOf(const std::string& workspace, int generation) const;
   void Rotate(const std::string& workspace) const;  // REQUIRES: mu_
 

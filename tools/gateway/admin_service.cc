@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/gateway/admin_service.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 
+#include "broker/log_event.h"
 #include "shm/base/wipe.h"
 #include "tools/gateway/validate.h"
 
@@ -43,7 +42,8 @@ AdminService::Reactor* AdminService::CreateWorkspace(Context* context,
     auto workspace = gateway_.CreateWorkspace(request->name(),
                                               {request->quota_bytes(), request->quota_inodes()});
     if (!workspace) return StatusOf(workspace.error(), "create workspace");
-    spdlog::info("workspace {} created", workspace->name);
+    broker::LogEvent(spdlog::level::info, {{"workspace", workspace->name}}, "workspace {} created",
+                     workspace->name);
     ToWire(*workspace, response);
     return grpc::Status::OK;
   });
@@ -58,8 +58,9 @@ AdminService::Reactor* AdminService::UpdateWorkspace(Context* context,
     if (request->has_quota_inodes()) quota.inodes = request->quota_inodes();
     auto workspace = gateway_.SetQuota(request->name(), quota);
     if (!workspace) return StatusOf(workspace.error(), "update workspace");
-    spdlog::info("workspace {}: at most {} bytes and {} inodes (0: no limit)", workspace->name,
-                 workspace->quota_bytes, workspace->quota_inodes);
+    broker::LogEvent(spdlog::level::info, {{"workspace", workspace->name}},
+                     "workspace {}: at most {} bytes and {} inodes (0: no limit)", workspace->name,
+                     workspace->quota_bytes, workspace->quota_inodes);
     ToWire(*workspace, response);
     return grpc::Status::OK;
   });
@@ -85,7 +86,8 @@ AdminService::Reactor* AdminService::DeleteWorkspace(Context* context,
   return RunAsAdmin(context, [=, this]() -> grpc::Status {
     auto done = gateway_.DeleteWorkspace(request->name());
     if (!done) return StatusOf(done.error(), "delete workspace");
-    spdlog::info("workspace {} deleted", request->name());
+    broker::LogEvent(spdlog::level::info, {{"workspace", request->name()}}, "workspace {} deleted",
+                     request->name());
     return grpc::Status::OK;
   });
 }
@@ -100,6 +102,7 @@ AdminService::Reactor* AdminService::CreateToken(Context* context,
     auto writer = gateway_.store().Write();
     if (!writer) return StoreStatus("create token", writer.error());
     const auto workspace = (*writer)->FindWorkspace(request->workspace());
+    if (auto ok = (*writer)->status(); !ok) return StoreStatus("create token", ok.error());
     if (!workspace) return {grpc::StatusCode::NOT_FOUND, "no such workspace"};
     std::string secret = NewSecret();
     const WipeAtEnd wipe(secret);
@@ -128,6 +131,7 @@ AdminService::Reactor* AdminService::ListTokens(Context* context,
     std::optional<WorkspaceKey> only;
     if (!request->workspace().empty()) {
       const auto workspace = (*reader)->FindWorkspace(request->workspace());
+      if (auto ok = (*reader)->status(); !ok) return StoreStatus("list tokens", ok.error());
       if (!workspace) return {grpc::StatusCode::NOT_FOUND, "no such workspace"};
       only = workspace->key;
     }
@@ -147,6 +151,7 @@ AdminService::Reactor* AdminService::RevokeToken(Context* context,
       auto writer = gateway_.store().Write();
       if (!writer) return StoreStatus("revoke token", writer.error());
       if (!(*writer)->RevokeToken(request->id(), WallClockNs())) {
+        if (auto ok = (*writer)->status(); !ok) return StoreStatus("revoke token", ok.error());
         return {grpc::StatusCode::NOT_FOUND, "no such token"};
       }
       if (auto done = (*writer)->Commit(); !done) return StoreStatus("revoke token", done.error());

@@ -5,9 +5,9 @@
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <openssl/sha.h>
-#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
+#include "broker/log_event.h"
 #include "shm/base/fd.h"
 #include "shm/base/wipe.h"
 #include "tools/gateway/clock.h"
@@ -92,7 +92,9 @@ Result<Caller> Authenticator::Authenticate(std::string_view header, std::string_
   if (caller) {
     failed_.Accepted(address, hash);
   } else if (caller.error().code == EACCES && failed_.Failed(address, SteadyNow())) {
-    spdlog::warn("too many invalid tokens from {}: one a second is looked at from now on", address);
+    broker::LogEvent(spdlog::level::warn, {{"address", address}},
+                     "too many invalid tokens from {}: one a second is looked at from now on",
+                     address);
   }
   return caller;
 }

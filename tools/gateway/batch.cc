@@ -335,7 +335,7 @@ int Changer::RunMutation(const Mutation& mutation) {
 }
 
 Result<uint64_t> BatchApplier::Change(WorkspaceKey ws, const SessionId& by, WriteOp content,
-                                      const Plan& plan) {
+                                      const Plan& plan, bool* refused) {
   std::vector<PackedBlock> packed;
   if (!content.extents.empty()) {
     std::vector<Mutation> mutations(1);
@@ -346,11 +346,12 @@ Result<uint64_t> BatchApplier::Change(WorkspaceKey ws, const SessionId& by, Writ
     AIRSTORE_TRY(Store(ws, packed));
   }
   const WriteOp stored = std::move(content);
-  bool unknown = false;
+  bool unknown = false, planned = false;
   auto changed = UntilNoConflict([&] {
     WriteOp fresh = stored;  // the plan fills in its inode
-    return ChangeStored(ws, by, fresh, packed, plan, &unknown);
+    return ChangeStored(ws, by, fresh, packed, plan, &unknown, &planned);
   });
+  if (refused != nullptr) *refused = planned;
   if (!changed && !unknown) {
     // Nothing refers to them, and there is no row that a collector would find.
     std::vector<BlockKey> keys;
@@ -362,26 +363,34 @@ Result<uint64_t> BatchApplier::Change(WorkspaceKey ws, const SessionId& by, Writ
 
 Result<uint64_t> BatchApplier::ChangeStored(WorkspaceKey ws, const SessionId& by, WriteOp& content,
                                             const std::vector<PackedBlock>& packed,
-                                            const Plan& plan, bool* unknown) {
+                                            const Plan& plan, bool* unknown, bool* refused) {
+  *refused = true;
+  const auto of_store = [refused](Error error) {
+    *refused = false;
+    return error;
+  };
   auto writer = store_.Write();
-  if (!writer) return writer.error();
+  if (!writer) return of_store(writer.error());
   MetadataWriter& txn = **writer;
   const auto workspace = txn.GetWorkspace(ws);
-  AIRSTORE_TRY(txn.status());
+  if (auto status = txn.status(); !status) return of_store(status.error());
   if (!workspace) return Error{ESTALE, "the workspace does not exist any more"};
-  for (const LeaseRecord& lease : txn.ListLeases(ws)) {
-    if (lease.session != by) return Error{EBUSY, "another host holds a lease"};
-  }
+  bool leased = false;
+  for (const LeaseRecord& lease : txn.ListLeases(ws)) leased = leased || lease.session != by;
   const std::vector<InterestRecord> interests = txn.ListInterests(ws);
+  if (auto status = txn.status(); !status) return of_store(status.error());
+  if (leased) {
+    return Error{EBUSY, "another host holds a lease"};
+  }
   const int64_t now_ns = WallClockNs();
   WorkingTree tree(txn, ws, now_ns);
-  AIRSTORE_TRY(AddBlocks(packed, &tree));
+  if (auto added = AddBlocks(packed, &tree); !added) return of_store(added.error());
   Mutator mutator(tree, by, *workspace);
   BatchZones zones(tree);
   Changer changer(tree, mutator, zones, now_ns);
-  const int refused = plan(changer, content);
-  AIRSTORE_TRY(txn.status());
-  if (refused != 0) return Error{refused, {}};
+  const int error = plan(changer, content);
+  if (auto status = txn.status(); !status) return of_store(status.error());
+  if (error != 0) return Error{error, {}};
   tree.Flush();
   const ChangeSet changes = mutator.TakeChanges();
   if (changes.empty() && !changer.commits_anyway()) return uint64_t{0};
@@ -392,7 +401,7 @@ Result<uint64_t> BatchApplier::ChangeStored(WorkspaceKey ws, const SessionId& by
   for (const ChangeSet& some : told) txn.Announce(ws, by, some);
   if (auto done = txn.Commit(); !done) {
     *unknown = done.error().code != kStoreConflict;
-    return done.error();
+    return of_store(done.error());
   }
   tracker_.Note(ws, changes.inodes);
   return Published(txn, ws, by, told);
@@ -420,6 +429,9 @@ Result<void> BatchApplier::EndSession(const SessionId& session_id) {
     for (const InodeNo ino : orphans) mutator.DropOrphan(ino);
     tree.Flush();
     txn.DeleteSession(session_id);
+    ChangeSet changes;
+    changes.inodes = orphans;
+    if (!orphans.empty()) txn.Announce(session->workspace, session_id, changes);
     AIRSTORE_TRY(txn.Commit());
     tracker_.Note(session->workspace, orphans);
     return {};

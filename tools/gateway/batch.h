@@ -133,9 +133,12 @@ class BatchApplier {
 
   // Does what `plan` does, unless that answers an errno. `content`: what the plan is going to
   // write, of which it gets the stored form; its inode is for the plan to fill in. EBUSY: a session
-  // holds a lease. Answers the cursor of what was published, 0 for nothing.
+  // holds a lease. Answers the cursor of what was published, 0 for nothing. `refused`, unless null:
+  // whether an error is the plan's, or says that the workspace or the lease is in the way; others
+  // are the store's.
   using Plan = std::function<int(Changer& changer, WriteOp& content)>;
-  Result<uint64_t> Change(WorkspaceKey ws, const SessionId& by, WriteOp content, const Plan& plan);
+  Result<uint64_t> Change(WorkspaceKey ws, const SessionId& by, WriteOp content, const Plan& plan,
+                          bool* refused = nullptr);
 
   ChangeTracker& tracker() { return tracker_; }
 
@@ -155,10 +158,10 @@ class BatchApplier {
                           const std::vector<PackedBlock>& packed,
                           const std::shared_future<Result<void>>& stored, bool read_only,
                           const std::vector<uint64_t>& leases);
-  // `unknown`: it failed, and may have been done all the same.
+  // `unknown`: it failed, and may have been done all the same. `refused`: as of Change().
   Result<uint64_t> ChangeStored(WorkspaceKey ws, const SessionId& by, WriteOp& content,
                                 const std::vector<PackedBlock>& packed, const Plan& plan,
-                                bool* unknown);
+                                bool* unknown, bool* refused);
   // Takes them into the tree, unless a scrub may have taken them for left by a crash.
   static Result<void> AddBlocks(const std::vector<PackedBlock>& packed, WorkingTree* tree);
   // Tells of a commit what is to be told, to whom; answers the last cursor.

@@ -143,9 +143,11 @@ std::vector<ChangeSet> BatchZones::Split(const ChangeSet& changes,
       concerned.insert(interest.session);
     }
   }
+  // A check of the store reads there what is changed, whether it concerns anybody or not.
+  if (concerned.empty()) concerned.insert(by);
   zoned.only.assign(concerned.begin(), concerned.end());
   std::vector<ChangeSet> told;
-  if (!zoned.empty() && !zoned.only.empty()) told.push_back(std::move(zoned));
+  if (!zoned.empty()) told.push_back(std::move(zoned));
   if (!shared.empty()) told.push_back(std::move(shared));
   return told;
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/gateway/call.h"
 
-#include <spdlog/spdlog.h>
-
 #include <atomic>
+
+#include "broker/log_event.h"
 
 namespace airstore::gateway {
 namespace {
@@ -16,7 +16,8 @@ uint64_t StoreErrors() { return store_errors; }
 
 grpc::Status StoreStatus(std::string_view what, const Error& error) {
   ++store_errors;
-  spdlog::error("{}: {}", what, error.ToString());
+  broker::LogEvent(spdlog::level::err, {{"error", error.ToString()}}, "{}: {}", what,
+                   error.ToString());
   return {grpc::StatusCode::UNAVAILABLE,
           error.code == ENOSPC ? "the gateway's store is full" : "the gateway's store failed"};
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/gateway/collector.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <mutex>
 
+#include "broker/log_event.h"
 #include "shm/base/fault.h"
+#include "tools/gateway/blocks/block_name.h"
 #include "tools/gateway/clock.h"
 
 namespace airstore::gateway {
@@ -43,7 +43,10 @@ Result<bool> Collector::CollectSome(int64_t now_ns, Refused* refused, size_t* co
   const auto kept = DeleteMarked(garbage->keys, begun_ns);
   if (!kept) return kept.error();
   if (!kept->empty() && refused->empty()) {
-    spdlog::warn("a block cannot be deleted, and stays: {}", kept->front().why.ToString());
+    broker::LogEvent(
+        spdlog::level::warn,
+        {{"block", ToHex(kept->front().key.id.view())}, {"error", kept->front().why.ToString()}},
+        "a block cannot be deleted, and stays: {}", kept->front().why.ToString());
   }
   for (const BlockStore::Kept& one : *kept) refused->insert(one.key);
   *collected += garbage->keys.size() - kept->size();

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The gateway's configuration file (TOML): what it offers to v1 clients besides files. Read once,
-// at the start; man page airstore-gateway(8).
+// at the start; man page airstore-gateway.conf(5).
 //
 // Threads: a plain value.
 // Fails: EINVAL with file and line; there are no keys that are passed over.
 #pragma once
 
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -57,5 +58,9 @@ struct Config {
 };
 
 Result<Config> ReadConfigFile(const std::string& path);
+
+// The keys that there are, by their tables, as the manual page has them: "" for the file's own,
+// "[tasks]", "[[tools]]", ...
+std::map<std::string, std::set<std::string>> ConfigKeys();
 
 }  // namespace airstore::gateway

@@ -121,6 +121,43 @@ class Reader {
   const std::string path_;
 };
 
+Keys FileKeys(Config& config) {
+  const Setter later = [](const toml::node&) -> Result<void> { return {}; };
+  return {{"v1_offset_zero_replaces", Flag(config.offset_zero_replaces)},
+          {"access_log", Flag(config.access_log)},
+          {"distill", List(config.distill)},
+          {"tools", later},
+          {"mcp", later},
+          {"sources", later},
+          {"tasks", later}};
+}
+
+Keys ToolKeys(Offered<CommandConfig>& tool) {
+  return {{"name", Text(tool.what.name)},
+          {"command", List(tool.what.command)},
+          {"help", Text(tool.what.help)},
+          {"directory", Text(tool.what.directory)},
+          {"environment", Map(tool.what.environment)},
+          {"read_only", Flag(tool.what.for_read_only)},
+          {"workspaces", Set(tool.workspaces)}};
+}
+
+Keys SourceKeys(Offered<SourceConfig>& source) {
+  return {{"name", Text(source.what.name)},
+          {"kind", Text(source.what.kind)},
+          {"path", Text(source.what.path)},
+          {"title", Text(source.what.title)},
+          {"workspaces", Set(source.workspaces)}};
+}
+
+Keys TaskKeys(TaskConfig& tasks) {
+  return {{"enabled", Flag(tasks.enabled)},
+          {"directory", Text(tasks.directory)},
+          {"shell", List(tasks.shell)},
+          {"most_running", Count(tasks.most_running, 10'000)},
+          {"log_bytes", Count(tasks.log_bytes, 7 << 20)}};
+}
+
 Result<void> CheckName(const Reader& reader, const toml::table& table, const std::string& name,
                        std::set<std::string>* taken) {
   if (!IsToolName(name)) {
@@ -133,12 +170,7 @@ Result<void> CheckName(const Reader& reader, const toml::table& table, const std
 Result<void> ReadTool(const Reader& reader, const toml::table& table, std::set<std::string>* taken,
                       std::vector<Offered<CommandConfig>>* out) {
   Offered<CommandConfig>& tool = out->emplace_back();
-  AIRSTORE_TRY(reader.Fill(table, {{"name", Text(tool.what.name)},
-                                   {"command", List(tool.what.command)},
-                                   {"help", Text(tool.what.help)},
-                                   {"directory", Text(tool.what.directory)},
-                                   {"environment", Map(tool.what.environment)},
-                                   {"workspaces", Set(tool.workspaces)}}));
+  AIRSTORE_TRY(reader.Fill(table, ToolKeys(tool)));
   AIRSTORE_TRY(CheckName(reader, table, tool.what.name, taken));
   if (tool.what.command.empty()) return reader.At(table, "command: it needs one");
   return {};
@@ -157,14 +189,7 @@ Result<Config> ReadConfigFile(const std::string& path) {
   Config config;
   const Reader reader(path);
   const toml::table& root = parsed.table();
-  const Setter later = [](const toml::node&) -> Result<void> { return {}; };
-  AIRSTORE_TRY(reader.Fill(root, {{"v1_offset_zero_replaces", Flag(config.offset_zero_replaces)},
-                                  {"access_log", Flag(config.access_log)},
-                                  {"distill", List(config.distill)},
-                                  {"tools", later},
-                                  {"mcp", later},
-                                  {"sources", later},
-                                  {"tasks", later}}));
+  AIRSTORE_TRY(reader.Fill(root, FileKeys(config)));
   std::set<std::string> tools, sources;
   AIRSTORE_TRY(reader.Each(root, "tools", [&](const toml::table& table) {
     return ReadTool(reader, table, &tools, &config.tools);
@@ -174,11 +199,7 @@ Result<Config> ReadConfigFile(const std::string& path) {
   }));
   const auto read = reader.Each(root, "sources", [&](const toml::table& table) -> Result<void> {
     Offered<SourceConfig>& source = config.sources.emplace_back();
-    AIRSTORE_TRY(reader.Fill(table, {{"name", Text(source.what.name)},
-                                     {"kind", Text(source.what.kind)},
-                                     {"path", Text(source.what.path)},
-                                     {"title", Text(source.what.title)},
-                                     {"workspaces", Set(source.workspaces)}}));
+    AIRSTORE_TRY(reader.Fill(table, SourceKeys(source)));
     AIRSTORE_TRY(CheckName(reader, table, source.what.name, &sources));
     if (source.what.kind != "maildir" && source.what.kind != "git") {
       return reader.At(table, "kind: expected \"maildir\" or \"git\"");
@@ -190,15 +211,30 @@ Result<Config> ReadConfigFile(const std::string& path) {
   if (const toml::node* node = root.get("tasks"); node != nullptr) {
     if (node->as_table() == nullptr) return reader.At(*node, "expected [tasks]");
     config.tasks.shell.clear();
-    AIRSTORE_TRY(
-        reader.Fill(*node->as_table(), {{"enabled", Flag(config.tasks.enabled)},
-                                        {"directory", Text(config.tasks.directory)},
-                                        {"shell", List(config.tasks.shell)},
-                                        {"most_running", Count(config.tasks.most_running, 10'000)},
-                                        {"log_bytes", Count(config.tasks.log_bytes, 7 << 20)}}));
+    AIRSTORE_TRY(reader.Fill(*node->as_table(), TaskKeys(config.tasks)));
     if (config.tasks.shell.empty()) config.tasks.shell = TaskConfig().shell;
   }
   return config;
+}
+
+std::map<std::string, std::set<std::string>> ConfigKeys() {
+  Config config;
+  Offered<CommandConfig> tool;
+  Offered<SourceConfig> source;
+  const std::map<std::string, Keys> tables = {{"", FileKeys(config)},
+                                              {"[[tools]]", ToolKeys(tool)},
+                                              {"[[mcp]]", ToolKeys(tool)},
+                                              {"[[sources]]", SourceKeys(source)},
+                                              {"[tasks]", TaskKeys(config.tasks)}};
+  std::map<std::string, std::set<std::string>> names;
+  for (const auto& [table, keys] : tables) {
+    for (const auto& [name, set] : keys) {
+      const std::string key(name);
+      const bool is_table = tables.contains("[" + key + "]") || tables.contains("[[" + key + "]]");
+      if (!table.empty() || !is_table) names[table].insert(key);
+    }
+  }
+  return names;
 }
 
 }  // namespace airstore::gateway

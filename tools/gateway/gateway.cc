@@ -2,12 +2,12 @@
 #include "tools/gateway/gateway.h"
 
 #include <openssl/rand.h>
-#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include <utility>
 
+#include "broker/log_event.h"
 #include "shm/base/wipe.h"
 #include "tools/gateway/data_directory.h"
 #include "tools/gateway/session_table.h"
@@ -72,7 +72,8 @@ Result<void> Gateway::Start() {
   shared_ = stores->redis != nullptr;
   block_store_ = std::move(stores->blocks);
   if (const std::string weakness = store_->weakness(); !weakness.empty()) {
-    spdlog::warn("fsync promises less than it should: {}", weakness);
+    broker::LogEvent(spdlog::level::warn, {{"error", weakness}},
+                     "fsync promises less than it should: {}", weakness);
   }
 
   blocks_ = std::make_unique<Blocks>(*block_store_, options_.cache_bytes);
@@ -87,10 +88,14 @@ Result<void> Gateway::Start() {
   batches_->RegisterWith([this](const SessionRecord& session, const std::vector<InodeNo>& zones) {
     return sessions_->Register(session, zones);
   });
-  check_ = std::make_unique<StoreCheck>(
-      CheckParts{*store_, *blocks_, *batches_, *collector_, *sessions_,
-                 [this](WorkspaceKey ws) { return GrantInodes(ws, 1); }, stores->redis != nullptr},
-      ScrubAgeNs());
+  CheckParts parts{*store_,     *blocks_,   *batches_,
+                   *collector_, *sessions_, [this](WorkspaceKey ws) { return GrantInodes(ws, 1); }};
+  if (stores->redis != nullptr) {
+    parts.changed_elsewhere = [redis = stores->redis](WorkspaceKey ws, uint64_t* cursor) {
+      return ChangedSince(*redis, ws, cursor);
+    };
+  }
+  check_ = std::make_unique<StoreCheck>(std::move(parts), ScrubAgeNs());
   expirer_ = std::thread([this] { Expire(); });
   housekeeper_ = std::thread([this] { Housekeep(); });
   return {};
@@ -181,7 +186,10 @@ void Gateway::Housekeep() {
     if (SteadyNow() >= next_scrub) {
       ForgetOldSessions();
       auto scrubbed = collector_->Scrub(WallClockNs(), ScrubAgeNs());
-      if (!scrubbed) spdlog::error("scrub of blocks: {}", scrubbed.error().ToString());
+      if (!scrubbed) {
+        broker::LogEvent(spdlog::level::err, {{"error", scrubbed.error().ToString()}},
+                         "scrub of blocks: {}", scrubbed.error().ToString());
+      }
       next_scrub = SteadyNow() + kScrubInterval;
     }
     lock.lock();
@@ -190,7 +198,10 @@ void Gateway::Housekeep() {
 
 void Gateway::ExpireSessions() {
   const auto expired = sessions_->Expire(SteadyNow());
-  if (!expired) spdlog::error("expiry of sessions: {}", expired.error().ToString());
+  if (!expired) {
+    broker::LogEvent(spdlog::level::err, {{"error", expired.error().ToString()}},
+                     "expiry of sessions: {}", expired.error().ToString());
+  }
 }
 
 void Gateway::ForgetOldSessions() {
@@ -202,7 +213,8 @@ void Gateway::ForgetOldSessions() {
     // One that only reads is heard of without a trace in the store.
     if (sessions_->IsLive(id)) continue;
     if (auto ended = batches_->EndSession(id); !ended) {
-      spdlog::error("end of an old session: {}", ended.error().ToString());
+      broker::LogEvent(spdlog::level::err, {{"error", ended.error().ToString()}},
+                       "end of an old session: {}", ended.error().ToString());
     }
   }
 }
@@ -210,9 +222,11 @@ void Gateway::ForgetOldSessions() {
 void Gateway::CollectGarbage() {
   const auto collected = collector_->Collect(WallClockNs());
   if (!collected) {
-    spdlog::error("collection of blocks: {}", collected.error().ToString());
+    broker::LogEvent(spdlog::level::err, {{"error", collected.error().ToString()}},
+                     "collection of blocks: {}", collected.error().ToString());
   } else if (*collected > 0) {
-    spdlog::info("collected {} blocks", *collected);
+    broker::LogEvent(spdlog::level::info, {{"blocks", std::to_string(*collected)}},
+                     "collected {} blocks", *collected);
   }
 }
 

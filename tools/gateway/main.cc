@@ -6,13 +6,13 @@
 // Threads: signals are blocked before any thread starts and taken by the main thread only.
 // Fails how: one line on stderr; 2 for a bad command line, 1 for everything else.
 #include <signal.h>
-#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fstream>
 
+#include "broker/log_event.h"
 #include "broker/log_setup.h"
 #include "broker/metrics_address.h"
 #include "tools/gateway/call_meter.h"
@@ -69,8 +69,9 @@ void AddFlags(CLI::App& app, Options& options, int64_t& gc_grace, int64_t& sessi
   app.add_option("--protocol", protocol, "What clients may speak: v1, v2 or all")
       ->check(CLI::IsMember({"v1", "v2", "all"}))
       ->capture_default_str();
-  app.add_option("--config", options.config_file,
-                 "TOML file of what v1 clients are offered besides files: airstore-gateway(8)");
+  app.add_option(
+      "--config", options.config_file,
+      "TOML file of what v1 clients are offered besides files: airstore-gateway.conf(5)");
   app.add_option("--log-level", options.log.level, "trace, debug, info, warn, error or off")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
       ->capture_default_str();
@@ -112,16 +113,22 @@ Result<void> Serve(Options options, std::shared_ptr<const broker::LogCounts> log
     auto serving = GatewayMetrics::Serve({**gateway, meter, std::move(log)}, options.metrics);
     if (!serving) return serving.error();
     metrics = std::move(*serving);
-    spdlog::info("metrics are served at {}", metrics->address());
+    broker::LogEvent(spdlog::level::info, {{"address", metrics->address()}},
+                     "metrics are served at {}", metrics->address());
   }
   if (!options.port_file.empty()) {
     AIRSTORE_TRY(WritePortFile(options.port_file, (*server)->port()));
   }
-  spdlog::info("airstore-gateway {} serves {} on {} (port {})", AIRSTORE_VERSION,
-               options.gateway.data_dir, options.server.listen, (*server)->port());
+  broker::LogEvent(spdlog::level::info,
+                   {{"version", AIRSTORE_VERSION},
+                    {"data", options.gateway.data_dir},
+                    {"address", options.server.listen}},
+                   "airstore-gateway {} serves {} on {} (port {})", AIRSTORE_VERSION,
+                   options.gateway.data_dir, options.server.listen, (*server)->port());
   int signal_number = 0;
   sigwait(&signals, &signal_number);
-  spdlog::info("signal {}: stopping", signal_number);
+  broker::LogEvent(spdlog::level::info, {{"signal", std::to_string(signal_number)}},
+                   "signal {}: stopping", signal_number);
   (*server)->Stop();
   return {};
 }

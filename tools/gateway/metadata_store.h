@@ -22,6 +22,7 @@
 #include <cerrno>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -46,6 +47,15 @@ struct ExpectedRows {
   std::vector<std::pair<InodeNo, std::string_view>> names;  // of a directory
   std::vector<InodeNo> inodes;
   std::vector<BlockId> blocks;
+};
+
+// An inode with what belongs to it.
+struct WholeInode {
+  Inode inode;
+  std::vector<InodeNo> children;  // of a directory: what its names stand for
+  std::vector<Extent> extents;    // of a file, ordered by offset
+  uint32_t xattrs = 0;            // that there are
+  bool orphan = false;            // a session keeps it; asked only of inodes without a link
 };
 
 // A consistent snapshot.
@@ -90,6 +100,17 @@ class MetadataReader {
   // listed, what comes or goes meanwhile may be.
   virtual std::vector<InodeNo> ListAllInodes(WorkspaceKey ws) = 0;
   virtual std::vector<BlockId> ListAllBlocks(WorkspaceKey ws) = 0;
+
+  // For a check, too: each element is of one moment by itself, and unless this is a writer, what
+  // others change meanwhile is no conflict.
+  virtual std::vector<std::optional<WholeInode>> ReadWhole(WorkspaceKey ws,
+                                                           std::span<const InodeNo> inodes);
+  virtual std::vector<std::optional<BlockRecord>> ReadBlocks(WorkspaceKey ws,
+                                                             std::span<const BlockId> ids);
+  // Of each of these, inodes first, a text that is another one after any change of its row: so
+  // after any name or reference of it has come or gone.
+  virtual std::vector<std::string> Stamps(WorkspaceKey ws, std::span<const InodeNo> inodes,
+                                          std::span<const BlockId> blocks);
 
   // Inodes without a name that live as long as the session.
   virtual std::vector<InodeNo> ListOrphans(WorkspaceKey ws, const SessionId& id) = 0;

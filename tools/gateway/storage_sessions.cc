@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // StorageService: sessions, leases, locks, watching.
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 
+#include "broker/log_event.h"
 #include "tools/gateway/storage_service.h"
 #include "tools/gateway/watch_stream.h"
 
@@ -57,9 +57,10 @@ grpc::Status StorageService::FindWorkspace(const Caller& caller, const std::stri
   if (!reader) return StoreStatus("open session", reader.error());
   std::optional<Workspace> found = name_or_id.empty() ? (*reader)->GetWorkspace(caller.workspace)
                                                       : (*reader)->FindWorkspace(name_or_id);
+  const bool gone = !caller.admin && !(*reader)->GetWorkspace(caller.workspace);
   if (auto status = (*reader)->status(); !status)
     return StoreStatus("open session", status.error());
-  if (!caller.admin && !(*reader)->GetWorkspace(caller.workspace)) {
+  if (gone) {
     return {grpc::StatusCode::NOT_FOUND, "the workspace does not exist any more"};
   }
   // A token learns nothing about other workspaces, not even whether they exist.
@@ -158,8 +159,11 @@ grpc::Status StorageService::DoOpenSession(const Context& context,
   if (const auto offer = gateway_.OfferFor(workspace)) {
     SetServices(*offer, response->mutable_services());
   }
-  spdlog::info("session {} on {} by {} ({})", response->resumed() ? "resumed" : "opened",
-               workspace.name, caller.principal, session.client);
+  broker::LogEvent(
+      spdlog::level::info,
+      {{"workspace", workspace.name}, {"principal", caller.principal}, {"client", session.client}},
+      "session {} on {} by {} ({})", response->resumed() ? "resumed" : "opened", workspace.name,
+      caller.principal, session.client);
   return grpc::Status::OK;
 }
 

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <fstream>
+#include <set>
 
 #include "tools/gateway/blocks/file/dir_block_store.h"
 #include "tools/gateway/blocks/s3/s3_block_store.h"
@@ -136,22 +137,40 @@ Result<StoreUrl> ParseStoreUrl(std::string_view text) {
 
 namespace {
 
-Result<void> TakeSentinels(const StoreUrl& url, RedisOptions* options) {
+Result<std::vector<RedisAddress>> ServersOf(const StoreUrl& url, const std::string& one,
+                                            int usual_port) {
+  std::vector<RedisAddress> servers;
   std::string_view hosts = url.host;
   while (!hosts.empty()) {
     const size_t comma = std::min(hosts.find(','), hosts.size());
     const bool single = comma == url.host.size();
-    auto one =
-        single ? Result(url) : ParseStoreUrl("sentinel://" + std::string(hosts.substr(0, comma)));
-    if (!one || one->host.empty()) return Wrong("a sentinel is HOST or HOST:PORT");
-    options->sentinels.push_back({one->host, one->port != 0 ? one->port : RedisSentinel().port});
+    auto parsed =
+        single ? Result(url) : ParseStoreUrl("server://" + std::string(hosts.substr(0, comma)));
+    if (!parsed || parsed->host.empty()) return Wrong(one + " is HOST or HOST:PORT");
+    servers.push_back({parsed->host, parsed->port != 0 ? parsed->port : usual_port});
     hosts.remove_prefix(std::min(comma + 1, hosts.size()));
   }
-  if (options->sentinels.empty() || url.host.ends_with(',')) return Wrong("needs the sentinels");
+  if (servers.empty() || url.host.ends_with(','))
+    return Wrong(one + " is needed: HOST or HOST:PORT");
+  return servers;
+}
+
+Result<void> TakeSentinels(const StoreUrl& url, RedisOptions* options) {
+  auto servers = ServersOf(url, "a sentinel", RedisSentinel().port);
+  if (!servers) return servers.error();
+  for (const RedisAddress& one : *servers) options->sentinels.push_back({one.host, one.port});
   options->service = url.path.substr(std::min<size_t>(url.path.size(), 1));
   if (options->service.empty() || options->service.find('/') != std::string::npos) {
     return Wrong("needs the service that the sentinels watch: /SERVICE");
   }
+  return {};
+}
+
+Result<void> TakeCluster(const StoreUrl& url, RedisOptions* options) {
+  auto servers = ServersOf(url, "a server of the cluster", RedisAddress().port);
+  if (!servers) return servers.error();
+  options->cluster = std::move(*servers);
+  if (url.path.size() > 1) return Wrong("a cluster has no databases");
   return {};
 }
 
@@ -164,8 +183,11 @@ Result<RedisOptions> RedisOptionsFrom(StoreUrl url) {
   std::string database = Take(url, "database");
   if (url.scheme.ends_with("+sentinel")) {
     AIRSTORE_TRY(TakeSentinels(url, &options));
+  } else if (url.scheme.ends_with("+cluster")) {
+    AIRSTORE_TRY(TakeCluster(url, &options));
+    if (!database.empty()) return Wrong("a cluster has no databases");
   } else if (url.host.find(',') != std::string::npos) {
-    return Wrong("one host; several are sentinels (redis+sentinel://)");
+    return Wrong("one host; several are redis+sentinel:// or redis+cluster://");
   } else if (url.host.empty()) {
     if (options.tls || url.path.size() < 2) return Wrong("needs a host, or the path of a socket");
     options.socket = url.path;
@@ -255,9 +277,11 @@ Result<void> OpenMetadata(const std::string& text, Opened* opened) {
     AIRSTORE_TRY(NothingLeft(*url));
     return Keep(SqliteStore::Open(url->path), &opened->sqlite, &opened->stores.metadata);
   }
-  if (url->scheme != "redis" && url->scheme != "rediss" && url->scheme != "redis+sentinel" &&
-      url->scheme != "rediss+sentinel") {
-    return Wrong("metadata '" + text + "': sqlite, redis, rediss, redis+sentinel, rediss+sentinel");
+  static const std::set<std::string_view> redis = {
+      "redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"};
+  if (!redis.contains(url->scheme)) {
+    return Wrong("metadata '" + text + "': sqlite, redis, redis+sentinel, redis+cluster; rediss " +
+                 "for TLS");
   }
   auto options = RedisOptionsFrom(std::move(*url));
   if (!options) return Error{options.error().code, "metadata: " + options.error().message};

@@ -5,6 +5,7 @@
 //   redis://[USER@]HOST[:PORT][/DATABASE]?..., rediss://... (TLS), redis:///SOCKET?database=N
 //   redis+sentinel://[USER@]HOST[:PORT],.../SERVICE?database=N, rediss+sentinel://...: the master
 //       that these sentinels know of
+//   redis+cluster://[USER@]HOST[:PORT],..., rediss+cluster://...: the cluster that these are of
 //       prefix=P  password-file=F  timeout=SECONDS  ca-file=F  cert-file=F
 //       key-file=F
 //   file:///DIRECTORY

@@ -17,6 +17,7 @@
 
 #include "tests/e2e/support/files.h"
 #include "tests/e2e/support/stores.h"
+#include "tests/e2e/support/third_gateway.h"
 
 namespace airstore::e2e {
 namespace {
@@ -46,12 +47,6 @@ Arguments WordsOf(const char* variable) {
   return words;
 }
 
-// AIRSTORE_TEST_STORE=scaled: gateways keep their store in Redis and S3.
-bool Scaled() {
-  const char* store = getenv("AIRSTORE_TEST_STORE");
-  return store != nullptr && std::string_view(store) == "scaled";
-}
-
 // The Redis servers of hosts that have one; they go with their host.
 std::map<const Host*, std::unique_ptr<RedisServer>> redis_servers;
 
@@ -70,6 +65,11 @@ Arguments StoreArguments(const Host& host, const std::string& endpoint) {
 }
 
 }  // namespace
+
+bool Scaled() {
+  const char* store = getenv("AIRSTORE_TEST_STORE");
+  return store != nullptr && std::string_view(store) == "scaled";
+}
 
 std::string WhatIsMissing() {
   std::string why;
@@ -233,6 +233,30 @@ std::string Host::other_gateway_address() const {
     other_gateway_ = StartGatewayNamed("gateway-2", &other_gateway_address_);
   }
   return other_gateway_address_;
+}
+
+ThirdGateway::ThirdGateway(const Host& host) {
+  const std::string port_file = host.Path("gateway-3.port");
+  Arguments words = {Program("airstore-gateway"),
+                     "--data",
+                     host.Path("gateway-3"),
+                     "--listen",
+                     "127.0.0.1:0",
+                     "--port-file",
+                     port_file,
+                     "--admin-token-file",
+                     host.admin_token_file(),
+                     "--session-seconds",
+                     "5"};
+  const Arguments store = StoreArguments(host, "");
+  words.insert(words.end(), store.begin(), store.end());
+  std::string why;
+  process_ = Process(words, {.env = S3Server::Get(&why)->environment(),
+                             .output_file = host.Path("gateway-3.log")});
+  const bool up = WaitUntil(
+      seconds(60), [&] { return std::filesystem::exists(port_file) || !process_.running(); });
+  if (!up || !process_.running()) throw std::runtime_error("the third gateway did not start");
+  address_ = "127.0.0.1:" + std::to_string(std::stoi(TextOf(port_file)));
 }
 
 void Host::StopGateway() {

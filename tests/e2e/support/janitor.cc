@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -19,6 +20,8 @@
 #include <vector>
 
 #include "tests/e2e/support/files.h"
+#include "tests/e2e/support/mounts.h"
+#include "tests/e2e/support/tokens.h"
 
 namespace airstore::e2e {
 namespace {
@@ -30,39 +33,6 @@ std::string ReadAll(const std::string& path) {
   std::ostringstream text;
   text << file.rdbuf();
   return text.str();
-}
-
-// Octal escapes of /proc/mounts.
-std::string Unescape(const std::string& text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size()) {
-      out += static_cast<char>(std::stoi(text.substr(i + 1, 3), nullptr, 8));
-      i += 3;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
-}
-
-bool IsBelow(const std::string& path, const std::string& directory) {
-  return path == directory || path.rfind(directory + "/", 0) == 0;
-}
-
-// The innermost first.
-std::vector<std::string> MountsBelow(const std::string& path) {
-  std::vector<std::string> mounted;
-  std::ifstream file("/proc/self/mounts");
-  for (std::string line; std::getline(file, line);) {
-    std::istringstream words(line);
-    std::string source, where;
-    words >> source >> where;
-    where = Unescape(where);
-    if (IsBelow(where, path)) mounted.push_back(where);
-  }
-  std::reverse(mounted.begin(), mounted.end());
-  return mounted;
 }
 
 // Those with the directory in their command line or as their current one; nobody else's name
@@ -164,6 +134,9 @@ Janitor::Janitor() {
 void Janitor::Keep() const { std::ofstream(directory_ + kKeepMark).put('\n'); }
 
 Janitor::~Janitor() {
+  for (const std::string& path : FilesWithTokens(directory_)) {
+    ADD_FAILURE() << path << " has a token in it";
+  }
   leash_.reset();
   while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
   }

@@ -20,7 +20,7 @@ std::string GatewayMetricsAddress(const Host& host) {
   const size_t at = log.find(said);
   if (at == log.npos) throw std::runtime_error("the gateway serves no metrics");
   const size_t begin = at + said.size();
-  return log.substr(begin, log.find('\n', begin) - begin);
+  return log.substr(begin, log.find_first_of(" \n", begin) - begin);
 }
 
 std::string ScrapeAt(const std::string& address) {

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -10,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -17,6 +19,7 @@
 #include <stdexcept>
 
 #include "shm/base/fd.h"
+#include "tests/e2e/support/tokens.h"
 
 namespace airstore::e2e {
 namespace {
@@ -114,6 +117,15 @@ bool Append(int fd, std::string& to) {
   return got > 0 || (got < 0 && errno == EINTR);
 }
 
+// airctl prints the secret of a token that it has made, and no other.
+void CheckOutput(const Arguments& argv, const Finished& finished) {
+  if (!argv.front().ends_with("/airctl")) return;
+  const bool makes = std::find(argv.begin(), argv.end(), "create") != argv.end();
+  if (HasToken(finished.err) || (HasToken(finished.out) && !makes)) {
+    ADD_FAILURE() << argv.at(std::min<size_t>(3, argv.size() - 1)) << " prints a token";
+  }
+}
+
 }  // namespace
 
 std::chrono::steady_clock::time_point Now() { return std::chrono::steady_clock::now(); }
@@ -159,6 +171,7 @@ Finished RunProgram(const Arguments& argv, const RunOptions& options) {
   }
   finished.code = CodeOf(status);
   if (killed) finished.err += "\n(killed: it took too long)";
+  CheckOutput(argv, finished);
   return finished;
 }
 

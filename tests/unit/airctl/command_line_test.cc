@@ -50,6 +50,28 @@ TEST_F(CommandLineTest, WorkspaceOfAMountMayBeLeftOut) {
   EXPECT_FALSE(Parse({"mount", "a", "b", "c"}).invocation);
 }
 
+TEST_F(CommandLineTest, SaysInWordsWhatIsWrong) {
+  const struct {
+    std::vector<const char*> words;
+    const char* says;
+  } cases[] = {
+      {{"moutn", "a"}, "there is no command 'moutn'"},
+      {{"--json", "workspace", "lst"}, "there is no command 'lst'"},
+      {{"mount", "a", "b", "c"}, "a workspace and a directory, and no more"},
+      {{"flush", "--timeout", "0"}, "\"0\" is not a time in seconds"},
+      {{"stats", "--interval", "nan"}, "\"nan\" is not a time in seconds"},
+      {{"workspace", "create", "w", "--quota-bytes", "-1"}, "--quota-bytes"},
+      {{"workspace", "set", "w"}, "say --quota-bytes or --quota-inodes"},
+      {{"mount", "a", "--uid", "-1"}, "is not a number from 0"},
+  };
+  for (const auto& each : cases) {
+    const auto parsed = Parse(each.words);
+    EXPECT_FALSE(parsed.invocation) << each.says;
+    EXPECT_NE(parsed.text.find(each.says), std::string::npos) << parsed.text;
+  }
+  EXPECT_EQ(Parse({"mount", "a", "--uid", "010"}).invocation->uid, 10u) << "not octal";
+}
+
 TEST_F(CommandLineTest, ReadsEveryFlagOfMount) {
   const auto parsed = Parse({"mount",
                              "w",

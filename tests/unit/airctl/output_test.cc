@@ -15,6 +15,23 @@ namespace {
 
 namespace wire = control::v1;
 
+TEST(Printable, LeavesNothingThatTerminalsActUpon) {
+  EXPECT_EQ(Printable("a\x1b[31mb\n"), "a?[31mb?");
+  EXPECT_EQ(Printable("Größe 日本"), "Größe 日本");
+  EXPECT_EQ(Printable("\xc2\x9b"
+                      "31m"),
+            "?31m")
+      << "a control beyond ASCII";
+  EXPECT_EQ(Printable("\xe2\x80\xae"
+                      "gpj.exe"),
+            "?gpj.exe")
+      << "from right to left";
+  EXPECT_EQ(Printable("\x9b\xff"
+                      "a"),
+            "??a")
+      << "no text";
+}
+
 TEST(Format, BytesAreReadable) {
   EXPECT_EQ(HumanBytes(0), "0 B");
   EXPECT_EQ(HumanBytes(1023), "1023 B");

@@ -8,8 +8,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
+#include <map>
 #include <sstream>
 #include <thread>
 
@@ -40,28 +42,40 @@ class FakeBroker final : public BrokerApi {
     status.counters["reads"] = 7;
     co_return Outcome<MountStatus>{status, {}};
   }
-  Task<Outcome<Nothing>> Unmount(const Caller&, const std::string& mountpoint, bool force,
-                                 ProgressFn) override {
-    if (!force) co_return Outcome<Nothing>{{}, {FailureKind::kDirty, mountpoint, ""}};
-    co_return Outcome<Nothing>{Nothing(), {}};
+  Task<Outcome<LeftUnsent>> Unmount(const Caller&, const std::string& mountpoint, bool force,
+                                    ProgressFn) override {
+    if (!force) co_return Outcome<LeftUnsent>{{}, {FailureKind::kDirty, mountpoint, ""}};
+    co_return Outcome<LeftUnsent>{LeftUnsent{5, 7, ""}, {}};
   }
   Outcome<BrokerStatus> Status(const Caller&, const std::string&) override {
     if (kept) kept("too late", 0, 0);
     BrokerStatus status;
     status.state_dir = "/state";
     status.sessions.emplace_back().workspace = "w";
+    status.sessions.back().gateway = "elsewhere:1";
+    status.sessions.back().last_error = "it said \xff";
     status.mounts.resize(mounts);
     for (auto& mount : status.mounts) mount.mountpoint = std::string(1000, 'm');
     return {status, {}};
   }
   Task<Outcome<std::vector<DirtyFile>>> Dirty(const Caller&, const std::string&) override {
-    std::vector<DirtyFile> files(1);
+    std::vector<DirtyFile> files(dirty_files);
     files[0].path = "/dir/file";
     files[0].bytes = 7;
+    for (size_t i = 1; i < files.size(); ++i) files[i].path = std::string(1000, 'p');
     co_return Outcome<std::vector<DirtyFile>>{std::move(files), {}};
   }
-  Task<Outcome<Nothing>> Flush(const Caller&, const std::string&, uint64_t timeout_ms,
-                               ProgressFn) override {
+  Task<Outcome<Nothing>> Flush(const Caller& caller, const std::string& mountpoint,
+                               uint64_t timeout_ms, ProgressFn) override {
+    if (mountpoint == "/waits") {
+      boost::asio::steady_timer timer(co_await boost::asio::this_coro::executor);
+      flushing = true;
+      while (caller.waits()) {
+        timer.expires_after(std::chrono::milliseconds(1));
+        co_await timer.async_wait(boost::asio::use_awaitable);
+      }
+      flushing = false;
+    }
     if (timeout_ms != 0) co_return Outcome<Nothing>{{}, {FailureKind::kDirty, "late", ""}};
     co_return Outcome<Nothing>{Nothing(), {}};
   }
@@ -97,6 +111,8 @@ class FakeBroker final : public BrokerApi {
 
   std::string gateway = "127.0.0.1:1";
   size_t mounts = 0;
+  size_t dirty_files = 1;
+  std::atomic<bool> flushing = false;
   Caller last_caller;
   MountSpec last_spec;
   ProgressFn kept;
@@ -169,6 +185,7 @@ class ControlServerTest : public testing::Test {
         [this](const std::string& address, const std::string& token) {
           admin_address_ = address;
           admin_token_ = token;
+          asked_[address] = token;
           return Outcome<std::shared_ptr<AdminClient>>{std::make_shared<FakeAdmin>(), {}};
         });
     ASSERT_TRUE(server) << server.error().ToString();
@@ -238,6 +255,7 @@ class ControlServerTest : public testing::Test {
   std::vector<std::string> progress_;
   std::string admin_address_;
   std::string admin_token_;
+  std::map<std::string, std::string> asked_;  // tokens
 };
 
 TEST_F(ControlServerTest, AnswersTheVersion) {
@@ -280,7 +298,7 @@ TEST_F(ControlServerTest, PassesFailures) {
   unmount.mutable_unmount()->set_mountpoint("/x");
   EXPECT_EQ(Ask(unmount).failure().kind(), wire::FAILURE_KIND_DIRTY);
   unmount.mutable_unmount()->set_force(true);
-  EXPECT_TRUE(Ask(unmount).has_unmount());
+  EXPECT_EQ(Ask(unmount).unmount().unsent_changes(), 5u);
 }
 
 TEST_F(ControlServerTest, NeedsTokenAndGateway) {
@@ -308,6 +326,7 @@ TEST_F(ControlServerTest, StatusHasTheBroker) {
   EXPECT_EQ(response.status().broker().pid(), static_cast<uint32_t>(getpid()));
   EXPECT_EQ(response.status().broker().state_dir(), "/state");
   EXPECT_EQ(response.status().sessions(0).workspace(), "w");
+  EXPECT_EQ(response.status().sessions(0).last_error(), "it said \xef\xbf\xbd");
 }
 
 TEST_F(ControlServerTest, AnswerBeyondTheLimitIsAFailure) {
@@ -315,6 +334,43 @@ TEST_F(ControlServerTest, AnswerBeyondTheLimitIsAFailure) {
   wire::Request request;
   request.mutable_status();
   EXPECT_TRUE(Ask(request).has_failure());
+}
+
+TEST_F(ControlServerTest, LongListsComeInParts) {
+  broker_.dirty_files = 5000;
+  wire::Request request;
+  request.mutable_dirty();
+  const UniqueFd fd = Connect();
+  wire::Response all = Ask(request, fd);
+  EXPECT_TRUE(all.more());
+  for (bool more = all.more(); more;) {
+    const auto next = Read(fd);
+    ASSERT_TRUE(next);
+    more = next->more();
+    all.MergeFrom(*next);
+  }
+  EXPECT_EQ(all.dirty().files_size(), 5000);
+}
+
+TEST_F(ControlServerTest, NoticesTheEndOfWhoAsked) {
+  wire::Request request;
+  request.mutable_flush()->set_mountpoint("/waits");
+  UniqueFd fd = Connect();
+  SendRaw(fd, control::MakeFrame(request.SerializeAsString()));
+  while (!broker_.flushing) std::this_thread::yield();
+  fd.reset();
+  while (broker_.flushing) std::this_thread::yield();
+}
+
+TEST_F(ControlServerTest, TokensGoToGatewaysOfTheAskersOnly) {
+  wire::Request request;
+  request.mutable_gateway_status()->mutable_gateway()->set_token("admin");
+  EXPECT_EQ(Ask(request).gateway_status().gateways_size(), 2);
+  EXPECT_EQ(asked_.at("127.0.0.1:1"), "admin");
+  EXPECT_EQ(asked_.at("elsewhere:1"), "");
+  request.mutable_gateway_status()->mutable_gateway()->set_address("elsewhere:1");
+  Ask(request);
+  EXPECT_EQ(asked_.at("elsewhere:1"), "admin");
 }
 
 TEST_F(ControlServerTest, Administers) {

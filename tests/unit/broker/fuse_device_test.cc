@@ -115,6 +115,33 @@ TEST_F(FuseDeviceTest, MountsAndUnmounts) {
   server_.join();
 }
 
+TEST_F(FuseDeviceTest, UnmountsWhereItWasMovedTo) {
+  const std::string parent = temp_ / "parent";
+  options_.mountpoint = parent + "/mnt";
+  ASSERT_EQ(mkdir(parent.c_str(), 0755), 0);
+  ASSERT_EQ(mkdir(options_.mountpoint.c_str(), 0755), 0);
+  auto device = FuseDevice::Mount(options_);
+  ASSERT_TRUE(device) << device.error().ToString();
+  ASSERT_EQ(rename(parent.c_str(), (temp_ / "moved").c_str()), 0);
+  ASSERT_EQ(symlink("/", parent.c_str()), 0);
+  EXPECT_TRUE((*device)->Mounted());
+  EXPECT_TRUE((*device)->Unmount(true));
+  EXPECT_FALSE(MountedAt(temp_ / "moved/mnt"));
+}
+
+TEST_F(FuseDeviceTest, DoesNotUnmountWhatLiesOverIt) {
+  auto device = FuseDevice::Mount(options_);
+  ASSERT_TRUE(device) << device.error().ToString();
+  ASSERT_EQ(mount("none", temp_.path().c_str(), "tmpfs", 0, nullptr), 0);
+  const auto covered = device->get()->Unmount(true);
+  ASSERT_FALSE(covered);
+  EXPECT_EQ(covered.error().code, ESTALE);
+  EXPECT_EQ(MountedAt(temp_.path())->type, "tmpfs");
+  ASSERT_EQ(umount2(temp_.path().c_str(), 0), 0);
+  EXPECT_TRUE(device->get()->Unmount(true));
+  EXPECT_FALSE(MountedAt(temp_.path()));
+}
+
 TEST_F(FuseDeviceTest, BusyMountPointNeedsLazyUnmount) {
   auto device = Mounted();
   ASSERT_TRUE(device);
@@ -247,9 +274,8 @@ TEST_F(FuseDeviceTest, HelperMountsToo) {
   ASSERT_TRUE(mounted);
   EXPECT_EQ(mounted->type, kFuseType);
   EXPECT_EQ(mounted->source, options_.source);
-  EXPECT_TRUE(UnmountByHelper(temp_.path(), false));
+  EXPECT_TRUE(UnmountByHelper(*mounted, false));
   EXPECT_FALSE(MountedAt(temp_.path()));
-  EXPECT_TRUE(UnmountByHelper(temp_.path(), false)) << "gone already";
 }
 
 TEST_F(FuseDeviceTest, HelperSaysWhatIsWrong) {

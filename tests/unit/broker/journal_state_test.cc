@@ -293,6 +293,27 @@ TEST(SessionJournal, StaysSmallAndForgetsNothing) {
   }
 }
 
+// A host that changes nothing hears of others all the time, and reads large files.
+TEST(SessionJournal, StaysSmallWithoutChanges) {
+  TempDir dir(kMemory);
+  const std::string directory = dir / "journal";
+  auto journal =
+      std::move(*SessionJournal::Create(directory, {.session = {}, .segment_bytes = 16384}));
+  for (uint64_t round = 1; round < 20'000; ++round) {
+    WatchRecord watch;
+    watch.cursor = round;
+    journal->Append(watch);
+    if (round % 3 != 0) continue;
+    ASSERT_TRUE(journal->Append(Attached(100 + round % 5, round, round)));
+    if (round % 2 == 0) journal->Append(DetachedRecord{100 + round % 5});
+  }
+  size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    files += entry.is_regular_file() ? 1 : 0;
+  }
+  EXPECT_LE(files, 5u);
+}
+
 // Space: what follows from earlier records is still taken when new changes are refused.
 TEST(SessionJournal, AdmitsNothingOnAFullDiskAndRecovers) {
   if (geteuid() != 0) GTEST_SKIP() << "needs a small file system";

@@ -30,7 +30,7 @@ TEST_F(LostFoundTest, ThereIsNothingBeforeSomethingIsLost) {
 }
 
 TEST_F(LostFoundTest, KeptContentIsListedWithAllThatIsKnown) {
-  lost_.SetOwners({1000});
+  lost_.AddOwner(1000);
   const std::string content = temp_.Write("content", "precious");
   ASSERT_TRUE(lost_.Keep({.id = "",
                           .what = "content",

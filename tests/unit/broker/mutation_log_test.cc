@@ -21,6 +21,12 @@ class OnceGateway : public Gateway {
       std::shared_ptr<const std::vector<Mutation>> batch, uint64_t lease) override {
     ++calls;
     EXPECT_LE(batch->size(), most);
+    size_t bytes = 0;
+    for (const Mutation& mutation : *batch) {
+      const auto* create = std::get_if<CreateOp>(&mutation.op);
+      if (create != nullptr) bytes += create->symlink_target.size() + create->name.size();
+    }
+    if (bytes > most_bytes) co_return Error{EAGAIN, "too long for a message"};
     if (batch->size() > most) co_return Error{EIO, "too many"};
     if (silent_from != 0 && batch->front().sequence >= silent_from) co_return Error{EAGAIN, ""};
     if (lease_ended && lease != 0) co_return Error{EKEYEXPIRED, "the lease has ended"};
@@ -74,7 +80,8 @@ class OnceGateway : public Gateway {
   bool forgets = false;  // it may have fewer than it has answered
   int write_error = 0;   // of the next write
   bool lease_ended = false;
-  size_t most = SIZE_MAX;    // mutations of one batch
+  size_t most = SIZE_MAX;  // mutations of one batch
+  size_t most_bytes = SIZE_MAX;
   uint64_t silent_from = 0;  // neither applied nor answered from that number on
   std::vector<size_t> batches;
   int calls = 0;
@@ -107,7 +114,7 @@ class OneByte : public ContentSource {
   }
   uint64_t ContentVersion(uint64_t) const override { return version; }
   bool MustMatch(uint64_t) const override { return must_match; }
-  void ContentApplied(uint64_t, uint64_t) override {}
+  void ContentApplied(uint64_t, uint64_t, bool) override {}
   std::vector<uint64_t> settled;
   uint64_t version = 0;
   bool must_match = false;
@@ -493,6 +500,36 @@ TEST_F(MutationLogTest, ASuccessorSendsWhatIsNumberedInRuns) {
   JournalState after;
   OldJournal(&after);
   EXPECT_TRUE(after.empty());
+}
+
+// Also what a predecessor has numbered.
+TEST_F(MutationLogTest, WhatIsTooLongForAMessageIsSentInMore) {
+  const SessionLimits limits{.max_batch_bytes = 100'000};
+  gateway_.most_bytes = limits.max_batch_bytes;
+  const auto append = [](MutationLog* log) {
+    for (uint64_t inode = 100; inode < 300; ++inode) {
+      Mutation mutation = Creation(inode);
+      std::get<CreateOp>(mutation.op).symlink_target = std::string(4000, 't');
+      log->Append(std::move(mutation), {inode}, {1});
+    }
+  };
+  {
+    Life life(&gateway_, NewJournal());
+    gateway_.silent = true;
+    append(life.log.get());
+    life.log->Start();
+    life.RunUntilAsked(gateway_, 1);
+  }
+  gateway_.silent = false;
+  JournalState state;
+  auto journal = OldJournal(&state);
+  Life life(&gateway_, std::move(journal));
+  life.log->SetLimits(limits);
+  life.log->Restore(state);
+  ASSERT_TRUE(life.log->Continue(0));
+  life.log->Start();
+  life.DrainAndStop();
+  EXPECT_EQ(gateway_.applied.size(), 200u);
 }
 
 TEST_F(MutationLogTest, ARefusedPartIsTheLast) {

@@ -34,7 +34,7 @@ TEST(NfsExport, ListensUntilItIsEnded) {
   EXPECT_TRUE(of_broker.Mounted());
   EXPECT_NE(of_broker.port(), 0);
   // As a frontend has it, and as another broker takes it over.
-  const auto adopted = NfsExport::Adopt(UniqueFd(dup(of_broker.fd())), "");
+  const auto adopted = NfsExport::Adopt(UniqueFd(dup(of_broker.fd())), "", "");
   EXPECT_EQ(adopted->port(), of_broker.port());
 
   UniqueFd client = ConnectTo(of_broker.port());

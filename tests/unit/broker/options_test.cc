@@ -128,6 +128,15 @@ TEST_F(OptionsTest, RefusesWhatContradictsItself) {
   EXPECT_EQ(Parse({"--write-debounce-ms", "5000"}).exit_code, 2);
   EXPECT_EQ(Parse({"--gateway-cert-file", "/dev/null"}).exit_code, 2);
   EXPECT_EQ(Parse({"--gateway-ca-file", "/nonexistent"}).exit_code, 2);
+  EXPECT_EQ(Parse({"--gateway", "nonsense"}).exit_code, 2);
+  EXPECT_EQ(Parse({"--gateway", "a:1,,b:2"}).exit_code, 2);
+  EXPECT_EQ(Parse({"--gateway", "unix:relative"}).exit_code, 2);
+  EXPECT_EQ(Parse({"--socket", "/" + std::string(200, 's')}).exit_code, 2);
+  EXPECT_EQ(Parse({"--io-timeout", "0"}).exit_code, 2);
+  EXPECT_EQ(Parse({"--fuse-trace", "maybe"}).exit_code, 2);
+  EXPECT_EQ(Parse({"--frontend-dir", "here"}).exit_code, 2);
+  EXPECT_EQ(Parse({"--check-config", "--log-file", "/nonexistent/log"}).exit_code, 2);
+  EXPECT_EQ(Parse({"--check-config", "--store-dir", "/dev/null/below"}).exit_code, 2);
   EXPECT_EQ(Parse({"--state-dir", "relative"}).exit_code, 2);
   EXPECT_EQ(Parse({"--slab-limit", "1KiB"}).exit_code, 2);
   EXPECT_EQ(Parse({"--bogus"}).exit_code, 2);

@@ -14,6 +14,7 @@
 #include "tools/gateway/check/store_check.h"
 #include "tools/gateway/gateway.h"
 #include "tools/gateway/session_table.h"
+#include "tools/gateway/shared/redis_bulletin.h"
 
 namespace airstore::gateway {
 namespace {
@@ -22,7 +23,13 @@ constexpr int64_t kHourNs = 3'600'000'000'000;
 
 class Check : public testing::Test {
  protected:
-  explicit Check(bool shared = false) {
+  explicit Check(CheckParts::Changed elsewhere = nullptr) {
+    // On Redis as where there are other gateways.
+    if (auto* redis = dynamic_cast<RedisStore*>(b.store.get()); redis != nullptr && !elsewhere) {
+      elsewhere = [redis](WorkspaceKey ws, uint64_t* cursor) {
+        return ChangedSince(*redis, ws, cursor);
+      };
+    }
     sessions_ =
         std::make_unique<SessionTable>(*b.store, std::chrono::seconds(60),
                                        [this](WorkspaceKey ws, const SessionId& by, uint64_t id) {
@@ -34,7 +41,8 @@ class Check : public testing::Test {
                                        });
     check_ = std::make_unique<StoreCheck>(
         CheckParts{*b.store, *b.blocks, *b.batches, *b.collector, *sessions_,
-                   [](WorkspaceKey) -> Result<InodeNo> { return InodeNo{900'000}; }, shared},
+                   [](WorkspaceKey) -> Result<InodeNo> { return InodeNo{900'000}; },
+                   std::move(elsewhere)},
         kHourNs);
   }
 
@@ -309,11 +317,19 @@ TEST_F(Check, ManyDamagesAtOnceAreMendedInOneGo) {
   ExpectClean();
 }
 
-// As ManyDamages..., where other gateways may be at work. What these do in the middle of a check is
-// seen although nobody tells of it.
+// As ManyDamages..., where another gateway is at work, which tells what it changes.
 class CheckShared : public Check {
  protected:
-  CheckShared() : Check(true) {}
+  CheckShared()
+      : Check([this](WorkspaceKey, uint64_t*) -> Result<std::vector<InodeNo>> {
+          const auto changed = elsewhere.tracker().Take();
+          return std::vector<InodeNo>(changed.begin(), changed.end());
+        }) {
+    elsewhere.tracker().Watch(b.ws);
+  }
+
+  BatchApplier elsewhere{*b.store, *b.blocks,
+                         [](WorkspaceKey, const SessionId&, const ChangeSet&) { return 1; }};
 };
 
 TEST_F(CheckShared, FindsAndMendsAndSeesWhatOthersDo) {
@@ -325,8 +341,6 @@ TEST_F(CheckShared, FindsAndMendsAndSeesWhatOthersDo) {
   ASSERT_EQ(unlink(FileOf(BlockOf(file)).c_str()), 0);
   EXPECT_EQ(Mend("missing-block").lost_bytes, 4u);
 
-  BatchApplier elsewhere(*b.store, *b.blocks,
-                         [](WorkspaceKey, const SessionId&, const ChangeSet&) { return 1; });
   std::atomic<bool> done = false;
   std::thread checking([&] {
     while (!done) {
@@ -336,6 +350,7 @@ TEST_F(CheckShared, FindsAndMendsAndSeesWhatOthersDo) {
       for (; answer && !answer->state.finished; answer = check_->Ask(*id, 0)) {
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
       }
+      EXPECT_EQ(answer->state.error, "");
       for (const Damage& damage : answer->damages) {
         ADD_FAILURE() << damage.kind << " " << damage.path << ": " << damage.what;
       }

@@ -14,6 +14,7 @@
 #include "tools/gateway/copy/inode_rows.h"
 #include "tools/gateway/copy/workspace_copy.h"
 #include "tools/gateway/session_table.h"
+#include "tools/gateway/shared/redis_bulletin.h"
 #include "tools/gateway/shared/redis_sessions.h"
 
 namespace airstore::gateway {
@@ -167,10 +168,16 @@ class Copies : public testing::Test {
                          [](WorkspaceKey, const SessionId&, const ChangeSet&) { return 1; });
     Collector collector(*stores.metadata, blocks, 0);
     SessionTable sessions(*stores.metadata, std::chrono::seconds(60), {});
-    StoreCheck check(CheckParts{*stores.metadata, blocks, batches, collector, sessions,
-                                [](WorkspaceKey) -> Result<InodeNo> { return InodeNo{900'000}; },
-                                stores.redis != nullptr},
-                     0);
+    CheckParts parts{
+        *stores.metadata, blocks,
+        batches,          collector,
+        sessions,         [](WorkspaceKey) -> Result<InodeNo> { return InodeNo{900'000}; }};
+    if (stores.redis != nullptr) {
+      parts.changed_elsewhere = [&](WorkspaceKey ws, uint64_t* cursor) {
+        return ChangedSince(*stores.redis, ws, cursor);
+      };
+    }
+    StoreCheck check(std::move(parts), 0);
     const auto id = check.Start(StoreCheck::Kind::kCheck, {"", false, true});
     ASSERT_TRUE(id);
     auto answer = check.Ask(*id, 0);

@@ -40,7 +40,8 @@ PAGES = [
          "type": "object", "required": ["a", "b"],
          "properties": {"a": prop("number"), "b": prop("number")}}}],
     [{"name": name, "description": name, "inputSchema": {"type": "object"}}
-     for name in ("fail", "refuse", "wait", "waiting", "was-cancelled", "die", "noise", "ask", "pid", "big")],
+     for name in ("fail", "refuse", "wait", "waiting", "was-cancelled", "die", "noise", "ask", "pid", "big",
+                  "deep")],
 ]
 
 
@@ -79,6 +80,8 @@ def call(request):
         return text(str(os.getpid()))
     if name == "big":
         return text("0123456789abcdef" * (1 << 18))
+    if name == "deep":
+        return {"content": json.loads("[" * 200 + "]" * 200)}
     return None
 
 

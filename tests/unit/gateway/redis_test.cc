@@ -18,8 +18,7 @@
 #include <thread>
 
 #include "tests/e2e/support/stores.h"
-#include "tests/unit/gateway/bench.h"
-#include "tools/gateway/meta/redis/redis_store.h"
+#include "tests/unit/gateway/redis_bench.h"
 #include "tools/gateway/meta/redis/redis_view.h"
 #include "tools/gateway/shared/redis_bulletin.h"
 #include "tools/gateway/shared/redis_locks.h"
@@ -46,61 +45,9 @@ class Redis : public testing::Test {
   }
   void SetUp() override { Start(); }
 
-  // A workspace with its root and a session for each of `sessions`.
-  WorkspaceKey Make(MetadataStore& store, const std::vector<SessionId>& sessions) {
-    auto txn = std::move(*store.Write());
-    Workspace workspace;
-    workspace.id = "ws_1";
-    workspace.name = "one";
-    workspace.next_inode = 1'000'000;
-    workspace.inodes = 1;
-    const WorkspaceKey ws = txn->AddWorkspace(workspace);
-    Inode root;
-    root.ino = kRootInode;
-    root.mode = S_IFDIR | 0755;
-    root.nlink = 2;
-    txn->PutInode(ws, root);
-    for (const SessionId& id : sessions) {
-      SessionRecord record;
-      record.id = id;
-      record.workspace = ws;
-      txn->PutSession(record);
-    }
-    EXPECT_TRUE(txn->Commit());
-    return ws;
-  }
-
   TempDirectory directory;
   std::unique_ptr<e2e::RedisServer> server;
 };
-
-SessionId Session(int number) {
-  SessionId id;
-  id.bytes[0] = static_cast<unsigned char>(number);
-  return id;
-}
-
-// One of several gateways: a store of its own with what lives above it.
-struct OneGateway {
-  explicit OneGateway(std::unique_ptr<RedisStore> metadata, const std::string& directory)
-      : store(std::move(metadata)),
-        block_store(std::move(*DirBlockStore::Open(directory))),
-        blocks(*block_store, 1 << 20),
-        batches(*store, blocks,
-                [](WorkspaceKey, const SessionId&, const ChangeSet&) { return uint64_t{1}; }) {}
-
-  std::unique_ptr<RedisStore> store;
-  std::unique_ptr<DirBlockStore> block_store;
-  Blocks blocks;
-  BatchApplier batches;
-};
-
-Mutation Create(uint64_t sequence, InodeNo parent, std::string_view name, InodeNo ino) {
-  Mutation m;
-  m.sequence = sequence;
-  m.op = CreateOp{parent, name, ino, S_IFREG | 0644, 0, 0, 0, {}};
-  return m;
-}
 
 TEST_F(Redis, AWriterThatWasOvertakenChangesNothing) {
   auto one = Open(), two = Open();
@@ -156,7 +103,7 @@ TEST_F(Redis, GatewaysThatShareNothingAreStopped) {
   ASSERT_TRUE(connection->Call(RedisCommand{"SET", keys.Owner(), "4"}));
   for (int i = 0; i < 2; ++i) {
     auto store = Open();
-    EXPECT_EQ(connection->Call(RedisCommand{"GET", keys.Schema()})->text, "3");
+    EXPECT_EQ(connection->Call(RedisCommand{"GET", keys.Schema()})->text, "4");
     EXPECT_EQ(connection->Call(RedisCommand{"GET", keys.Owner()})->text, "5") << "once";
   }
 }
@@ -176,7 +123,7 @@ TEST_F(Redis, GatewaysWithOtherGuardsAreNotJoined) {
   EXPECT_EQ(connection->Call(RedisCommand{"GET", keys.Schema()})->text, "2");
   beat(now_ms - 60'000);
   EXPECT_TRUE(RedisStore::Open(Options()));
-  EXPECT_EQ(connection->Call(RedisCommand{"GET", keys.Schema()})->text, "3");
+  EXPECT_EQ(connection->Call(RedisCommand{"GET", keys.Schema()})->text, "4");
 }
 
 // Each is given a range of numbers of its own, and works in a directory of its own.
@@ -724,9 +671,10 @@ TEST_F(Redis, TlsWithItsOwnAuthority) {
 }
 
 TEST_F(Redis, MapsAreAsAModelSays) {
-  auto connection = std::move(*RedisConnection::Open(Options()));
+  RedisPool pool(Options());
+  const std::string guard = "{m}guard";
   for (const size_t width : {size_t{0}, size_t{2}}) {
-    const RedisMap map{"map" + std::to_string(width), width};
+    const RedisMap map{"{m}map" + std::to_string(width), width};
     std::mt19937 random(static_cast<unsigned>(width) + 5);
     const auto field = [&] {
       std::string text(width == 0 ? random() % 3 : width, '\0');
@@ -736,7 +684,8 @@ TEST_F(Redis, MapsAreAsAModelSays) {
     };
     std::map<std::string, std::string> model;
     for (int round = 0; round < 60; ++round) {
-      RedisView view(*connection, true);
+      auto route = std::make_unique<RedisRoute>(pool);
+      RedisView view(*route, true);
       auto changed = model;
       for (int step = 0; step < 20; ++step) {
         const std::string at = field();
@@ -744,15 +693,15 @@ TEST_F(Redis, MapsAreAsAModelSays) {
           case 0:
           case 1:
             changed[at] = std::to_string(random() % 3);
-            view.Put("guard", map, at, changed[at]);
+            view.Put(guard, map, at, changed[at]);
             break;
           case 2:
             changed.erase(at);
-            view.Erase("guard", map, at);
+            view.Erase(guard, map, at);
             break;
           case 3: {
             const auto it = changed.find(at);
-            EXPECT_EQ(view.Find("guard", map, at),
+            EXPECT_EQ(view.Find(guard, map, at),
                       it == changed.end() ? std::nullopt : std::optional(it->second));
             break;
           }
@@ -760,24 +709,23 @@ TEST_F(Redis, MapsAreAsAModelSays) {
             auto it = changed.lower_bound(at);
             std::optional<std::pair<std::string, std::string>> before;
             if (it != changed.begin()) before = *std::prev(it);
-            EXPECT_EQ(view.LastBefore("guard", map, at), before);
+            EXPECT_EQ(view.LastBefore(guard, map, at), before);
             const size_t limit = random() % 4;
             std::vector<std::pair<std::string, std::string>> some;
             for (; it != changed.end() && (limit == 0 || some.size() < limit); ++it) {
               some.push_back(*it);
             }
-            EXPECT_EQ(view.List("guard", map, {at, ""}, limit), some);
+            EXPECT_EQ(view.List(guard, map, {at, ""}, limit), some);
           }
         }
       }
-      if (random() % 4 == 0) {
-        view.Release();
-      } else {
-        ASSERT_TRUE(view.Commit());
+      if (random() % 4 != 0) {
+        ASSERT_TRUE(view.Commit(0, RedisView::Order::kDecidesLast));
         model = changed;
       }
-      RedisView after(*connection, false);
-      EXPECT_EQ(after.List("guard", map, {}, 0),
+      route = std::make_unique<RedisRoute>(pool);
+      RedisView after(*route, false);
+      EXPECT_EQ(after.List(guard, map, {}, 0),
                 (std::vector<std::pair<std::string, std::string>>(model.begin(), model.end())));
       ASSERT_FALSE(testing::Test::HasFailure());
     }

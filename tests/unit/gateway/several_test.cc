@@ -16,6 +16,7 @@
 #include "tests/e2e/support/stores.h"
 #include "tests/unit/gateway/bench.h"
 #include "tests/unit/gateway/client.h"
+#include "tools/gateway/check/store_check.h"
 #include "tools/gateway/gateway.h"
 #include "tools/gateway/meta/redis/redis_transaction.h"
 #include "tools/gateway/server.h"
@@ -445,6 +446,113 @@ TEST_F(Several, WhoIsFarBehindIsToldOfAGapAndOthersAreNot) {
   ASSERT_TRUE(*reading->Begin(kWorkspace, author, begin));
   cursor = begin;
   EXPECT_FALSE(reading->hub().Next(kWorkspace, author, &cursor)) << "one's own changes are no gap";
+}
+
+// All gateways write all the time, the one that checks, too.
+TEST_F(Several, AStoreIsCheckedWhileAllWrite) {
+  Gateway& checking = *gateways_[0];
+  Client keeper = NewClient('k', 0);
+  ASSERT_TRUE(keeper.Open().ok());
+  const InodeNo kept = keeper.opened.inodes().first();
+  wire::ApplyRequest keep;
+  wire::ApplyResponse answered;
+  for (int i = 0; i < 300; ++i) {
+    keeper.AddFile(&keep, "kept" + std::to_string(i), kept + static_cast<uint64_t>(i), "kept");
+  }
+  ASSERT_TRUE(keeper.Apply(keep, &answered).ok());
+
+  std::atomic<bool> done{false};
+  std::atomic<uint64_t> written{0};
+  std::vector<std::thread> writers;
+  std::vector<std::unique_ptr<Client>> clients;
+  for (size_t g = 0; g < kGateways; ++g) {
+    clients.push_back(std::make_unique<Client>(NewClient(static_cast<char>('1' + g), g)));
+    ASSERT_TRUE(clients[g]->Open().ok());
+  }
+  for (size_t g = 0; g < kGateways; ++g) {
+    writers.emplace_back([&, g] {
+      Client& client = *clients[g];
+      const auto name = [g](uint64_t i) { return std::to_string(g) + "-" + std::to_string(i); };
+      for (uint64_t i = 0; !done && i < client.opened.inodes().count(); ++i) {
+        wire::ApplyRequest request;
+        wire::ApplyResponse response;
+        // One directory of blocks is for one gateway; the others take away what it has stored.
+        client.AddFile(&request, name(i), client.opened.inodes().first() + i,
+                       g == 0 ? "some content" : "");
+        if (g == 1 && i > 0 && i < 200) {
+          wire::Unlink* unlink = client.Add(&request)->mutable_unlink();
+          unlink->set_parent(1);
+          unlink->set_name("kept" + std::to_string(i));
+        }
+        if (i >= 5) {
+          wire::Rename* rename = client.Add(&request)->mutable_rename();
+          rename->set_old_parent(1);
+          rename->set_old_name(name(i - 5));
+          rename->set_new_parent(1);
+          rename->set_new_name("renamed" + name(i - 5));
+        }
+        if (i >= 10) {
+          wire::Unlink* unlink = client.Add(&request)->mutable_unlink();
+          unlink->set_parent(1);
+          unlink->set_name("renamed" + name(i - 10));
+        }
+        ASSERT_TRUE(client.Apply(request, &response).ok());
+        ++written;
+      }
+    });
+  }
+  int checks = 0;
+  const auto check = [&](bool repair) {
+    ++checks;
+    const auto id = checking.check().Start(StoreCheck::Kind::kCheck, {"work", repair, true});
+    EXPECT_TRUE(id);
+    while (true) {
+      auto answer = checking.check().Ask(*id, 0);
+      if (!answer || answer->state.finished) return answer ? *answer : StoreCheck::Answer();
+      std::this_thread::sleep_for(milliseconds(5));
+    }
+  };
+  const auto begun = SteadyNow();
+  for (const bool repair : {false, true}) {
+    // Until others have been in the way.
+    for (const uint64_t before = written; written < before + 20;) {
+      const auto clean = check(repair);
+      EXPECT_EQ(clean.state.error, "");
+      for (const Damage& damage : clean.damages) {
+        ADD_FAILURE() << damage.kind << " " << damage.path << ": " << damage.what;
+      }
+    }
+  }
+  ASSERT_TRUE(UntilNoConflict([&]() -> Result<void> {
+    auto txn = checking.store().Write();
+    const WorkspaceKey ws = (*txn)->FindWorkspace("work")->key;
+    Inode inode = *(*txn)->GetInode(ws, kept);
+    inode.nlink = 7;
+    (*txn)->PutInode(ws, inode);
+    BlockRecord block = *(*txn)->GetBlock(ws, (*txn)->ListExtents(ws, kept, 0, 4).at(0).block);
+    block.live_bytes += 100;
+    (*txn)->PutBlock(ws, block);
+    return (*txn)->Commit();
+  }));
+  for (const bool repair : {false, true}) {
+    const auto found = check(repair);
+    EXPECT_EQ(found.state.error, "");
+    std::set<std::string> kinds;
+    for (const Damage& damage : found.damages) {
+      kinds.insert(damage.kind);
+      EXPECT_EQ(damage.repaired, repair) << damage.what;
+    }
+    EXPECT_EQ(kinds, (std::set<std::string>{"block-references", "link-count"}));
+    EXPECT_EQ(found.damages.size(), 2u);
+  }
+  const auto mended = check(false);
+  EXPECT_EQ(mended.state.error, "");
+  EXPECT_TRUE(mended.damages.empty());
+  std::cout << checks << " checks beside " << written << " writes in "
+            << std::chrono::duration_cast<milliseconds>(SteadyNow() - begun).count() << " ms\n";
+  done = true;
+  for (std::thread& writer : writers) writer.join();
+  EXPECT_TRUE(check(false).damages.empty());
 }
 
 }  // namespace

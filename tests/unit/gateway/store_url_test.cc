@@ -64,6 +64,12 @@ TEST(StoreUrl, Redis) {
   ASSERT_EQ(options->sentinels.size(), 1u);
   EXPECT_EQ(options->sentinels[0].host, "::1");
   EXPECT_EQ(options->sentinels[0].port, 7);
+  options = Redis("rediss+cluster://gate@one,two:5,[::2]:6/?prefix=p");
+  ASSERT_TRUE(options) << options.error().ToString();
+  EXPECT_TRUE(options->tls);
+  EXPECT_EQ(options->user, "gate");
+  EXPECT_EQ(options->cluster, (std::vector<RedisAddress>{{"one", 6379}, {"two", 5}, {"::2", 6}}));
+  EXPECT_EQ(Redis("redis+cluster://one")->cluster.size(), 1u);
   setenv("AIRSTORE_REDIS_PASSWORD", "secret", 1);
   EXPECT_EQ(Redis("redis://h")->password, "secret");
   unsetenv("AIRSTORE_REDIS_PASSWORD");
@@ -81,6 +87,10 @@ TEST(StoreUrl, Redis) {
                             "redis+sentinel://a,b/x/y",
                             "redis+sentinel://a,/mine",
                             "redis://a,b",
+                            "redis+cluster:///x",
+                            "redis+cluster://a,",
+                            "redis+cluster://a,b/1",
+                            "redis+cluster://a?database=1",
                             "redis://h?standby=1",
                             "redis://h?cert-file=/a",
                             "redis://h?prefix",

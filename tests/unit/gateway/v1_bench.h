@@ -23,6 +23,10 @@ class V1Bench : public testing::Test {
  protected:
   explicit V1Bench(ServerOptions server = {}) : server_options_(std::move(server)) {
     options_.data_dir = directory_.path() + "/data";
+    if (const std::string redis = SharedRedisUrl(directory_.path()); !redis.empty()) {
+      options_.metadata = redis;
+      options_.blocks = "file://" + directory_.path() + "/blocks";
+    }
     address_ = "unix:" + directory_.path() + "/socket";
     server_options_.listen = address_;
   }

@@ -3,6 +3,9 @@
 // The gateway's configuration file: what it means, and that what makes no sense is said with its
 // line; also by the program.
 #include <fstream>
+#include <iterator>
+#include <regex>
+#include <sstream>
 
 #include "tests/unit/gateway/bench.h"
 #include "tools/gateway/config.h"
@@ -93,6 +96,46 @@ TEST_F(ConfigFile, ComplainsWithTheLine) {
   EXPECT_EQ(Complaint("tasks = 1"), ":1: expected [tasks]");
   EXPECT_EQ(Complaint("x ="), Complaint("x ="));
   EXPECT_NE(Complaint("x ="), "none");
+}
+
+class ManualPage : public ConfigFile {
+ protected:
+  void SetUp() override {
+    std::ifstream file(AIRSTORE_SOURCE "/packaging/man/airstore-gateway.conf.5");
+    page_.assign(std::istreambuf_iterator<char>(file), {});
+    page_ = std::regex_replace(page_, std::regex(R"(\\-)"), "-");
+  }
+  std::string page_;
+};
+
+TEST_F(ManualPage, SaysTheKeysThatThereAre) {
+  std::map<std::string, std::set<std::string>> told;
+  std::string table;
+  std::istringstream lines(page_);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with(".SS ")) table = line.substr(4);
+    if (line.starts_with(".BI ")) told[table].insert(line.substr(4, line.find(' ', 4) - 4));
+  }
+  EXPECT_EQ(told, ConfigKeys());
+  const TaskConfig tasks;
+  for (const auto& [key, value] : {std::pair{"most_running", std::to_string(tasks.most_running)},
+                                   {"log_bytes", std::to_string(tasks.log_bytes)},
+                                   {"shell", tasks.shell[0] + " " + tasks.shell[1]}}) {
+    const size_t at = page_.find(std::string(".BI ") + key);
+    EXPECT_NE(page_.substr(at, page_.find(".BI", at + 1) - at).find("Default: " + value + "."),
+              std::string::npos)
+        << key;
+  }
+}
+
+TEST_F(ManualPage, HasAnExampleThatHolds) {
+  const size_t begin = page_.find(".nf\n") + 4;
+  const auto config = Read(page_.substr(begin, page_.find(".fi", begin) - begin));
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->tools.size(), 1u);
+  EXPECT_EQ(config->mcp.size(), 1u);
+  EXPECT_EQ(config->sources.size(), 1u);
+  EXPECT_TRUE(config->tasks.enabled);
 }
 
 TEST_F(ConfigFile, TheProgramRefusesABadOne) {

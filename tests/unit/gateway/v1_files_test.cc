@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // v1: the files of a workspace, through a real server.
+#include <atomic>
 #include <future>
 #include <set>
+#include <thread>
 
 #include "airstore/v1/context.pb.h"
 #include "airstore/v1/filesystem.pb.h"
+#include "airstore/v1/gateway.pb.h"
+#include "tests/e2e/support/stores.h"
 #include "tests/unit/gateway/v1_bench.h"
 
 namespace airstore::gateway {
@@ -411,6 +415,82 @@ TEST_F(V1Files, WhatIsRefusedByTheQuotaLeavesNothing) {
   EXPECT_EQ(blocks, 0u);
 }
 
+// Where each look is a question of its own, what comes in between is not for callers to see.
+TEST_F(V1Files, WhoLooksIsNotDisturbedByChanges) {
+  ASSERT_EQ(Make("d"), 0);
+  ASSERT_EQ(Make("d/e"), 0);
+  ASSERT_EQ(Put("d/e/kept", "kept"), 0);
+  std::atomic<bool> stop{false};
+  std::thread changes([&] {
+    while (!stop) {
+      EXPECT_EQ(Put("d/e/moved", "x"), 0);
+      EXPECT_EQ(Move("d/e/moved", "d/moved"), 0);
+      EXPECT_EQ(Remove("d/moved"), 0);
+    }
+  });
+  ::context::ListTreeRequest list;
+  for (int i = 0; i < 150; ++i) {
+    EXPECT_EQ(StatError("d/e/kept"), 0);
+    EXPECT_EQ(Get("d/e/kept"), "kept");
+    const auto names = Names("d/e");
+    EXPECT_EQ(names.front(), "kept");
+    ::context::ListTreeResponse page;
+    EXPECT_EQ(ErrorOf(ListTree(list, &page), page), 0);
+  }
+  stop = true;
+  changes.join();
+}
+
+// With the size that it has seen, a client would cut off what was appended since.
+TEST_F(V1Files, TouchingLeavesTheContent) {
+  ASSERT_EQ(Put("f", "content"), 0);
+  ::context::ContextTruncateRequest request;
+  ::context::ContextTruncateResponse response;
+  request.set_path("f");
+  request.set_size(3);
+  const Told told = Truncate(request, &response, {{"x-airstore-touch", "1"}});
+  EXPECT_EQ(ErrorOf(told, response), 0);
+  EXPECT_EQ(Get("f"), "content");
+  request.set_path("nothing");
+  EXPECT_EQ(ErrorOf(Truncate(request, &response, {{"x-airstore-touch", "1"}}), response), ENOENT);
+}
+
+class V1StoreAway : public V1Files {
+ protected:
+  V1StoreAway() : redis_(directory_.path() + "/redis") {
+    options_.metadata = redis_.url() + "?timeout=1";
+    options_.blocks = "file://" + directory_.path() + "/blocks";
+  }
+  e2e::RedisServer redis_;
+};
+
+// A refusal is for good: who hears one gives up what it wanted to write.
+TEST_F(V1StoreAway, IsNoRefusal) {
+  MakeWorkspace("_gateway");
+  // The one caller that is known without the store, which is met only behind that.
+  token_ = admin_secret_;
+  ASSERT_EQ(Put("f", "before"), 0);
+  redis_.Kill();
+  ::context::ContextWriteRequest write;
+  ::context::ContextWriteResponse written;
+  write.set_path("f");
+  write.set_data("after");
+  EXPECT_EQ(Write(write, &written).status.error_code(), Code::UNAVAILABLE);
+  ::context::ContextStatRequest stat;
+  ::context::ContextStatResponse info;
+  stat.set_path("f");
+  EXPECT_EQ(Stat(stat, &info).status.error_code(), Code::UNAVAILABLE);
+  ::gateway::ListWorkspacesRequest list;
+  ::gateway::ListWorkspacesResponse listed;
+  EXPECT_EQ(Call("/gateway.GatewayService/ListWorkspaces", list, &listed).status.error_code(),
+            Code::UNAVAILABLE);
+  redis_.Start();
+  int error = -1;
+  while (error == -1) error = Put("f", "after");  // until it is met again
+  EXPECT_EQ(error, 0);
+  EXPECT_EQ(Get("f"), "aftere");
+}
+
 TEST_F(V1Files, TheOldMetadataServiceSpeaksOfTheSameFiles) {
   ::filesystem::StatRequest stat;
   ::filesystem::StatResponse info;
@@ -477,6 +557,13 @@ TEST_F(V1Only, OffsetZeroMayReplaceTheFile) {
   EXPECT_EQ(Get("f"), "AB");
   EXPECT_EQ(Put("f", "C", 1), 0);
   EXPECT_EQ(Get("f"), "AC");
+  // Brokers take whoever tells them errnos for one that keeps tails.
+  ::context::ContextStatRequest stat;
+  ::context::ContextStatResponse info;
+  stat.set_path("nothing");
+  const Told told = Stat(stat, &info);
+  EXPECT_FALSE(info.ok());
+  EXPECT_EQ(told.trailing.count("x-airstore-errno"), 0u);
 }
 
 struct V2Only : V1Files {

@@ -366,6 +366,21 @@ TEST_F(V1AccessLog, KeepsEventsOnceAndFillsInWhatIsEmpty) {
   EXPECT_EQ(log.Find(workspace_, {"", 0, 1})->front().ts_ms, 1002);
 }
 
+TEST(AccessLog, WhatWasNotWrittenMayComeAgain) {
+  const TempDirectory directory;
+  const std::string path = directory.path() + "/access";
+  std::ofstream(path) << "in the way";
+  AccessLog log(path);
+  AccessEvent event;
+  event.event_id = "once";
+  event.ts_ms = 1;
+  EXPECT_FALSE(log.Add("ws", {event}));
+  std::filesystem::remove(path);
+  EXPECT_TRUE(log.Add("ws", {event, event}));
+  EXPECT_TRUE(log.Add("ws", {event}));
+  EXPECT_EQ(log.Find("ws", {})->size(), 1u);
+}
+
 TEST(AccessLog, TakesABoundedRoom) {
   const TempDirectory directory;
   AccessLog log(directory.path() + "/access", 10'000, 3);

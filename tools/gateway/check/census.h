@@ -43,8 +43,8 @@ class Census {
 
   explicit Census(WorkspaceKey ws) : ws_(ws) {}
 
-  // Counts these inodes as they are now; those that are gone are counted no more. On failure, which
-  // may be kStoreConflict, nothing has changed.
+  // Counts these inodes as they are now, each by itself; those that are gone are counted no more.
+  // On failure nothing has changed.
   Result<void> Read(MetadataStore& store, std::span<const InodeNo> inodes);
   Result<void> Read(MetadataReader& reader, std::span<const InodeNo> inodes);
 
@@ -62,7 +62,6 @@ class Census {
   std::unordered_map<InodeNo, InodeNo> ParentsOf(const std::unordered_set<InodeNo>& inodes) const;
 
  private:
-  std::optional<Source> ReadOne(MetadataReader& reader, InodeNo ino) const;
   void Count(const Source& source, bool add);
   void Replace(InodeNo ino, std::optional<Source> source);
 

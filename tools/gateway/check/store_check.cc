@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/gateway/check/store_check.h"
 
-#include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 
+#include "broker/log_event.h"
 #include "tools/gateway/blocks/block_name.h"
 #include "tools/gateway/clock.h"
 
@@ -31,10 +31,13 @@ StoreCheck::~StoreCheck() {
 
 Result<uint64_t> StoreCheck::Start(Kind kind, CheckOptions options) {
   if (!options.workspace.empty()) {
-    auto reader = parts_.store.Read();
-    if (!reader) return reader.error();
-    const auto found = (*reader)->FindWorkspace(options.workspace);
-    AIRSTORE_TRY((*reader)->status());
+    bool found = false;
+    AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
+      auto reader = parts_.store.Read();
+      if (!reader) return reader.error();
+      found = (*reader)->FindWorkspace(options.workspace).has_value();
+      return (*reader)->status();
+    }));
     if (!found) return Error{ENOENT, "no such workspace"};
   }
   const std::lock_guard lock(mu_);
@@ -81,10 +84,15 @@ bool StoreCheck::Going(const std::string& phase, uint64_t done, uint64_t total) 
 void StoreCheck::Report(std::vector<Damage> damages) {
   const std::lock_guard lock(mu_);
   for (Damage& damage : damages) {
-    spdlog::warn("check: workspace {}: {}{}{}{}{}", damage.workspace, damage.kind,
-                 damage.path.empty() ? "" : " of ", damage.path,
-                 damage.block.empty() ? "" : ", block " + damage.block,
-                 damage.repaired ? ": " + damage.remedy : "");
+    broker::LogEvent(spdlog::level::warn,
+                     {{"workspace", damage.workspace},
+                      {"damage", damage.kind},
+                      {"path", damage.path},
+                      {"block", damage.block}},
+                     "check: workspace {}: {}{}{}{}{}", damage.workspace, damage.kind,
+                     damage.path.empty() ? "" : " of ", damage.path,
+                     damage.block.empty() ? "" : ", block " + damage.block,
+                     damage.repaired ? ": " + damage.remedy : "");
     ++state_.totals.damages;
     state_.totals.repaired += damage.repaired ? 1 : 0;
     state_.totals.lost_bytes += damage.lost_bytes;
@@ -100,7 +108,9 @@ void StoreCheck::Run(Kind kind, const CheckOptions& options) {
   if (!done) {
     state_.error = done.error().code == ECANCELED ? "given up: nobody asked for it any more"
                                                   : done.error().ToString();
-    spdlog::error("check: {}", state_.error);
+    broker::LogEvent(spdlog::level::err,
+                     {{"workspace", options.workspace}, {"error", state_.error}}, "check: {}",
+                     state_.error);
   }
   state_.finished = true;
 }
@@ -122,12 +132,12 @@ Result<void> StoreCheck::Collect() {
 Result<void> StoreCheck::CheckAll(const CheckOptions& options) {
   needed_.clear();
   std::vector<Workspace> workspaces;
-  {
+  AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
     auto reader = parts_.store.Read();
     if (!reader) return reader.error();
     workspaces = (*reader)->ListWorkspaces();
-    AIRSTORE_TRY((*reader)->status());
-  }
+    return (*reader)->status();
+  }));
   std::unordered_map<WorkspaceKey, std::string> names;
   for (const Workspace& workspace : workspaces) names[workspace.key] = workspace.name;
   std::unordered_map<WorkspaceKey, WorkspaceCheck::Stored> stored;
@@ -144,8 +154,9 @@ Result<void> StoreCheck::CheckAll(const CheckOptions& options) {
                          [this](const std::string& phase, uint64_t done, uint64_t total) {
                            return Going(phase, done, total);
                          });
-    AIRSTORE_TRY(check.Run());
+    const auto done = check.Run();
     Report(std::move(check.damages()));
+    AIRSTORE_TRY(done);
     for (const BlockId& id : own) {
       if (check.Needs(id)) needed_.push_back({workspace.key, id});
     }

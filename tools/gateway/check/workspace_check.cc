@@ -1,24 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// WorkspaceCheck: reading, and finding what looks wrong. What is certain, and repairs:
-// workspace_repair.cc.
+// WorkspaceCheck: reading, and finding what looks wrong. How that becomes certain:
+// workspace_confirm.cc; what is certain, and repairs: workspace_repair.cc.
 #include "tools/gateway/check/workspace_check.h"
 
-#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <thread>
 
 namespace airstore::gateway {
 namespace {
 
 constexpr size_t kAtOnce = 256;      // rows of a transaction
 constexpr size_t kFewEnough = 64;    // changed inodes, to be read while writers wait
-constexpr int kCatchUps = 100;       // rounds, before writers have to wait for more
 constexpr size_t kMostPaths = 1000;  // finding a path costs reading listings
 constexpr size_t kDeepest = 4096;    // directories in each other
-constexpr auto kPause = std::chrono::milliseconds(50);
 
 const Error kGivenUp{ECANCELED, "given up"};
 
@@ -27,29 +23,42 @@ const Error kGivenUp{ECANCELED, "given up"};
 Result<void> WorkspaceCheck::Run() {
   parts_.batches.tracker().Watch(workspace_.key);
   const auto done = [&]() -> Result<void> {
+    AIRSTORE_TRY(NoteChanges());
     AIRSTORE_TRY(ReadInodes());
-    AIRSTORE_TRY(ReadRows());
+    AIRSTORE_TRY(ReadAllRows());
     AIRSTORE_TRY(ReadContent());
     AIRSTORE_TRY(CatchUp());
-    Suspect();
+    AIRSTORE_TRY(FindSuspects());
     if (suspects_.empty()) return {};
     if (!Continue("looking once more", 0, 0)) return kGivenUp;
-    if (auto sure = options_.repair ? RepairNow() : Verify(); !sure) {
-      if (sure.error().code != kStoreConflict) return sure.error();
-      return Error{EAGAIN, "workspace " + workspace_.name +
-                               " is changed too often to be sure of what looks wrong in it: try "
-                               "again when less is going on"};
+    if (is_shared()) {
+      AIRSTORE_TRY(Confirm());
+    } else if (!options_.repair) {
+      AIRSTORE_TRY(Verify());
     }
+    if (options_.repair && !suspects_.empty()) AIRSTORE_TRY(Repair());
     return NamePaths();
   }();
   parts_.batches.tracker().Stop();
-  return done;
+  const bool too_busy =
+      !done && (done.error().code == kStoreConflict || done.error().code == ESTALE);
+  if (!too_busy) return done;
+  return Error{EAGAIN, "workspace " + workspace_.name +
+                           " is changed too often to be sure of what looks wrong in it: try again "
+                           "when less is going on"};
 }
 
-Result<void> WorkspaceCheck::ReadSome(std::span<const InodeNo> inodes) {
-  const auto read = census_.Read(parts_.store, inodes);
-  if (read || read.error().code != kStoreConflict) return read;
-  unread_.insert(inodes.begin(), inodes.end());
+Result<void> WorkspaceCheck::Step(const char* phase, uint64_t done, uint64_t total) {
+  if (!Continue(phase, done, total)) return kGivenUp;
+  return NoteChanges();
+}
+
+Result<void> WorkspaceCheck::NoteChanges() {
+  unread_.merge(parts_.batches.tracker().Take());
+  if (!is_shared()) return {};
+  const auto changed = parts_.changed_elsewhere(workspace_.key, &cursor_);
+  if (!changed) return changed.error();
+  unread_.insert(changed->begin(), changed->end());
   return {};
 }
 
@@ -62,13 +71,14 @@ Result<void> WorkspaceCheck::ReadInodes() {
     AIRSTORE_TRY((*reader)->status());
   }
   for (size_t at = 0; at < inodes.size(); at += kAtOnce) {
-    if (!Continue("files", at, inodes.size())) return kGivenUp;
-    AIRSTORE_TRY(ReadSome(std::span(inodes).subspan(at, std::min(kAtOnce, inodes.size() - at))));
+    AIRSTORE_TRY(Step("files", at, inodes.size()));
+    const size_t count = std::min(kAtOnce, inodes.size() - at);
+    AIRSTORE_TRY(census_.Read(parts_.store, std::span(inodes).subspan(at, count)));
   }
   return {};
 }
 
-Result<void> WorkspaceCheck::ReadRows() {
+Result<void> WorkspaceCheck::ReadAllRows() {
   std::vector<BlockId> ids;
   {
     auto reader = parts_.store.Read();
@@ -76,20 +86,47 @@ Result<void> WorkspaceCheck::ReadRows() {
     ids = (*reader)->ListAllBlocks(workspace_.key);
     AIRSTORE_TRY((*reader)->status());
   }
+  return ReadRows(ids);
+}
+
+Result<void> WorkspaceCheck::ReadRows(std::span<const BlockId> ids) {
   for (size_t at = 0; at < ids.size(); at += kAtOnce) {
-    if (!Continue("blocks", at, ids.size())) return kGivenUp;
-    const auto some = std::span(ids).subspan(at, std::min(kAtOnce, ids.size() - at));
-    AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
-      auto reader = parts_.store.Read();
-      if (!reader) return reader.error();
-      for (const BlockId& id : some) {
-        const auto row = (*reader)->GetBlock(workspace_.key, id);
-        if (row) rows_[id] = {row->size, row->xxh3, row->live_bytes};
+    AIRSTORE_TRY(Step("blocks", at, ids.size()));
+    const auto some = ids.subspan(at, std::min(kAtOnce, ids.size() - at));
+    auto reader = parts_.store.Read();
+    if (!reader) return reader.error();
+    const auto rows = (*reader)->ReadBlocks(workspace_.key, some);
+    AIRSTORE_TRY((*reader)->status());
+    for (size_t i = 0; i < some.size(); ++i) {
+      if (rows[i]) {
+        rows_[some[i]] = {rows[i]->size, rows[i]->xxh3, rows[i]->live_bytes};
+      } else {
+        rows_.erase(some[i]);
       }
-      return (*reader)->status();
-    }));
+    }
   }
   return {};
+}
+
+Result<void> WorkspaceCheck::ReadChanged() {
+  const std::vector<InodeNo> changed(unread_.begin(), unread_.end());
+  unread_.clear();
+  std::unordered_set<BlockId, Id16Hash> blocks;
+  const auto note_blocks = [&] {
+    for (const InodeNo ino : changed) {
+      const Census::Source* source = census_.Find(ino);
+      if (source == nullptr) continue;
+      for (const Census::Use& use : source->uses) blocks.insert(use.block);
+    }
+  };
+  note_blocks();
+  for (size_t at = 0; at < changed.size(); at += kAtOnce) {
+    AIRSTORE_TRY(Step("what was changed meanwhile", at, changed.size()));
+    const size_t count = std::min(kAtOnce, changed.size() - at);
+    AIRSTORE_TRY(census_.Read(parts_.store, std::span(changed).subspan(at, count)));
+  }
+  note_blocks();
+  return ReadRows(std::vector<BlockId>(blocks.begin(), blocks.end()));
 }
 
 Result<void> WorkspaceCheck::ReadContent() {
@@ -102,7 +139,7 @@ Result<void> WorkspaceCheck::ReadContent() {
     total += row == rows_.end() ? 0 : row->second.size;
   }
   for (const BlockId& id : wanted) {
-    if (!Continue("content, MiB", content_bytes_ >> 20, total >> 20)) return kGivenUp;
+    AIRSTORE_TRY(Step("content, MiB", content_bytes_ >> 20, total >> 20));
     AIRSTORE_TRY(LookAtBlock(id));
   }
   return {};
@@ -129,113 +166,57 @@ Result<void> WorkspaceCheck::LookAtBlock(const BlockId& id) {
   return {};
 }
 
-// Reads what was changed meanwhile, until that is little.
+// Reads what was changed meanwhile, until that is little, or does not get less.
 Result<void> WorkspaceCheck::CatchUp() {
-  for (int round = 0; round < kCatchUps; ++round) {
-    unread_.merge(parts_.batches.tracker().Take());
-    if (unread_.size() <= kFewEnough) return {};
-    const std::vector<InodeNo> changed(unread_.begin(), unread_.end());
-    unread_.clear();
-    for (size_t at = 0; at < changed.size(); at += kAtOnce) {
-      if (!Continue("what was changed meanwhile", at, changed.size())) return kGivenUp;
-      AIRSTORE_TRY(
-          ReadSome(std::span(changed).subspan(at, std::min(kAtOnce, changed.size() - at))));
-    }
+  for (size_t before = SIZE_MAX;;) {
+    AIRSTORE_TRY(NoteChanges());
+    if (unread_.size() <= kFewEnough || unread_.size() >= before) return {};
+    before = unread_.size();
+    AIRSTORE_TRY(ReadChanged());
   }
-  return {};
 }
 
-void WorkspaceCheck::Suspect() {
-  const auto is_too_small = [&](const Census::Use& use) {
+Result<void> WorkspaceCheck::FindSuspects() {
+  using What = Suspect::What;
+  const auto looks_lost = [&](const Census::Use& use) {
     const auto row = rows_.find(use.block);
-    return row != rows_.end() && use.end > row->second.size;
+    return bad_.contains(use.block) || (row != rows_.end() && use.end > row->second.size);
   };
   for (const auto& [ino, source] : census_.sources()) {
-    const bool named = ino == kRootInode || census_.names(ino) != 0 || source.orphan;
-    if (!named || source.nlink != census_.Links(ino, source) || source.allocated != source.bytes ||
+    if (ino != kRootInode && census_.names(ino) == 0 && !source.orphan) {
+      suspects_.push_back({What::kNameless, ino});
+    }
+    if (source.nlink != census_.Links(ino, source) || source.allocated != source.bytes ||
         source.xattr_count != source.xattrs) {
-      suspects_.inodes.insert(ino);
+      suspects_.push_back({What::kInode, ino});
     }
     for (const InodeNo child : source.children) {
-      if (census_.Find(child) == nullptr) suspects_.dangling[ino].insert(child);
+      if (census_.Find(child) == nullptr) dangling_[ino].insert(child);
     }
-    for (const Census::Use& use : source.uses) {
-      if (bad_.contains(use.block) || is_too_small(use)) suspects_.content.insert(ino);
+    if (std::any_of(source.uses.begin(), source.uses.end(), looks_lost)) {
+      suspects_.push_back({What::kContent, ino});
     }
+  }
+  for (const auto& [directory, children] : dangling_) {
+    suspects_.push_back({What::kNames, directory});
   }
   for (const auto& [id, row] : rows_) {
-    if (row.references != census_.references(id)) suspects_.rows.insert(id);
+    if (row.references != census_.references(id)) suspects_.push_back({What::kBlock, 0, id});
   }
   for (const auto& [id, bytes] : census_.blocks()) {
-    if (!rows_.contains(id)) suspects_.rows.insert(id);
+    if (!rows_.contains(id)) suspects_.push_back({What::kBlock, 0, id});
   }
-  // Where others may change it too, it is wrong for a moment all the time.
-  std::unordered_set<InodeNo> changed = parts_.batches.tracker().Take();
-  const bool quiet = changed.empty();
-  unread_.merge(changed);
-  const auto reader = parts_.store.Read();
-  if (!reader || (parts_.shared && !quiet)) return;
-  const auto now = (*reader)->GetWorkspace(workspace_.key);
-  suspects_.usage =
-      now && (now->used_bytes != census_.bytes() || now->inodes != census_.sources().size());
-}
-
-Result<void> WorkspaceCheck::Verify() {
-  const auto pause = parts_.collector.Pause();
-  const auto judge = [&](MetadataReader& rows) -> Result<void> {
-    if (!Continue("looking once more", 0, 0)) return kGivenUp;
-    if (const int error = Judge(rows, nullptr); error != 0) return Error{error, "check"};
-    return rows.status();
-  };
-  return UntilNoConflict([&]() -> Result<void> {
-    if (parts_.shared) {
-      auto reader = parts_.store.Read();
-      if (!reader) return reader.error();
-      return judge(**reader);
-    }
-    // A writer, to be alone; it commits nothing.
-    auto writer = parts_.store.Write();
-    if (!writer) return writer.error();
-    return judge(**writer);
-  });
-}
-
-Result<void> WorkspaceCheck::RepairNow() {
-  SessionRecord presence;
-  presence.id = SessionId::From(RandomBlockId().view());
-  presence.workspace = workspace_.key;
-  presence.client = "fsck";
-  auto spare = parts_.grant(workspace_.key);
-  if (!spare) return spare.error();
-  spare_inode_ = *spare;
-  AIRSTORE_TRY(parts_.sessions.Remember(presence));
-  const SteadyTime deadline = SteadyNow() + parts_.sessions.lifetime() + std::chrono::seconds(5);
-  Result<uint64_t> done = Error{EBUSY, {}};
-  while (true) {
-    const auto recalled = parts_.sessions.RecallOthers(presence);
-    if (!recalled) {
-      done = recalled.error();
-    } else if (!*recalled) {
-      const auto pause = parts_.collector.Pause();
-      done = parts_.batches.Change(workspace_.key, presence.id, {},
-                                   [&](Changer& changer, WriteOp&) -> int {
-                                     if (!Continue("mending", 0, 0)) return ECANCELED;
-                                     return Judge(changer.tree().store(), &changer);
-                                   });
-    }
-    if (done || done.error().code != EBUSY || SteadyNow() >= deadline) break;
-    parts_.sessions.Touch(presence.id, SteadyNow());
-    if (!Continue("waiting for a host to give back its lease", 0, 0)) break;
-    std::this_thread::sleep_for(kPause);
+  std::optional<Workspace> now;
+  AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
+    auto reader = parts_.store.Read();
+    if (!reader) return reader.error();
+    now = (*reader)->GetWorkspace(workspace_.key);
+    return (*reader)->status();
+  }));
+  if (now && (now->used_bytes != census_.bytes() || now->inodes != census_.sources().size())) {
+    suspects_.push_back({What::kUsage});
   }
-  if (auto gone = parts_.sessions.Forget(presence); !gone) {
-    spdlog::warn("the check's session stays for a while: {}", gone.error().ToString());
-  }
-  if (!done) {
-    if (done.error().code != EBUSY) return done.error();
-    return Error{EBUSY, "a host does not give back its lease of workspace " + workspace_.name};
-  }
-  for (Damage& damage : damages_) damage.repaired = !damage.remedy.empty();
+  SortSuspects();
   return {};
 }
 

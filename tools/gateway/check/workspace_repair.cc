@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// WorkspaceCheck: what is certain, and its repair, inside of one transaction. References and counts
-// come first: what follows changes them as operations do.
+// WorkspaceCheck: what is certain, and its repair, inside of one transaction.
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -13,12 +12,13 @@ namespace airstore::gateway {
 namespace {
 
 constexpr size_t kHolesAtOnce = 512;
+constexpr int kUsageLooks = 200;
 constexpr std::string_view kLostAndFound = "lost+found";
 
 }  // namespace
 
 Damage& WorkspaceCheck::Add(std::string kind, std::string what, std::string remedy) {
-  Damage& damage = damages_.emplace_back();
+  Damage& damage = found_.emplace_back();
   damage.kind = std::move(kind);
   damage.workspace = workspace_.name;
   damage.what = std::move(what);
@@ -26,56 +26,104 @@ Damage& WorkspaceCheck::Add(std::string kind, std::string what, std::string reme
   return damage;
 }
 
-int WorkspaceCheck::Judge(MetadataReader& rows, Changer* changer) {
-  damages_.clear();
+Result<void> WorkspaceCheck::JudgeAll(MetadataReader& rows, Changer* changer, Suspects some) {
+  found_.clear();
   lost_and_found_ = 0;
-  if (!rows.GetWorkspace(workspace_.key)) return 0;  // deleted meanwhile
-  // Nobody changes anything from here on, so what is counted is exact.
-  unread_.merge(parts_.batches.tracker().Take());
-  // What files and names refer to is looked at below; only counts need all of them.
-  const bool counts = suspects_.usage || !suspects_.rows.empty() || !suspects_.inodes.empty();
-  if (parts_.shared && counts) {
-    for (const auto& [ino, source] : census_.sources()) unread_.insert(ino);
-    for (const InodeNo ino : rows.ListAllInodes(workspace_.key)) unread_.insert(ino);
-  }
-  const std::vector<InodeNo> changed(unread_.begin(), unread_.end());
-  if (auto read = census_.Read(rows, changed); !read) return read.error().code;
-  unread_.clear();
-
+  if (!rows.GetWorkspace(workspace_.key)) return rows.status();  // deleted meanwhile
+  AIRSTORE_TRY(ReadForJudgement(rows, some));
   if (changer != nullptr) changer->CommitAnyway();
-  if (suspects_.usage) JudgeUsage(rows, changer);
-  for (const BlockId& id : suspects_.rows) JudgeBlock(rows, changer, id);
-  for (const InodeNo ino : suspects_.inodes) JudgeInode(changer, ino);
-  for (const InodeNo ino : suspects_.content) JudgeContent(rows, changer, ino);
-  for (const auto& [directory, children] : suspects_.dangling) {
-    JudgeNames(rows, changer, directory);
-  }
-  for (const InodeNo ino : suspects_.inodes) {
-    const Census::Source* source = census_.Find(ino);
-    if (source != nullptr) JudgeNameless(changer, ino, *source);
-  }
-  return 0;
+  for (const Suspect& suspect : some) AIRSTORE_TRY(Judge(rows, changer, suspect));
+  return {};
 }
 
-void WorkspaceCheck::JudgeUsage(MetadataReader& rows, Changer* changer) {
-  const auto now = rows.GetWorkspace(workspace_.key);
+Result<void> WorkspaceCheck::ReadForJudgement(MetadataReader& rows, Suspects some) {
+  if (!is_shared()) {
+    AIRSTORE_TRY(NoteChanges());
+    // Nobody changes anything from here on, so what is counted is exact.
+    const std::vector<InodeNo> changed(unread_.begin(), unread_.end());
+    unread_.clear();
+    return census_.Read(rows, changed);
+  }
+  // First, so that the transaction fails if they change. What was changed before is told below.
+  ExpectedRows expected;
+  for (const Suspect& suspect : some) {
+    if (suspect.ino != 0) expected.inodes.push_back(suspect.ino);
+    if (suspect.what == Suspect::What::kBlock) expected.blocks.push_back(suspect.block);
+  }
+  rows.Expect(workspace_.key, expected);
+  AIRSTORE_TRY(NoteChanges());
+  unread_.insert(expected.inodes.begin(), expected.inodes.end());
+  return ReadChanged();
+}
+
+Result<void> WorkspaceCheck::Judge(MetadataReader& rows, Changer* changer, const Suspect& suspect) {
+  switch (suspect.what) {
+    case Suspect::What::kUsage:
+      return JudgeUsage(rows, changer);
+    case Suspect::What::kBlock:
+      JudgeBlock(rows, changer, suspect.block);
+      return {};
+    case Suspect::What::kInode:
+      JudgeInode(changer, suspect.ino);
+      return {};
+    case Suspect::What::kContent:
+      JudgeContent(rows, changer, suspect.ino);
+      return {};
+    case Suspect::What::kNames:
+      return JudgeNames(rows, changer, suspect.ino);
+    case Suspect::What::kNameless:
+      JudgeNameless(changer, suspect.ino);
+      return {};
+  }
+  return {};
+}
+
+Result<std::optional<Workspace>> WorkspaceCheck::UsageNow(MetadataReader& rows) {
+  if (!is_shared()) return rows.GetWorkspace(workspace_.key);
+  for (int look = 0; look < kUsageLooks; ++look) {
+    auto reader = parts_.store.Read();
+    if (!reader) return reader.error();
+    auto now = (*reader)->GetWorkspace(workspace_.key);
+    auto read = (*reader)->status();
+    if (!read && read.error().code != kStoreConflict) return read.error();
+    AIRSTORE_TRY(NoteChanges());
+    // Nobody has changed anything between the last look at changes and this one.
+    if (read && unread_.empty()) return now;
+    AIRSTORE_TRY(ReadChanged());
+  }
+  return Error{kStoreConflict, "usage"};
+}
+
+Result<void> WorkspaceCheck::JudgeUsage(MetadataReader& rows, Changer* changer) {
+  const auto usage = UsageNow(rows);
+  if (!usage) return usage.error();
+  const auto& now = *usage;
+  if (!now) return {};
   const uint64_t inodes = census_.sources().size();
-  if (now->used_bytes == census_.bytes() && now->inodes == inodes) return;
+  if (now->used_bytes == census_.bytes() && now->inodes == inodes) return {};
   Add("usage",
       "the workspace counts " + std::to_string(now->used_bytes) + " bytes and " +
           std::to_string(now->inodes) + " files and directories; there are " +
           std::to_string(census_.bytes()) + " and " + std::to_string(inodes),
       "it counts what there is");
-  if (changer == nullptr) return;
+  if (changer == nullptr) return {};
+  // The difference is right whatever others add meanwhile.
   changer->tree().store().AddUsage(workspace_.key,
                                    static_cast<int64_t>(census_.bytes() - now->used_bytes),
                                    static_cast<int64_t>(inodes - now->inodes));
+  return {};
 }
 
 void WorkspaceCheck::JudgeBlock(MetadataReader& rows, Changer* changer, const BlockId& id) {
-  const auto row = rows.GetBlock(workspace_.key, id);
+  std::optional<uint64_t> counted;
+  if (is_shared() && changer == nullptr) {
+    const auto row = rows_.find(id);
+    if (row != rows_.end()) counted = row->second.references;
+  } else if (const auto row = rows.GetBlock(workspace_.key, id)) {
+    counted = row->live_bytes;
+  }
   const uint64_t references = census_.references(id);
-  if (!row) {
+  if (!counted) {
     const auto rebuilt = rebuilt_.find(id);
     if (references == 0 || rebuilt == rebuilt_.end()) return;  // lost: JudgeContent
     Add("block-row", "a block that files need is not recorded, and would be deleted as nobody's",
@@ -88,12 +136,12 @@ void WorkspaceCheck::JudgeBlock(MetadataReader& rows, Changer* changer, const Bl
     changer->tree().AddBlock(std::move(record));
     return;
   }
-  if (row->live_bytes == references) return;
+  if (*counted == references) return;
   Add("block-references",
-      "a block counts " + std::to_string(row->live_bytes) + " bytes in use; there are " +
+      "a block counts " + std::to_string(*counted) + " bytes in use; there are " +
           std::to_string(references) +
-          (row->live_bytes < references ? ", so it would be deleted while files need it"
-                                        : ", so it would be kept for ever"),
+          (*counted < references ? ", so it would be deleted while files need it"
+                                 : ", so it would be kept for ever"),
       "it counts what there is; nothing is lost")
       .block = ToHex(id.view());
   if (changer != nullptr) changer->tree().SetReferences(id, references);
@@ -146,10 +194,10 @@ void WorkspaceCheck::JudgeContent(MetadataReader& rows, Changer* changer, InodeN
   std::vector<Lost> losses;
   for (const Extent& e : rows.ListExtents(workspace_.key, ino, 0, kMaxFileBytes)) {
     const auto bad = bad_.find(e.block);
-    const auto row = rows.GetBlock(workspace_.key, e.block);
+    const auto row = rows_.find(e.block);  // the size of a block stays as it is
     Lost lost;
     if (bad == bad_.end()) {
-      if (!row || e.block_offset + e.length <= row->size) continue;
+      if (row == rows_.end() || e.block_offset + e.length <= row->second.size) continue;
       lost.kind = "bad-extent";
       lost.why = "what it refers to is not in its block";
     } else if (bad->second == Bytes::kUnreadable) {
@@ -194,20 +242,40 @@ void WorkspaceCheck::JudgeContent(MetadataReader& rows, Changer* changer, InodeN
   }
 }
 
-void WorkspaceCheck::JudgeNames(MetadataReader& rows, Changer* changer, InodeNo directory) {
-  if (census_.Find(directory) == nullptr) return;
-  std::vector<std::string> dangling;
+std::vector<Name> WorkspaceCheck::SuspectNames(MetadataReader& rows, InodeNo directory) const {
+  std::vector<Name> suspect;
+  const auto children = dangling_.find(directory);
+  if (children == dangling_.end()) return suspect;
   for (std::string after;;) {
-    const auto names = rows.ListNames(workspace_.key, directory, after, 1000);
-    for (const Name& name : names) {
-      if (census_.Find(name.ino) == nullptr && !rows.GetInode(workspace_.key, name.ino)) {
-        dangling.push_back(name.name);
-      }
+    auto names = rows.ListNames(workspace_.key, directory, after, 1000);
+    const bool last = names.size() < 1000;
+    if (!last) after = names.back().name;
+    for (Name& name : names) {
+      if (children->second.contains(name.ino)) suspect.push_back(std::move(name));
     }
-    if (names.size() < 1000) break;
-    after = names.back().name;
+    if (last) return suspect;
   }
-  for (const std::string& name : dangling) {
+}
+
+Result<void> WorkspaceCheck::JudgeNames(MetadataReader& rows, Changer* changer, InodeNo directory) {
+  if (census_.Find(directory) == nullptr) return {};
+  std::vector<Name> dangling = SuspectNames(rows, directory);
+  std::erase_if(dangling, [&](const Name& name) {
+    return rows.GetInode(workspace_.key, name.ino).has_value();
+  });
+  if (is_shared() && changer == nullptr && !dangling.empty()) {
+    // Not of one moment: what has a name before and after it was found to be gone had it then, too,
+    // because numbers do not come back.
+    auto again = parts_.store.Read();
+    if (!again) return again.error();
+    const auto there = SuspectNames(**again, directory);
+    std::erase_if(dangling, [&](const Name& name) {
+      return std::none_of(there.begin(), there.end(), [&](const Name& other) {
+        return other.name == name.name && other.ino == name.ino;
+      });
+    });
+  }
+  for (const auto& [name, ino] : dangling) {
     Damage& damage = Add("dangling-name", "the file or directory that this name stood for is gone",
                          "the name is removed");
     damage.ino = directory;
@@ -217,6 +285,7 @@ void WorkspaceCheck::JudgeNames(MetadataReader& rows, Changer* changer, InodeNo 
     changer->tree().store().DeleteEntry(workspace_.key, directory, name);
     changer->mutator().NameChanged(*changer->tree().Find(directory), name);
   }
+  return {};
 }
 
 InodeNo WorkspaceCheck::LostAndFound(Changer& changer) {
@@ -233,8 +302,9 @@ InodeNo WorkspaceCheck::LostAndFound(Changer& changer) {
   return changer.Run(make) == 0 ? lost_and_found_ = spare_inode_ : 0;
 }
 
-void WorkspaceCheck::JudgeNameless(Changer* changer, InodeNo ino, const Census::Source& source) {
-  if (ino == kRootInode || census_.names(ino) != 0 || source.orphan) return;
+void WorkspaceCheck::JudgeNameless(Changer* changer, InodeNo ino) {
+  const Census::Source* source = census_.Find(ino);
+  if (source == nullptr || census_.names(ino) != 0 || source->orphan) return;
   const std::string name = "#" + std::to_string(ino);
   Damage& damage = Add("nameless-inode", "it has no name, so nobody can get at it",
                        "it gets the name " + std::string(kLostAndFound) + "/" + name);
@@ -251,7 +321,7 @@ void WorkspaceCheck::JudgeNameless(Changer* changer, InodeNo ino, const Census::
   inode->nlink = 1;
   inode->parent = parent;
   if (S_ISDIR(inode->mode)) {
-    inode->nlink = census_.Links(ino, source);
+    inode->nlink = census_.Links(ino, *source);
     ++directory.nlink;
   }
   changer->tree().store().PutEntry(workspace_.key, parent, name, ino);

@@ -5,12 +5,16 @@
 
 #include <random>
 
+#include "broker/log_event.h"
+
 namespace airstore::gateway {
 namespace {
 
 // A server that says nothing for so long is asked whether it is still there.
 constexpr std::chrono::seconds kSilence{5};
 constexpr std::chrono::milliseconds kPause{100};
+// Where messages may be lost unnoticed, logs are looked at so often without one.
+constexpr std::chrono::seconds kLook{1};
 constexpr size_t kPage = 512;
 constexpr int kTakenTogether = 256;  // messages
 constexpr int kTrimEach = 64;        // events, about
@@ -30,6 +34,40 @@ RedisNews News(char kind, WorkspaceKey ws = 0, const SessionId* session = nullpt
   if (session != nullptr) news.session = *session;
   news.cursor = cursor;
   return news;
+}
+
+struct LogPage {
+  std::vector<LoggedEvent> events;
+  bool last = false;  // nothing comes behind them
+  ForgottenEvents forgotten;
+};
+
+// What is behind `from`; no events when some of them are forgotten.
+Result<LogPage> ReadLog(RedisStore& store, WorkspaceKey ws, uint64_t from) {
+  RedisCommand tail = {"HMGET", store.keys().LogTail(ws)};
+  tail.insert(tail.end(), kTailFields.begin(), kTailFields.end());
+  // The tail behind the events: had some been forgotten before we read, it says so.
+  auto replies = store.Call(
+      {{"XRANGE", store.keys().Log(ws), "(" + IdOf(from), "+", "COUNT", std::to_string(kPage)},
+       std::move(tail)});
+  if (!replies) return replies.error();
+  LogPage page;
+  page.forgotten = ForgottenFrom((*replies)[1]);
+  if (page.forgotten.cursor > from) return page;
+  for (const RedisReply& entry : (*replies)[0].items) {
+    auto event = EventFrom(entry);
+    if (!event) return Error{EIO, "Redis: damaged event"};
+    page.events.push_back(std::move(*event));
+  }
+  page.last = page.events.size() < kPage;
+  return page;
+}
+
+Result<uint64_t> EndOfLog(RedisStore& store, WorkspaceKey ws) {
+  auto replies = store.Call({{"XREVRANGE", store.keys().Log(ws), "+", "-", "COUNT", "1"}});
+  if (!replies) return replies.error();
+  if (replies->front().items.empty() || replies->front().items[0].items.empty()) return uint64_t{1};
+  return CursorOf(replies->front().items[0].items[0].text);
 }
 
 }  // namespace
@@ -68,7 +106,7 @@ void RedisBulletin::WhenHeard(Heard call) {
 // ---- The channel
 
 Result<void> RedisBulletin::Subscribe() {
-  auto channel = store_.Connect();
+  auto channel = store_.Connect(keys_.Channel());
   if (!channel) return channel.error();
   AIRSTORE_TRY((*channel)->Call(RedisCommand{"SUBSCRIBE", keys_.Channel()}));
   std::lock_guard lock(mu_);
@@ -83,6 +121,7 @@ void RedisBulletin::Listen() {
     std::unique_lock lock(mu_);
     channel_.reset();
     asked_ = false;
+    heard_at_ = SteadyNow();
     if (stopping_) return;
     spdlog::warn("the channel of Redis is lost: what others do is looked for again");
     while (!channel_) {
@@ -90,7 +129,10 @@ void RedisBulletin::Listen() {
       lock.unlock();
       const auto again = Subscribe();
       lock.lock();
-      if (!again) spdlog::debug("channel: {}", again.error().ToString());
+      if (!again) {
+        broker::LogEvent(spdlog::level::debug, {{"error", again.error().ToString()}}, "channel: {}",
+                         again.error().ToString());
+      }
     }
     lock.unlock();
     Resume();
@@ -108,14 +150,19 @@ void RedisBulletin::Resume() {
 
 // Everything that has come is taken together: a log that has grown ten times is read once.
 Result<void> RedisBulletin::HearSome() {
-  auto message = channel_->Next(kSilence);
+  const bool looks = store_.may_lose_messages();
+  if (looks && SteadyNow() - looked_ >= kLook) LookAgain();
+  auto message = channel_->Next(looks ? kLook : kSilence);
   if (!message) return message.error();
   std::set<WorkspaceKey> grown;
   if (!*message) {
+    if (SteadyNow() - heard_at_ < kSilence) return {};
     LetGo();
     if (std::exchange(asked_, true)) return Error{ETIMEDOUT, "the server is silent"};
+    heard_at_ = SteadyNow();
     return channel_->Ping();
   }
+  heard_at_ = SteadyNow();
   asked_ = false;
   for (int taken = 0; *message && taken < kTakenTogether; ++taken) {
     if ((*message)->items.size() == 3) {
@@ -124,15 +171,22 @@ Result<void> RedisBulletin::HearSome() {
     message = channel_->Next(std::chrono::milliseconds(0));
     if (!message) return message.error();
   }
-  for (const WorkspaceKey ws : grown) {
-    std::lock_guard lock(pull_mu_);
-    if (!hub_.Followed(ws)) continue;
-    if (auto pulled = Pull(ws); !pulled) {
-      spdlog::warn("log of a workspace: {}", pulled.error().ToString());
-      hub_.Unfollow(ws);
-    }
-  }
+  for (const WorkspaceKey ws : grown) PullIfFollowed(ws);
   return {};
+}
+
+void RedisBulletin::PullIfFollowed(WorkspaceKey ws) {
+  std::lock_guard lock(pull_mu_);
+  if (!hub_.Followed(ws)) return;
+  if (auto pulled = Pull(ws); !pulled) {
+    spdlog::warn("log of a workspace: {}", pulled.error().ToString());
+    hub_.Unfollow(ws);
+  }
+}
+
+void RedisBulletin::LookAgain() {
+  looked_ = SteadyNow();
+  for (const auto& [ws, watched] : hub_.AllFollowed()) PullIfFollowed(ws);
 }
 
 void RedisBulletin::Act(const RedisNews& news, std::set<WorkspaceKey>* grown) {
@@ -193,7 +247,10 @@ void RedisBulletin::TellAcknowledged() {
 
 void RedisBulletin::Send(const RedisNews& news) {
   auto sent = store_.Call({{"PUBLISH", keys_.Channel(), news.Pack()}});
-  if (!sent) spdlog::warn("message to other gateways: {}", sent.error().ToString());
+  if (!sent) {
+    broker::LogEvent(spdlog::level::warn, {{"error", sent.error().ToString()}},
+                     "message to other gateways: {}", sent.error().ToString());
+  }
 }
 
 // ---- Logs
@@ -220,26 +277,14 @@ Result<void> RedisBulletin::Pull(WorkspaceKey ws) {
 }
 
 Result<void> RedisBulletin::PullSome(WorkspaceKey ws, uint64_t from, bool* all) {
-  RedisCommand tail = {"HMGET", keys_.LogTail(ws)};
-  tail.insert(tail.end(), kTailFields.begin(), kTailFields.end());
-  // The tail behind the events: had some been forgotten before we read, it says so.
-  auto replies =
-      store_.Call({{"XRANGE", keys_.Log(ws), "(" + IdOf(from), "+", "COUNT", std::to_string(kPage)},
-                   std::move(tail)});
-  if (!replies) return replies.error();
-  const ForgottenEvents forgotten = ForgottenFrom((*replies)[1]);
-  if (forgotten.cursor > from) {
-    hub_.Follow(ws, forgotten);
+  auto page = ReadLog(store_, ws, from);
+  if (!page) return page.error();
+  if (page->forgotten.cursor > from) {
+    hub_.Follow(ws, page->forgotten);
     return {};
   }
-  std::vector<LoggedEvent> events;
-  for (const RedisReply& entry : (*replies)[0].items) {
-    auto event = EventFrom(entry);
-    if (!event) return Error{EIO, "Redis: damaged event"};
-    events.push_back(std::move(*event));
-  }
-  *all = events.size() < kPage;
-  if (!events.empty()) hub_.Deliver(ws, std::move(events));
+  *all = page->last;
+  if (!page->events.empty()) hub_.Deliver(ws, std::move(page->events));
   return {};
 }
 
@@ -254,7 +299,10 @@ void RedisBulletin::Trim(WorkspaceKey ws) {
   static thread_local std::minstd_rand random{std::random_device{}()};
   if (random() % kTrimEach != 0) return;
   auto trimmed = store_.Call({TrimCommand(keys_, ws, limits_.events, limits_.bytes)});
-  if (!trimmed) spdlog::warn("log of a workspace: {}", trimmed.error().ToString());
+  if (!trimmed) {
+    broker::LogEvent(spdlog::level::warn, {{"error", trimmed.error().ToString()}},
+                     "log of a workspace: {}", trimmed.error().ToString());
+  }
 }
 
 // The commit itself has announced it.
@@ -273,7 +321,8 @@ void RedisBulletin::Recall(WorkspaceKey ws, const SessionId& to, uint64_t lease_
   event.session = to;
   event.event.lease_recall = lease_id;
   if (auto told = Tell(ws, event); !told) {
-    spdlog::warn("recall of a lease: {}", told.error().ToString());
+    broker::LogEvent(spdlog::level::warn, {{"error", told.error().ToString()}},
+                     "recall of a lease: {}", told.error().ToString());
   }
 }
 
@@ -282,7 +331,8 @@ void RedisBulletin::LockFreed(WorkspaceKey ws, const SessionId& to, InodeNo ino)
   event.session = to;
   event.event.lock_freed = ino;
   if (auto told = Tell(ws, event); !told) {
-    spdlog::warn("lock that is free: {}", told.error().ToString());
+    broker::LogEvent(spdlog::level::warn, {{"error", told.error().ToString()}},
+                     "lock that is free: {}", told.error().ToString());
   }
 }
 
@@ -291,7 +341,8 @@ void RedisBulletin::AskToForget(WorkspaceKey ws, const SessionId& to, InodeNo zo
   event.session = to;
   event.event.forget = zone;
   if (auto told = Tell(ws, event); !told) {
-    spdlog::warn("interest that is in the way: {}", told.error().ToString());
+    broker::LogEvent(spdlog::level::warn, {{"error", told.error().ToString()}},
+                     "interest that is in the way: {}", told.error().ToString());
   }
 }
 
@@ -303,12 +354,7 @@ Result<uint64_t> RedisBulletin::Mark(WorkspaceKey ws, const SessionId& to) {
   return cursor;
 }
 
-Result<uint64_t> RedisBulletin::Cursor(WorkspaceKey ws) {
-  auto replies = store_.Call({{"XREVRANGE", keys_.Log(ws), "+", "-", "COUNT", "1"}});
-  if (!replies) return replies.error();
-  if (replies->front().items.empty() || replies->front().items[0].items.empty()) return uint64_t{1};
-  return CursorOf(replies->front().items[0].items[0].text);
-}
+Result<uint64_t> RedisBulletin::Cursor(WorkspaceKey ws) { return EndOfLog(store_, ws); }
 
 Result<Told> RedisBulletin::LastBy(WorkspaceKey ws, const SessionId& session) {
   std::string before = "+";
@@ -389,7 +435,10 @@ void RedisBulletin::GiveUp(WorkspaceKey ws, const SessionId& session) {
   auto done =
       store_.Call({{"EVAL", kGiveUp, "1", keys_.Watchers(ws), std::string(session.view())},
                    {"PUBLISH", keys_.Channel(), News(RedisNews::kBehind, ws, &session).Pack()}});
-  if (!done) spdlog::warn("watchers of a workspace: {}", done.error().ToString());
+  if (!done) {
+    broker::LogEvent(spdlog::level::warn, {{"error", done.error().ToString()}},
+                     "watchers of a workspace: {}", done.error().ToString());
+  }
 }
 
 void RedisBulletin::End(WorkspaceKey ws, const SessionId* session, const std::string* token_id) {
@@ -397,6 +446,31 @@ void RedisBulletin::End(WorkspaceKey ws, const SessionId* session, const std::st
   RedisNews news = News(RedisNews::kEnd, ws, session);
   if (token_id != nullptr) news.token = *token_id;
   Send(news);
+}
+
+Result<std::vector<InodeNo>> ChangedSince(RedisStore& store, WorkspaceKey ws, uint64_t* cursor) {
+  std::vector<InodeNo> inodes;
+  if (*cursor == 0) {
+    auto end = EndOfLog(store, ws);
+    if (!end) return end.error();
+    *cursor = *end;
+    return inodes;
+  }
+  for (bool last = false; !last;) {
+    const auto page = ReadLog(store, ws, *cursor);
+    if (!page) return page.error();
+    if (page->forgotten.cursor > *cursor) {
+      return Error{ESTALE, "the log has forgotten what was changed"};
+    }
+    for (const LoggedEvent& logged : page->events) {
+      *cursor = logged.event.cursor;
+      if (!logged.event.changes) continue;
+      const auto& changed = logged.event.changes->inodes;
+      inodes.insert(inodes.end(), changed.begin(), changed.end());
+    }
+    last = page->last;
+  }
+  return inodes;
 }
 
 }  // namespace airstore::gateway

@@ -8,7 +8,9 @@
 //
 // Messages of the channel may be lost with its connection. Then the gateway ends the watches that
 // go through it, which begin again where they were, reads its logs, and asks the others for what
-// their watchers have acknowledged.
+// their watchers have acknowledged. Between servers of a cluster they may be lost without that:
+// then logs are looked at each second besides, and whoever waits for an acknowledgement in vain
+// does what it does when a watcher is slow.
 //
 // Threads: any; a thread of its own listens to the channel.
 // Ownership: borrows the store.
@@ -67,6 +69,8 @@ class RedisBulletin final : public Bulletin {
   void Listen();
   void Resume();
   Result<void> HearSome();
+  void PullIfFollowed(WorkspaceKey ws);
+  void LookAgain();
   void Act(const RedisNews& news, std::set<WorkspaceKey>* grown);
   void GiveUp(WorkspaceKey ws, const SessionId& session);
   Result<void> Follow(WorkspaceKey ws);
@@ -97,9 +101,15 @@ class RedisBulletin final : public Bulletin {
     uint64_t acknowledged = 0;
   };
   std::unordered_map<SessionId, Watching, Id16Hash> watching_;  // through this gateway
+  // The listening thread's: when it looked without a message, and when one came.
+  SteadyTime looked_, heard_at_ = SteadyNow();
   bool asked_ = false;  // the listening thread's: whether the server is still there
   WatchAcks acks_;
   std::thread listener_;
 };
+
+// Inodes that the log of a workspace names behind `cursor`, which becomes its end; 0: only that.
+// ESTALE: the log has forgotten some.
+Result<std::vector<InodeNo>> ChangedSince(RedisStore& store, WorkspaceKey ws, uint64_t* cursor);
 
 }  // namespace airstore::gateway

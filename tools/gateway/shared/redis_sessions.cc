@@ -12,23 +12,55 @@ constexpr int64_t kBreakMs = 5000;  // without a beat for so long: nobody was at
 constexpr size_t kExpiredAtOnce = 256;
 constexpr std::chrono::seconds kBetweenAsks{1};
 
-// Answers the time in milliseconds, and when the last break ended.
+// Of a workspace: answers the time in milliseconds, when the last break ended, and who was not
+// heard of for so long. One key, so that it works also while its slot goes to another server.
 constexpr const char* kBeat = R"(
+local heard, n = KEYS[1], redis.call('ZCARD', KEYS[1])
+local beat, since = redis.call('ZSCORE', heard, 'beat'), redis.call('ZSCORE', heard, 'since')
+if n <= (beat and 1 or 0) + (since and 1 or 0) then
+  redis.call('DEL', heard)
+  return {0}
+end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local last = tonumber(redis.call('HGET', KEYS[1], 'beat') or '0')
-if now - last > tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'since', now) end
+if not since or now - tonumber(beat or '0') > tonumber(ARGV[1]) then
+  since = now
+  redis.call('ZADD', heard, now, 'since')
+end
+redis.call('ZADD', heard, now, 'beat')
+local before = now - tonumber(ARGV[2])
+if tonumber(since) > before then return {now} end
+local silent = redis.call('ZRANGEBYSCORE', heard, '-inf', before, 'LIMIT', 0, ARGV[3])
+table.insert(silent, 1, now)
+table.insert(silent, 2, before)
+return silent
+)";
+// Of the store, for gateways of other versions.
+constexpr const char* kBeatOfAll = R"(
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('HSET', KEYS[1], 'beat', now)
-return {now, tonumber(redis.call('HGET', KEYS[1], 'since'))}
+return now
 )";
 // Not of one that has expired: that one has to join.
 constexpr const char* kTouch = R"(
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
 local t = redis.call('TIME')
-redis.call('INCR', KEYS[2])
 redis.call('ZADD', KEYS[1], t[1] * 1000 + math.floor(t[2] / 1000), ARGV[1])
 return 1
 )";
+constexpr const char* kList = R"(
+local t = redis.call('TIME')
+return redis.call('ZADD', KEYS[1], t[1] * 1000 + math.floor(t[2] / 1000), ARGV[1])
+)";
+// Unless that was said again meanwhile.
+constexpr const char* kUnlist = R"(
+if redis.call('ZSCORE', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+return redis.call('ZREM', KEYS[1], ARGV[1])
+)";
+constexpr int64_t kUnlistAfterMs = 60'000;
+
+std::string MemberOf(WorkspaceKey ws) { return BigEndian(static_cast<uint64_t>(ws)); }
 
 }  // namespace
 
@@ -53,15 +85,6 @@ Result<void> RedisSessions::Load() {
   return {};
 }
 
-Result<int64_t> RedisSessions::ServerMs() {
-  auto replies = store_.Call({{"TIME"}});
-  if (!replies) return replies.error();
-  const std::vector<RedisReply>& time = replies->front().items;
-  if (time.size() != 2) return Error{EIO, "Redis: TIME"};
-  return strtoll(time[0].text.c_str(), nullptr, 10) * 1000 +
-         strtoll(time[1].text.c_str(), nullptr, 10) / 1000;
-}
-
 Result<std::optional<SessionRecord>> RedisSessions::Find(const SessionId& id) {
   {
     std::lock_guard lock(mu_);
@@ -82,8 +105,9 @@ Result<std::optional<SessionRecord>> RedisSessions::Find(const SessionId& id) {
 }
 
 Result<void> RedisSessions::Join(const SessionRecord& session) {
-  const auto now_ms = ServerMs();
-  if (!now_ms) return now_ms.error();
+  // First: a session that lives in a workspace nobody looks at would never expire.
+  auto listed = store_.Call({{"EVAL", kList, "1", keys_.Living(), MemberOf(session.workspace)}});
+  if (!listed) return listed.error();
   const auto joined = UntilNoConflict([&]() -> Result<void> {
     auto writer = store_.WriteShared();
     if (!writer) return writer.error();
@@ -91,7 +115,7 @@ Result<void> RedisSessions::Join(const SessionRecord& session) {
       AIRSTORE_TRY((*writer)->status());
       return Error{ENOENT, "the workspace does not exist any more"};
     }
-    (*writer)->PutLive(session.workspace, session.id, *now_ms);
+    (*writer)->PutLive(session.workspace, session.id);
     return (*writer)->Commit();
   });
   if (!joined) return joined.error();
@@ -116,7 +140,7 @@ Result<void> RedisSessions::Remember(const SessionRecord& session) {
 }
 
 void RedisSessions::Touch(const SessionId& id, SteadyTime now) {
-  SessionRecord session;
+  WorkspaceKey ws = 0;
   {
     std::lock_guard lock(mu_);
     const auto it = known_.find(id);
@@ -124,18 +148,19 @@ void RedisSessions::Touch(const SessionId& id, SteadyTime now) {
     it->second.heard = now;
     if (now - it->second.told < linger()) return;
     it->second.told = now;
-    session = it->second.record;
+    ws = it->second.record.workspace;
   }
-  // Should it not arrive: there is another one soon, and time enough.
-  (void)store_.Call({{"EVAL", kTouch, "2", keys_.Heard(), keys_.HeardGuard(session.workspace),
-                      keys_.HeardMember(session.workspace, id)}});
+  // Should it not arrive: there is another one soon, and time enough. And that somebody lives
+  // there, should whoever joined have been told wrong, or the store have forgotten it.
+  (void)store_.Call({{"EVAL", kTouch, "1", keys_.Heard(ws), std::string(id.view())}});
+  (void)store_.Call({{"EVAL", kList, "1", keys_.Living(), MemberOf(ws)}});
 }
 
 bool RedisSessions::IsLive(const SessionId& id) {
   const auto session = Find(id);
   if (!session || !*session) return !session;  // whoever asks wants to end it
   auto replies =
-      store_.Call({{"ZSCORE", keys_.Heard(), keys_.HeardMember((*session)->workspace, id)}});
+      store_.Call({{"ZSCORE", keys_.Heard((*session)->workspace), std::string(id.view())}});
   return !replies || !replies->front().is_nil();
 }
 
@@ -146,7 +171,7 @@ Result<void> RedisSessions::Drop(const SessionRecord& session) {
     if (!(*writer)->GetWorkspace(session.workspace)) {
       AIRSTORE_TRY((*writer)->status());
       auto gone =
-          store_.Call({{"ZREM", keys_.Heard(), keys_.HeardMember(session.workspace, session.id)}});
+          store_.Call({{"ZREM", keys_.Heard(session.workspace), std::string(session.id.view())}});
       return gone ? Result<void>() : gone.error();
     }
     for (const LeaseRecord& lease : (*writer)->ListLeases(session.workspace)) {
@@ -175,7 +200,7 @@ Result<bool> RedisSessions::DropSilent(const SessionRecord& session, int64_t bef
     if (!heard || *heard > before_ms) return false;
     if (!lives) {
       // All that it had is swept, and nothing may come there again.
-      auto gone = store_.Call({{"ZREM", keys_.Heard(), keys_.HeardMember(ws, session.id)}});
+      auto gone = store_.Call({{"ZREM", keys_.Heard(ws), std::string(session.id.view())}});
       return gone ? Result<bool>(true) : gone.error();
     }
     txn.DeleteLive(ws, session.id);
@@ -488,12 +513,61 @@ void RedisSessions::TellFreed(WorkspaceKey ws) {
   (void)store_.Call({{"PUBLISH", keys_.Channel(), news.Pack()}});  // else they look each second
 }
 
-Result<std::pair<int64_t, int64_t>> RedisSessions::Beat() {
-  auto replies = store_.Call({{"EVAL", kBeat, "1", keys_.Beat(), std::to_string(kBreakMs)}});
+Result<std::vector<RedisSessions::Place>> RedisSessions::Living() {
+  auto replies = store_.Call({{"ZRANGE", keys_.Living(), "0", "-1", "WITHSCORES"}});
   if (!replies) return replies.error();
   const std::vector<RedisReply>& items = replies->front().items;
-  if (items.size() != 2) return Error{EIO, "Redis: EVAL"};
-  return std::pair(items[0].integer, items[1].integer);
+  std::vector<Place> places;
+  for (size_t i = 0; i + 1 < items.size(); i += 2) {
+    if (items[i].text.size() != 8) continue;
+    places.push_back({static_cast<WorkspaceKey>(FromBigEndian(items[i].text)), items[i + 1].text});
+  }
+  return places;
+}
+
+Result<std::vector<RedisSessions::Silent>> RedisSessions::FindSilent(SteadyTime now) {
+  auto beat = store_.Call({{"EVAL", kBeatOfAll, "1", keys_.Beat()}});
+  if (!beat) return beat.error();
+  const auto living = Living();
+  if (!living) return living.error();
+  const auto patience = std::chrono::duration_cast<std::chrono::milliseconds>(lifetime_ + linger() -
+                                                                              (now - SteadyNow()));
+  std::vector<RedisCommand> asked;
+  for (const Place& place : *living) {
+    asked.push_back({"EVAL", kBeat, "1", keys_.Heard(place.workspace), std::to_string(kBreakMs),
+                     std::to_string(patience.count()), std::to_string(kExpiredAtOnce)});
+  }
+  std::vector<RedisReply> answers;
+  Error failed{0, {}};
+  if (auto all = store_.Call(asked)) {
+    answers = std::move(*all);
+  } else {
+    // Others are not to wait for one that is damaged, or whose server is away.
+    for (const RedisCommand& command : asked) {
+      auto one = store_.Call({command});
+      if (!one) failed = one.error();
+      answers.push_back(one ? std::move(one->front()) : RedisReply());
+    }
+  }
+  std::vector<Silent> silent;
+  for (size_t i = 0; i < answers.size() && i < living->size(); ++i) {
+    const std::vector<RedisReply>& items = answers[i].items;
+    const Place& place = (*living)[i];
+    if (items.size() == 1 && items[0].integer == 0 &&
+        beat->front().integer - strtoll(place.since.c_str(), nullptr, 10) > kUnlistAfterMs) {
+      (void)store_.Call(
+          {{"EVAL", kUnlist, "1", keys_.Living(), MemberOf(place.workspace), place.since}});
+    }
+    for (size_t k = 2; k < items.size(); ++k) {
+      if (items[k].text.size() != 16) continue;
+      SessionRecord session;
+      session.workspace = place.workspace;
+      session.id = SessionId::From(items[k].text);
+      silent.push_back({std::move(session), items[1].integer});
+    }
+  }
+  if (failed.code != 0 && silent.empty()) return failed;
+  return silent;
 }
 
 Result<std::vector<SessionRecord>> RedisSessions::Expire(SteadyTime now) {
@@ -502,23 +576,11 @@ Result<std::vector<SessionRecord>> RedisSessions::Expire(SteadyTime now) {
     std::lock_guard lock(mu_);
     std::erase_if(known_, [&](const auto& known) { return now - known.second.heard > lifetime_; });
   }
-  const auto beat = Beat();
-  if (!beat) return beat.error();
+  const auto silent = FindSilent(now);
+  if (!silent) return silent.error();
   std::vector<SessionRecord> expired;
-  const auto patience_ms =
-      std::chrono::duration_cast<std::chrono::milliseconds>(lifetime_) + linger();
-  const auto ahead_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now - SteadyNow());
-  const int64_t before_ms = beat->first + ahead_ms.count() - patience_ms.count();
-  if (beat->second > before_ms) return expired;
-  auto replies = store_.Call({{"ZRANGEBYSCORE", keys_.Heard(), "-inf", std::to_string(before_ms),
-                               "LIMIT", "0", std::to_string(kExpiredAtOnce)}});
-  if (!replies) return replies.error();
   Error failed{0, {}};
-  for (const RedisReply& member : replies->front().items) {
-    if (member.text.size() != 24) continue;
-    SessionRecord session;
-    session.workspace = static_cast<WorkspaceKey>(FromBigEndian(member.text));
-    session.id = SessionId::From(std::string_view(member.text).substr(8));
+  for (const auto& [session, before_ms] : *silent) {
     const auto dropped = DropSilent(session, before_ms);
     // Others are not to wait for one whose workspace is damaged.
     if (!dropped) failed = dropped.error();
@@ -533,16 +595,23 @@ Result<std::vector<SessionRecord>> RedisSessions::Expire(SteadyTime now) {
       std::lock_guard lock(mu_);
       known_.erase(session.id);
     }
-    expired.push_back(std::move(session));
+    expired.push_back(session);
   }
   if (failed.code != 0) return failed;
   return expired;
 }
 
 Result<uint64_t> RedisSessions::CountLive() {
-  auto replies = store_.Call({{"ZCARD", keys_.Heard()}});
+  const auto living = Living();
+  if (!living) return living.error();
+  std::vector<RedisCommand> commands;
+  for (const Place& place : *living) commands.push_back({"SCARD", keys_.Live(place.workspace)});
+  if (commands.empty()) return uint64_t{0};
+  auto replies = store_.Call(commands);
   if (!replies) return replies.error();
-  return static_cast<uint64_t>(replies->front().integer);
+  uint64_t live = 0;
+  for (const RedisReply& count : *replies) live += static_cast<uint64_t>(count.integer);
+  return live;
 }
 
 std::vector<SessionRecord> RedisSessions::LiveSessions() {

@@ -9,7 +9,13 @@
 //  - When it was heard of is told to the server now and then, by the server's clock. Whichever
 //    gateway finds one silent for too long takes its leases, locks, watch and membership, in one
 //    transaction that fails if it was heard of meanwhile: however long that gateway was stopped
-//    after it looked. Time in which no gateway, or no Redis, was at work does not count.
+//    after it looked. Time in which no gateway, or no Redis, was at work does not count. All of it
+//    is kept with the workspace, so it is one server's clock, and one transaction.
+//  - Which workspaces to look at is listed, outside of that transaction: before a session joins,
+//  and
+//    again with its signs of life. One is taken from the list when nobody lives there, and that it
+//    is listed was not said for a minute. So at worst the dead are found when somebody joins them:
+//    who would be in their way.
 //
 // What is kept here is a copy of rows that do not change, and what saves asking again and again.
 //
@@ -75,9 +81,18 @@ class RedisSessions final : public Sessions {
   Result<std::vector<LeaseRecord>> Arrive(const SessionRecord& session, std::set<InodeNo>* zones);
   void RecallAll(const std::vector<LeaseRecord>& leases);
   void AskAll(WorkspaceKey ws, InodeNo zone, std::vector<SessionId> who);
-  Result<int64_t> ServerMs();
-  // The time, and since when gateways are at work without a break.
-  Result<std::pair<int64_t, int64_t>> Beat();
+  struct Place {
+    WorkspaceKey workspace = 0;
+    std::string since;  // as the server has it: milliseconds
+  };
+  // Where sessions may live.
+  Result<std::vector<Place>> Living();
+  struct Silent {
+    SessionRecord session;
+    int64_t before_ms = 0;  // not heard of since, by the clock of the workspace's server
+  };
+  // Says that a gateway is at work, too.
+  Result<std::vector<Silent>> FindSilent(SteadyTime now);
   Result<void> Drop(const SessionRecord& session);
   // As Drop(), with locks and watch, if it was not heard of since; false: it was, or is gone.
   Result<bool> DropSilent(const SessionRecord& session, int64_t before_ms);

@@ -3,6 +3,7 @@
 // A local git repository as a source: its log, patches, branches, tags and diffs, by the git
 // program. One run answers a query with all contents, so sizes are true.
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <mutex>
 #include <sstream>
@@ -134,17 +135,23 @@ class Git final : public SourceProvider {
 
   Result<std::string> Run(const Words& words) {
     ProcessSpec spec;
-    spec.command = {"git",
-                    "-C",
-                    path_,
-                    "-c",
-                    "safe.directory=*",
-                    "-c",
-                    "core.quotePath=false",
-                    "--no-pager",
-                    "--no-optional-locks"};
+    std::error_code error;
+    const std::string own = std::filesystem::canonical(path_, error);
+    spec.command = {"git", "-C", path_, "--no-pager", "--no-optional-locks"};
+    // Whoever may write to the repository is not to say what runs here: no programs of its
+    // configuration, and nothing is fetched that a partial clone does not have.
+    for (const std::string& setting :
+         {"safe.directory=" + own, std::string("core.quotePath=false"),
+          std::string("log.showSignature=false"), std::string("core.fsmonitor=false"),
+          std::string("core.hooksPath=/dev/null"), std::string("diff.submodule=short"),
+          std::string("protocol.allow=never")}) {
+      spec.command.insert(spec.command.end(), {"-c", setting});
+    }
     spec.command.insert(spec.command.end(), words.begin(), words.end());
-    spec.environment = {{"GIT_TERMINAL_PROMPT", "0"}, {"LC_ALL", "C.UTF-8"}, {"TZ", "UTC"}};
+    spec.environment = {{"GIT_TERMINAL_PROMPT", "0"},
+                        {"GIT_NO_LAZY_FETCH", "1"},
+                        {"LC_ALL", "C.UTF-8"},
+                        {"TZ", "UTC"}};
     std::string out, err;
     const Cancel never;
     auto code = RunProcess(

@@ -3,7 +3,10 @@
 // A maildir as a source: views by sender, subject, date and flags; each result is a message as it
 // lies there. Folders are those of Maildir++ (".Name" beside cur, new and tmp).
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
@@ -46,11 +49,22 @@ struct Message {
   MailHeaders headers;
 };
 
-Result<std::string> ReadSome(const std::string& path, uint64_t offset, uint64_t length) {
-  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return SysError("open " + path);
+// Not by way of links: whoever may write to the maildir need not be allowed to read what they lead
+// to. `path`: below `root`.
+Result<std::string> ReadSome(const std::string& root, const std::string& path, uint64_t offset,
+                             uint64_t length) {
+  const UniqueFd top(open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!top) return SysError("open " + root);
+  open_how how{};
+  how.flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
+  const std::string below = path.substr(root.size() + 1);
+  const UniqueFd fd(
+      static_cast<int>(syscall(SYS_openat2, top.get(), below.c_str(), &how, sizeof how)));
+  if (!fd) return SysError("open " + path, errno == ELOOP ? ENOENT : errno);
   struct stat st;
   if (fstat(fd.get(), &st) != 0) return SysError("stat " + path);
+  if (!S_ISREG(st.st_mode)) return Error{ENOENT, path + " is not a file"};
   const auto size = static_cast<uint64_t>(st.st_size);
   const uint64_t left = size - std::min(offset, size);
   std::string data(length == 0 ? left : std::min(length, left), '\0');
@@ -66,9 +80,17 @@ Result<std::string> ReadSome(const std::string& path, uint64_t offset, uint64_t 
   return data;
 }
 
+// A '.' comes before it, so with another one it would be the directory above.
+bool IsFolder(const std::string& name) {
+  return !name.empty() && name.front() != '.' && name.find('/') == std::string::npos &&
+         name.find('\0') == std::string::npos;
+}
+
 class Maildir final : public SourceProvider {
  public:
-  explicit Maildir(std::string path) : path_(std::move(path)) {}
+  explicit Maildir(std::string path) : path_(std::move(path)) {
+    while (path_.size() > 1 && path_.back() == '/') path_.pop_back();
+  }
 
   Result<void> Check() override {
     std::error_code error;
@@ -90,6 +112,9 @@ class Maildir final : public SourceProvider {
       if (filter.contains(key) && !ParseDay(filter[key].get<std::string>())) {
         return Error{EINVAL, std::string("filter: ") + key + ": expected YYYY-MM-DD"};
       }
+    }
+    if (filter.contains("folder") && !IsFolder(filter["folder"].get<std::string>())) {
+      return Error{EINVAL, "filter: folder: the name of one, without the '.' before it"};
     }
     return {};
   }
@@ -142,7 +167,7 @@ class Maildir final : public SourceProvider {
       if (known != known_.end()) path = known->second.path;
     }
     if (!path.empty()) {
-      auto data = ReadSome(path, offset, length);
+      auto data = ReadSome(path_, path, offset, length);
       if (data || data.error().code != ENOENT) return data;
     }
     // Its flags have changed, and so has its name.
@@ -150,7 +175,7 @@ class Maildir final : public SourceProvider {
     if (!messages) return messages.error();
     const auto found = messages->find(unique);
     if (found == messages->end()) return Error{ENOENT, "result not found"};
-    return ReadSome(found->second.path, offset, length);
+    return ReadSome(path_, found->second.path, offset, length);
   }
 
   Result<std::vector<SourceResourceInfo>> Resources(const std::string& type) override {
@@ -224,18 +249,25 @@ class Maildir final : public SourceProvider {
     return item;
   }
 
+  // Below the maildir, which may be one itself.
+  bool IsLink(const std::string& path) const {
+    struct stat st;
+    return path != path_ && lstat(path.c_str(), &st) == 0 && S_ISLNK(st.st_mode);
+  }
+
   // By their unique names. Messages do not change: what is known is not read again.
   Result<std::map<std::string, Message>> Scan(const std::string& folder) {
-    if (folder.find('/') != std::string::npos) return Error{EINVAL, "filter: folder"};
+    if (!IsFolder(folder)) return Error{EINVAL, "filter: folder"};
     const std::string root = folder == kInbox ? path_ : path_ + "/." + folder;
     std::map<std::string, Message> messages;
     for (const char* sub : {"/new", "/cur"}) {
       std::error_code error;
+      if (IsLink(root) || IsLink(root + sub)) return Error{ENOENT, "there is no folder " + folder};
       for (const auto& entry : std::filesystem::directory_iterator(root + sub, error)) {
         const std::string name = entry.path().filename();
         if (name.front() == '.') continue;
         struct stat st;
-        if (stat(entry.path().c_str(), &st) != 0 || !S_ISREG(st.st_mode)) continue;
+        if (lstat(entry.path().c_str(), &st) != 0 || !S_ISREG(st.st_mode)) continue;
         const size_t colon = name.find(':');
         const std::string unique = MakeUtf8(name.substr(0, colon));
         Message message = Know(folder + "/" + unique, entry.path(), st);
@@ -266,13 +298,14 @@ class Maildir final : public SourceProvider {
     message.path = path;
     message.size = static_cast<uint64_t>(st.st_size);
     message.mtime = st.st_mtime;
-    if (auto head = ReadSome(path, 0, kHeaderBytes)) message.headers = ParseMailHeaders(*head);
+    if (auto head = ReadSome(path_, path, 0, kHeaderBytes))
+      message.headers = ParseMailHeaders(*head);
     std::lock_guard lock(mu_);
     if (known_.size() > 2 * kMostMessages) known_.clear();
     return known_[id] = std::move(message);
   }
 
-  const std::string path_;
+  std::string path_;  // without a slash at its end
   std::mutex mu_;
   std::map<std::string, Message> known_;  // guarded by mu_, by id
 };

@@ -85,6 +85,7 @@ class SourceSet {
   using Items = std::shared_ptr<const std::vector<SourceItem>>;
   struct Cached {
     Items items;
+    size_t bytes = 0;
     SteadyTime at;
     int64_t executed = 0;
     nlohmann::json filter;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "tools/gateway/auth.h"
+#include "tools/gateway/json_depth.h"
 #include "tools/gateway/sources/place.h"
 #include "tools/gateway/tools/tool.h"
 
@@ -15,6 +16,10 @@ using nlohmann::json;
 // How long results of a view are good that says nothing itself.
 constexpr std::chrono::seconds kFresh{5};
 constexpr size_t kMostCached = 256;
+constexpr size_t kMostCachedBytes = 256u << 20;
+// Views are kept, and shown whole.
+constexpr size_t kMostGuidanceBytes = 4096;
+constexpr size_t kMostFilterBytes = 16384;
 
 int64_t Now() { return WallClockNs() / 1'000'000'000; }
 
@@ -34,9 +39,26 @@ std::string Relative(std::string path) {
 }
 
 Result<json> ParseFilter(const std::string& text) {
+  if (text.size() > kMostFilterBytes || NestsTooDeep(text))
+    return Error{EINVAL, "filter: too large"};
   json filter = json::parse(text, nullptr, false);
   if (!filter.is_object()) return Error{EINVAL, "filter: expected a JSON object"};
   return Result<json>(std::move(filter));
+}
+
+size_t BytesOf(const std::vector<SourceItem>& items) {
+  constexpr size_t kFixed = 512;
+  size_t bytes = 0;
+  for (const SourceItem& item : items) {
+    bytes +=
+        kFixed + item.id.size() + 2 * item.name.size() + (item.content ? item.content->size() : 0);
+  }
+  return bytes;
+}
+
+Result<void> CheckGuidance(const std::string& guidance) {
+  if (guidance.size() <= kMostGuidanceBytes) return {};
+  return Error{EINVAL, "guidance: at most 4096 bytes"};
 }
 
 Error ReadOnly() { return Error{EROFS, "the token is read-only"}; }
@@ -63,13 +85,19 @@ Result<SourceSet::Items> SourceSet::Run(const SourceUser& user, Source& source,
   auto results = source.provider->Query(view.filter);
   if (!results) return results.error();
   Items items = std::make_shared<const std::vector<SourceItem>>(std::move(*results));
+  const size_t bytes = BytesOf(*items);
   std::lock_guard lock(mu_);
-  if (cache_.size() >= kMostCached && !cache_.contains(key)) {
-    cache_.erase(std::min_element(cache_.begin(), cache_.end(), [](const auto& a, const auto& b) {
-      return a.second.at < b.second.at;
-    }));
+  cache_.erase(key);
+  size_t cached_bytes = bytes;
+  for (const auto& [of, kept] : cache_) cached_bytes += kept.bytes;
+  while (!cache_.empty() && (cache_.size() >= kMostCached || cached_bytes > kMostCachedBytes)) {
+    const auto oldest =
+        std::min_element(cache_.begin(), cache_.end(),
+                         [](const auto& a, const auto& b) { return a.second.at < b.second.at; });
+    cached_bytes -= oldest->second.bytes;
+    cache_.erase(oldest);
   }
-  cache_[key] = {items, SteadyNow(), Now(), view.filter};
+  cache_[key] = {items, bytes, SteadyNow(), Now(), view.filter};
   return items;
 }
 
@@ -119,6 +147,7 @@ Result<ViewRecord> SourceSet::ViewById(const SourceUser& user, const std::string
 Result<ViewRecord> SourceSet::CreateView(const SourceUser& user, ViewRecord view,
                                          const std::string& filter) {
   if (user.read_only) return ReadOnly();
+  AIRSTORE_TRY(CheckGuidance(view.guidance));
   Source* source = Find(user, view.integration);
   if (source == nullptr) return Error{EINVAL, "unsupported integration: " + view.integration};
   if (!IsToolName(view.FileName()) || view.FileName() == "README.md") {
@@ -141,6 +170,7 @@ Result<ViewRecord> SourceSet::UpdateView(const SourceUser& user, const std::stri
                                          const std::string& name, const std::string& guidance,
                                          const std::string& filter) {
   if (user.read_only) return ReadOnly();
+  AIRSTORE_TRY(CheckGuidance(guidance));
   auto view = ViewById(user, external_id);
   if (!view) return view.error();
   Source* source = Find(user, view->integration);

@@ -3,12 +3,12 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <ctime>
-#include <fstream>
-#include <sstream>
 
 #include "shm/base/fd.h"
 
@@ -57,6 +57,20 @@ ViewRecord FromJson(const json& object) {
   const auto filter = object.find("filter");
   if (filter != object.end() && filter->is_object()) view.filter = *filter;
   return view;
+}
+
+Result<std::string> ReadWhole(const std::string& path) {
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return SysError("open " + path);
+  std::string text;
+  std::array<char, 64 << 10> buffer;
+  while (true) {
+    const ssize_t n = read(fd.get(), buffer.data(), buffer.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return SysError("read " + path);
+    if (n == 0) return text;
+    text.append(buffer.data(), static_cast<size_t>(n));
+  }
 }
 
 std::string Time(int64_t seconds) {
@@ -111,11 +125,11 @@ Result<ViewStore::Views*> ViewStore::Load(const std::string& workspace) {
   if (known != loaded_.end()) return &known->second;
   const std::string path = directory_ + "/" + workspace + ".json";
   Views views;
-  std::ifstream file(path, std::ios::binary);
-  if (file) {
-    std::ostringstream text;
-    text << file.rdbuf();
-    const json array = json::parse(text.str(), nullptr, false);
+  auto text = ReadWhole(path);
+  // What cannot be read at the moment is there: the next view must not take its place.
+  if (!text && text.error().code != ENOENT) return text.error();
+  if (text) {
+    const json array = json::parse(*text, nullptr, false);
     if (!array.is_array()) return Error{EIO, path + " is damaged"};
     for (const json& object : array) {
       if (!object.is_object()) return Error{EIO, path + " is damaged"};

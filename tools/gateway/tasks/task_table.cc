@@ -2,13 +2,13 @@
 #include "tools/gateway/tasks/task_table.h"
 
 #include <signal.h>
-#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <thread>
 
+#include "broker/log_event.h"
 #include "tools/gateway/auth.h"
 #include "tools/gateway/clock.h"
 
@@ -16,6 +16,9 @@ namespace airstore::gateway {
 namespace {
 
 constexpr const char* kStopped = "the gateway was stopped while it ran";
+// Records are kept in memory, and what runs is told the prompt in its environment.
+constexpr size_t kMostTasks = 1000;  // of a workspace
+constexpr size_t kMostTextBytes = 100 << 10;
 constexpr const char* kLost = "the gateway ended while it ran";
 
 // "task_" and as many characters as a token's id has.
@@ -37,7 +40,8 @@ Result<void> TaskTable::Load() {
   for (const auto& entry : std::filesystem::directory_iterator(directory_, error)) {
     auto task = ReadTask(entry.path());
     if (!task) {
-      spdlog::warn("tasks: {}", task.error().ToString());
+      broker::LogEvent(spdlog::level::warn, {{"error", task.error().ToString()}}, "tasks: {}",
+                       task.error().ToString());
       continue;
     }
     if (task->status == TaskStatus::kRunning) {
@@ -81,7 +85,10 @@ TaskTable::~TaskTable() {
 
 void TaskTable::Keep(const TaskRecord& task) {
   if (auto kept = WriteTask(DirectoryOf(task.id), task); !kept) {
-    spdlog::error("task {}: {}", task.id, kept.error().ToString());
+    broker::LogEvent(
+        spdlog::level::err,
+        {{"workspace", task.workspace}, {"task", task.id}, {"error", kept.error().ToString()}},
+        "task {}: {}", task.id, kept.error().ToString());
   }
 }
 
@@ -104,10 +111,16 @@ Result<TaskRecord> TaskTable::Create(const std::string& workspace, const std::st
                                      std::map<std::string, std::string> environment) {
   if (!config_.enabled) return Error{EPERM, "tasks are not enabled on this gateway"};
   if (entrypoint.empty() && prompt.empty()) return Error{EINVAL, "nothing to run"};
+  size_t bytes = prompt.size();
+  for (const std::string& argument : entrypoint) bytes += argument.size();
   for (const auto& [name, value] : environment) {
+    bytes += name.size() + value.size();
     if (name.empty() || name.find('=') != std::string::npos) {
       return Error{EINVAL, "env: '" + name + "' cannot be the name of a variable"};
     }
+  }
+  if (bytes > kMostTextBytes) {
+    return Error{E2BIG, "prompt, entrypoint and env are at most 100 KiB together"};
   }
   auto slot = std::make_shared<Slot>();
   TaskRecord& task = slot->record;
@@ -119,6 +132,12 @@ Result<TaskRecord> TaskTable::Create(const std::string& workspace, const std::st
   task.created_ns = WallClockNs();
   std::lock_guard lock(mu_);
   if (stopping_) return Error{EAGAIN, "the gateway is stopping"};
+  const auto others = std::count_if(tasks_.begin(), tasks_.end(), [&](const auto& one) {
+    return one.second->record.workspace == workspace;
+  });
+  if (static_cast<size_t>(others) >= kMostTasks) {
+    return Error{ENOSPC, "a workspace has at most 1,000 tasks: delete some"};
+  }
   if (mkdir(DirectoryOf(task.id).c_str(), 0700) != 0) return SysError("task " + task.id);
   AIRSTORE_TRY(WriteTask(DirectoryOf(task.id), task));
   tasks_[task.id] = slot;
@@ -247,7 +266,10 @@ Result<void> TaskTable::Delete(const std::string& workspace, const std::string& 
 void TaskTable::DeleteAll(const std::string& workspace) {
   for (const TaskRecord& task : List(workspace)) {
     if (auto done = Delete(workspace, task.id); !done) {
-      spdlog::error("tasks: {}", done.error().ToString());
+      broker::LogEvent(
+          spdlog::level::err,
+          {{"workspace", workspace}, {"task", task.id}, {"error", done.error().ToString()}},
+          "tasks: {}", done.error().ToString());
     }
   }
 }

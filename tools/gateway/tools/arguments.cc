@@ -5,6 +5,8 @@
 #include <cmath>
 #include <optional>
 
+#include "tools/gateway/json_depth.h"
+
 namespace airstore::gateway {
 namespace {
 
@@ -99,6 +101,7 @@ Result<json> ValueOf(const std::string& flag, const json& schema, const std::str
     if (text != "true" && text != "false") return Wrong(flag, "must be true or false");
     value = text == "true";
   } else {
+    if (NestsTooDeep(text)) return Wrong(flag, "nests too deep");
     value = json::parse(text, nullptr, false);
     if (value.is_discarded()) {
       if (!type.empty()) return Wrong(flag, "'" + text + "' is not JSON");
@@ -115,6 +118,7 @@ Result<void> AddElement(const std::string& flag, const json& schema, const std::
                         json* array) {
   if (array->is_null()) *array = json::array();
   if (text.starts_with("[")) {
+    if (NestsTooDeep(text)) return Wrong(flag, "nests too deep");
     json all = json::parse(text, nullptr, false);
     if (all.is_array()) {
       for (json& one : all) {

@@ -16,6 +16,7 @@ struct CommandConfig {
   std::string help;  // empty: the command is asked
   std::string directory;
   std::map<std::string, std::string> environment;
+  bool for_read_only = false;  // also for tokens that may not change anything: it changes nothing
 };
 
 }  // namespace airstore::gateway

@@ -28,6 +28,7 @@ ProcessSpec LocalTool::Spec(const std::vector<std::string>& arguments,
 Result<std::string> LocalTool::Help(const Cancel& cancel) {
   if (!config_.help.empty()) return config_.help;
   constexpr size_t kMostHelp = 256 << 10;
+  constexpr std::chrono::seconds kHelpPatience{10};
   std::string text;
   auto code = RunProcess(
       Spec({"--help"}, {}),
@@ -35,8 +36,9 @@ Result<std::string> LocalTool::Help(const Cancel& cancel) {
         text.append(data);
         return text.size() < kMostHelp;
       },
-      cancel);
-  if (!code && code.error().code != ECANCELED) return code.error();
+      cancel, {}, kHelpPatience);
+  // Ended because it said too much, that is the help.
+  if (!code && (code.error().code != ECANCELED || cancel.raised())) return code.error();
   return text;
 }
 

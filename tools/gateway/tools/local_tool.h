@@ -15,6 +15,7 @@ class LocalTool final : public Tool {
   std::string summary() const override;
   // What the configuration says, or what `command --help` prints.
   Result<std::string> Help(const Cancel& cancel) override;
+  bool for_read_only() const override { return config_.for_read_only; }
   ToolEnd Run(const ToolRun& run) override;
 
  private:

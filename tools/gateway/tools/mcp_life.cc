@@ -4,12 +4,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
 #include <array>
 
+#include "broker/log_event.h"
 #include "tools/gateway/clock.h"
+#include "tools/gateway/json_depth.h"
 
 namespace airstore::gateway {
 namespace {
@@ -33,7 +34,9 @@ Result<std::shared_ptr<McpServer::Life>> McpServer::Life::Start(const CommandCon
   spec.with_stdin = true;
   auto process = Process::Start(spec);
   if (!process) return process.error();
-  spdlog::info("MCP server {}: started, pid {}", config.name, process->pid());
+  broker::LogEvent(spdlog::level::info,
+                   {{"tool", config.name}, {"child", std::to_string(process->pid())}},
+                   "MCP server {}: started, pid {}", config.name, process->pid());
   return std::make_shared<Life>(std::move(*process), config.name);
 }
 
@@ -128,9 +131,13 @@ void McpServer::Life::AnswerServer(const json& request) {
 }
 
 void McpServer::Life::Take(std::string_view line) {
-  const json message = json::parse(line, nullptr, false);
+  // Of what nests too deep only the upper part is looked at: for whose answer it is.
+  const bool deep = NestsTooDeep(line);
+  const auto shallow = [](int depth, json::parse_event_t, json&) { return depth <= 1; };
+  const json message = deep ? json::parse(line, shallow, false) : json::parse(line, nullptr, false);
   if (!message.is_object()) {
-    spdlog::warn("MCP server {}: a line that is no message", name_);
+    broker::LogEvent(spdlog::level::warn, {{"tool", name_}},
+                     "MCP server {}: a line that is no message", name_);
     return;
   }
   if (message.contains("method")) {
@@ -147,7 +154,9 @@ void McpServer::Life::Take(std::string_view line) {
   std::lock_guard lock(mu_);
   const auto found = pending_.find(id->get<int64_t>());
   if (found == pending_.end()) return;  // cancelled, or never asked
-  if (const auto error = message.find("error"); error != message.end()) {
+  if (deep) {
+    found->second->result = Error{EPROTO, "an answer that nests too deep"};
+  } else if (const auto error = message.find("error"); error != message.end()) {
     const bool told =
         error->is_object() && error->contains("message") && (*error)["message"].is_string();
     found->second->result =
@@ -173,8 +182,8 @@ void McpServer::Life::Read() {
     if (fds[1].revents != 0) {
       const ssize_t n = read(process_.err().get(), buffer.data(), buffer.size());
       if (n > 0) {
-        spdlog::debug("MCP server {}: {}", name_,
-                      std::string_view(buffer.data(), static_cast<size_t>(n)));
+        broker::LogEvent(spdlog::level::debug, {{"tool", name_}}, "MCP server {}: {}", name_,
+                         std::string_view(buffer.data(), static_cast<size_t>(n)));
       } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
         process_.err().reset();
       }
@@ -195,7 +204,10 @@ void McpServer::Life::Read() {
   }
   process_.SignalGroup(SIGKILL);
   const int code = process_.Reap();
-  if (!stop_.raised()) spdlog::warn("MCP server {}: ended with {}", name_, code);
+  if (!stop_.raised()) {
+    broker::LogEvent(spdlog::level::warn, {{"tool", name_}}, "MCP server {}: ended with {}", name_,
+                     code);
+  }
   std::lock_guard lock(mu_);
   ended_ = true;
   for (const auto& [id, pending] : pending_) pending->done.Raise();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/gateway/tools/mcp_server.h"
 
+#include <poll.h>
+
 #include "tools/gateway/tools/mcp_life.h"
 
 namespace airstore::gateway {
@@ -35,15 +37,44 @@ Result<void> McpServer::Greet(Life& life, const Cancel& cancel) {
   return life.Notify("notifications/initialized", {});
 }
 
-Result<std::shared_ptr<McpServer::Life>> McpServer::Living(const Cancel& cancel) {
-  std::lock_guard lock(mu_);  // who comes while it is started waits for that
-  if (life_ && !life_->ended()) return life_;
-  life_.reset();
+Result<std::shared_ptr<McpServer::Life>> McpServer::Begin(const Cancel& cancel) {
   auto life = Life::Start(config_);
   if (!life) return life.error();
   AIRSTORE_TRY(Greet(**life, cancel));
-  life_ = *life;
-  return life_;
+  return life;
+}
+
+Result<std::shared_ptr<McpServer::Life>> McpServer::Living(const Cancel& cancel) {
+  while (true) {
+    std::shared_ptr<Starting> starting;
+    std::shared_ptr<Life> ended;  // whose end may take a moment: outside of the lock
+    bool ours = false;
+    {
+      std::lock_guard lock(mu_);
+      if (life_ && !life_->ended()) return life_;
+      ended = std::move(life_);
+      ours = !starting_;
+      if (ours) starting_ = std::make_shared<Starting>();
+      starting = starting_;
+    }
+    ended.reset();
+    if (ours) {
+      starting->life = Begin(cancel);
+      {
+        std::lock_guard lock(mu_);
+        if (starting->life) life_ = *starting->life;
+        starting_.reset();
+      }
+      starting->done.Raise();
+      return starting->life;
+    }
+    pollfd fds[] = {{starting->done.fd(), POLLIN, 0}, {cancel.fd(), POLLIN, 0}};
+    while (poll(fds, 2, -1) < 0 && errno == EINTR) {
+    }
+    if (fds[0].revents == 0) return Error{ECANCELED, "cancelled"};
+    // Whoever started it may have been cancelled; that is not for others.
+    if (starting->life || starting->life.error().code != ECANCELED) return starting->life;
+  }
 }
 
 Result<std::vector<McpTool>> McpServer::ListTools(Life& life, const Cancel& cancel) {

@@ -45,13 +45,21 @@ class McpServer {
  private:
   // One life of the child.
   class Life;
+  // Whoever comes while another one starts it waits for that, or until it is cancelled.
+  struct Starting {
+    Cancel done;
+    Result<std::shared_ptr<Life>> life = Error{EPIPE, "it was not started"};  // behind `done`
+  };
   Result<std::shared_ptr<Life>> Living(const Cancel& cancel);
+  Result<std::shared_ptr<Life>> Begin(const Cancel& cancel);
   Result<void> Greet(Life& life, const Cancel& cancel);
   Result<std::vector<McpTool>> ListTools(Life& life, const Cancel& cancel);
 
   const CommandConfig config_;
   std::mutex mu_;
-  std::shared_ptr<Life> life_;  // guarded by mu_
+  // Guarded by mu_.
+  std::shared_ptr<Life> life_;
+  std::shared_ptr<Starting> starting_;
 };
 
 }  // namespace airstore::gateway

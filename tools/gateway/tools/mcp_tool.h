@@ -14,6 +14,7 @@ class McpToolBox final : public Tool {
   const std::string& name() const override { return server_.config().name; }
   std::string summary() const override;
   Result<std::string> Help(const Cancel& cancel) override;
+  bool for_read_only() const override { return server_.config().for_read_only; }
   ToolEnd Run(const ToolRun& run) override;
 
  private:

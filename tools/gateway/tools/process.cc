@@ -37,7 +37,8 @@ std::vector<std::string> Environment(const ProcessSpec& spec) {
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text(*entry);
     const std::string name(text.substr(0, text.find('=')));
-    if (!name.starts_with("AIRSTORE_") && !spec.environment.contains(name)) all.emplace_back(text);
+    const bool own = name.starts_with("AIRSTORE_") || name.starts_with("AWS_");
+    if (!own && !spec.environment.contains(name)) all.emplace_back(text);
   }
   for (const auto& [name, value] : spec.environment) all.push_back(name + "=" + value);
   return all;
@@ -130,12 +131,19 @@ Result<Process> Process::Start(const ProcessSpec& spec) {
 }
 
 Process::~Process() {
-  if (pid_ <= 0 || reaped_) return;
+  if (pid_ <= 0) return;
+  {
+    const std::lock_guard lock(signal_mu_);
+    if (reaped_) return;
+  }
   SignalGroup(SIGKILL);
   Reap();
 }
 
-void Process::SignalGroup(int signal) const { (void)kill(-pid_, signal); }
+void Process::SignalGroup(int signal) const {
+  const std::lock_guard lock(signal_mu_);
+  if (!reaped_) (void)kill(-pid_, signal);
+}
 
 int Process::Reap() {
   siginfo_t info{};
@@ -143,6 +151,7 @@ int Process::Reap() {
   }
   // As long as it is not reaped nobody else can have its number: now for the rest of the group.
   SignalGroup(SIGKILL);
+  const std::lock_guard lock(signal_mu_);
   while (waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED) != 0 && errno == EINTR) {
   }
   reaped_ = true;
@@ -150,7 +159,8 @@ int Process::Reap() {
 }
 
 Result<int> RunProcess(const ProcessSpec& spec, const Output& output, const Cancel& cancel,
-                       const std::function<void(pid_t)>& begun) {
+                       const std::function<void(pid_t)>& begun,
+                       std::optional<std::chrono::milliseconds> limit) {
   if (cancel.raised()) return Error{ECANCELED, "cancelled"};
   auto started = Process::Start(spec);
   if (!started) return started.error();
@@ -158,7 +168,9 @@ Result<int> RunProcess(const ProcessSpec& spec, const Output& output, const Canc
   if (begun) begun(process.pid());
   std::array<char, kChunkBytes> buffer;
   bool cancelled = false;
+  bool late = false;
   bool exited = false;
+  const SteadyTime deadline = SteadyNow() + limit.value_or(std::chrono::milliseconds(0));
   SteadyTime kill_at{};
   // One read; false: nothing is there (any more).
   const auto pass_on = [&](UniqueFd& fd, Stream stream) {
@@ -183,6 +195,17 @@ Result<int> RunProcess(const ProcessSpec& spec, const Output& output, const Canc
                     {process.pidfd(), POLLIN, 0},
                     {cancelled ? -1 : cancel.fd(), POLLIN, 0}};
     int wait_ms = -1;
+    if (limit && !cancelled) {
+      const auto left =
+          std::chrono::duration_cast<std::chrono::milliseconds>(deadline - SteadyNow()).count();
+      if (left <= 0) {
+        process.SignalGroup(SIGTERM);
+        cancelled = late = true;
+        kill_at = SteadyNow() + kTermGrace;
+        fds[3].fd = -1;
+      }
+      wait_ms = static_cast<int>(left) + 1;
+    }
     if (cancelled) {
       const auto left =
           std::chrono::duration_cast<std::chrono::milliseconds>(kill_at - SteadyNow()).count();
@@ -208,6 +231,7 @@ Result<int> RunProcess(const ProcessSpec& spec, const Output& output, const Canc
   for (int i = 0; i < kMostReads && process.err() && pass_on(process.err(), Stream::kErr); ++i) {
   }
   const int code = process.Reap();
+  if (late) return Error{ETIMEDOUT, spec.command.front() + " takes too long"};
   if (cancelled) return Error{ECANCELED, "cancelled"};
   return code;
 }

@@ -2,15 +2,18 @@
 //
 // A child process in a group of its own, with pipes: what tools, tasks and MCP servers run in.
 //
-// Threads: a Process is used by one thread, but for Cancel, which any may raise.
+// Threads: a Process is used by one thread, but for Cancel, which any may raise, and signals.
 // Ownership: the destructor kills what is left of the group and reaps the child.
 // Fails: Start() with the errno of the program that could not be started.
 #pragma once
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <functional>
 #include <map>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -36,7 +39,7 @@ class Cancel {
 struct ProcessSpec {
   std::vector<std::string> command;  // found in PATH when it has no slash
   std::string directory;             // empty: that of the gateway
-  // Besides what the gateway has, but for its own settings (AIRSTORE_*).
+  // Besides what the gateway has, but for its own settings (AIRSTORE_*) and keys (AWS_*).
   std::map<std::string, std::string> environment;
   bool with_stdin = false;  // a socket; else /dev/null
 };
@@ -50,7 +53,7 @@ class Process {
         in_(std::move(other.in_)),
         out_(std::move(other.out_)),
         err_(std::move(other.err_)),
-        reaped_(other.reaped_) {}
+        reaped_(other.reaped_) {}  // nobody else knows it yet
   Process& operator=(Process&&) = delete;
   ~Process();
 
@@ -60,6 +63,7 @@ class Process {
   UniqueFd& out() { return out_; }
   UniqueFd& err() { return err_; }
 
+  // Nothing once it is reaped: then the number may be another's. Any thread.
   void SignalGroup(int signal) const;
   // Waits for the child: its exit code, or 128 and the signal's number.
   int Reap();
@@ -69,16 +73,19 @@ class Process {
 
   pid_t pid_ = -1;
   UniqueFd pidfd_, in_, out_, err_;
-  bool reaped_ = false;
+  mutable std::mutex signal_mu_;
+  bool reaped_ = false;  // guarded by signal_mu_
 };
 
 // Runs to the end, hands over output as it comes, and answers the exit code. `output` may block;
 // false from it, or a raised `cancel`, ends the group: SIGTERM, and SIGKILL two seconds later. What
-// the child has left running in its group ends with it. ECANCELED: it was cancelled.
+// the child has left running in its group ends with it. ECANCELED: it was cancelled; ETIMEDOUT: it
+// was ended because it ran for longer than `limit`.
 enum class Stream { kOut, kErr };
 using Output = std::function<bool(Stream stream, std::string_view data)>;
 // `begun` is told the pid.
 Result<int> RunProcess(const ProcessSpec& spec, const Output& output, const Cancel& cancel,
-                       const std::function<void(pid_t)>& begun = {});
+                       const std::function<void(pid_t)>& begun = {},
+                       std::optional<std::chrono::milliseconds> limit = {});
 
 }  // namespace airstore::gateway

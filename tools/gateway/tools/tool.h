@@ -31,7 +31,8 @@ class Tool {
   virtual const std::string& name() const = 0;
   virtual std::string summary() const = 0;                     // one line; asks nobody
   virtual Result<std::string> Help(const Cancel& cancel) = 0;  // may have to start something
-  virtual ToolEnd Run(const ToolRun& run) = 0;                 // blocks until it has ended
+  virtual bool for_read_only() const = 0;       // it may be run with a token that is read-only
+  virtual ToolEnd Run(const ToolRun& run) = 0;  // blocks until it has ended
 };
 
 // One component of a path, since mounts show tools as files.

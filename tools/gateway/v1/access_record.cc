@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/gateway/v1/access_record.h"
 
-#include <spdlog/spdlog.h>
+#include "broker/log_event.h"
 
 namespace airstore::gateway::v1 {
 
@@ -30,7 +30,8 @@ void RecordRead(Gateway& gateway, const Context& context, const std::string& wor
       std::chrono::duration_cast<std::chrono::milliseconds>(SteadyNow() - begun).count();
   std::vector<AccessEvent> one(1, std::move(event));
   if (auto added = gateway.access_log().Add(id, std::move(one)); !added) {
-    spdlog::warn("{}", added.error().ToString());
+    broker::LogEvent(spdlog::level::warn, {{"error", added.error().ToString()}}, "{}",
+                     added.error().ToString());
   }
 }
 

@@ -54,7 +54,7 @@ class FileCall : public std::enable_shared_from_this<FileCall> {
     presence_ = Presence(workspace->key);
     who_ = {workspace->key, presence_.id, caller->read_only};
     if (auto done = gateway_.sessions().Remember(presence_); !done) {
-      Finish(done.error());
+      Finish(OfStore(done.error()));
       return;
     }
     Try();
@@ -64,7 +64,7 @@ class FileCall : public std::enable_shared_from_this<FileCall> {
     Result<uint64_t> done = Error{EBUSY, {}};
     const auto held = gateway_.sessions().RecallOthers(presence_);
     if (!held) {
-      done = held.error();
+      done = OfStore(held.error());
     } else if (!*held) {
       done = work_(who_);
     }
@@ -83,7 +83,7 @@ class FileCall : public std::enable_shared_from_this<FileCall> {
       Finish({});
     } else {
       const auto waits =
-          gateway_.bulletin().WhenSeen(who_.workspace, who_.presence, Told{*done},
+          gateway_.bulletin().WhenSeen(who_.workspace, who_.presence, gateway::Told{*done, {}},
                                        [self = shared_from_this()] { self->Finish({}); });
       // It is done, and would be done again if it were an error.
       if (!waits) Finish({});
@@ -91,6 +91,10 @@ class FileCall : public std::enable_shared_from_this<FileCall> {
   }
 
   void Finish(const Result<void>& done) {
+    if (!done && IsOfStore(done.error())) {
+      reactor_->Finish(StoreStatus("v1", Told(done.error())));
+      return;
+    }
     answer_(done);
     reactor_->Finish(grpc::Status::OK);
   }
@@ -109,6 +113,7 @@ class FileCall : public std::enable_shared_from_this<FileCall> {
 }  // namespace
 
 std::string TextOf(const Error& error) {
+  if (IsOfStore(error)) return "the gateway's store failed";
   if (!error.message.empty()) return error.message;
   switch (error.code) {
     case ENOENT:
@@ -150,13 +155,17 @@ grpc::Status Identify(Gateway& gateway, const Context& context, std::optional<Ca
 
 Result<Workspace> WorkspaceOf(Gateway& gateway, const std::optional<Caller>& caller) {
   if (!caller) return Error{EACCES, "no auth context"};
-  auto rows = gateway.store().Read();
-  if (!rows) return rows.error();
-  auto workspace =
-      caller->admin ? (*rows)->FindWorkspace("_gateway") : (*rows)->GetWorkspace(caller->workspace);
-  AIRSTORE_TRY((*rows)->status());
-  if (!workspace) return Error{EACCES, "no workspace"};
-  return std::move(*workspace);
+  auto workspace = UntilNoConflict([&]() -> Result<std::optional<Workspace>> {
+    auto rows = gateway.store().Read();
+    if (!rows) return rows.error();
+    auto found = caller->admin ? (*rows)->FindWorkspace("_gateway")
+                               : (*rows)->GetWorkspace(caller->workspace);
+    AIRSTORE_TRY((*rows)->status());
+    return found;
+  });
+  if (!workspace) return Error{kOfStore + workspace.error().code, workspace.error().message};
+  if (!*workspace) return Error{EACCES, "no workspace"};
+  return std::move(**workspace);
 }
 
 std::string Header(const Context& context, const char* key) {
@@ -165,9 +174,10 @@ std::string Header(const Context& context, const char* key) {
   return {found->second.data(), found->second.size()};
 }
 
-Reactor* ServeFiles(Gateway& gateway, WorkerPool& pool, Context* context, FileWork work,
+Reactor* ServeFiles(Files& files, WorkerPool& pool, Context* context, FileWork work,
                     Answer answer) {
-  return std::make_shared<FileCall>(gateway, pool, context, std::move(work), std::move(answer))
+  return std::make_shared<FileCall>(files.gateway(), pool, context, std::move(work),
+                                    std::move(answer))
       ->Start();
 }
 

@@ -2,6 +2,7 @@
 //
 // What every v1 call shares: whose workspace it is about, waiting for leases, and the form of
 // answers: `ok` and `error` in the message, the errno in trailing metadata for clients of ours.
+// When the store has failed there is no answer, but UNAVAILABLE.
 //
 // A call on files waits (no thread does) while a v2 session holds the write lease, which is
 // recalled at once; and its answer, until hosts that watch have seen what it changed.
@@ -17,6 +18,7 @@
 
 #include "tools/gateway/call.h"
 #include "tools/gateway/v1/files.h"
+#include "tools/gateway/v1/store_failure.h"
 
 namespace airstore::gateway::v1 {
 
@@ -31,29 +33,37 @@ std::string TextOf(const Error& error);
 grpc::Status Identify(Gateway& gateway, const Context& context, std::optional<Caller>* caller);
 
 // The workspace of the caller: that of the token; the admin's is the one called "_gateway".
-// EACCES: "no auth context" or "no workspace".
+// EACCES: "no auth context" or "no workspace"; or OfStore().
 Result<Workspace> WorkspaceOf(Gateway& gateway, const std::optional<Caller>& caller);
 
 // A header of the request; empty when absent.
 std::string Header(const Context& context, const char* key);
 
-// Answers `ok = false` with its text.
+// Answers `ok = false` with its text. Clients of ours take whoever tells them the errno for exact
+// in everything (`exact`), and else expect what the original does.
 template <typename Response>
-void Fail(Context* context, Response* response, const Error& error) {
+void Fail(Context* context, Response* response, const Error& error, bool exact = true) {
   response->set_ok(false);
   response->set_error(TextOf(error));
-  context->AddTrailingMetadata("x-airstore-errno", std::to_string(error.code));
+  if (exact) context->AddTrailingMetadata("x-airstore-errno", std::to_string(error.code));
 }
 
-// A call that waits for no lease: `work` is given the caller and fills the response.
+// A call that waits for no lease: `work` is given the caller and fills the response, which is empty
+// again when another gateway was in between and it is done once more.
 template <typename Response, typename Work>
 Reactor* Serve(Gateway& gateway, WorkerPool& pool, Context* context, Response* response,
                Work work) {
   return RunOn(pool, context, [=, &gateway]() -> grpc::Status {
     std::optional<Caller> caller;
     if (auto status = Identify(gateway, *context, &caller); !status.ok()) return status;
-    if (Result<void> done = work(caller); done) {
+    const auto done = UntilNoConflict([&]() -> Result<void> {
+      response->Clear();
+      return work(caller);
+    });
+    if (done) {
       response->set_ok(true);
+    } else if (IsOfStore(done.error())) {
+      return StoreStatus("v1", Told(done.error()));
     } else {
       Fail(context, response, done.error());
     }
@@ -65,17 +75,17 @@ Reactor* Serve(Gateway& gateway, WorkerPool& pool, Context* context, Response* r
 // and may be called again while it answers EBUSY.
 using FileWork = std::function<Result<uint64_t>(const Who& who)>;
 using Answer = std::function<void(const Result<void>& done)>;
-Reactor* ServeFiles(Gateway& gateway, WorkerPool& pool, Context* context, FileWork work,
-                    Answer answer);
+Reactor* ServeFiles(Files& files, WorkerPool& pool, Context* context, FileWork work, Answer answer);
 
 template <typename Response>
-Reactor* ServeFiles(Gateway& gateway, WorkerPool& pool, Context* context, Response* response,
+Reactor* ServeFiles(Files& files, WorkerPool& pool, Context* context, Response* response,
                     FileWork work) {
-  return ServeFiles(gateway, pool, context, std::move(work), [=](const Result<void>& done) {
+  const bool exact = files.exact();
+  return ServeFiles(files, pool, context, std::move(work), [=](const Result<void>& done) {
     if (done) {
       response->set_ok(true);
     } else {
-      Fail(context, response, done.error());
+      Fail(context, response, done.error(), exact);
     }
   });
 }

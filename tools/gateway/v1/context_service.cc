@@ -57,7 +57,7 @@ Result<uint64_t> CheckSize(const Response& response) {
                                 ::context::Response* response)
 
 AIRSTORE_CALL(Stat, ContextStatRequest, ContextStatResponse) {
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
     auto inode = files_.Stat(who, request->path());
     if (!inode) return Result<uint64_t>(inode.error());
     ::context::FileInfo* info = response->mutable_info();
@@ -69,7 +69,7 @@ AIRSTORE_CALL(Stat, ContextStatRequest, ContextStatResponse) {
 }
 
 AIRSTORE_CALL(ReadDir, ContextReadDirRequest, ContextReadDirResponse) {
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
     auto entries = files_.List(who, request->path());
     if (!entries) return Result<uint64_t>(entries.error());
     response->clear_entries();
@@ -88,7 +88,7 @@ AIRSTORE_CALL(ReadDir, ContextReadDirRequest, ContextReadDirResponse) {
 
 AIRSTORE_CALL(Read, ContextReadRequest, ContextReadResponse) {
   const SteadyTime begun = SteadyNow();
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
     auto data =
         files_.Read(who, request->path(), FromZero(request->offset()), FromZero(request->length()));
     if (IsRecorded(*context)) {
@@ -107,7 +107,7 @@ AIRSTORE_CALL(Read, ContextReadRequest, ContextReadResponse) {
 }
 
 AIRSTORE_CALL(Write, ContextWriteRequest, ContextWriteResponse) {
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
     auto written = files_.Write(who, request->path(), FromZero(request->offset()), request->data());
     if (written) response->set_written(static_cast<int32_t>(request->data().size()));
     return written;
@@ -116,44 +116,48 @@ AIRSTORE_CALL(Write, ContextWriteRequest, ContextWriteResponse) {
 
 AIRSTORE_CALL(Create, ContextCreateRequest, ContextCreateResponse) {
   const bool exclusive = Exclusive(context);
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
     return files_.Create(who, request->path(), request->mode(), exclusive);
   });
 }
 
 AIRSTORE_CALL(Delete, ContextDeleteRequest, ContextDeleteResponse) {
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
     return files_.Delete(who, request->path(), request->recursive());
   });
 }
 
 AIRSTORE_CALL(Mkdir, ContextMkdirRequest, ContextMkdirResponse) {
   const bool exclusive = Exclusive(context);
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
     return files_.Mkdir(who, request->path(), request->mode(), exclusive);
   });
 }
 
 AIRSTORE_CALL(Rename, ContextRenameRequest, ContextRenameResponse) {
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
     return files_.Rename(who, request->old_path(), request->new_path());
   });
 }
 
+// With the header only the time is set: a client that wants that, and says the size that it has
+// seen, would cut off what others have appended since.
 AIRSTORE_CALL(Truncate, ContextTruncateRequest, ContextTruncateResponse) {
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  const bool touch = Header(*context, "x-airstore-touch") == "1";
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
+    if (touch) return files_.Touch(who, request->path());
     return files_.Truncate(who, request->path(), FromZero(request->size()));
   });
 }
 
 AIRSTORE_CALL(Symlink, ContextSymlinkRequest, ContextSymlinkResponse) {
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
     return files_.Symlink(who, request->link_path(), request->target());
   });
 }
 
 AIRSTORE_CALL(Readlink, ContextReadlinkRequest, ContextReadlinkResponse) {
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
     auto inode = files_.Stat(who, request->path());
     if (!inode) return Result<uint64_t>(inode.error());
     if (!S_ISLNK(inode->mode)) return Result<uint64_t>(Error{EINVAL, "not a symlink"});
@@ -166,7 +170,7 @@ AIRSTORE_CALL(Readlink, ContextReadlinkRequest, ContextReadlinkResponse) {
 }
 
 AIRSTORE_CALL(ListTree, ListTreeRequest, ListTreeResponse) {
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
     const auto most = FromZero(request->max_keys());
     auto page = files_.Tree(who, request->path(), request->continuation_token(),
                             FromZero(request->depth()), most == 0 ? kDefaultTreePage : most);
@@ -198,7 +202,7 @@ AIRSTORE_CALL(ListTree, ListTreeRequest, ListTreeResponse) {
                                    ::filesystem::name##Response* response)
 
 AIRSTORE_CALL(Stat) {
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
     auto inode = files_.Stat(who, request->path());
     if (!inode) return Result<uint64_t>(inode.error());
     ::filesystem::FileStat* info = response->mutable_info();
@@ -219,7 +223,7 @@ AIRSTORE_CALL(Stat) {
 }
 
 AIRSTORE_CALL(ReadDir) {
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
     auto entries = files_.List(who, request->path());
     if (!entries) return Result<uint64_t>(entries.error());
     response->clear_entries();
@@ -236,31 +240,31 @@ AIRSTORE_CALL(ReadDir) {
 }
 
 AIRSTORE_CALL(Mkdir) {
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
     return files_.Mkdir(who, request->path(), request->mode(), false);
   });
 }
 
 AIRSTORE_CALL(Create) {
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
     return files_.Create(who, request->path(), request->mode(), false);
   });
 }
 
 AIRSTORE_CALL(Rename) {
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
     return files_.Rename(who, request->old_path(), request->new_path());
   });
 }
 
 AIRSTORE_CALL(Remove) {
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
     return files_.Delete(who, request->path(), false);
   });
 }
 
 AIRSTORE_CALL(Chmod) {
-  return ServeFiles(gateway_, pool_, context, response, [=, this](const Who& who) {
+  return ServeFiles(files_, pool_, context, response, [=, this](const Who& who) {
     return files_.Chmod(who, request->path(), request->mode(), 0777);
   });
 }

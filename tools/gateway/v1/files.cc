@@ -9,6 +9,7 @@
 
 #include "tools/gateway/content.h"
 #include "tools/gateway/v1/paths.h"
+#include "tools/gateway/v1/store_failure.h"
 
 namespace airstore::gateway::v1 {
 namespace {
@@ -18,13 +19,18 @@ using Parts = std::vector<std::string_view>;
 Result<Inode> Walk(MetadataReader& rows, WorkspaceKey ws, const Parts& parts) {
   std::optional<Inode> inode = rows.GetInode(ws, kRootInode);
   for (const std::string_view part : parts) {
-    if (inode && !S_ISDIR(inode->mode)) return Error{ENOTDIR, {}};
+    if (inode && !S_ISDIR(inode->mode)) {
+      AIRSTORE_TRY(OfStore(rows.status()));
+      return Error{ENOTDIR, {}};
+    }
     const auto ino = inode ? rows.GetEntry(ws, inode->ino, part) : std::nullopt;
-    AIRSTORE_TRY(rows.status());
-    if (!ino) return Error{ENOENT, {}};
+    if (!ino) {
+      AIRSTORE_TRY(OfStore(rows.status()));
+      return Error{ENOENT, {}};
+    }
     inode = rows.GetInode(ws, *ino);
   }
-  AIRSTORE_TRY(rows.status());
+  AIRSTORE_TRY(OfStore(rows.status()));
   if (!inode) return Error{ESTALE, "the workspace does not exist any more"};
   return std::move(*inode);
 }
@@ -38,7 +44,7 @@ Result<Found> Find(Gateway& gateway, const Who& who, std::string_view path) {
   auto parts = SplitPath(path);
   if (!parts) return parts.error();
   auto rows = gateway.store().Read();
-  if (!rows) return rows.error();
+  if (!rows) return OfStore(rows.error());
   auto inode = Walk(**rows, who.workspace, *parts);
   if (!inode) return inode.error();
   return Found{std::move(*rows), std::move(*inode)};
@@ -101,12 +107,18 @@ class TreeWalk {
 }  // namespace
 
 Result<Inode> Files::Stat(const Who& who, std::string_view path) {
-  auto found = Find(gateway_, who, path);
-  if (!found) return found.error();
-  return std::move(found->inode);
+  return UntilNoConflict([&]() -> Result<Inode> {
+    auto found = Find(gateway_, who, path);
+    if (!found) return found.error();
+    return std::move(found->inode);
+  });
 }
 
 Result<std::vector<Entry>> Files::List(const Who& who, std::string_view path) {
+  return UntilNoConflict([&] { return ListOnce(who, path); });
+}
+
+Result<std::vector<Entry>> Files::ListOnce(const Who& who, std::string_view path) {
   auto found = Find(gateway_, who, path);
   if (!found) {
     const auto parts = SplitPath(path);
@@ -117,13 +129,18 @@ Result<std::vector<Entry>> Files::List(const Who& who, std::string_view path) {
   }
   if (!S_ISDIR(found->inode.mode)) return Error{ENOTDIR, {}};
   auto entries = found->rows->ListEntries(who.workspace, found->inode.ino, "", INT32_MAX);
-  AIRSTORE_TRY(found->rows->status());
+  AIRSTORE_TRY(OfStore(found->rows->status()));
   std::erase_if(entries, [](const Entry& entry) { return !IsUtf8(entry.name); });
   return entries;
 }
 
 Result<TreePage> Files::Tree(const Who& who, std::string_view path, std::string_view after,
                              size_t depth, size_t max_items) {
+  return UntilNoConflict([&] { return TreeOnce(who, path, after, depth, max_items); });
+}
+
+Result<TreePage> Files::TreeOnce(const Who& who, std::string_view path, std::string_view after,
+                                 size_t depth, size_t max_items) {
   auto behind = SplitPath(after);
   if (!behind) return behind.error();
   auto found = Find(gateway_, who, path);
@@ -132,7 +149,7 @@ Result<TreePage> Files::Tree(const Who& who, std::string_view path, std::string_
   TreePage page;
   TreeWalk walk(*found->rows, who.workspace, depth, std::min(max_items, kMaxTreePage), &page);
   walk.Visit(found->inode.ino, "", std::move(*behind), 1);
-  AIRSTORE_TRY(found->rows->status());
+  AIRSTORE_TRY(OfStore(found->rows->status()));
   if (walk.too_deep()) return Error{ENAMETOOLONG, {}};
   return page;
 }
@@ -141,9 +158,9 @@ Result<std::string> Files::Read(const Who& who, std::string_view path, uint64_t 
                                 uint64_t length) {
   InodeNo ino = 0;
   {
-    auto found = Find(gateway_, who, path);
+    auto found = Stat(who, path);
     if (!found) return found.error();
-    const Inode& inode = found->inode;
+    const Inode& inode = *found;
     if (S_ISDIR(inode.mode)) return Error{EISDIR, {}};
     if (!S_ISREG(inode.mode)) return Error{EINVAL, "not a regular file"};
     const uint64_t left = inode.size - std::min(offset, inode.size);
@@ -156,7 +173,7 @@ Result<std::string> Files::Read(const Who& who, std::string_view path, uint64_t 
   if (length == 0) return std::string();
   auto fetched =
       FetchContent(gateway_.store(), gateway_.blocks(), who.workspace, ino, {{offset, length}});
-  if (!fetched) return fetched.error();
+  if (!fetched) return OfStore(fetched.error());
   if (fetched->error != 0) return Error{fetched->error, {}};
   std::string data;
   data.reserve(length);

@@ -9,7 +9,8 @@
 //
 // Threads: any.
 // Ownership: borrows the gateway.
-// Fails with errnos; EBUSY means that a session holds a lease: to be tried again.
+// Fails with errnos, EBUSY meaning that a session holds a lease: to be tried again; OfStore() when
+// it is the store that failed.
 #pragma once
 
 #include <map>
@@ -52,6 +53,10 @@ class Files {
   explicit Files(Gateway& gateway, OffsetZero offset_zero = OffsetZero::kKeepsTail)
       : gateway_(gateway), offset_zero_(offset_zero) {}
 
+  Gateway& gateway() { return gateway_; }
+  // Whether clients that are told errnos may take writes for what they are elsewhere.
+  bool exact() const { return offset_zero_ == OffsetZero::kKeepsTail; }
+
   Result<Inode> Stat(const Who& who, std::string_view path);
   Result<std::vector<Entry>> List(const Who& who, std::string_view path);
   // `after`: a path of the page before. `depth`: 0 for all.
@@ -71,10 +76,17 @@ class Files {
   Result<uint64_t> Delete(const Who& who, std::string_view path, bool recursive);
   Result<uint64_t> Rename(const Who& who, std::string_view from, std::string_view to);
   Result<uint64_t> Truncate(const Who& who, std::string_view path, uint64_t size);
+  // It was modified now, and has the size that it has.
+  Result<uint64_t> Touch(const Who& who, std::string_view path);
   Result<uint64_t> Symlink(const Who& who, std::string_view path, std::string_view target);
   Result<uint64_t> Chmod(const Who& who, std::string_view path, uint32_t mode, uint32_t mask);
 
  private:
+  // kStoreConflict: another gateway was in between.
+  Result<std::vector<Entry>> ListOnce(const Who& who, std::string_view path);
+  Result<TreePage> TreeOnce(const Who& who, std::string_view path, std::string_view after,
+                            size_t depth, size_t max_items);
+  Result<uint64_t> Change(const Who& who, WriteOp content, const BatchApplier::Plan& plan);
   Result<InodeNo> NextInode(WorkspaceKey ws);
   Result<uint64_t> Make(const Who& who, std::string_view path, uint32_t mode, bool exclusive,
                         std::string_view target);

@@ -3,8 +3,10 @@
 // Files: changing.
 #include <sys/stat.h>
 
+#include "tools/gateway/clock.h"
 #include "tools/gateway/v1/files.h"
 #include "tools/gateway/v1/paths.h"
+#include "tools/gateway/v1/store_failure.h"
 
 namespace airstore::gateway::v1 {
 namespace {
@@ -56,8 +58,10 @@ CreateOp NewChild(Changer& tree, InodeNo parent, std::string_view name, InodeNo 
   op.name = name;
   op.ino = ino;
   op.mode = mode;
-  op.uid = tree.Find(parent)->uid;
-  op.gid = tree.Find(parent)->gid;
+  if (const Inode* owner = tree.Find(parent); owner != nullptr) {
+    op.uid = owner->uid;
+    op.gid = owner->gid;
+  }
   return op;
 }
 
@@ -72,7 +76,9 @@ int SetMode(Changer& tree, InodeNo ino, uint32_t mode) {
 int RemoveTree(Changer& tree, InodeNo parent, const std::string& name, InodeNo ino,
                size_t level = 0) {
   if (level > kMaxDepth) return ENAMETOOLONG;
-  const bool directory = S_ISDIR(tree.Find(ino)->mode);
+  const Inode* inode = tree.Find(ino);
+  if (inode == nullptr) return EIO;
+  const bool directory = S_ISDIR(inode->mode);
   while (directory) {
     const auto entries = tree.List(ino, "", 1000);
     if (entries.empty()) break;
@@ -99,13 +105,21 @@ Error Refused() { return Error{EROFS, "the token is read-only"}; }
 
 }  // namespace
 
+Result<uint64_t> Files::Change(const Who& who, WriteOp content, const BatchApplier::Plan& plan) {
+  bool refused = false;
+  auto changed =
+      gateway_.batches().Change(who.workspace, who.presence, std::move(content), plan, &refused);
+  if (changed || refused) return changed;
+  return OfStore(changed.error());
+}
+
 Result<InodeNo> Files::NextInode(WorkspaceKey ws) {
   std::lock_guard lock(mu_);
   Reserve& reserve = reserves_[ws];
   if (reserve.next == reserve.end) {
     constexpr uint64_t kCount = 4096;
     auto first = gateway_.GrantInodes(ws, kCount);
-    if (!first) return first.error();
+    if (!first) return first.error().code == ENOENT ? first.error() : OfStore(first.error());
     reserve = {*first, *first + kCount};
   }
   return reserve.next++;
@@ -126,25 +140,24 @@ Result<uint64_t> Files::Make(const Who& who, std::string_view path, uint32_t mod
   if (!ino) return ino.error();
   auto root_ino = HasReservedRoot(*parts) ? NextInode(who.workspace) : Result<InodeNo>(InodeNo{0});
   if (!root_ino) return root_ino.error();
-  return gateway_.batches().Change(
-      who.workspace, who.presence, {}, [&](Changer& tree, WriteOp&) -> int {
-        if (const int error = MakeRoot(tree, *parts, *root_ino); error != 0) return error;
-        InodeNo parent = 0, there = 0;
-        if (const int error = FindChild(tree, *parts, &parent, &there); error != 0) return error;
-        if (there != 0) {
-          if (exclusive || S_ISLNK(mode)) return EEXIST;
-          const uint32_t type = tree.Find(there)->mode & S_IFMT;
-          if (type != (mode & S_IFMT)) {
-            return S_ISDIR(mode) ? ENOTDIR : (S_ISDIR(type) ? EISDIR : EINVAL);
-          }
-          return (mode & kPermissions) == 0 ? 0 : SetMode(tree, there, mode);
-        }
-        uint32_t wanted = mode;
-        if ((wanted & kPermissions) == 0) wanted |= S_ISDIR(mode) ? 0755 : 0644;
-        CreateOp op = NewChild(tree, parent, parts->back(), *ino, wanted);
-        op.symlink_target = target;
-        return tree.Run(op);
-      });
+  return Change(who, {}, [&](Changer& tree, WriteOp&) -> int {
+    if (const int error = MakeRoot(tree, *parts, *root_ino); error != 0) return error;
+    InodeNo parent = 0, there = 0;
+    if (const int error = FindChild(tree, *parts, &parent, &there); error != 0) return error;
+    if (there != 0) {
+      if (exclusive || S_ISLNK(mode)) return EEXIST;
+      const uint32_t type = tree.Find(there)->mode & S_IFMT;
+      if (type != (mode & S_IFMT)) {
+        return S_ISDIR(mode) ? ENOTDIR : (S_ISDIR(type) ? EISDIR : EINVAL);
+      }
+      return (mode & kPermissions) == 0 ? 0 : SetMode(tree, there, mode);
+    }
+    uint32_t wanted = mode;
+    if ((wanted & kPermissions) == 0) wanted |= S_ISDIR(mode) ? 0755 : 0644;
+    CreateOp op = NewChild(tree, parent, parts->back(), *ino, wanted);
+    op.symlink_target = target;
+    return tree.Run(op);
+  });
 }
 
 Result<uint64_t> Files::Create(const Who& who, std::string_view path, uint32_t mode,
@@ -184,20 +197,19 @@ Result<uint64_t> Files::Write(const Who& who, std::string_view path, uint64_t of
     data.remove_prefix(piece.size());
   }
   if (offset == 0 && (total == 0 || offset_zero_ == OffsetZero::kReplaces)) content.size = total;
-  return gateway_.batches().Change(
-      who.workspace, who.presence, std::move(content), [&](Changer& tree, WriteOp& write) -> int {
-        if (const int error = MakeRoot(tree, *parts, *root_ino); error != 0) return error;
-        InodeNo parent = 0;
-        if (const int error = FindChild(tree, *parts, &parent, &write.ino); error != 0) {
-          return error;
-        }
-        if (write.ino == 0) {
-          const CreateOp op = NewChild(tree, parent, parts->back(), *ino, S_IFREG | uint32_t{0644});
-          if (const int error = tree.Run(op); error != 0) return error;
-          write.ino = *ino;
-        }
-        return write.extents.empty() && !write.size ? 0 : tree.Run(write);
-      });
+  return Change(who, std::move(content), [&](Changer& tree, WriteOp& write) -> int {
+    if (const int error = MakeRoot(tree, *parts, *root_ino); error != 0) return error;
+    InodeNo parent = 0;
+    if (const int error = FindChild(tree, *parts, &parent, &write.ino); error != 0) {
+      return error;
+    }
+    if (write.ino == 0) {
+      const CreateOp op = NewChild(tree, parent, parts->back(), *ino, S_IFREG | uint32_t{0644});
+      if (const int error = tree.Run(op); error != 0) return error;
+      write.ino = *ino;
+    }
+    return write.extents.empty() && !write.size ? 0 : tree.Run(write);
+  });
 }
 
 Result<uint64_t> Files::Delete(const Who& who, std::string_view path, bool recursive) {
@@ -208,14 +220,13 @@ Result<uint64_t> Files::Delete(const Who& who, std::string_view path, bool recur
   if (parts->size() == 1 && IsReserved(parts->front())) {
     return Error{EPERM, "cannot delete reserved folder"};
   }
-  return gateway_.batches().Change(
-      who.workspace, who.presence, {}, [&](Changer& tree, WriteOp&) -> int {
-        InodeNo parent = 0, ino = 0;
-        if (const int error = FindChild(tree, *parts, &parent, &ino); error != 0) return error;
-        if (ino == 0) return ENOENT;
-        if (recursive) return RemoveTree(tree, parent, std::string(parts->back()), ino);
-        return tree.Run(UnlinkOp{parent, parts->back(), S_ISDIR(tree.Find(ino)->mode), ino});
-      });
+  return Change(who, {}, [&](Changer& tree, WriteOp&) -> int {
+    InodeNo parent = 0, ino = 0;
+    if (const int error = FindChild(tree, *parts, &parent, &ino); error != 0) return error;
+    if (ino == 0) return ENOENT;
+    if (recursive) return RemoveTree(tree, parent, std::string(parts->back()), ino);
+    return tree.Run(UnlinkOp{parent, parts->back(), S_ISDIR(tree.Find(ino)->mode), ino});
+  });
 }
 
 Result<uint64_t> Files::Rename(const Who& who, std::string_view from, std::string_view to) {
@@ -228,42 +239,50 @@ Result<uint64_t> Files::Rename(const Who& who, std::string_view from, std::strin
   if (old_parts->size() == 1 && IsReserved(old_parts->front())) {
     return Error{EPERM, "cannot rename reserved folder"};
   }
-  return gateway_.batches().Change(
-      who.workspace, who.presence, {}, [&](Changer& tree, WriteOp&) -> int {
-        RenameOp op;
-        if (const int error = FindParent(tree, *old_parts, &op.old_parent); error != 0)
-          return error;
-        if (const int error = FindParent(tree, *new_parts, &op.new_parent); error != 0)
-          return error;
-        op.old_name = old_parts->back();
-        op.new_name = new_parts->back();
-        return tree.Run(op);
-      });
+  return Change(who, {}, [&](Changer& tree, WriteOp&) -> int {
+    RenameOp op;
+    if (const int error = FindParent(tree, *old_parts, &op.old_parent); error != 0) return error;
+    if (const int error = FindParent(tree, *new_parts, &op.new_parent); error != 0) return error;
+    op.old_name = old_parts->back();
+    op.new_name = new_parts->back();
+    return tree.Run(op);
+  });
 }
 
 Result<uint64_t> Files::Truncate(const Who& who, std::string_view path, uint64_t size) {
   if (who.read_only) return Refused();
   auto parts = SplitPath(path);
   if (!parts) return parts.error();
-  return gateway_.batches().Change(
-      who.workspace, who.presence, {}, [&](Changer& tree, WriteOp&) -> int {
-        SetAttrOp op;
-        if (const int error = FindExisting(tree, *parts, &op.ino); error != 0) return error;
-        op.size = size;
-        return tree.Run(op);
-      });
+  return Change(who, {}, [&](Changer& tree, WriteOp&) -> int {
+    SetAttrOp op;
+    if (const int error = FindExisting(tree, *parts, &op.ino); error != 0) return error;
+    op.size = size;
+    return tree.Run(op);
+  });
+}
+
+Result<uint64_t> Files::Touch(const Who& who, std::string_view path) {
+  if (who.read_only) return Refused();
+  auto parts = SplitPath(path);
+  if (!parts) return parts.error();
+  return Change(who, {}, [&](Changer& tree, WriteOp&) -> int {
+    SetAttrOp op;
+    if (const int error = FindExisting(tree, *parts, &op.ino); error != 0) return error;
+    op.mtime_ns = WallClockNs();
+    return tree.Run(op);
+  });
 }
 
 Result<uint64_t> Files::Chmod(const Who& who, std::string_view path, uint32_t mode, uint32_t mask) {
   if (who.read_only) return Refused();
   auto parts = SplitPath(path);
   if (!parts) return parts.error();
-  return gateway_.batches().Change(
-      who.workspace, who.presence, {}, [&](Changer& tree, WriteOp&) -> int {
-        InodeNo ino = 0;
-        if (const int error = FindExisting(tree, *parts, &ino); error != 0) return error;
-        return SetMode(tree, ino, (tree.Find(ino)->mode & ~mask) | (mode & mask));
-      });
+  return Change(who, {}, [&](Changer& tree, WriteOp&) -> int {
+    InodeNo ino = 0;
+    if (const int error = FindExisting(tree, *parts, &ino); error != 0) return error;
+    const Inode* inode = tree.Find(ino);
+    return inode == nullptr ? EIO : SetMode(tree, ino, (inode->mode & ~mask) | (mode & mask));
+  });
 }
 
 }  // namespace airstore::gateway::v1

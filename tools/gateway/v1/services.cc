@@ -17,8 +17,7 @@ struct Services::Parts {
         context(gateway, files, pool),
         filesystem(gateway, files, pool),
         tool_set(config),
-        tool_pool(4),
-        tools(gateway, tool_set, tool_pool),
+        tools(gateway, tool_set, pool),
         source_set(config, gateway.data_dir() + "/sources"),
         source_pool(8),
         compressor(config.distill),
@@ -48,7 +47,6 @@ struct Services::Parts {
   ContextService context;
   FilesystemService filesystem;
   ToolSet tool_set;
-  WorkerPool tool_pool;  // for help, which may wait for a program
   ToolService tools;
   SourceSet source_set;
   WorkerPool source_pool;  // what sources take their time for, files do not wait for

@@ -46,7 +46,7 @@ class ToolService::Run final : public grpc::ServerWriteReactor<Response> {
       : service_(service), context_(context), request_(*request) {}
 
   void Start() {
-    if (!service_.Enter(this)) {
+    if (!service_.Enter(&cancel_)) {
       entered_ = false;
       response_ = Done(1, "the gateway runs too many tools, or is stopping: try again");
       StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
@@ -64,10 +64,9 @@ class ToolService::Run final : public grpc::ServerWriteReactor<Response> {
   }
   void OnCancel() override { cancel_.Raise(); }
   void OnDone() override {
-    if (entered_) service_.Leave(this);
+    if (entered_) service_.Leave(&cancel_);
     delete this;
   }
-  void CancelRun() { cancel_.Raise(); }
 
  private:
   void Work() {
@@ -76,19 +75,27 @@ class ToolService::Run final : public grpc::ServerWriteReactor<Response> {
       Finish(status);
       return;
     }
-    const ToolEnd end = Execute(caller);
+    const auto workspace = WorkspaceName(service_.gateway_, caller);
+    if (!workspace && IsOfStore(workspace.error())) {
+      Finish(StoreStatus("v1", Told(workspace.error())));
+      return;
+    }
+    const ToolEnd end =
+        workspace ? Execute(*caller, *workspace) : ToolEnd{1, TextOf(workspace.error())};
     (void)Write(Done(end.exit_code, Clean(end.error)));
     Finish(grpc::Status::OK);
   }
 
-  ToolEnd Execute(const std::optional<Caller>& caller) {
-    auto workspace = WorkspaceName(service_.gateway_, caller);
-    if (!workspace) return {1, TextOf(workspace.error())};
-    Tool* tool = service_.tools_.Find(request_.name(), *workspace);
+  ToolEnd Execute(const Caller& caller, const std::string& workspace) {
+    Tool* tool = service_.tools_.Find(request_.name(), workspace);
     if (tool == nullptr) return {1, "tool not found"};
+    if (caller.read_only && !tool->for_read_only()) {
+      context_->AddTrailingMetadata("x-airstore-errno", std::to_string(EROFS));
+      return {126, "the token is read-only, and " + tool->name() + " may change something"};
+    }
     ToolRun run;
     run.arguments.assign(request_.args().begin(), request_.args().end());
-    run.workspace = *workspace;
+    run.workspace = workspace;
     run.cancel = &cancel_;
     run.output = [this](Stream stream, std::string_view data) {
       while (!data.empty()) {
@@ -129,14 +136,68 @@ class ToolService::Run final : public grpc::ServerWriteReactor<Response> {
   bool broken_ = false;
 };
 
-bool ToolService::Enter(Run* run) {
+class ToolService::HelpCall final : public grpc::ServerUnaryReactor {
+ public:
+  HelpCall(ToolService& service, Context* context, const ::tools::GetToolHelpRequest* request,
+           ::tools::GetToolHelpResponse* response)
+      : service_(service), context_(context), request_(*request), response_(response) {}
+
+  void Start() {
+    if (!service_.Enter(&cancel_)) {
+      entered_ = false;
+      Fail(context_, response_, Error{EAGAIN, "the gateway runs too many tools, or is stopping"});
+      Finish(grpc::Status::OK);
+      return;
+    }
+    std::thread([this] { Finish(Work()); }).detach();
+  }
+
+  void OnCancel() override { cancel_.Raise(); }
+  void OnDone() override {
+    if (entered_) service_.Leave(&cancel_);
+    delete this;
+  }
+
+ private:
+  grpc::Status Work() {
+    std::optional<Caller> caller;
+    if (auto status = Identify(service_.gateway_, *context_, &caller); !status.ok()) return status;
+    auto help = Help(caller);
+    if (help) {
+      response_->set_help(Clean(std::move(*help)));
+      response_->set_ok(true);
+    } else if (IsOfStore(help.error())) {
+      return StoreStatus("v1", Told(help.error()));
+    } else {
+      Fail(context_, response_, help.error());
+    }
+    return grpc::Status::OK;
+  }
+
+  Result<std::string> Help(const std::optional<Caller>& caller) {
+    auto workspace = WorkspaceName(service_.gateway_, caller);
+    if (!workspace) return workspace.error();
+    Tool* tool = service_.tools_.Find(request_.name(), *workspace);
+    if (tool == nullptr) return Error{ENOENT, "tool not found"};
+    return tool->Help(cancel_);
+  }
+
+  ToolService& service_;
+  Context* const context_;
+  const ::tools::GetToolHelpRequest request_;
+  ::tools::GetToolHelpResponse* const response_;
+  bool entered_ = true;
+  Cancel cancel_;
+};
+
+bool ToolService::Enter(Cancel* run) {
   std::lock_guard lock(mu_);
   if (stopping_ || runs_.size() >= kMostRuns) return false;
   runs_.insert(run);
   return true;
 }
 
-void ToolService::Leave(Run* run) {
+void ToolService::Leave(Cancel* run) {
   std::lock_guard lock(mu_);
   runs_.erase(run);
   left_.notify_all();
@@ -145,8 +206,7 @@ void ToolService::Leave(Run* run) {
 void ToolService::Stop() {
   std::lock_guard lock(mu_);
   stopping_ = true;
-  for (Run* run : runs_) run->CancelRun();
-  stop_.Raise();
+  for (Cancel* run : runs_) run->Raise();
 }
 
 ToolService::~ToolService() {
@@ -177,19 +237,12 @@ Reactor* ToolService::ListTools(Context* context, const ::tools::ListToolsReques
                });
 }
 
-Reactor* ToolService::GetToolHelp(Context* context, const ::tools::GetToolHelpRequest* request,
-                                  ::tools::GetToolHelpResponse* response) {
-  return Serve(gateway_, pool_, context, response,
-               [=, this](const std::optional<Caller>& caller) -> Result<void> {
-                 auto workspace = WorkspaceName(gateway_, caller);
-                 if (!workspace) return workspace.error();
-                 Tool* tool = tools_.Find(request->name(), *workspace);
-                 if (tool == nullptr) return Error{ENOENT, "tool not found"};
-                 auto help = tool->Help(stop_);
-                 if (!help) return help.error();
-                 response->set_help(Clean(std::move(*help)));
-                 return {};
-               });
+grpc::ServerUnaryReactor* ToolService::GetToolHelp(Context* context,
+                                                   const ::tools::GetToolHelpRequest* request,
+                                                   ::tools::GetToolHelpResponse* response) {
+  HelpCall* call = new HelpCall(*this, context, request, response);
+  call->Start();
+  return call;
 }
 
 }  // namespace airstore::gateway::v1

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // tools.ToolService. Each run has a thread of its own, which waits for its client before it reads
-// more of the tool's output; so many runs at once do not keep each other waiting.
+// more of the tool's output; so many runs at once do not keep each other waiting. So has each call
+// for help, which may wait for a program. Both end when their client is gone.
+//
+// A token that is read-only runs what is declared to change nothing (`read_only`), EROFS else.
 //
 // Threads: see above. Ownership: borrows gateway, tools and pool; the destructor waits for all
 // runs.
@@ -25,8 +28,8 @@ class ToolService final : public ::tools::ToolService::CallbackService {
 
   Reactor* ListTools(Context*, const ::tools::ListToolsRequest*,
                      ::tools::ListToolsResponse*) override;
-  Reactor* GetToolHelp(Context*, const ::tools::GetToolHelpRequest*,
-                       ::tools::GetToolHelpResponse*) override;
+  grpc::ServerUnaryReactor* GetToolHelp(Context*, const ::tools::GetToolHelpRequest*,
+                                        ::tools::GetToolHelpResponse*) override;
   grpc::ServerWriteReactor<::tools::ExecuteToolResponse>* ExecuteTool(
       Context*, const ::tools::ExecuteToolRequest*) override;
 
@@ -35,19 +38,19 @@ class ToolService final : public ::tools::ToolService::CallbackService {
 
  private:
   class Run;
-  // Nobody runs any more than this at once.
+  class HelpCall;
+  // Nobody runs any more than this at once, of both kinds.
   static constexpr size_t kMostRuns = 1024;
-  bool Enter(Run* run);  // false: too many, or stopping
-  void Leave(Run* run);
+  bool Enter(Cancel* run);  // false: too many, or stopping
+  void Leave(Cancel* run);
 
   Gateway& gateway_;
   const ToolSet& tools_;
   WorkerPool& pool_;
-  Cancel stop_;
   std::mutex mu_;
   std::condition_variable left_;
   // Guarded by mu_.
-  std::set<Run*> runs_;
+  std::set<Cancel*> runs_;  // how each is ended
   bool stopping_ = false;
 };
 

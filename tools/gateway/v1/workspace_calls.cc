@@ -53,10 +53,11 @@ Result<Workspace> ManagedWorkspace(MetadataReader& rows, const MaybeCaller& call
                                    const std::string& id) {
   if (!caller) return Error{EACCES, "authentication required"};
   auto workspace = rows.FindWorkspace(id);
-  AIRSTORE_TRY(rows.status());
+  AIRSTORE_TRY(OfStore(rows.status()));
   if (!caller->admin) {
     if (!workspace || workspace->key != caller->workspace) return Error{EACCES, "access denied"};
     const auto member = rows.GetMember(caller->member);
+    AIRSTORE_TRY(OfStore(rows.status()));
     if (!member || member->role != "admin") return Error{EACCES, "admin access required"};
   }
   if (!workspace) return Error{ENOENT, "workspace not found"};
@@ -66,6 +67,7 @@ Result<Workspace> ManagedWorkspace(MetadataReader& rows, const MaybeCaller& call
 Result<Workspace> ManagedWorkspace(MetadataReader& rows, const MaybeCaller& caller,
                                    WorkspaceKey key) {
   const auto workspace = rows.GetWorkspace(key);
+  AIRSTORE_TRY(OfStore(rows.status()));
   if (!workspace) return Error{ENOENT, "workspace not found"};
   return ManagedWorkspace(rows, caller, workspace->id);
 }
@@ -86,7 +88,8 @@ Reactor* GatewayService::CreateWorkspace(Context* context,
                  if (!made && made.error().code == EINVAL) {
                    return Error{EINVAL, "name: 1 to 64 of [A-Za-z0-9._-], not '.' first"};
                  }
-                 if (!made) return made.error();
+                 if (!made && made.error().code == EEXIST) return made.error();
+                 if (!made) return OfStore(made.error());
                  SetWorkspace(*made, response->mutable_workspace());
                  return {};
                });
@@ -98,11 +101,11 @@ Reactor* GatewayService::ListWorkspaces(Context* context, const ::gateway::ListW
                [=, this](const MaybeCaller& caller) -> Result<void> {
                  AIRSTORE_TRY(NeedAdmin(caller));
                  auto rows = gateway_.store().Read();
-                 if (!rows) return rows.error();
+                 if (!rows) return OfStore(rows.error());
                  for (const Workspace& workspace : (*rows)->ListWorkspaces()) {
                    SetWorkspace(workspace, response->add_workspaces());
                  }
-                 return (*rows)->status();
+                 return OfStore((*rows)->status());
                });
 }
 
@@ -113,9 +116,9 @@ Reactor* GatewayService::GetWorkspace(Context* context,
                [=, this](const MaybeCaller& caller) -> Result<void> {
                  if (!caller) return Error{EACCES, "authentication required"};
                  auto rows = gateway_.store().Read();
-                 if (!rows) return rows.error();
+                 if (!rows) return OfStore(rows.error());
                  const auto workspace = (*rows)->FindWorkspace(request->id());
-                 AIRSTORE_TRY((*rows)->status());
+                 AIRSTORE_TRY(OfStore((*rows)->status()));
                  if (!caller->admin && (!workspace || workspace->key != caller->workspace)) {
                    return Error{EACCES, "access denied"};
                  }
@@ -135,7 +138,7 @@ Reactor* GatewayService::DeleteWorkspace(Context* context,
                  if (!done && done.error().code == ENOENT) {
                    return Error{ENOENT, "workspace not found"};
                  }
-                 return done;
+                 return OfStore(done);
                });
 }
 
@@ -144,7 +147,7 @@ Reactor* GatewayService::AddMember(Context* context, const ::gateway::AddMemberR
   return Serve(gateway_, pool_, context, response,
                [=, this](const MaybeCaller& caller) -> Result<void> {
                  auto rows = gateway_.store().Write();
-                 if (!rows) return rows.error();
+                 if (!rows) return OfStore(rows.error());
                  auto workspace = ManagedWorkspace(**rows, caller, request->workspace_id());
                  if (!workspace) return workspace.error();
                  MemberRecord member;
@@ -165,7 +168,7 @@ Reactor* GatewayService::AddMember(Context* context, const ::gateway::AddMemberR
                    if (other.email == member.email) return Error{EEXIST, "member exists"};
                  }
                  (*rows)->PutMember(member);
-                 AIRSTORE_TRY((*rows)->Commit());
+                 AIRSTORE_TRY(OfStore((*rows)->Commit()));
                  SetMember(member, *workspace, response->mutable_member());
                  return {};
                });
@@ -176,13 +179,13 @@ Reactor* GatewayService::ListMembers(Context* context, const ::gateway::ListMemb
   return Serve(gateway_, pool_, context, response,
                [=, this](const MaybeCaller& caller) -> Result<void> {
                  auto rows = gateway_.store().Read();
-                 if (!rows) return rows.error();
+                 if (!rows) return OfStore(rows.error());
                  auto workspace = ManagedWorkspace(**rows, caller, request->workspace_id());
                  if (!workspace) return workspace.error();
                  for (const MemberRecord& member : (*rows)->ListMembers(workspace->key)) {
                    SetMember(member, *workspace, response->add_members());
                  }
-                 return (*rows)->status();
+                 return OfStore((*rows)->status());
                });
 }
 
@@ -194,12 +197,16 @@ Reactor* GatewayService::RemoveMember(Context* context,
                  std::vector<std::string> revoked;
                  {
                    auto rows = gateway_.store().Write();
-                   if (!rows) return rows.error();
+                   if (!rows) return OfStore(rows.error());
                    const auto member = (*rows)->GetMember(request->id());
+                   AIRSTORE_TRY(OfStore((*rows)->status()));
                    const Error unknown{ENOENT, "member not found"};
                    if (!member) return unknown;
                    auto workspace = ManagedWorkspace(**rows, caller, member->workspace);
-                   if (!workspace) return caller ? unknown : workspace.error();
+                   if (!workspace) {
+                     const bool tell = !caller || IsOfStore(workspace.error());
+                     return tell ? workspace.error() : unknown;
+                   }
                    // A token of nobody would be good for ever.
                    for (const TokenRecord& token : (*rows)->ListTokens(member->workspace)) {
                      if (token.member != member->id || token.revoked_ns != 0) continue;
@@ -207,7 +214,7 @@ Reactor* GatewayService::RemoveMember(Context* context,
                      revoked.push_back(token.id);
                    }
                    (*rows)->DeleteMember(member->id);
-                   AIRSTORE_TRY((*rows)->Commit());
+                   AIRSTORE_TRY(OfStore((*rows)->Commit()));
                  }
                  for (const std::string& id : revoked) gateway_.bulletin().End(0, nullptr, &id);
                  return {};
@@ -219,10 +226,11 @@ Reactor* GatewayService::CreateToken(Context* context, const ::gateway::CreateTo
   return Serve(
       gateway_, pool_, context, response, [=, this](const MaybeCaller& caller) -> Result<void> {
         auto rows = gateway_.store().Write();
-        if (!rows) return rows.error();
+        if (!rows) return OfStore(rows.error());
         auto workspace = ManagedWorkspace(**rows, caller, request->workspace_id());
         if (!workspace) return workspace.error();
         const auto member = (*rows)->GetMember(request->member_id());
+        AIRSTORE_TRY(OfStore((*rows)->status()));
         if (!member) return Error{ENOENT, "member not found"};
         if (member->workspace != workspace->key) return Error{EINVAL, "member not in workspace"};
         constexpr int64_t kMostSeconds = 1'000'000'000;
@@ -245,7 +253,7 @@ Reactor* GatewayService::CreateToken(Context* context, const ::gateway::CreateTo
           token.expires_ns = token.created_ns + request->expires_in_seconds() * 1'000'000'000;
         }
         (*rows)->PutToken(token);
-        AIRSTORE_TRY((*rows)->Commit());
+        AIRSTORE_TRY(OfStore((*rows)->Commit()));
         response->set_token(secret);
         SetToken(token, response->mutable_info());
         return {};
@@ -257,13 +265,13 @@ Reactor* GatewayService::ListTokens(Context* context, const ::gateway::ListToken
   return Serve(gateway_, pool_, context, response,
                [=, this](const MaybeCaller& caller) -> Result<void> {
                  auto rows = gateway_.store().Read();
-                 if (!rows) return rows.error();
+                 if (!rows) return OfStore(rows.error());
                  auto workspace = ManagedWorkspace(**rows, caller, request->workspace_id());
                  if (!workspace) return workspace.error();
                  for (const TokenRecord& token : (*rows)->ListTokens(workspace->key)) {
                    if (token.revoked_ns == 0) SetToken(token, response->add_tokens());
                  }
-                 return (*rows)->status();
+                 return OfStore((*rows)->status());
                });
 }
 
@@ -274,10 +282,11 @@ Reactor* GatewayService::RevokeToken(Context* context, const ::gateway::RevokeTo
         if (!caller) return Error{EACCES, "authentication required"};
         {
           auto rows = gateway_.store().Write();
-          if (!rows) return rows.error();
+          if (!rows) return OfStore(rows.error());
           std::optional<WorkspaceKey> only;
           if (!caller->admin) only = caller->workspace;
           const auto tokens = (*rows)->ListTokens(only);
+          AIRSTORE_TRY(OfStore((*rows)->status()));
           const auto token =
               std::find_if(tokens.begin(), tokens.end(),
                            [&](const TokenRecord& one) { return one.id == request->id(); });
@@ -287,7 +296,7 @@ Reactor* GatewayService::RevokeToken(Context* context, const ::gateway::RevokeTo
             if (!workspace) return workspace.error();
           }
           (void)(*rows)->RevokeToken(token->id, WallClockNs());
-          AIRSTORE_TRY((*rows)->Commit());
+          AIRSTORE_TRY(OfStore((*rows)->Commit()));
         }
         gateway_.bulletin().End(0, nullptr, &request->id());
         return {};

@@ -116,6 +116,43 @@ TEST_F(LossesTest, WhatAnotherHostWroteIsNotOverwritten) {
   EXPECT_EQ(Data("f"), "minenother host");
 }
 
+// Nothing of it was made, so what another host has done meanwhile counts.
+TEST_F(LossesTest, AnOutageWhileLookingIsNoHalfOfAChange) {
+  Put("f", "0123456789");
+  const uint64_t file = InodeOf(kTop, "f");
+  const uint64_t version = Getattr(file).entry.attr.content_version;
+  const uint64_t sequence = next_++;
+  original_.before = [](const std::string& call, const std::string&) {
+    return call == "Stat" || call == "Read" ? "!unavailable" : "";
+  };
+  EXPECT_EQ(ApplyAs(sequence, Bytes(file, 0, "mine", 10), version), -EAGAIN);
+  original_.before = [](const std::string& call, const std::string&) {
+    return call == "Read" ? "!unavailable" : "";
+  };
+  EXPECT_EQ(ApplyAs(sequence, Bytes(file, 0, "mine", 10), version), -EAGAIN);
+  original_.before = {};
+  original_.now_s += 5;
+  Put("f", "of another host");
+  EXPECT_EQ(ApplyAs(sequence, Bytes(file, 0, "mine", 10), version), ESTALE);
+  EXPECT_EQ(Data("f"), "of another host");
+}
+
+TEST_F(LossesTest, AnOutageWhileLookingDoesNotReplaceWhatCame) {
+  const uint64_t file = Create(kTop, "f");
+  ASSERT_EQ(Apply(Bytes(file, 0, "mine", 4)), 0);
+  RenameOp rename{.old_parent = kTop, .old_name = "f", .new_parent = kTop, .new_name = "g"};
+  rename.flags = RENAME_NOREPLACE;
+  const uint64_t sequence = next_++;
+  original_.before = [](const std::string& call, const std::string&) {
+    return call == "Stat" ? "!unavailable" : "";
+  };
+  EXPECT_EQ(ApplyAs(sequence, rename), -EAGAIN);
+  original_.before = {};
+  Put("g", "of another host");
+  EXPECT_EQ(ApplyAs(sequence, rename), EEXIST);
+  EXPECT_EQ(Data("g"), "of another host");
+}
+
 TEST_F(LossesTest, OwnWritesAreNotTakenForAnothers) {
   const uint64_t file = Create(kTop, "f");
   ASSERT_EQ(Apply(Bytes(file, 0, "one", 3)), 0);

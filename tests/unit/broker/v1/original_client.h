@@ -67,6 +67,9 @@ class OriginalClient final : public ContextClient {
   Task<Result<void>> Truncate(std::string path, uint64_t size) override {
     co_return Done("truncate", gateway_->Truncate(path, static_cast<int64_t>(size)));
   }
+  Task<Result<void>> Touch(std::string path, uint64_t size) override {
+    return Truncate(std::move(path), size);
+  }
   Task<Result<void>> Symlink(std::string target, std::string path) override {
     co_return Done("make symbolic link", gateway_->Symlink(target, path));
   }

@@ -4,11 +4,14 @@
 // leases, tokens, members).
 #include <algorithm>
 
+#include "tools/gateway/clock.h"
 #include "tools/gateway/meta/redis/redis_row.h"
 #include "tools/gateway/meta/redis/redis_transaction.h"
 
 namespace airstore::gateway {
 namespace {
+
+constexpr uint64_t kMakingMs = 600'000;  // a workspace that has no name after so long is given up
 
 WorkspaceKey KeyFrom(std::string_view field) {
   return static_cast<WorkspaceKey>(FromBigEndian(field));
@@ -95,26 +98,24 @@ std::string_view IdFrom(std::string_view field) { return field.substr(0, field.s
 
 }  // namespace
 
-RedisTransaction::RedisTransaction(RedisStore& store, std::unique_ptr<RedisConnection> connection,
-                                   std::unique_lock<std::mutex> writer_lock)
+RedisTransaction::RedisTransaction(RedisStore& store, std::unique_lock<std::mutex> writer_lock)
     : store_(store),
       keys_(store.keys()),
-      connection_(std::move(connection)),
       writer_lock_(std::move(writer_lock)),
-      view_(*connection_, writer_lock_.owns_lock()) {}
-
-RedisTransaction::~RedisTransaction() {
-  view_.Release();
-  store_.GiveBack(std::move(connection_));
-}
+      route_(store.pool_),
+      view_(route_, writer_lock_.owns_lock()) {}
 
 Result<void> RedisTransaction::status() const { return view_.Validate(); }
 
 Result<void> RedisTransaction::Commit() {
-  AIRSTORE_TRY(view_.Commit());
+  // A new workspace is there before it has a name, one that is deleted is nameless first.
+  const auto order =
+      deleted_.empty() ? RedisView::Order::kDecidesLast : RedisView::Order::kDecidesFirst;
+  AIRSTORE_TRY(view_.Commit(SlotOf(keys_.CommonGuard()), order));
   if (announcing_ && *announcing_ < view_.done().size()) {
     announced_ = CursorOf(view_.done()[*announcing_].text);
   }
+  if (!behind_.empty()) (void)store_.Call(behind_);
   for (const WorkspaceKey ws : deleted_) Sweep(ws);
   return {};
 }
@@ -179,12 +180,18 @@ WorkspaceKey RedisTransaction::AddWorkspace(const Workspace& workspace) {
   const auto next = view_.Ask("", {{"INCR", keys_.NextWorkspace()}});
   if (next.empty()) return 0;
   const WorkspaceKey ws = next.front().integer;
+  const auto since_ms = static_cast<uint64_t>(WallClockNs() / 1'000'000);
+  const std::string making = FieldOf(ws) + BigEndian(since_ms);
+  if (view_.Ask("", {{"ZADD", keys_.Dying().key, "0", making}}).empty()) return 0;
   view_.Put(keys_.WorkspaceGuard(ws), keys_.WorkspaceRow(ws), RowOf(workspace));
   AddUsage(ws, static_cast<int64_t>(workspace.used_bytes), static_cast<int64_t>(workspace.inodes));
   const std::string guard = keys_.CommonGuard();
   view_.Put(guard, keys_.Workspaces(), FieldOf(ws), workspace.name);
   view_.Put(guard, keys_.ByName(workspace.name), FieldOf(ws));
   view_.Put(guard, keys_.ById(workspace.id), FieldOf(ws));
+  // Whoever takes us for dead meanwhile changes that.
+  (void)view_.Find(guard, keys_.Dying(), FieldOf(ws));
+  view_.Erase(guard, keys_.Dying(), FieldOf(ws));
   return ws;
 }
 
@@ -226,18 +233,17 @@ void RedisTransaction::Sweep(WorkspaceKey ws) {
   const std::string all = keys_.Of(ws, "");
   const std::string block = keys_.Of(ws, "b:");
   const std::string session = keys_.Sessions(ws).key;
-  std::string cursor = "0";
+  // Whoever deleted it may have died before that was done. Where anything fails, the next round of
+  // the collector goes on.
+  if (!store_.CallAtOnce(
+          {{"UNLINK", keys_.WorkspaceRow(ws)}, {"INCR", keys_.WorkspaceGuard(ws)}})) {
+    return;
+  }
   bool has_blocks = false;
-  do {
-    // Redis' patterns: the braces of a tag mean themselves.
-    auto page =
-        connection_->Call(RedisCommand{"SCAN", cursor, "MATCH", all + "*", "COUNT", "1000"});
-    if (!page || page->items.size() != 2) return;  // the next round of the collector goes on
-    cursor = page->items[0].text;
+  const auto done = store_.Scan(all, [&](const std::vector<std::string>& keys) -> Result<void> {
     std::vector<RedisCommand> commands;
     RedisCommand unlink = {"UNLINK"};
-    for (const RedisReply& item : page->items[1].items) {
-      const std::string& key = item.text;
+    for (const std::string& key : keys) {
       if (key.starts_with(block)) {
         has_blocks = true;
         // As touched in 1970: its time is over. NX: not a second time.
@@ -246,33 +252,69 @@ void RedisTransaction::Sweep(WorkspaceKey ws) {
                             RowWriter().Number(0).Number(0).Number(0).Signed(0).Number(0).Take(),
                             "XX"});
       } else if (key == session) {
-        auto sessions = connection_->Call(RedisCommand{"ZRANGEBYLEX", key, "-", "+"});
-        if (!sessions) return;
-        for (const RedisReply& member : sessions->items) {
+        auto sessions = store_.Call({{"ZRANGEBYLEX", key, "-", "+"}});
+        if (!sessions) return sessions.error();
+        std::vector<RedisCommand> places;
+        for (const RedisReply& member : sessions->front().items) {
           if (member.text.size() < 16) continue;
-          commands.push_back(
-              {"UNLINK", keys_.WorkspaceOf(SessionId::From(member.text.substr(0, 16)))});
+          const SessionId id = SessionId::From(member.text.substr(0, 16));
+          places.push_back({"UNLINK", keys_.WorkspaceOf(id)});
         }
+        if (!places.empty()) AIRSTORE_TRY(store_.Call(places));
         unlink.push_back(key);
       } else if (key != keys_.Garbage(ws)) {
         unlink.push_back(key);
       }
     }
     if (unlink.size() > 1) commands.push_back(std::move(unlink));
-    if (!commands.empty() && !connection_->Call(commands)) return;
-  } while (cursor != "0");
-  if (!has_blocks) {
-    (void)connection_->Call(RedisCommand{"ZREM", keys_.Dying().key, FieldOf(ws)});
+    if (!commands.empty()) AIRSTORE_TRY(store_.Call(commands));
+    return {};
+  });
+  if (done && !has_blocks) (void)store_.Call({{"ZREM", keys_.Dying().key, FieldOf(ws)}});
+}
+
+std::vector<WorkspaceKey> RedisTransaction::SweepDying() {
+  // Under the guard of names, which it would have been given under.
+  static constexpr const char* kGiveUp = R"(
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
+redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('ZADD', KEYS[1], 0, ARGV[2])
+redis.call('INCR', KEYS[2])
+return 1
+)";
+  const auto now_ms = static_cast<uint64_t>(WallClockNs() / 1'000'000);
+  std::vector<WorkspaceKey> dying;
+  for (const auto& [field, since] : view_.List("", keys_.Dying(), {}, 0)) {
+    if (!since.empty()) {
+      if (now_ms - FromBigEndian(since) < kMakingMs) continue;
+      auto given_up = store_.Call(
+          {{"EVAL", kGiveUp, "2", keys_.Dying().key, keys_.CommonGuard(), field + since, field}});
+      if (!given_up || given_up->front().integer == 0) continue;
+    }
+    dying.push_back(KeyFrom(field));
+    Sweep(dying.back());
   }
+  return dying;
+}
+
+std::optional<WorkspaceKey> RedisTransaction::PlaceOf(const SessionId& id) {
+  if (const auto known = store_.PlaceOf(id)) return known;
+  const auto of = view_.Get("", keys_.WorkspaceOf(id));
+  if (!of) return std::nullopt;
+  store_.NotePlace(id, KeyFrom(*of));
+  return KeyFrom(*of);
 }
 
 std::optional<SessionRecord> RedisTransaction::GetSession(const SessionId& id) {
-  const auto of = view_.Get("", keys_.WorkspaceOf(id));
-  if (!of) return std::nullopt;
-  const WorkspaceKey ws = KeyFrom(*of);
+  const auto place = PlaceOf(id);
+  if (!place) return std::nullopt;
+  const WorkspaceKey ws = *place;
   const std::string field(id.view());
   const auto row = view_.Find(keys_.SessionGuard(ws, id), keys_.Sessions(ws), field);
-  if (!row) return std::nullopt;
+  if (!row) {
+    store_.NotePlace(id, std::nullopt);
+    return std::nullopt;
+  }
   auto session = SessionFrom(ws, field, *row);
   if (!session) view_.FailDamaged("session");
   return session;
@@ -293,10 +335,12 @@ void RedisTransaction::PutSession(const SessionRecord& session) {
   const WorkspaceKey ws = session.workspace;
   const std::string guard = keys_.SessionGuard(ws, session.id);
   const std::string field(session.id.view());
-  if (!view_.Get("", keys_.WorkspaceOf(session.id))) {
-    // A new one, for all that is known: then it must not come from elsewhere meanwhile.
-    (void)view_.Find(guard, keys_.Sessions(ws), field);
-    view_.Put("", keys_.WorkspaceOf(session.id), FieldOf(ws));
+  // A new one must not come from elsewhere meanwhile.
+  const bool fresh = !view_.Find(guard, keys_.Sessions(ws), field);
+  if (fresh || PlaceOf(session.id) != ws) {
+    // At once: where there is a row its place is known. The other way round is nobody's session.
+    (void)view_.Ask("", {{"SET", keys_.WorkspaceOf(session.id), FieldOf(ws)}});
+    store_.NotePlace(session.id, ws);
   }
   view_.Put(guard, keys_.Sessions(ws), field, RowOf(session));
 }
@@ -313,14 +357,15 @@ void RedisTransaction::DeleteSession(const SessionId& id) {
   }
   view_.Do("", {"UNLINK", keys_.Outcomes(ws, id).key});
   view_.Erase(keys_.SessionGuard(ws, id), keys_.Sessions(ws), std::string(id.view()));
-  view_.Erase("", keys_.WorkspaceOf(id));
+  behind_.push_back({"UNLINK", keys_.WorkspaceOf(id)});
+  store_.NotePlace(id, std::nullopt);
 }
 
 std::vector<RecordedBatch> RedisTransaction::ListOutcomes(const SessionId& id, uint64_t first,
                                                           uint64_t last) {
-  const auto of = view_.Get("", keys_.WorkspaceOf(id));
-  if (!of) return {};
-  const WorkspaceKey ws = KeyFrom(*of);
+  const auto place = PlaceOf(id);
+  if (!place) return {};
+  const WorkspaceKey ws = *place;
   const std::string guard = keys_.SessionGuard(ws, id);
   const RedisMap map = keys_.Outcomes(ws, id);
   // Batches do not overlap: besides those that end inside, only the next one can begin there.
@@ -338,18 +383,17 @@ std::vector<RecordedBatch> RedisTransaction::ListOutcomes(const SessionId& id, u
 }
 
 void RedisTransaction::PutOutcomes(const SessionId& id, const RecordedBatch& batch) {
-  const auto of = view_.Get("", keys_.WorkspaceOf(id));
-  if (!of) return;
-  const WorkspaceKey ws = KeyFrom(*of);
+  const auto place = PlaceOf(id);
+  if (!place) return;
+  const WorkspaceKey ws = *place;
   view_.Put(keys_.SessionGuard(ws, id), keys_.Outcomes(ws, id), BigEndian(batch.last),
             RowWriter().Number(batch.first).Text(batch.data).Take());
 }
 
 void RedisTransaction::ForgetOutcomes(const SessionId& id, uint64_t before) {
-  const auto of = view_.Get("", keys_.WorkspaceOf(id));
-  if (!of) return;
-  view_.Do("",
-           {"ZREMRANGEBYLEX", keys_.Outcomes(KeyFrom(*of), id).key, "-", "(" + BigEndian(before)});
+  const auto place = PlaceOf(id);
+  if (!place) return;
+  view_.Do("", {"ZREMRANGEBYLEX", keys_.Outcomes(*place, id).key, "-", "(" + BigEndian(before)});
 }
 
 std::vector<InodeNo> RedisTransaction::ListOrphans(WorkspaceKey ws, const SessionId& id) {

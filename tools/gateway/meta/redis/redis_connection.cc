@@ -21,11 +21,13 @@ namespace airstore::gateway {
 namespace {
 
 Result<void> ConnectTo(int fd, const sockaddr* address, socklen_t size,
-                       std::chrono::milliseconds timeout) {
+                       const RedisOptions& options) {
+  const std::chrono::milliseconds timeout = options.timeout;
+  const auto patience = options.connect_timeout.count() != 0 ? options.connect_timeout : timeout;
   if (connect(fd, address, size) != 0) {
     if (errno != EINPROGRESS) return SysError("connect");
     pollfd ready = {fd, POLLOUT, 0};
-    if (poll(&ready, 1, static_cast<int>(timeout.count())) <= 0) {
+    if (poll(&ready, 1, static_cast<int>(patience.count())) <= 0) {
       return SysError("connect", ETIMEDOUT);
     }
     int error = 0;
@@ -113,8 +115,7 @@ Result<void> RedisConnection::Connect() {
     if (options_.socket.size() >= sizeof address.sun_path) return Error{ENAMETOOLONG, "socket"};
     options_.socket.copy(address.sun_path, options_.socket.size());
     fd_ = UniqueFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    return ConnectTo(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address,
-                     options_.timeout);
+    return ConnectTo(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address, options_);
   }
   addrinfo hints = {};
   hints.ai_socktype = SOCK_STREAM;
@@ -125,7 +126,7 @@ Result<void> RedisConnection::Connect() {
   Result<void> done = Error{EHOSTUNREACH, "no address"};
   for (const addrinfo* at = found; at != nullptr && !done; at = at->ai_next) {
     fd_ = UniqueFd(socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    done = ConnectTo(fd_.get(), at->ai_addr, at->ai_addrlen, options_.timeout);
+    done = ConnectTo(fd_.get(), at->ai_addr, at->ai_addrlen, options_);
   }
   freeaddrinfo(found);
   const int on = 1;
@@ -153,8 +154,11 @@ Result<void> RedisConnection::StartTls() {
   tls_ = SSL_new(tls_context_);
   AIRSTORE_CHECK(tls_ != nullptr);
   SSL_set_fd(tls_, fd_.get());
-  SSL_set_tlsext_host_name(tls_, options_.host.c_str());
-  SSL_set1_host(tls_, options_.host.c_str());
+  // Servers of a cluster are known to each other by their addresses, and to us by them, too.
+  if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(tls_), options_.host.c_str()) != 1) {
+    SSL_set_tlsext_host_name(tls_, options_.host.c_str());
+    SSL_set1_host(tls_, options_.host.c_str());
+  }
   if (SSL_connect(tls_) != 1) return Error{EPROTO, "TLS: " + TlsError()};
   return {};
 }

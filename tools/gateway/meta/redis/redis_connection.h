@@ -10,6 +10,7 @@
 #pragma once
 
 #include <chrono>
+#include <compare>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -31,6 +32,12 @@ struct RedisSentinel {
   int port = 26379;
 };
 
+struct RedisAddress {
+  std::string host;
+  int port = 6379;
+  friend auto operator<=>(const RedisAddress&, const RedisAddress&) = default;
+};
+
 struct RedisOptions {
   std::string host = "127.0.0.1";
   int port = 6379;
@@ -38,6 +45,8 @@ struct RedisOptions {
   // Who knows host and port of the service's master; empty: they are as above.
   std::vector<RedisSentinel> sentinels;
   std::string service;
+  // Some servers of a cluster, which know the others; empty: it is none.
+  std::vector<RedisAddress> cluster;
   int database = 0;
   std::string user;  // of the server's access control lists; empty: its default one
   std::string password;
@@ -46,9 +55,13 @@ struct RedisOptions {
   std::string cert_file, key_file;  // for servers that ask
   std::string prefix = "airstore";  // of all keys
   std::chrono::milliseconds timeout{10'000};
+  std::chrono::milliseconds connect_timeout{0};  // 0: the same
 
   std::string Name() const {
     if (!sentinels.empty()) return service;
+    if (!cluster.empty()) {
+      return "the cluster of " + cluster[0].host + ":" + std::to_string(cluster[0].port);
+    }
     return socket.empty() ? host + ":" + std::to_string(port) : socket;
   }
 };
@@ -88,6 +101,8 @@ class RedisConnection {
   // Whether it may be used: nothing has come that nobody asked for, such as its end.
   bool IsQuiet() const;
   bool broken() const { return broken_; }
+  std::string Name() const { return options_.Name(); }
+  RedisAddress address() const { return {options_.host, options_.port}; }
 
  private:
   explicit RedisConnection(const RedisOptions& options);

@@ -16,6 +16,8 @@
 //   P:{W}:n          map      inodes without a name: inode number -> session
 //   P:{W}:l          map      leases: id -> inode number, session
 //   P:{W}:h          set      sessions that live: who is not in it is in nobody's way
+//   P:{W}:heard      zset     the same, by the milliseconds when they were heard of; and "beat" and
+//                             "since": when gateways were at work last, and when they began to be
 //   P:{W}:lc         counter  the last lease's id
 //   P:{W}:z          map      zones that sessions may have cached: session, zone -> nothing
 //   P:{W}:k          map      locks: inode number and kind -> who holds what
@@ -25,11 +27,13 @@
 //   P:{W}:ct         hash     what the stream has forgotten, and how large it is
 //   P:{W}:cw         hash     sessions that watch: 0, or 1 for those that were given up
 //   P:{W}:v:...      counter  a guard: changes with whatever it stands for
-//   P:{*}:heard      zset     sessions that live, by the milliseconds when they were heard of
-//   P:{*}:beat       hash     when gateways were at work last, and when they began to be
+//   P:{*}:living     zset     workspaces in which sessions may live, by the milliseconds when that
+//                             was said last
+//   P:{*}:beat       hash     when gateways were at work last
+//   P:{*}:dying      map      workspaces that are being deleted (nothing), or made (since when)
 //   P:{*}:told       channel  what gateways tell each other and need not keep
 //   P:{*}:...                 schema, next key, names and ids of workspaces, tokens, members, which
-//                             workspace a session belongs to, workspaces that are being deleted
+//                             workspace a session belongs to
 //
 // A map is a sorted set whose members (key and value in one) all have the score 0: Redis sorts them
 // as bytes, and finds one or a range of them by its beginning.
@@ -94,10 +98,8 @@ class RedisKeys {
   std::string Schema() const { return Common("schema"); }
   // Counted up to stop gateways of schema 1, which shared nothing.
   std::string Owner() const { return Common("owner"); }
-  std::string Heard() const { return Common("heard"); }
-  std::string HeardMember(WorkspaceKey ws, const SessionId& id) const {
-    return BigEndian(static_cast<uint64_t>(ws)) + std::string(id.view());
-  }
+  std::string Heard(WorkspaceKey ws) const { return Of(ws, "heard"); }
+  std::string Living() const { return Common("living"); }
   std::string Beat() const { return Common("beat"); }
   std::string Channel() const { return Common("told"); }
   std::string Identity() const { return Common("identity"); }
@@ -125,8 +127,6 @@ class RedisKeys {
   }
   std::string WorkspaceGuard(WorkspaceKey ws) const { return Of(ws, "v:w"); }
   std::string LeaseGuard(WorkspaceKey ws) const { return Of(ws, "v:l"); }
-  // Counts signs of life.
-  std::string HeardGuard(WorkspaceKey ws) const { return Of(ws, "v:h"); }
   std::string LockGuard(WorkspaceKey ws) const { return Of(ws, "v:k"); }
   std::string OrphanGuard(WorkspaceKey ws) const { return Of(ws, "v:n"); }
   std::string CommonGuard() const { return Common("v"); }

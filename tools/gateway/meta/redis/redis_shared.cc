@@ -122,21 +122,27 @@ std::vector<SessionId> RedisTransaction::ListLive(WorkspaceKey ws) {
   return live;
 }
 
-void RedisTransaction::PutLive(WorkspaceKey ws, const SessionId& id, int64_t now_ms) {
+void RedisTransaction::PutLive(WorkspaceKey ws, const SessionId& id) {
+  // The time of the commit, by the clock of whoever has the workspace.
+  static constexpr const char* kHear = R"(
+local t = redis.call('TIME')
+return redis.call('ZADD', KEYS[1], 'GT', t[1] * 1000 + math.floor(t[2] / 1000), ARGV[1])
+)";
   const std::string member(id.view());
   view_.Do(keys_.LeaseGuard(ws), {"SADD", keys_.Live(ws), member});
-  view_.Do("", {"ZADD", keys_.Heard(), "GT", std::to_string(now_ms), keys_.HeardMember(ws, id)});
+  view_.Do("", {"EVAL", kHear, "1", keys_.Heard(ws), member});
 }
 
 void RedisTransaction::DeleteLive(WorkspaceKey ws, const SessionId& id) {
   const std::string member(id.view());
   view_.Do(keys_.LeaseGuard(ws), {"SREM", keys_.Live(ws), member});
-  view_.Do("", {"ZREM", keys_.Heard(), keys_.HeardMember(ws, id)});
+  view_.Do("", {"ZREM", keys_.Heard(ws), member});
 }
 
 std::optional<int64_t> RedisTransaction::HeardMs(WorkspaceKey ws, const SessionId& id) {
-  const auto replies =
-      view_.Ask(keys_.HeardGuard(ws), {{"ZSCORE", keys_.Heard(), keys_.HeardMember(ws, id)}});
+  // It is its own guard: every sign of life changes it.
+  const std::string heard = keys_.Heard(ws);
+  const auto replies = view_.Ask(heard, {{"ZSCORE", heard, std::string(id.view())}});
   if (replies.empty() || replies.front().is_nil()) return std::nullopt;
   return strtoll(replies.front().text.c_str(), nullptr, 10);
 }

@@ -6,8 +6,9 @@
 // Why WATCH and MULTI, and no scripts: ARCHITECTURE.md, "Redis".
 //
 // Threads: one at a time.
-// Ownership: owns its connection until it gives it back to the store; a writer owns the store's
-// writer lock. Without Commit() nothing has reached the server.
+// Ownership: borrows connections from the store until it ends; a writer owns the store's writer
+// lock. Without Commit() nothing has reached the server, but for what nobody asks for: that a
+// workspace is going to be made, and which workspace a new session belongs to.
 #pragma once
 
 #include <memory>
@@ -20,11 +21,12 @@
 
 namespace airstore::gateway {
 
+// `field`, `value`: of the map of a file's extents.
+Extent ExtentFromRow(std::string_view field, std::string_view value);
+
 class RedisTransaction final : public MetadataWriter {
  public:
-  RedisTransaction(RedisStore& store, std::unique_ptr<RedisConnection> connection,
-                   std::unique_lock<std::mutex> writer_lock = {});
-  ~RedisTransaction() override;
+  explicit RedisTransaction(RedisStore& store, std::unique_lock<std::mutex> writer_lock = {});
 
   Result<void> status() const override;
   void Expect(WorkspaceKey ws, const ExpectedRows& rows) override;
@@ -52,6 +54,12 @@ class RedisTransaction final : public MetadataWriter {
                                           uint64_t last) override;
   std::vector<InodeNo> ListAllInodes(WorkspaceKey ws) override;
   std::vector<BlockId> ListAllBlocks(WorkspaceKey ws) override;
+  std::vector<std::optional<WholeInode>> ReadWhole(WorkspaceKey ws,
+                                                   std::span<const InodeNo> inodes) override;
+  std::vector<std::optional<BlockRecord>> ReadBlocks(WorkspaceKey ws,
+                                                     std::span<const BlockId> ids) override;
+  std::vector<std::string> Stamps(WorkspaceKey ws, std::span<const InodeNo> inodes,
+                                  std::span<const BlockId> blocks) override;
   std::vector<InodeNo> ListOrphans(WorkspaceKey ws, const SessionId& id) override;
   std::optional<SessionId> GetOrphan(WorkspaceKey ws, InodeNo ino) override;
   std::vector<LeaseRecord> ListLeases(std::optional<WorkspaceKey> ws) override;
@@ -100,9 +108,10 @@ class RedisTransaction final : public MetadataWriter {
   void Tell(WorkspaceKey ws, const LoggedEvent& event);
   // Of sessions that live; they come and go under the guard of leases.
   std::vector<SessionId> ListLive(WorkspaceKey ws);
-  void PutLive(WorkspaceKey ws, const SessionId& id, int64_t now_ms);
+  void PutLive(WorkspaceKey ws, const SessionId& id);
   void DeleteLive(WorkspaceKey ws, const SessionId& id);
-  // When the session was heard of, by the server's clock; nothing: it does not live.
+  // When the session was heard of, by the clock of the workspace's server; nothing: it does not
+  // live. Writers only: a sign of life overtakes them.
   std::optional<int64_t> HeardMs(WorkspaceKey ws, const SessionId& id);
   // It is not waited for any more.
   void DeleteWatcher(WorkspaceKey ws, const SessionId& id);
@@ -119,17 +128,24 @@ class RedisTransaction final : public MetadataWriter {
   // What comes behind `prefix` in the keys that begin with it.
   std::vector<std::string> KeysBehind(const std::string& prefix);
   std::optional<Inode> InodeFrom(InodeNo ino, std::string_view row);
+  std::optional<BlockRecord> BlockFrom(const BlockId& id, std::string_view row);
+  std::optional<WholeInode> WholeFrom(InodeNo ino, const std::vector<RedisReply>& rows);
   void PutGarbage(WorkspaceKey ws, const BlockRecord& block);
   // Removes what is left of a deleted workspace, but for the rows of its blocks, which become
   // garbage. At any time, by any gateway, and again when one has died meanwhile.
   void Sweep(WorkspaceKey ws);
+  // Of workspaces that are being deleted, or were never finished.
+  std::vector<WorkspaceKey> SweepDying();
+  // Which workspace the session belongs to.
+  std::optional<WorkspaceKey> PlaceOf(const SessionId& id);
 
   RedisStore& store_;
   const RedisKeys& keys_;
-  std::unique_ptr<RedisConnection> connection_;
   std::unique_lock<std::mutex> writer_lock_;  // writers only
+  RedisRoute route_;
   mutable RedisView view_;
   std::vector<WorkspaceKey> deleted_;  // swept behind the commit
+  std::vector<RedisCommand> behind_;   // done behind the commit, by whoever gets there
   std::optional<size_t> announcing_;   // place of the log's command
   uint64_t announced_ = 0;
 };

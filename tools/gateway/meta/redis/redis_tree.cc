@@ -44,7 +44,9 @@ std::string RowOf(const BlockRecord& b) {
 
 std::string NameField(std::string_view name) { return std::string(name) + '\0'; }
 
-Extent ExtentFrom(std::string_view field, std::string_view value) {
+}  // namespace
+
+Extent ExtentFromRow(std::string_view field, std::string_view value) {
   Extent extent;
   extent.offset = FromBigEndian(field);
   if (value.size() != 32) return extent;  // of no length: damage
@@ -53,8 +55,6 @@ Extent ExtentFrom(std::string_view field, std::string_view value) {
   extent.block_offset = FromBigEndian(value.substr(24));
   return extent;
 }
-
-}  // namespace
 
 std::optional<Inode> RedisTransaction::InodeFrom(InodeNo ino, std::string_view row) {
   RowReader r(row);
@@ -165,16 +165,16 @@ std::vector<Name> RedisTransaction::ListNames(WorkspaceKey ws, InodeNo parent,
 
 std::vector<std::string> RedisTransaction::KeysBehind(const std::string& prefix) {
   std::vector<std::string> found;
-  std::string cursor = "0";
-  do {
-    // Redis' patterns: the braces of a tag mean themselves.
-    const auto page = view_.Ask("", {{"SCAN", cursor, "MATCH", prefix + "*", "COUNT", "1000"}});
-    if (page.size() != 1 || page.front().items.size() != 2) break;  // the view says why
-    cursor = page.front().items[0].text;
-    for (const RedisReply& item : page.front().items[1].items) {
-      if (item.text.starts_with(prefix)) found.push_back(item.text.substr(prefix.size()));
+  const auto done = store_.Scan(prefix, [&](const std::vector<std::string>& keys) -> Result<void> {
+    for (const std::string& key : keys) {
+      if (key.starts_with(prefix)) found.push_back(key.substr(prefix.size()));
     }
-  } while (cursor != "0");
+    return {};
+  });
+  if (!done) {
+    view_.Fail(done.error());
+    return {};
+  }
   // A table that grows meanwhile may show a key twice.
   std::sort(found.begin(), found.end());
   found.erase(std::unique(found.begin(), found.end()), found.end());
@@ -217,12 +217,12 @@ std::vector<Extent> RedisTransaction::ListExtents(WorkspaceKey ws, InodeNo ino, 
   // Extents do not overlap: besides those that start inside, only the last one before can reach in.
   if (start > 0) {
     if (const auto before = view_.LastBefore(guard, map, BigEndian(start))) {
-      const Extent extent = ExtentFrom(before->first, before->second);
+      const Extent extent = ExtentFromRow(before->first, before->second);
       if (extent.end() > start) extents.push_back(extent);
     }
   }
   for (const auto& [field, value] : view_.List(guard, map, {BigEndian(start), BigEndian(end)}, 0)) {
-    const Extent extent = ExtentFrom(field, value);
+    const Extent extent = ExtentFromRow(field, value);
     if (extent.end() > start) extents.push_back(extent);
   }
   return extents;
@@ -263,7 +263,11 @@ void RedisTransaction::DeleteXattr(WorkspaceKey ws, InodeNo ino, std::string_vie
 std::optional<BlockRecord> RedisTransaction::GetBlock(WorkspaceKey ws, const BlockId& id) {
   const auto row = view_.Get(keys_.BlockGuard(ws, id), keys_.BlockRow(ws, id));
   if (!row) return std::nullopt;
-  RowReader r(*row);
+  return BlockFrom(id, *row);
+}
+
+std::optional<BlockRecord> RedisTransaction::BlockFrom(const BlockId& id, std::string_view row) {
+  RowReader r(row);
   BlockRecord block{id, r.Number(), r.Number(), r.Number(), r.Signed(), r.Number() != 0};
   if (r.ok()) return block;
   view_.FailDamaged("block");
@@ -292,11 +296,7 @@ void RedisTransaction::DeleteBlock(WorkspaceKey ws, const BlockId& id) {
 
 std::vector<BlockKey> RedisTransaction::ListGarbage(int64_t before_ns, size_t limit) {
   std::vector<WorkspaceKey> all = WorkspaceKeys();
-  std::vector<WorkspaceKey> dying;
-  for (const auto& [field, value] : view_.List("", keys_.Dying(), {}, 0)) {
-    dying.push_back(static_cast<WorkspaceKey>(FromBigEndian(field)));
-    Sweep(dying.back());
-  }
+  const std::vector<WorkspaceKey> dying = SweepDying();
   all.insert(all.end(), dying.begin(), dying.end());
   std::vector<RedisCommand> commands;
   // Scores are whole microseconds; what was touched in that of `before_ns` is for the next time.

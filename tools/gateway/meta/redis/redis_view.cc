@@ -56,36 +56,52 @@ void RedisView::FailDamaged(const std::string& what) { Fail({EIO, "Redis: damage
 std::vector<RedisReply> RedisView::Read(const std::vector<std::string>& guards,
                                         std::vector<RedisCommand> commands) {
   if (failed_) return {};
+  struct Group {
+    std::vector<RedisCommand> commands;
+    std::vector<size_t> places;
+    bool guarded = false;
+  };
+  std::map<RedisSlot, Group> groups;
   // Before the data: what changes in between then shows as a change.
-  std::vector<std::string> fresh;
   for (const std::string& guard : guards) {
-    if (!guard.empty() && !guards_.contains(guard)) fresh.push_back(guard);
-    if (!guard.empty()) guards_.try_emplace(guard);
+    if (guard.empty() || !guards_.try_emplace(guard).second) continue;
+    Group& group = groups[SlotOf(guard)];
+    if (group.commands.empty()) group.commands.push_back({writes_ ? "WATCH" : "MGET"});
+    group.commands.front().push_back(guard);
+    group.guarded = true;
   }
-  if (!fresh.empty()) {
-    RedisCommand all = {writes_ ? "WATCH" : "MGET"};
-    all.insert(all.end(), fresh.begin(), fresh.end());
-    commands.insert(commands.begin(), std::move(all));
+  for (size_t i = 0; i < commands.size(); ++i) {
+    Group& group = groups[SlotOf(commands[i]).value_or(0)];
+    group.commands.push_back(std::move(commands[i]));
+    group.places.push_back(i);
   }
-  auto replies = connection_.Call(commands);
-  if (!replies) {
-    Fail(replies.error());
-    return {};
-  }
-  if (!fresh.empty()) watching_ = writes_;
-  for (size_t i = 0; i < replies->size(); ++i) {
-    if (!(*replies)[i].is_error()) continue;
-    Fail({EIO, "Redis: " + commands[i].front() + ": " + (*replies)[i].text});
-    return {};
-  }
-  ++reads_;
-  if (!fresh.empty()) {
-    if (!writes_ && replies->front().items.size() == fresh.size()) {
-      for (size_t i = 0; i < fresh.size(); ++i) guards_[fresh[i]] = replies->front().items[i].text;
+  std::vector<RedisReply> all(commands.size());
+  for (auto& [slot, group] : groups) {
+    const auto bond =
+        writes_ && group.guarded ? RedisRoute::Bond::kWatch : RedisRoute::Bond::kReads;
+    auto replies = route_.Call(slot, bond, group.commands);
+    if (!replies) {
+      Fail(replies.error());
+      return {};
+    }
+    for (size_t i = 0; i < replies->size(); ++i) {
+      if (!(*replies)[i].is_error()) continue;
+      Fail({EIO, "Redis: " + group.commands[i].front() + ": " + (*replies)[i].text});
+      return {};
+    }
+    ++reads_;
+    if (group.guarded && !writes_) {
+      const std::vector<RedisReply>& counts = replies->front().items;
+      for (size_t i = 0; i < counts.size() && i + 1 < group.commands.front().size(); ++i) {
+        guards_[group.commands.front()[i + 1]] = counts[i].text;
+      }
+    }
+    const size_t first = group.guarded ? 1 : 0;
+    for (size_t i = 0; i < group.places.size(); ++i) {
+      all[group.places[i]] = std::move((*replies)[first + i]);
     }
   }
-  if (!fresh.empty()) replies->erase(replies->begin());
-  return std::move(*replies);
+  return all;
 }
 
 std::vector<RedisReply> RedisView::Ask(const std::string& guard,
@@ -259,29 +275,44 @@ Result<void> RedisView::Validate() {
   if (failed_) return failure_;
   // What one round trip has brought is of one moment by itself.
   if (writes_ || reads_ <= 1 || guards_.empty()) return {};
-  RedisCommand command = {"MGET"};
-  for (const auto& [guard, count] : guards_) command.push_back(guard);
-  auto reply = connection_.Call(command);
-  if (!reply) {
-    Fail(reply.error());
-    return failure_;
-  }
-  size_t i = 0;
+  std::map<RedisSlot, std::pair<RedisCommand, std::vector<std::string>>> groups;
   for (const auto& [guard, count] : guards_) {
-    const bool same = i < reply->items.size() && reply->items[i].text == count;
-    if (!same) {
+    auto& [command, counts] = groups[SlotOf(guard)];
+    if (command.empty()) command.push_back("MGET");
+    command.push_back(guard);
+    counts.push_back(count);
+  }
+  for (const auto& [slot, group] : groups) {
+    const auto& [command, counts] = group;
+    auto replies = route_.Call(slot, RedisRoute::Bond::kReads, std::span(&command, 1));
+    if (replies && replies->front().is_error()) {
+      replies = Error{EIO, "Redis: MGET: " + replies->front().text};
+    }
+    if (!replies) {
+      Fail(replies.error());
+      return failure_;
+    }
+    const std::vector<RedisReply>& now = replies->front().items;
+    for (size_t i = 0; i < counts.size(); ++i) {
+      if (i < now.size() && now[i].text == counts[i]) continue;
       Fail({kStoreConflict, "somebody else changed what was being read"});
       return failure_;
     }
-    ++i;
   }
   return {};
 }
 
-std::vector<RedisCommand> RedisView::Changes() {
-  std::vector<RedisCommand> commands = {{"MULTI"}};
-  for (RedisCommand& command : own_) commands.push_back(std::move(command));
+std::map<RedisSlot, RedisView::Changes> RedisView::TakeChanges() {
+  std::map<RedisSlot, Changes> all;
+  // What any server can do goes with what is before it.
+  RedisSlot slot = 0;
+  for (size_t i = 0; i < own_.size(); ++i) {
+    slot = SlotOf(own_[i]).value_or(slot);
+    all[slot].commands.push_back(std::move(own_[i]));
+    all[slot].places.push_back(i);
+  }
   for (auto& [key, changed] : maps_) {
+    std::vector<RedisCommand>& commands = all[SlotOf(key)].commands;
     const RedisMap map{key, changed.width};
     RedisCommand remove = {"ZREM", key};
     RedisCommand add = {"ZADD", key};
@@ -300,9 +331,9 @@ std::vector<RedisCommand> RedisView::Changes() {
     if (remove.size() > 2) commands.push_back(std::move(remove));
     if (add.size() > 2) commands.push_back(std::move(add));
   }
-  RedisCommand set = {"MSET"};
-  RedisCommand unlink = {"UNLINK"};
+  std::map<RedisSlot, std::pair<RedisCommand, RedisCommand>> values;  // set, unlinked
   for (auto& [key, value] : values_) {
+    auto& [set, unlink] = values[SlotOf(key)];
     if (value) {
       set.push_back(key);
       set.push_back(std::move(*value));
@@ -310,46 +341,76 @@ std::vector<RedisCommand> RedisView::Changes() {
       unlink.push_back(key);
     }
   }
-  if (set.size() > 1) commands.push_back(std::move(set));
-  if (unlink.size() > 1) commands.push_back(std::move(unlink));
-  for (const std::string& guard : touched_) commands.push_back({"INCR", guard});
-  commands.push_back({"EXEC"});
-  return commands;
+  for (auto& [of, commands] : values) {
+    auto& [set, unlink] = commands;
+    if (!set.empty()) {
+      set.insert(set.begin(), "MSET");
+      all[of].commands.push_back(std::move(set));
+    }
+    if (!unlink.empty()) {
+      unlink.insert(unlink.begin(), "UNLINK");
+      all[of].commands.push_back(std::move(unlink));
+    }
+  }
+  for (const std::string& guard : touched_) all[SlotOf(guard)].commands.push_back({"INCR", guard});
+  return all;
 }
 
-Result<void> RedisView::Commit() {
-  if (failed_) return failure_;
-  const std::vector<RedisCommand> commands = Changes();
-  auto replies = connection_.Call(commands);
-  watching_ = false;
-  if (!replies) {
-    Fail(replies.error());  // done or not: who repeats it will be told
-    return failure_;
-  }
+Result<void> RedisView::CommitIn(RedisSlot slot, Changes changes) {
+  std::vector<RedisCommand>& commands = changes.commands;
+  commands.insert(commands.begin(), {"MULTI"});
+  commands.push_back({"EXEC"});
+  auto replies = route_.Call(slot, RedisRoute::Bond::kAtOnce, commands);
+  if (!replies) return replies.error();  // done or not: who repeats it will be told
   for (size_t i = 0; i + 1 < replies->size(); ++i) {
     if ((*replies)[i].is_error()) {
-      Fail({EIO, "Redis: " + commands[i].front() + ": " + (*replies)[i].text});
-      return failure_;
+      return Error{EIO, "Redis: " + commands[i].front() + ": " + (*replies)[i].text};
     }
   }
   RedisReply& done = replies->back();
   if (done.is_error()) {
-    Fail({done.text.starts_with("OOM") ? ENOSPC : EIO, "Redis: EXEC: " + done.text});
-  } else if (done.is_nil()) {
-    Fail({kStoreConflict, "somebody else changed what this change is made of"});
+    return Error{done.text.starts_with("OOM") ? ENOSPC : EIO, "Redis: EXEC: " + done.text};
+  }
+  if (done.is_nil()) {
+    return Error{kStoreConflict, "somebody else changed what this change is made of"};
   }
   for (const RedisReply& item : done.items) {
-    if (item.is_error()) Fail({EIO, "Redis: damaged key: " + item.text});
+    if (item.is_error()) return Error{EIO, "Redis: damaged key: " + item.text};
   }
-  if (failed_) return failure_;
-  done_ = std::move(done.items);
+  for (size_t i = 0; i < changes.places.size() && i < done.items.size(); ++i) {
+    done_[changes.places[i]] = std::move(done.items[i]);
+  }
   return {};
 }
 
-void RedisView::Release() {
-  if (!watching_ || connection_.broken()) return;
-  watching_ = false;
-  (void)connection_.Call(RedisCommand{"UNWATCH"});
+Result<void> RedisView::Commit(RedisSlot deciding, Order order) {
+  if (failed_) return failure_;
+  done_.resize(own_.size());
+  auto changes = TakeChanges();
+  std::vector<RedisSlot> slots;
+  // What was only read: of one moment, and not of a later one.
+  for (const RedisSlot slot : route_.watching()) {
+    if (!changes.contains(slot)) slots.push_back(slot);
+  }
+  const size_t only_read = slots.size();
+  for (const auto& [slot, some] : changes) {
+    if (slot != deciding) slots.push_back(slot);
+  }
+  if (changes.contains(deciding)) {
+    const bool first = order == Order::kDecidesFirst;
+    slots.insert(first ? slots.begin() + static_cast<std::ptrdiff_t>(only_read) : slots.end(),
+                 deciding);
+  }
+  bool decided = false;
+  for (const RedisSlot slot : slots) {
+    if (decided) route_.Unwatch(slot);
+    if (auto done = CommitIn(slot, std::move(changes[slot])); !done) {
+      Fail(done.error());
+      return failure_;
+    }
+    decided = decided || (order == Order::kDecidesFirst && slot == deciding);
+  }
+  return {};
 }
 
 }  // namespace airstore::gateway

@@ -8,10 +8,15 @@
 // when it is done. A writer has its guards watched by the server, sends all its changes as one
 // MULTI, and the server does them all, or none when a guard has moved.
 //
+// That is so of what has one hash tag: a cluster has other tags on other servers, and a single
+// server is treated alike. A transaction that changes things of two tags is two MULTIs, of which
+// one decides; ARCHITECTURE.md, "Redis", has them all. What was only read under another tag has not
+// moved until all was read, but may until the commit.
+//
 // Failure is sticky, as in metadata_store.h.
 //
 // Threads: one at a time.
-// Ownership: borrows the connection; whoever owns that calls Release() before others use it.
+// Ownership: borrows the route.
 #pragma once
 
 #include <map>
@@ -22,8 +27,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "tools/gateway/meta/redis/redis_connection.h"
 #include "tools/gateway/meta/redis/redis_keys.h"
+#include "tools/gateway/meta/redis/redis_route.h"
 
 namespace airstore::gateway {
 
@@ -35,10 +40,15 @@ class RedisView {
     std::string before;
   };
 
-  RedisView(RedisConnection& connection, bool writes) : connection_(connection), writes_(writes) {}
+  // The MULTI of which slot is sent last, if there are several: the one that decides.
+  // kDecidesFirst: it is sent first, and others are done whatever has moved meanwhile.
+  enum class Order { kDecidesLast, kDecidesFirst };
+
+  RedisView(RedisRoute& route, bool writes) : route_(route), writes_(writes) {}
 
   const Error& failure() const { return failure_; }
   bool failed() const { return failed_; }
+  void Fail(Error error);
   // For rows that make no sense.
   void FailDamaged(const std::string& what);
 
@@ -76,11 +86,9 @@ class RedisView {
 
   // Whether all that was read is of one moment; else kStoreConflict, which sticks.
   Result<void> Validate();
-  Result<void> Commit();
-  // Behind Commit(): the replies to all that was done.
+  Result<void> Commit(RedisSlot deciding, Order order);
+  // Behind Commit(): the replies to what Do() was given.
   const std::vector<RedisReply>& done() const { return done_; }
-  // Gives up what the server keeps for this transaction.
-  void Release();
 
   // The first of all texts that do not begin with `prefix` and come behind those that do; empty:
   // there is none.
@@ -96,17 +104,21 @@ class RedisView {
   std::vector<RedisReply> Read(const std::vector<std::string>& guards,
                                std::vector<RedisCommand> commands);
   void Touch(const std::string& guard);
-  void Fail(Error error);
   const Fields* ChangesOf(const RedisMap& map) const;
   static std::string FieldOf(const RedisMap& map, const std::string& member);
   static std::pair<std::string, std::string> Split(const RedisMap& map, const std::string& member);
-  std::vector<RedisCommand> Changes();
+  // All that is done in one slot, and where the replies to what Do() was given belong.
+  struct Changes {
+    std::vector<RedisCommand> commands;
+    std::vector<size_t> places;
+  };
+  std::map<RedisSlot, Changes> TakeChanges();
+  Result<void> CommitIn(RedisSlot slot, Changes changes);
 
-  RedisConnection& connection_;
+  RedisRoute& route_;
   const bool writes_;
   bool failed_ = false;
   Error failure_{0, {}};
-  bool watching_ = false;
   size_t reads_ = 0;                                     // round trips
   std::unordered_map<std::string, std::string> guards_;  // with their counters, of readers
   std::set<std::string> touched_;                        // guards of what was changed
