@@ -70,6 +70,7 @@ Broker::Broker(boost::asio::any_io_executor executor, Options options, std::stri
               LimitsOf(options_, spool_)),
       lost_space_(&budget_),
       workers_(1),
+      fetchers_(1),
       opened_(executor_) {
   budget_.SetOnGate([this](const SpoolBudget::Gate& gate) {
     for (const MountPtr& mount : mounts_) {
@@ -88,6 +89,7 @@ Broker::Broker(boost::asio::any_io_executor executor, Options options, std::stri
 
 Broker::~Broker() {
   workers_.join();
+  fetchers_.join();
   // What goes from here on is told to nobody.
   budget_.SetOnGate({});
   budget_.SetOnLow({});
@@ -151,6 +153,7 @@ SessionOptions Broker::OptionsFor(const std::string& gateway, const std::string&
   options.debounce_max_ns = std::chrono::nanoseconds(options_.write_debounce_max).count();
   options.io_timeout_ns = std::chrono::nanoseconds(options_.io_timeout).count();
   options.budget = &budget_;
+  options.fetchers = &fetchers_;
   options.on_lost = [this] { CountLost(ListLost(spool_)); };
   return options;
 }

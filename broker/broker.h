@@ -155,6 +155,7 @@ class Broker : public BrokerApi {
   SpoolBudget budget_;
   SpoolBudget::Share lost_space_;
   boost::asio::thread_pool workers_;
+  boost::asio::thread_pool fetchers_;  // readers wait for it, so nothing long is done there
   std::vector<RecoveryPtr> recoveries_;
   std::vector<SlotPtr> sessions_;
   std::vector<MountPtr> mounts_;

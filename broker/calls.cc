@@ -2,6 +2,7 @@
 #include "broker/calls.h"
 
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
@@ -97,6 +98,8 @@ class Answer {
       case Op::kSetxattr:
       case Op::kCopyRange:
         return true;
+      case Op::kFallocate:
+        return (args_.flags & FALLOC_FL_PUNCH_HOLE) == 0;
       default:
         return false;
     }
@@ -168,8 +171,8 @@ class Answer {
         reply_.value = *offset;
         // The page is locked until the request is answered; that is waited for beside.
         if (args_.flags == shm::kKeepsPages && *offset != args_.offset) {
-          session_->tasks().Spawn(
-              mount_->InvalidateData(args_.inode, args_.offset, args_.size, std::nullopt));
+          session_->tasks().Spawn(session_->tree().TellData(
+              mount_->index(), args_.inode, args_.offset, args_.size, std::nullopt));
         }
         co_return Result<void>{};
       }
@@ -185,7 +188,11 @@ class Answer {
                                                            (args_.valid & shm::kKillSgid) != 0));
         co_return Fill(args_.inode);
       case Op::kRemovexattr:
-        AIRSTORE_TRY_CO(co_await session_->tree().RemoveXattr(origin_, args_.inode, call_.name));
+        if ((args_.valid & shm::kKillSetId) != 0) {
+          AIRSTORE_TRY_CO(co_await session_->tree().KillCapabilities(origin_, args_.inode));
+        } else {
+          AIRSTORE_TRY_CO(co_await session_->tree().RemoveXattr(origin_, args_.inode, call_.name));
+        }
         co_return Fill(args_.inode);
       case Op::kFallocate:
         co_return co_await Fallocate();

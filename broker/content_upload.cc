@@ -121,7 +121,7 @@ uint64_t HashOfZeros(uint64_t length) {
 }
 
 DirtyRanges FindDirty(int fd, uint64_t from, uint64_t size, bool never_sent,
-                      const BlockHashes& sent_hash, uint64_t longest) {
+                      const BlockHashes& sent_hash, uint64_t longest, uint64_t most_read) {
   DirtyRanges found{{}, size};
   std::vector<ByteRange>& ranges = found.ranges;
   std::string block(kContentBlock, '\0');
@@ -135,7 +135,12 @@ DirtyRanges FindDirty(int fd, uint64_t from, uint64_t size, bool never_sent,
   };
   HoleFinder holes(fd, size);
   uint64_t next = 0;
+  uint64_t read = 0;
   for (uint64_t i = from / kContentBlock; i < BlocksOf(size); i = next) {
+    if (read >= most_read) {
+      found.end = i * kContentBlock;
+      break;
+    }
     if (ranges.size() >= kRangesOfAPart) {
       found.end = ranges.back().offset + ranges.back().length;
       break;
@@ -160,6 +165,7 @@ DirtyRanges FindDirty(int fd, uint64_t from, uint64_t size, bool never_sent,
       continue;
     }
     std::fill_n(block.begin(), length, '\0');
+    read += length;
     if (pread(fd, block.data(), length, static_cast<off_t>(offset)) < 0) {
       add(offset, length, false);  // not known to be clean
       continue;

@@ -46,9 +46,10 @@ struct DirtyRanges {
 // Ranges of whole content blocks from `from` on whose bytes are not those last sent, each at most
 // `longest` bytes, holes excepted; at most kRangesOfAPart. `sent_hash`: XXH3 by block, 0 where
 // never sent. What is a hole and was never sent is left out. REQUIRES: `from` is where a block
-// begins. Any thread.
+// begins. Stops when it has read `most_read` bytes. Any thread.
 DirtyRanges FindDirty(int fd, uint64_t from, uint64_t size, bool never_sent,
-                      const BlockHashes& sent_hash, uint64_t longest);
+                      const BlockHashes& sent_hash, uint64_t longest,
+                      uint64_t most_read = UINT64_MAX);
 
 struct ReadBlock {
   int error = 0;

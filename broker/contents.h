@@ -15,7 +15,8 @@
 // refuses to mix passthrough with other kinds: passthrough when the content file is complete and no
 // open anywhere goes through a daemon, else through the daemon.
 //
-// Threads: the event loop; bulk reading and hashing runs on `workers`.
+// Threads: the event loop; bulk reading and hashing runs on `workers`, and what readers wait for on
+// `fetchers`.
 #pragma once
 
 #include <boost/asio/thread_pool.hpp>
@@ -55,6 +56,7 @@ struct ContentsOptions {
   int64_t debounce_max_ns = 2'000'000'000;
   int64_t patience_ns = 30'000'000'000;  // of readers who wait for the gateway
   SpoolBudget* budget = nullptr;
+  boost::asio::thread_pool* fetchers = nullptr;  // put what was fetched in place
   // Greater than any that was given before in this directory.
   uint64_t first_file = 1;
   uint64_t first_id = 1;
@@ -204,7 +206,8 @@ class Contents : public ContentSource {
   void RemoveSynced();
 
   // Takes clean files that nobody has open from the disk; the bytes gained.
-  uint64_t EvictBytes(uint64_t bytes);
+  // Gives up after `most_tries` of them that cannot go, and goes on there the next time.
+  uint64_t EvictBytes(uint64_t bytes, size_t most_tries = SIZE_MAX);
 
   uint64_t dirty_bytes();
   uint64_t unsent_bytes() const { return unsent_.bytes(); }  // on the disk
@@ -237,6 +240,7 @@ class Contents : public ContentSource {
   Task<Result<void>> Replace(Attr attr);
 
   Task<Mutation> BuildWrite(uint64_t inode) override;
+  int BuildError(uint64_t inode) const override;
   bool BuildsOnPending(uint64_t inode) const override;
   bool HasMore(uint64_t inode) const override;
   void ForgetParts(uint64_t inode) override;
@@ -267,6 +271,7 @@ class Contents : public ContentSource {
     std::unordered_map<uint32_t, uint32_t> daemon_writers;
     uint32_t opening = 0;  // opens that wait for content: the file must not move meanwhile
     int sending = 0;       // workers that use the content file's descriptor
+    int build_error = 0;   // of reading what was to be sent last
     bool loading_small = false;
     bool replacing = false;  // with what another host wrote; stays set when that failed
     bool replace_runs = false;
@@ -444,7 +449,8 @@ class Contents : public ContentSource {
   bool debounce_running_ = false;
   boost::asio::steady_timer debounce_timer_;
   bool refill_queued_ = false;
-  std::list<uint64_t> lru_;  // closed, clean content files, oldest first
+  std::list<uint64_t> lru_;                              // closed content files, oldest first
+  std::list<uint64_t>::iterator lru_hand_ = lru_.end();  // where EvictBytes goes on
   uint64_t lru_bytes_ = 0;
 };
 

@@ -114,6 +114,7 @@ void Contents::Touch(const NodePtr& node) {
 
 void Contents::LeaveLru(const NodePtr& node) {
   if (!node->in_lru) return;
+  if (lru_hand_ == node->lru) ++lru_hand_;
   lru_.erase(node->lru);
   lru_bytes_ -= node->lru_bytes;
   node->in_lru = false;
@@ -174,7 +175,8 @@ uint64_t Contents::DiskBytes(uint64_t inode) const {
 }
 
 void Contents::Evict() {
-  if (lru_bytes_ > options_.limit_bytes) EvictBytes(lru_bytes_ - options_.limit_bytes);
+  constexpr size_t kMostTries = 64;  // at each close, so what is unsent must not cost much
+  if (lru_bytes_ > options_.limit_bytes) EvictBytes(lru_bytes_ - options_.limit_bytes, kMostTries);
 }
 
 }  // namespace airstore::broker

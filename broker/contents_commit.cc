@@ -20,6 +20,12 @@
 #include "shm/request_rules.h"
 
 namespace airstore::broker {
+namespace {
+
+// The worker is everybody's: so much of a file is compared before others have their turn.
+constexpr uint64_t kComparedAtOnce = 64u << 20;
+
+}  // namespace
 
 Ticket Contents::Flush(uint64_t inode) {
   const NodePtr node = Find(inode);
@@ -80,6 +86,7 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
   const NodePtr node = Find(inode);
   const auto before = inodes_->Get(inode);
   const uint64_t from = node && node->file ? std::exchange(node->file->next_part, 0) : 0;
+  if (node) node->build_error = 0;
   if (node && node->file && node->file->complete && before && (before->flags & shm::kOrphan) == 0) {
     const std::shared_ptr<ContentFile> file = node->file;
     ++node->sending;
@@ -131,6 +138,7 @@ Task<Mutation> Contents::BuildWrite(uint64_t inode) {
     if (error != 0) {
       spdlog::error("reading content file {} failed: {}", file->slot->path, strerror(error));
       op.extents.clear();
+      node->build_error = error;
       // With hashes of what was read and not sent the next try would take it for holes.
       file->never_sent = true;
       file->sent_hash.Forget();
@@ -173,15 +181,20 @@ Task<int> Contents::BuildLarge(const NodePtr& node, uint64_t from, const FileSta
   const bool all = file->never_sent || file->resend;
   // What has its hash from parts that were given up would be taken for holes.
   if (all && from == 0) file->sent_hash.Forget();
-  auto find = [](int fd, uint64_t begin, uint64_t size, bool never_sent, BlockHashes sent,
-                 uint64_t longest) -> Task<DirtyRanges> {
-    co_return FindDirty(fd, begin, size, never_sent, sent, longest);
+  auto find = [](int fd, uint64_t begin, uint64_t size, bool never_sent,
+                 std::shared_ptr<const BlockHashes> sent, uint64_t longest) -> Task<DirtyRanges> {
+    co_return FindDirty(fd, begin, size, never_sent, *sent, longest, kComparedAtOnce);
   };
-  DirtyRanges dirty = co_await boost::asio::co_spawn(
-      workers_->get_executor(),
-      find(file->fd(), from, stamp.size, all, file->sent_hash, limits_.block_bytes),
-      boost::asio::use_awaitable);
-  std::vector<ByteRange> ranges = std::move(dirty.ranges);
+  const auto sent_hash = std::make_shared<const BlockHashes>(file->sent_hash);
+  DirtyRanges dirty{{}, from};
+  std::vector<ByteRange> ranges;
+  while (dirty.end < stamp.size && ranges.size() < kRangesOfAPart) {
+    dirty = co_await boost::asio::co_spawn(
+        workers_->get_executor(),
+        find(file->fd(), dirty.end, stamp.size, all, sent_hash, limits_.block_bytes),
+        boost::asio::use_awaitable);
+    ranges.insert(ranges.end(), dirty.ranges.begin(), dirty.ranges.end());
+  }
 
   auto keep_hashes = [file, truncations](const ByteRange& range,
                                          const std::vector<uint64_t>& hashes) {
@@ -206,6 +219,11 @@ Task<int> Contents::BuildLarge(const NodePtr& node, uint64_t from, const FileSta
   if (all) AddHoles(op, from, dirty.end);
   if (sent.error == 0 && dirty.end < stamp.size) file->next_part = dirty.end;
   co_return sent.error;
+}
+
+int Contents::BuildError(uint64_t inode) const {
+  const NodePtr node = Find(inode);
+  return node ? node->build_error : 0;
 }
 
 bool Contents::HasMore(uint64_t inode) const {

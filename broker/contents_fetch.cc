@@ -237,8 +237,8 @@ Task<void> Contents::FetchRun(NodePtr node, std::shared_ptr<ContentFile> file, u
         co_return FillBlocks(to, from, begin, blocks, bytes);
       };
       const Filled filled = co_await boost::asio::co_spawn(
-          workers_->get_executor(), fill(fd, std::move(fetched->ranges), first, count, size),
-          boost::asio::use_awaitable);
+          options_.fetchers->get_executor(),
+          fill(fd, std::move(fetched->ranges), first, count, size), boost::asio::use_awaitable);
       if (filled.error == ENOSPC && EvictBytes(length) != 0) continue;
       if (filled.error != 0) {
         error = filled.error;

@@ -164,8 +164,8 @@ Task<Result<void>> Contents::Replace(Attr attr) {
   if (done && node->opens() != 0) {
     RemoteChanges pages;
     pages.data.push_back(attr.inode);
-    for (MountPort* mount : std::vector<MountPort*>(mounts_->all())) {
-      tasks_->Spawn(mount->InvalidateAll(pages));
+    for (const MountPort* mount : mounts_->all()) {
+      tasks_->Spawn(mounts_->InvalidateAll(mount->index(), pages));
     }
   }
   DropIfIdle(node);

@@ -105,14 +105,21 @@ bool Contents::EvictOne(uint64_t inode) {
 }
 
 // To give up a file changes the account, and that may ask for more to be given up.
-uint64_t Contents::EvictBytes(uint64_t bytes) {
+uint64_t Contents::EvictBytes(uint64_t bytes, size_t most_tries) {
   if (std::exchange(evicting_, true)) return 0;
   uint64_t gained = 0;
-  for (auto candidate = lru_.begin(); candidate != lru_.end() && gained < bytes;) {
-    const uint64_t inode = *candidate++;
+  size_t tries = 0;
+  for (size_t left = lru_.size(); left != 0 && gained < bytes && tries < most_tries; --left) {
+    if (lru_hand_ == lru_.end()) lru_hand_ = lru_.begin();
+    if (lru_hand_ == lru_.end()) break;
+    const uint64_t inode = *lru_hand_++;
     const NodePtr node = Find(inode);
     const uint64_t size = node ? node->lru_bytes : 0;
-    if (EvictOne(inode)) gained += size;
+    if (EvictOne(inode)) {
+      gained += size;
+    } else {
+      ++tries;
+    }
   }
   evicting_ = false;
   return gained;

@@ -30,6 +30,33 @@ int ZeroRange(int fd, uint64_t size, uint64_t offset, uint64_t length, bool keep
   return ftruncate(fd, start + bytes) == 0 ? 0 : errno;
 }
 
+// How much of the range may have to be allocated.
+uint64_t Unallocated(int fd, const FileStamp& file, uint64_t offset, uint64_t length) {
+  constexpr int kMostRuns = 1024;
+  const uint64_t end = offset + length;
+  // What is not elsewhere is there: what is only reserved does not count as data.
+  const uint64_t elsewhere = offset + (file.size > end ? file.size - end : 0);
+  uint64_t there = 0;
+  uint64_t at = offset;
+  for (int runs = 0; at < end && runs < kMostRuns; ++runs) {
+    const off_t data = lseek(fd, static_cast<off_t>(at), SEEK_DATA);
+    if (data < 0 || static_cast<uint64_t>(data) >= end) break;
+    const off_t hole = lseek(fd, data, SEEK_HOLE);
+    if (hole <= data) break;
+    at = std::min(end, static_cast<uint64_t>(hole));
+    there += at - static_cast<uint64_t>(data);
+  }
+  if (file.allocated_bytes > elsewhere) there = std::max(there, file.allocated_bytes - elsewhere);
+  return there < length ? length - there : 0;
+}
+
+// What was allocated before it failed: not what somebody has written there meanwhile.
+void TakeBack(int fd, uint64_t size) {
+  if (lseek(fd, static_cast<off_t>(size), SEEK_DATA) < 0 && errno == ENXIO) {
+    (void)!ftruncate(fd, static_cast<off_t>(size));
+  }
+}
+
 }  // namespace
 
 Result<void> Contents::Fallocate(uint64_t inode, uint64_t offset, uint64_t length, int mode,
@@ -48,6 +75,11 @@ Result<void> Contents::Fallocate(uint64_t inode, uint64_t offset, uint64_t lengt
   Unseal(node);
   const auto before = node->file->Stamp();
   if (!before) return before.error();
+  const SpoolBudget& budget = *options_.budget;
+  if (!punch && Unallocated(node->file->fd(), *before, offset, length) >
+                    budget.limit() - std::min(budget.limit(), budget.used())) {
+    return Error{ENOSPC, "fallocate of more than the spool may hold"};
+  }
   if (punch || zero) journal_->Append(CutRecord{inode, call});
   const int fd = node->file->fd();
   int error = 0;
@@ -56,7 +88,11 @@ Result<void> Contents::Fallocate(uint64_t inode, uint64_t offset, uint64_t lengt
   } else if (fallocate(fd, mode, static_cast<off_t>(offset), static_cast<off_t>(length)) != 0) {
     error = errno;
   }
-  if (error != 0) return Error{error, "fallocate of content file " + node->file->slot->path};
+  if (error != 0) {
+    if (!punch) TakeBack(fd, before->size);
+    Charge(node);
+    return Error{error, "fallocate of content file " + node->file->slot->path};
+  }
   const auto after = node->file->Stamp();
   Charge(node);
   const int64_t now_ns = RealtimeNs();

@@ -36,7 +36,11 @@ Task<void> Mount::Tell(std::unique_ptr<Notifier>* notifier, std::vector<std::str
 std::shared_ptr<const bool> Mount::StartForgetting(uint64_t parent, std::string name) {
   forgetting_.insert(parent);
   auto done = std::make_shared<bool>(false);
-  session_->tasks().Spawn(ForgetName(parent, std::move(name), done));
+  auto forget = [](std::shared_ptr<Mount> self, uint64_t directory, std::string what,
+                   std::shared_ptr<bool> set) -> Task<void> {
+    co_await self->ForgetName(directory, std::move(what), std::move(set));
+  };
+  session_->tasks().Spawn(forget(shared_from_this(), parent, std::move(name), done));
   return done;
 }
 
@@ -154,7 +158,10 @@ Task<void> Mount::InvalidateAll(RemoteChanges changes) {
     for (const auto& [parent, name] : changes.names) {
       names.push_back(FuseDevice::InvalEntryMessage(parent, name));
     }
-    session_->tasks().Spawn(Tell(&names_notifier_, std::move(names)));
+    auto tell = [](std::shared_ptr<Mount> self, std::vector<std::string> what) -> Task<void> {
+      co_await self->Tell(&self->names_notifier_, std::move(what));
+    };
+    session_->tasks().Spawn(tell(shared_from_this(), std::move(names)));
   }
   co_await Tell(&notifier_, std::move(messages));
 }

@@ -134,6 +134,11 @@ class MountSet {
   void AddHazards(std::vector<uint64_t>* keys) const {
     for (const MountPort* mount : mounts_) mount->AddHazards(keys);
   }
+  // For a task of its own: the mount may be gone when that begins.
+  Task<void> InvalidateAll(uint32_t index, RemoteChanges changes) const {
+    MountPort* const mount = Find(index);
+    if (mount != nullptr) co_await mount->InvalidateAll(std::move(changes));
+  }
   MountPort* Find(uint32_t index) const {
     for (MountPort* mount : mounts_) {
       if (mount->index() == index) return mount;

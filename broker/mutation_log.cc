@@ -67,19 +67,34 @@ void MutationLog::NoteXattrs(const XattrsRecord& record) {
   }
 }
 
+bool MutationLog::IsCut(const Mutation& mutation) {
+  const auto* change = std::get_if<SetattrOp>(&mutation.op);
+  return change != nullptr && change->size;
+}
+
+void MutationLog::CountValue(Item* item) {
+  const auto* set = std::get_if<SetXattrOp>(&item->mutation.op);
+  if (set == nullptr) return;
+  item->value_bytes = set->value.size();
+  value_bytes_ += item->value_bytes;
+}
+
 void MutationLog::Queue(MutationRecord record) {
   const auto& op = record.mutation.op;
   const bool creates = std::holds_alternative<CreateOp>(op);
   const bool pins = std::holds_alternative<RenameOp>(op) || std::holds_alternative<LinkOp>(op);
+  const bool cuts = IsCut(record.mutation);
   items_.push_back(Item{.ticket = record.ticket,
                         .mutation = std::move(record.mutation),
                         .subjects = std::move(record.subjects),
                         .parents = std::move(record.parents),
                         .appended_ns = MonotonicNs()});
   const auto item = std::prev(items_.end());
+  CountValue(&*item);
   for (uint64_t inode : item->subjects) {
     Subject& subject = subjects_[inode];
     subject.items.push_back(item);
+    if (cuts) ++subject.cuts;
     subject.created_here |= creates;
     subject.pinned |= pins;
     subject.last = item->ticket;
@@ -104,6 +119,7 @@ void MutationLog::Restore(const JournalState& state) {
       item.mutation.op = TouchOp{entry.content_inode};
     }
     item.mutation.sequence = sequence;
+    CountValue(&item);
     item.appended_ns = MonotonicNs();
     for (uint64_t inode : item.subjects) subjects_[inode].last = item.ticket;
     for (uint64_t parent : item.parents) subjects_[parent].last = item.ticket;
@@ -167,7 +183,9 @@ bool MutationLog::TakeContent(uint64_t inode) {
   if (found == subjects_.end() || !found->second.has_content) return false;
   Subject& subject = found->second;
   const Items::iterator item = subject.content;
-  std::erase(subject.items, item);
+  // What was queued last is at the end.
+  const auto place = std::find(subject.items.rbegin(), subject.items.rend(), item);
+  if (place != subject.items.rend()) subject.items.erase(std::next(place).base());
   subject.has_content = false;
   subject.taken = true;
   items_.erase(item);
@@ -182,6 +200,7 @@ Ticket MutationLog::Elide(uint64_t inode, uint64_t parent, int64_t time_ns, cons
   ElidedRecord record{.inode = inode, .dropped = {}};
   for (const Items::iterator& item : subject.items) {
     record.dropped.push_back(item->ticket);
+    value_bytes_ -= item->value_bytes;
     items_.erase(item);
   }
   subjects_.erase(found);
@@ -238,14 +257,35 @@ Task<int> MutationLog::WaitSettled(Ticket ticket, uint64_t inode) {
 }
 
 Task<Result<void>> MutationLog::WaitSettledBefore(int64_t deadline_ns, Ticket ticket) {
-  auto settle = [](MutationLog* self, Ticket until) -> Task<Result<void>> {
-    while (self->settled_ < until && self->pending() > 0) {
+  co_return co_await WaitBefore(deadline_ns, [this, ticket] { return settled_ >= ticket; });
+}
+
+Task<Result<void>> MutationLog::AdmitValue(size_t bytes, size_t most, int64_t patience_ns) {
+  const auto fits = [this, bytes, most] { return value_bytes_ + bytes <= most; };
+  if (!fits()) {
+    if (values_full_ns_ == 0) values_full_ns_ = MonotonicNs();
+    auto waited = co_await WaitBefore(values_full_ns_ + patience_ns, fits);
+    if (!waited) co_return Error{ENOSPC, "too many attributes wait for the gateway"};
+  }
+  values_full_ns_ = 0;
+  co_return Result<void>{};
+}
+
+Task<Result<void>> MutationLog::WaitBefore(int64_t deadline_ns, std::function<bool()> done) {
+  auto wait = [](MutationLog* self, int64_t until_ns,
+                 std::function<bool()> enough) -> Task<Result<void>> {
+    while (!enough() && self->pending() > 0) {
+      if (MonotonicNs() >= until_ns) co_return Error{ETIMEDOUT, "the gateway does not answer"};
       self->Hurry();
       co_await self->settled_event_.Wait();
     }
     co_return Result<void>{};
   };
-  co_return co_await Before(deadline_ns, tasks_, executor_, settle(this, ticket));
+  auto waited =
+      co_await Before(deadline_ns, tasks_, executor_, wait(this, deadline_ns, std::move(done)));
+  // Nobody waits for that one any more, so it ends too.
+  if (!waited) settled_event_.NotifyAll();
+  co_return waited;
 }
 
 Task<void> MutationLog::WaitIdle(uint64_t inode) {

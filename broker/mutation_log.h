@@ -45,6 +45,8 @@ class ContentSource {
   // size: nothing to send. Does not fail for the gateway's absence: it retries inside. What takes
   // long comes in parts: each is built when the one before is settled.
   virtual Task<Mutation> BuildWrite(uint64_t inode) = 0;
+  // errno, when the write that was built last says nothing because the content could not be read.
+  virtual int BuildError(uint64_t /*inode*/) const { return 0; }
   // What is sent of it may refer to what is in flight: it is built when that is settled.
   virtual bool BuildsOnPending(uint64_t inode) const = 0;
   // The write that was built last is a part, and not the last one.
@@ -135,6 +137,9 @@ class MutationLog {
   Task<int> WaitSettled(Ticket ticket, uint64_t inode);
   // Waits until everything up to the ticket is settled, whatever became of it; ETIMEDOUT.
   Task<Result<void>> WaitSettledBefore(int64_t deadline_ns, Ticket ticket);
+  // Before a value of so many bytes is set: those that are unsent are in memory. Waits while they
+  // are more than `most`; ENOSPC when that goes on for so long.
+  Task<Result<void>> AdmitValue(size_t bytes, size_t most, int64_t patience_ns);
   // Waits until nothing of the inode is pending; says nothing of how it ended.
   Task<void> WaitIdle(uint64_t inode);
   // Waits until all that was appended before is settled.
@@ -159,10 +164,12 @@ class MutationLog {
     std::vector<uint64_t> parents = {};
     uint64_t content_inode = 0;  // != 0: a content item
     int64_t appended_ns = 0;
+    size_t value_bytes = 0;  // as counted
   };
   using Items = std::list<Item>;
   struct Subject {
-    std::vector<Items::iterator> items;  // queued, not yet in a batch
+    std::list<Items::iterator> items;  // queued, not yet in a batch, oldest first
+    size_t cuts = 0;                   // ... that change its size
     Items::iterator content;
     bool has_content = false;
     bool created_here = false;  // its creation is among the items
@@ -174,6 +181,9 @@ class MutationLog {
     int waiters = 0;
   };
 
+  static bool IsCut(const Mutation& mutation);
+  void CountValue(Item* item);
+  Task<Result<void>> WaitBefore(int64_t deadline_ns, std::function<bool()> done);
   void Queue(MutationRecord record);
   // Queues content whose turn had come once more; who waits for it waits for that.
   void RequeueContent(uint64_t inode);
@@ -232,6 +242,8 @@ class MutationLog {
   std::unordered_map<uint64_t, Items::iterator> touches_;  // queued Touch by directory
   std::unordered_set<uint64_t> content_in_flight_;
   std::vector<Item> restored_;  // with their numbers
+  size_t value_bytes_ = 0;      // of attributes, queued and in flight
+  int64_t values_full_ns_ = 0;
   size_t in_flight_ = 0;
   int64_t in_flight_since_ns_ = 0;
   Ticket next_ticket_ = 1;

@@ -92,12 +92,7 @@ Task<void> MutationLog::Send() {
 
 bool MutationLog::CutQueued(uint64_t inode) const {
   const auto found = subjects_.find(inode);
-  if (found == subjects_.end()) return false;
-  return std::any_of(found->second.items.begin(), found->second.items.end(),
-                     [](const Items::iterator& item) {
-                       const auto* change = std::get_if<SetattrOp>(&item->mutation.op);
-                       return item->content_inode == 0 && change != nullptr && change->size;
-                     });
+  return found != subjects_.end() && found->second.cuts != 0;
 }
 
 bool MutationLog::EndsRun(uint64_t content, uint64_t lease_id,
@@ -157,6 +152,8 @@ Task<void> MutationLog::SendBatch() {
       const WriteOp& write = std::get<WriteOp>(mutation.op);
       if (write.extents.empty() && !write.size) {
         content_in_flight_.erase(content_inode);
+        const int unread = contents_->BuildError(content_inode);
+        if (unread != 0) subjects_[content_inode].refused = unread;
         (void)contents_->ContentSettled(content_inode, 0);
         continue;
       }
@@ -297,7 +294,10 @@ void MutationLog::Finish(const std::vector<Item>& items, uint64_t last_sequence)
   Reach(FaultPoint::kLogBeforeSettle);
   if (last_sequence != 0) NoteSettled(items.back().ticket, last_sequence);
   Reach(FaultPoint::kLogAfterSettle);
-  for (const Item& item : items) Retire(item);
+  for (const Item& item : items) {
+    value_bytes_ -= item.value_bytes;
+    Retire(item);
+  }
   settled_ = items.back().ticket;
   in_flight_ = 0;
   settled_event_.NotifyAll();
@@ -397,8 +397,9 @@ void MutationLog::Settle(const std::vector<Item>& items, const Part& part,
         continue;
       }
     }
-    // A directory that is not there has no times either.
+    // A directory that is not there has no times either, and an attribute need not have been there.
     if (error == 0 || std::holds_alternative<TouchOp>(mutation.op)) continue;
+    if (error == ENODATA && std::holds_alternative<RemoveXattrOp>(mutation.op)) continue;
     for (uint64_t inode : item.subjects) subjects_[inode].refused = error;
     on_refused_(mutation, item.subjects, error);
   }
@@ -420,7 +421,9 @@ void MutationLog::Retire(const Item& item) {
 void MutationLog::Unindex(Items::iterator item) {
   for (uint64_t inode : item->subjects) {
     Subject& subject = subjects_[inode];
-    std::erase(subject.items, item);
+    // REQUIRES: it is the first of all.
+    if (!subject.items.empty() && subject.items.front() == item) subject.items.pop_front();
+    if (item->content_inode == 0 && IsCut(item->mutation)) --subject.cuts;
     if (subject.has_content && subject.content == item) subject.has_content = false;
     subject.created_here = false;  // from now on the gateway may know it
   }

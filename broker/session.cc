@@ -149,7 +149,9 @@ void Session::FinishAdoption() {
   tree_->ReclaimOrphans();
   locks_->Resume();
   if (unheard_) {
-    for (MountPort* mount : mounts_.all()) tasks_.Spawn(mount->InvalidateAll(*unheard_));
+    for (const MountPort* mount : mounts_.all()) {
+      tasks_.Spawn(mounts_.InvalidateAll(mount->index(), *unheard_));
+    }
     unheard_.reset();
   }
   NoteJournal();
@@ -176,6 +178,7 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
   contents.debounce_max_ns = options_.debounce_max_ns;
   contents.patience_ns = options_.io_timeout_ns;
   contents.budget = options_.budget;
+  contents.fetchers = options_.fetchers;
   for (const auto& [inode, attached] : left.contents.entries()) {
     contents.first_file = std::max(contents.first_file, attached.file + 1);
     contents.first_id = std::max(contents.first_id, attached.id + 1);

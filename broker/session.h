@@ -47,7 +47,8 @@ struct SessionOptions {
   int64_t debounce_max_ns = 2'000'000'000;
   int64_t io_timeout_ns = 30'000'000'000;
   SpoolBudget* budget = nullptr;
-  std::function<void()> on_lost;  // something was put into lost+found
+  boost::asio::thread_pool* fetchers = nullptr;  // see ContentsOptions
+  std::function<void()> on_lost;                 // something was put into lost+found
   ServiceSettings services;
   std::string tool_socket_directory;
   std::string shim;  // path of airstore-shim; empty: there is none

@@ -11,8 +11,10 @@
 
 #include <chrono>
 
+#include "broker/content_copy.h"
 #include "broker/mutation_names.h"
 #include "broker/session.h"
+#include "shm/request_rules.h"
 
 namespace airstore::broker {
 namespace {
@@ -21,29 +23,67 @@ namespace {
 constexpr auto kLinger = std::chrono::milliseconds(20);
 constexpr size_t kRefusedNames = 1u << 16;
 
-// Any thread. 0 or errno.
-int CopyFile(const std::string& from, const std::string& to) {
-  const UniqueFd source(open(from.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  const UniqueFd target(
-      open(to.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR));
-  if (!source || !target) return errno;
-  constexpr size_t kAtOnce = 1u << 26;
-  const bool whole = ioctl(target.get(), FICLONE, source.get()) == 0;
-  for (;;) {
-    const ssize_t copied =
-        whole ? 0 : copy_file_range(source.get(), nullptr, target.get(), nullptr, kAtOnce, 0);
-    // The original may go as soon as this one is there.
-    if (copied == 0 && fsync(target.get()) == 0) return 0;
-    if (copied > 0 || (copied < 0 && errno == EINTR)) continue;
-    const int error = errno;
-    unlink(to.c_str());
-    return error;
-  }
-}
+// The worker is everybody's: so much data is copied before others have their turn.
+constexpr uint64_t kCopiedAtOnce = 64u << 20;
 
-int PutFile(const std::string& from, const std::string& to, bool move) {
-  if (move && link(from.c_str(), to.c_str()) == 0) return 0;
-  return CopyFile(from, to);
+// A file on its way to another name, holes as holes. Any thread, one at a time.
+class Moving {
+ public:
+  Moving(std::string from, std::string to, bool move)
+      : from_(std::move(from)), to_(std::move(to)), move_(move) {}
+
+  // False: it is over.
+  bool Step() {
+    if (!target_) return Begin();
+    const off_t data = lseek(source_.get(), static_cast<off_t>(done_), SEEK_DATA);
+    // A hole takes no time, however long it is.
+    uint64_t hole = data < 0 ? 0 : static_cast<uint64_t>(data) - done_;
+    if (data < 0 && errno == ENXIO) hole = shm::kGreatestFile;
+    const CopiedBytes copied =
+        CopyBytes(source_.get(), done_, target_.get(), done_, hole + kCopiedAtOnce);
+    done_ += copied.count;
+    if (copied.error != 0) return Fail(copied.error);
+    return copied.count != 0 || Finish();
+  }
+  int error() const { return error_; }
+
+ private:
+  bool Begin() {
+    if (move_ && link(from_.c_str(), to_.c_str()) == 0) return false;
+    source_ = UniqueFd(open(from_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (!source_) return Fail(errno);
+    target_ = UniqueFd(
+        open(to_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR));
+    if (!target_) return Fail(errno);
+    return ioctl(target_.get(), FICLONE, source_.get()) != 0 || Finish();
+  }
+  // The original may go as soon as this one is there.
+  bool Finish() { return fsync(target_.get()) == 0 ? false : Fail(errno); }
+  bool Fail(int error) {
+    error_ = error;
+    if (target_) unlink(to_.c_str());
+    return false;
+  }
+
+  const std::string from_;
+  const std::string to_;
+  const bool move_;
+  UniqueFd source_;
+  UniqueFd target_;
+  uint64_t done_ = 0;
+  int error_ = 0;
+};
+
+// 0 or errno.
+Task<int> PutFile(boost::asio::thread_pool* workers, std::string from, std::string to, bool move) {
+  const auto moving = std::make_shared<Moving>(std::move(from), std::move(to), move);
+  auto step = [](std::shared_ptr<Moving> what) -> Task<bool> { co_return what->Step(); };
+  for (bool more = true; more;) {
+    Task<bool> next = step(moving);
+    more = co_await boost::asio::co_spawn(workers->get_executor(), std::move(next),
+                                          boost::asio::use_awaitable);
+  }
+  co_return moving->error();
 }
 
 }  // namespace
@@ -122,12 +162,7 @@ Task<Result<std::string>> Session::KeepContent(RefusedContent content) {
   if (!file) co_return file.error();
   item.file = *file;
   const std::string to = lost_.directory() + "/" + item.file;
-  auto put = [](std::string from, std::string into, bool move) -> Task<int> {
-    co_return PutFile(from, into, move);
-  };
-  Task<int> putting = put(content.path, to, content.move);
-  const int failed = co_await boost::asio::co_spawn(workers_->get_executor(), std::move(putting),
-                                                    boost::asio::use_awaitable);
+  const int failed = co_await PutFile(workers_, content.path, to, content.move);
   if (failed != 0) co_return SysError("keep refused content as " + to, failed);
   spdlog::error("workspace {}: the gateway refused the content of {}: {}; it is kept as {}",
                 workspace(), item.path, strerror(content.error), to);

@@ -31,6 +31,8 @@
 
 namespace airstore::broker {
 
+class AnnouncedChange;
+
 // Names known not to exist: so many are kept.
 inline constexpr uint32_t kNegativeNames = 1u << 16;
 
@@ -142,6 +144,8 @@ class Tree {
   Task<Result<void>> SetXattr(Origin origin, uint64_t inode, std::string name, std::string value,
                               uint32_t flags, bool kill_sgid);
   Task<Result<void>> RemoveXattr(Origin origin, uint64_t inode, std::string name);
+  // The file is written. Does not wait for the gateway under a lease.
+  Task<Result<void>> KillCapabilities(Origin origin, uint64_t inode);
 
   // The rest of a change that was carried out by a broker that has died: tells the other mounts and
   // waits like the change itself. `name`s as in it; an empty second one: there is none.
@@ -178,6 +182,9 @@ class Tree {
   // Before a change of content: what other mounts have stored there to maps is there when it
   // returns. `length` 0: to the end.
   Task<void> AnnounceData(MountPort* origin, uint64_t inode, uint64_t offset, uint64_t length);
+  // One mount, by its index: it may be gone when this begins.
+  Task<void> TellData(uint32_t to, uint64_t inode, uint64_t offset, uint64_t length,
+                      std::optional<FileEnd> end);
   void NotifyAttr(MountPort* origin, uint64_t inode);
   void NotifyOwner(MountPort* origin, uint64_t inode);
 
@@ -192,8 +199,8 @@ class Tree {
   Task<void> ShowMoved(MountPort* origin, uint64_t directory);
   // The mounts whose frontends may have told their kernels of it, `origin` excepted.
   std::vector<uint32_t> Knowing(uint64_t inode, const MountPort* origin) const;
-  Task<void> TellData(uint32_t to, uint64_t inode, uint64_t offset, uint64_t length,
-                      std::optional<FileEnd> end);
+  Task<void> TellChanged(uint32_t to, uint64_t inode, uint64_t offset, uint64_t length,
+                         std::optional<FileEnd> end);
   Task<Result<uint64_t>> NextInode();
   void NoteUnusedInodes();
   // A change is on record, and its effect on the tables follows at once.
@@ -220,7 +227,18 @@ class Tree {
   Result<void> InsertInode(uint64_t parent, const DirEntry& entry);
   // If it is a directory: where it hangs, which nobody has said if it had left the table.
   void NoteParent(uint64_t parent, uint64_t inode);
+  // A name that is known not to exist: so many are kept that they are in nobody's way.
+  struct Negative {
+    uint32_t dentry = 0;
+    uint64_t parent = 0;
+    bool is_long = false;  // takes a place for long names
+  };
   void AddNegative(uint64_t parent, const std::string& name);
+  void NoteNegative(uint32_t index, uint64_t parent, size_t name_bytes);
+  void DropOldestNegative();
+  void DropNegative(const Negative& negative);
+  // ... for one that exists, if that takes those that do not.
+  void MakeRoomForNames();
   static std::string ListingKey(uint64_t directory);
   // Counts a miss. Whoever asks for a second name of a directory will ask for more: bringing the
   // whole listing along makes those local, names that do not exist included.
@@ -258,6 +276,8 @@ class Tree {
   void FinishNaming(const CreateOp& op, const shm::InodeRecord& record);
   // tree_xattrs.cc. What the gateway has, or has been changed since.
   Task<Result<Xattrs>> LoadXattrs(uint64_t inode);
+  Task<Result<Xattrs>> LoadAndAnnounce(uint64_t inode, AnnouncedChange* change);
+  Task<void> LearnXattrs(uint64_t inode);
   void StoreXattrs(uint64_t inode, Xattrs xattrs);
   // Of an inode whose last name is about to go, and with it what the gateway has.
   void KeepXattrs(uint64_t inode);
@@ -323,8 +343,10 @@ class Tree {
   std::unordered_map<uint64_t, std::set<std::string>*> listing_;
   std::unordered_map<uint64_t, uint32_t> misses_;  // names asked for, by incomplete directory
   XattrCache xattrs_;
+  std::unordered_set<uint64_t> learning_xattrs_;
   // Negative entries, oldest first: there is no end to the names that do not exist.
-  std::deque<std::pair<uint32_t, uint64_t>> negatives_;  // (dentry index, parent)
+  std::deque<Negative> negatives_;
+  size_t long_negatives_ = 0;
   std::set<uint64_t> announcing_;  // inodes whose content other kernels are writing out
   // Calls whose changes were pending when their broker died.
   std::map<std::pair<uint32_t, uint64_t>, shm::Executed> executed_before_;

@@ -37,7 +37,7 @@ void Tree::Adopt(const JournalState& state) {
     if (entry.parent == 0) continue;
     --left;
     if (entry.inode == 0) {
-      negatives_.emplace_back(i, entry.parent);
+      NoteNegative(i, entry.parent, entry.name_bytes);
     } else if (entry.type == kDirectoryType) {
       inodes_->directories().Set(entry.inode, entry.parent);
     }

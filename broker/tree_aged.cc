@@ -45,11 +45,10 @@ Task<void> Tree::Age(std::vector<uint64_t> inodes, std::vector<uint64_t> directo
 }
 
 void Tree::DropNegatives(const std::set<uint64_t>& directories) {
-  std::erase_if(negatives_, [&](const auto& negative) {
-    const auto [index, parent] = negative;
-    if (!directories.contains(parent)) return false;
-    const shm::DentryRecord record = inodes_->meta().Dentry(index);
-    if (record.parent == parent && record.inode == 0) inodes_->meta().RemoveDentry(index);
+  std::erase_if(negatives_, [&](const Negative& negative) {
+    if (!directories.contains(negative.parent)) return false;
+    DropNegative(negative);
+    if (negative.is_long) --long_negatives_;
     return true;
   });
 }

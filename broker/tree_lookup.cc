@@ -253,6 +253,7 @@ Result<void> Tree::InsertInode(uint64_t parent, const DirEntry& entry) {
 
 Result<uint64_t> Tree::InsertEntry(uint64_t parent, const DirEntry& entry) {
   AIRSTORE_TRY(InsertInode(parent, entry));
+  MakeRoomForNames();
   auto added = inodes_->meta().AddDentry(parent, entry.name, entry.attr.inode,
                                          (entry.attr.mode & 0170000) >> 12);
   if (!added) return added.error();
@@ -266,14 +267,40 @@ void Tree::NoteParent(uint64_t parent, uint64_t inode) {
 }
 
 void Tree::AddNegative(uint64_t parent, const std::string& name) {
-  auto added = inodes_->meta().AddDentry(parent, name, 0, 0);
-  if (!added) return;
-  negatives_.emplace_back(*added, parent);
-  if (negatives_.size() <= kNegativeNames) return;
-  const auto [index, of_parent] = negatives_.front();
+  if (auto added = inodes_->meta().AddDentry(parent, name, 0, 0)) {
+    NoteNegative(*added, parent, name.size());
+  }
+}
+
+// Of the places for long names they get a part: names that exist need them.
+void Tree::NoteNegative(uint32_t index, uint64_t parent, size_t name_bytes) {
+  negatives_.push_back({index, parent, name_bytes > shm::kInlineName});
+  if (negatives_.back().is_long) ++long_negatives_;
+  const uint32_t most_long = inodes_->meta().reader().view().geometry().long_name_capacity / 4;
+  while (negatives_.size() > kNegativeNames || long_negatives_ > most_long) DropOldestNegative();
+}
+
+void Tree::DropOldestNegative() {
+  const Negative oldest = negatives_.front();
   negatives_.pop_front();
-  const shm::DentryRecord record = inodes_->meta().Dentry(index);
-  if (record.parent == of_parent && record.inode == 0) inodes_->meta().RemoveDentry(index);
+  if (oldest.is_long) --long_negatives_;
+  DropNegative(oldest);
+}
+
+void Tree::DropNegative(const Negative& negative) {
+  const shm::DentryRecord record = inodes_->meta().Dentry(negative.dentry);
+  if (record.parent != negative.parent || record.inode != 0) return;
+  inodes_->meta().RemoveDentry(negative.dentry);
+  // A page that comes may be of before the name was removed here.
+  if (listing_.contains(record.parent)) inodes_->freshness().NamesDropped(record.parent);
+}
+
+void Tree::MakeRoomForNames() {
+  while (!negatives_.empty()) {
+    const shm::MetaWriter::Room room = inodes_->meta().room();
+    if (room.dentries != 0 && (room.long_names != 0 || long_negatives_ == 0)) return;
+    DropOldestNegative();
+  }
 }
 
 Task<Result<void>> Tree::LoadTarget(uint64_t inode) {
@@ -365,6 +392,7 @@ Task<Result<uint64_t>> Tree::Lookup(uint64_t parent, std::string name) {
       if (!Holds(question, result)) continue;
       if (result.error == ENOENT) {
         AddNegative(parent, name);
+        co_return Error{ENOENT, name};
       } else if (result.error != 0) {
         co_return Error{result.error, name};
       } else {

@@ -50,9 +50,10 @@ void Tree::Applied(Ticket ticket) { inodes_->meta().SetAppliedLsn(ticket); }
 
 Result<void> Tree::MakeRoom(uint64_t parent, const std::string& name) {
   if (inodes_->meta().FindDentry(parent, name) != shm::kNoIndex) return {};
+  MakeRoomForNames();
   auto added = inodes_->meta().AddDentry(parent, name, 0, 0);
   if (!added) return added.error();
-  negatives_.emplace_back(*added, parent);
+  NoteNegative(*added, parent, name.size());
   return {};
 }
 
@@ -72,6 +73,7 @@ Task<Result<void>> Tree::RequireFree(uint64_t parent, std::string name) {
     auto existing = co_await Lookup(parent, name);
     if (existing) co_return Error{EEXIST, name};
     if (existing.error().code != ENOENT) co_return existing.error();
+    MakeRoomForNames();
     if (evictor_->HasRoom(1)) co_return Result<void>{};
     if (!co_await evictor_->MakeRoom(1)) co_return Error{ENOSPC, "all known files are in use"};
   }

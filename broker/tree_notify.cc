@@ -30,11 +30,19 @@ Task<void> Tree::NotifyData(MountPort* origin, uint64_t inode, uint64_t offset, 
   if (end && length != 0 && offset + length < end->size) end.reset();
   for (const uint32_t other : Knowing(inode, origin)) {
     if (announcing_.contains(inode)) {
-      tasks_->Spawn(TellData(other, inode, offset, length, end));
+      tasks_->Spawn(TellChanged(other, inode, offset, length, end));
     } else {
-      co_await TellData(other, inode, offset, length, end);
+      co_await TellChanged(other, inode, offset, length, end);
     }
   }
+}
+
+// A kernel that is about to be told of the inode, size and all, has forgotten nothing by then.
+Task<void> Tree::TellChanged(uint32_t to, uint64_t inode, uint64_t offset, uint64_t length,
+                             std::optional<FileEnd> end) {
+  co_await TellData(to, inode, offset, length, end);
+  MountPort* const mount = mounts_->Find(to);
+  if (mount != nullptr) co_await mount->ForgetAttributes(inode);
 }
 
 // A kernel that forgets a page writes out first what was stored to it. While that goes on nobody

@@ -280,11 +280,7 @@ Task<void> Tree::ForgetAll() {
   }
   // Meanwhile answers were given from what was still here: that a name is not in a whole listing,
   // too.
-  for (const auto& [index, parent] : negatives_) {
-    const shm::DentryRecord record = inodes_->meta().Dentry(index);
-    if (record.parent == parent && record.inode == 0) inodes_->meta().RemoveDentry(index);
-  }
-  negatives_.clear();
+  while (!negatives_.empty()) DropOldestNegative();
   (void)distrust_names();
   co_await TellKernels(std::move(kernels));
   tasks_->Spawn(FollowUp(std::move(open), {}));

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
+#include "broker/announced_change.h"
 #include "broker/clock.h"
 #include "broker/tree.h"
 #include "shm/posix_acl.h"
@@ -17,6 +18,8 @@ using shm::kDefaultAcl;
 using shm::PosixAcl;
 
 namespace {
+
+constexpr size_t kMostUnsentValues = 64u << 20;  // bytes, which are kept in memory
 
 std::vector<ResolveItem> OneXattrs(uint64_t inode) {
   return std::vector<ResolveItem>(1, XattrsItem{inode});
@@ -126,7 +129,9 @@ Task<Result<void>> Tree::SetXattr(Origin origin, uint64_t inode, std::string nam
                                   std::string value, uint32_t flags, bool kill_sgid) {
   if (!shm::IsKeptXattr(name) || !gateway_->traits().xattrs) co_return Error{EOPNOTSUPP, name};
   if ((flags & ~uint32_t{XATTR_CREATE | XATTR_REPLACE}) != 0) co_return Error{EINVAL, name};
-  auto loaded = co_await LoadXattrs(inode);
+  AIRSTORE_TRY_CO(co_await log_->AdmitValue(value.size(), kMostUnsentValues, patience_ns_));
+  AnnouncedChange announced(inodes_, mounts_, origin.mount, {});
+  auto loaded = co_await LoadAndAnnounce(inode, &announced);
   if (!loaded) co_return loaded.error();
   const Xattrs& all = *loaded;
   const bool exists = all.contains(name);
@@ -156,13 +161,15 @@ Task<Result<void>> Tree::SetXattr(Origin origin, uint64_t inode, std::string nam
   }
   AIRSTORE_TRY_CO(log_->Admit());
   const Ticket ticket = LogXattr(origin, inode, name, std::move(kept), mode, RealtimeNs());
+  announced.End();
   NotifyAttr(origin.mount, inode);
   co_return co_await Committed(ticket, inode);
 }
 
 Task<Result<void>> Tree::RemoveXattr(Origin origin, uint64_t inode, std::string name) {
   if (!shm::IsKeptXattr(name)) co_return Error{EOPNOTSUPP, name};
-  auto all = co_await LoadXattrs(inode);
+  AnnouncedChange announced(inodes_, mounts_, origin.mount, {});
+  auto all = co_await LoadAndAnnounce(inode, &announced);
   if (!all) co_return all.error();
   // Taking away a list that is not there is no error, as with other file systems.
   if (!all->contains(name)) {
@@ -171,8 +178,46 @@ Task<Result<void>> Tree::RemoveXattr(Origin origin, uint64_t inode, std::string 
   }
   AIRSTORE_TRY_CO(log_->Admit());
   const Ticket ticket = LogXattr(origin, inode, name, std::nullopt, std::nullopt, RealtimeNs());
+  announced.End();
   NotifyAttr(origin.mount, inode);
   co_return co_await Committed(ticket, inode);
+}
+
+// Nobody asks what they are, so a write does not wait for a gateway that would have to tell.
+Task<Result<void>> Tree::KillCapabilities(Origin origin, uint64_t inode) {
+  const auto record = inodes_->Get(inode);
+  const bool known = !record || record->xattr_count == 0 || xattrs_.Find(inode) != nullptr;
+  if (known || !lease_ || inodes_->IsStale(inode) || (record->flags & shm::kOrphan) != 0) {
+    co_return co_await RemoveXattr(origin, inode, std::string(shm::kCapabilities));
+  }
+  if (learning_xattrs_.contains(inode)) co_return Result<void>{};  // it is queued
+  AIRSTORE_TRY_CO(log_->Admit());
+  learning_xattrs_.insert(inode);
+  const int64_t now_ns = RealtimeNs();
+  const Ticket ticket = log_->Append(
+      Mutation{.time_ns = now_ns,
+               .op = RemoveXattrOp{.inode = inode, .name = std::string(shm::kCapabilities)}},
+      {inode}, {}, origin.place());
+  Began(origin, inode, ticket);
+  inodes_->Update(inode, [&](shm::InodeRecord& changed) { changed.ctime_ns = now_ns; });
+  Applied(ticket);
+  tasks_->Spawn(LearnXattrs(inode));
+  co_return Result<void>{};
+}
+
+// So that the next write finds them here.
+Task<void> Tree::LearnXattrs(uint64_t inode) {
+  (void)co_await LoadXattrs(inode);
+  learning_xattrs_.erase(inode);
+}
+
+Task<Result<Xattrs>> Tree::LoadAndAnnounce(uint64_t inode, AnnouncedChange* change) {
+  const std::vector<uint64_t> subjects(1, inode);
+  for (;;) {
+    auto loaded = co_await LoadXattrs(inode);
+    if (!loaded || change->Ready(subjects)) co_return loaded;
+    co_await change->Announce(subjects);
+  }
 }
 
 }  // namespace airstore::broker

@@ -277,8 +277,9 @@ int Volume::KillCapabilities(Request& request, uint64_t inode) {
       found.record.xattr_count == 0) {
     return 0;
   }
-  const int error =
-      Call(request, Args(shm::Op::kRemovexattr, inode), Wait::kToTheEnd, shm::kCapabilities).error;
+  shm::RequestArgs args = Args(shm::Op::kRemovexattr, inode);
+  args.valid = shm::kKillSetId;
+  const int error = Call(request, args, Wait::kToTheEnd, shm::kCapabilities).error;
   return error == ENODATA || error == EOPNOTSUPP ? 0 : error;
 }
 

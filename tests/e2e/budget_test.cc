@@ -2,6 +2,9 @@
 //
 // Memory and times that were promised (section 2 of ARCHITECTURE.md). Medians of five, because
 // other things run on the machine, too.
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <thread>
@@ -75,6 +78,28 @@ TEST_F(Budget, NamesThatDoNotExistCostFewQuestions) {
   for (int i = 0; i < 100; ++i) EXPECT_FALSE(Exists(path + "/missing" + std::to_string(i)));
   for (int i = 0; i < 20; ++i) EXPECT_TRUE(Exists(path + "/there" + std::to_string(i)));
   EXPECT_LE(calls() - before, 4u);
+}
+
+class SmallSpool : public HostTest {
+ protected:
+  HostOptions Options() const override { return {.broker_arguments = {"--spool-limit", "256MiB"}}; }
+};
+
+TEST_F(SmallSpool, ReservingMoreThanItHoldsFails) {
+  host().CreateWorkspace("work");
+  const std::string path = host().Mount("work", "mnt") + "/file";
+  const UniqueFd file(open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+  ASSERT_TRUE(file);
+  EXPECT_EQ(ErrnoOf(fallocate(file.get(), 0, 0, 512 << 20)), ENOSPC);
+  EXPECT_EQ(ErrnoOf(fallocate(file.get(), FALLOC_FL_KEEP_SIZE, 0, 512 << 20)), ENOSPC);
+  EXPECT_EQ(Stat(path).st_size, 0);
+  // What is there already need not come once more.
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(ErrnoOf(fallocate(file.get(), 0, 0, 150 << 20)), 0);
+    ASSERT_EQ(ErrnoOf(fallocate(file.get(), 0, 100 << 20, 50 << 20)), 0);
+  }
+  EXPECT_EQ(ErrnoOf(fallocate(file.get(), 0, 150 << 20, 150 << 20)), ENOSPC);
+  EXPECT_EQ(Stat(path).st_size, 150 << 20);
 }
 
 TEST_F(Budget, StatusIsQuick) {

@@ -189,6 +189,18 @@ TEST_F(InodeLimit, AllHeldOpen) {
   EXPECT_EQ(Walk(1), model);
 }
 
+// There are fewer places for names of this length than for inodes.
+TEST_F(InodeLimit, NamesThatDoNotExistTakeNoPlaceFromThoseThatDo) {
+  const auto name = [&](int i) { return At(0, "r" + std::to_string(i) + std::string(90, '-')); };
+  for (int i = 0; i < 1500; ++i) {
+    const UniqueFd made(open(name(i).c_str(), O_CREAT | O_EXCL | O_WRONLY, 0600));
+    ASSERT_TRUE(made) << i << ": " << strerror(errno);
+    ASSERT_EQ(unlink(name(i).c_str()), 0);
+  }
+  for (int i = 0; i < 500; ++i) WriteFile(name(i), "x");
+  EXPECT_EQ(NamesIn(At(1, "")).size(), 500u);
+}
+
 // A listing that has begun goes on where it was, whatever leaves the tables meanwhile.
 TEST_F(InodeLimit, ListingsGoOn) {
   std::set<std::string> expected;

@@ -41,8 +41,8 @@ class OnceGateway : public Gateway {
     if (silent) co_return Error{EAGAIN, "silent"};
     std::vector<MutationResult> results;
     for (const Mutation& mutation : *batch) {
-      const int error =
-          std::holds_alternative<WriteOp>(mutation.op) ? std::exchange(write_error, 0) : 0;
+      int error = std::holds_alternative<WriteOp>(mutation.op) ? std::exchange(write_error, 0) : 0;
+      if (std::holds_alternative<RemoveXattrOp>(mutation.op)) error = ENODATA;
       results.push_back(MutationResult{.sequence = mutation.sequence, .error = error});
     }
     co_return results;
@@ -99,12 +99,14 @@ class OneByte : public ContentSource {
     op.inode = inode;
     op.size = 1;
     op.extents.push_back(WriteExtent{.offset = 0, .length = 1, .source = std::string("x")});
+    if (build_error != 0) op = WriteOp{.inode = inode, .extents = {}, .size = {}, .mtime_ns = {}};
     mutation.op = std::move(op);
     if (parts > 0) --parts;
     if (on_build) on_build();
     co_return mutation;
   }
   bool HasMore(uint64_t) const override { return parts > 0; }
+  int BuildError(uint64_t) const override { return build_error; }
   void ForgetParts(uint64_t) override { parts = 0; }
   bool BuildsOnPending(uint64_t) const override { return builds_on_pending; }
   Settled ContentSettled(uint64_t inode, int error) override {
@@ -119,6 +121,7 @@ class OneByte : public ContentSource {
   uint64_t version = 0;
   bool must_match = false;
   bool builds_on_pending = false;
+  int build_error = 0;
   int parts = 0;  // still to be built; 0: content comes as a whole
   std::function<void()> on_build;
 };
@@ -598,6 +601,66 @@ TEST_F(MutationLogTest, WhatIsSettledIsNotPendingForWhoComesFirst) {
   while (!idle || !settled) life.loop.run_one();
   EXPECT_TRUE(*idle);
   EXPECT_EQ(*settled, 0);
+  life.DrainAndStop();
+}
+
+TEST_F(MutationLogTest, WhoeverWaitsHearsThatContentCannotBeRead) {
+  Life life(&gateway_, NewJournal());
+  life.contents.build_error = EIO;
+  const Ticket ticket = life.log->AppendContent(10);
+  auto wait = [](MutationLog* log, Ticket until) -> Task<int> {
+    co_return co_await log->WaitSettled(until, 10);
+  };
+  std::optional<int> errors[2];
+  for (auto& error : errors) {
+    Spawn(life.loop.get_executor(), Store(wait(life.log.get(), ticket), &error));
+  }
+  life.log->Start();
+  while (!errors[0] || !errors[1]) life.loop.run_one();
+  EXPECT_EQ(*errors[0], EIO);
+  EXPECT_EQ(*errors[1], EIO);
+  EXPECT_TRUE(gateway_.applied.empty());
+  life.DrainAndStop();
+}
+
+// It is removed without a look whether it is there.
+TEST_F(MutationLogTest, AnAttributeThatWasNotThereIsNoRefusal) {
+  Life life(&gateway_, NewJournal());
+  life.log->Start();
+  life.log->Append(Mutation{.op = RemoveXattrOp{.inode = 10, .name = "security.capability"}}, {10},
+                   {});
+  life.DrainAndStop();
+  EXPECT_EQ(gateway_.applied.size(), 1u);
+}
+
+TEST_F(MutationLogTest, UnsentAttributesHaveALimit) {
+  constexpr size_t kMost = 1000;
+  constexpr int64_t kPatienceNs = 20'000'000;
+  Life life(&gateway_, NewJournal());
+  gateway_.silent = true;
+  life.log->Start();
+  auto admit = [](MutationLog* log, size_t bytes) -> Task<int> {
+    const auto admitted = co_await log->AdmitValue(bytes, kMost, kPatienceNs);
+    co_return admitted ? 0 : admitted.error().code;
+  };
+  const auto admitted = [&](size_t bytes) {
+    std::optional<int> error;
+    Spawn(life.loop.get_executor(), Store(admit(life.log.get(), bytes), &error));
+    while (!error) life.loop.run_one();
+    return *error;
+  };
+  ASSERT_EQ(admitted(600), 0);
+  life.log->Append(
+      Mutation{.op =
+                   SetXattrOp{
+                       .inode = 10, .name = "user.a", .value = std::string(600, 'a'), .mode = {}}},
+      {10}, {});
+  life.RunUntilAsked(gateway_, 1);
+  EXPECT_EQ(admitted(400), 0);
+  EXPECT_EQ(admitted(401), ENOSPC);
+  gateway_.silent = false;
+  while (life.log->pending() != 0) life.loop.run_one();
+  EXPECT_EQ(admitted(1000), 0);
   life.DrainAndStop();
 }
 

@@ -7,7 +7,9 @@
 
 #include <atomic>
 #include <fstream>
+#include <functional>
 #include <thread>
+#include <utility>
 
 #include "tests/unit/gateway/bench.h"
 #include "tools/gateway/blocks/block_name.h"
@@ -323,14 +325,63 @@ class CheckShared : public Check {
   CheckShared()
       : Check([this](WorkspaceKey, uint64_t*) -> Result<std::vector<InodeNo>> {
           const auto changed = elsewhere.tracker().Take();
+          if (meanwhile && check_->Ask(1, 0)->state.phase.ends_with(when)) {
+            std::exchange(meanwhile, nullptr)();  // is told the next time
+          }
           return std::vector<InodeNo>(changed.begin(), changed.end());
         }) {
     elsewhere.tracker().Watch(b.ws);
   }
+  // Redis is shared by stores; elsewhere it is the same one.
+  static std::unique_ptr<MetadataStore> OtherStore(const Bench& b) {
+    return SharedRedisUrl(b.directory.path()).empty() ? nullptr
+                                                      : std::move(*OpenEngine(b.directory.path()));
+  }
+  void Elsewhere(const decltype(Mutation::op)& op) {
+    Mutation mutation;
+    mutation.sequence = ++b.sequence;
+    mutation.op = op;
+    const BatchResult result = elsewhere.Apply(b.session, {mutation}, false);
+    ASSERT_EQ(result.refusal, BatchResult::Refusal::kNone);
+    ASSERT_EQ(result.outcomes.front().error, 0);
+  }
 
-  BatchApplier elsewhere{*b.store, *b.blocks,
+  const std::unique_ptr<MetadataStore> other_store = OtherStore(b);
+  BatchApplier elsewhere{other_store ? *other_store : *b.store, *b.blocks,
                          [](WorkspaceKey, const SessionId&, const ChangeSet&) { return 1; }};
+  // Once, in the first run, in the middle of what it does in the phase `when`.
+  std::function<void()> meanwhile;
+  std::string when;
 };
+
+TEST_F(CheckShared, WhatChangesWhileItIsJudgedIsLookedAtAgain) {
+  const InodeNo dir = b.MakeDirectory(kRootInode, "dir");
+  const InodeNo file = b.MakeFile(kRootInode, "file");
+  PlantInode(file, [](Inode& inode) { inode.nlink = 5; });
+  when = "looking once more";
+  meanwhile = [&] { Elsewhere(LinkOp{file, dir, "other name"}); };
+  const auto found = Run(false);
+  EXPECT_FALSE(meanwhile) << "nobody was in between";
+  ASSERT_EQ(found.damages.size(), 1u);
+  EXPECT_EQ(found.damages[0].what, "it counts 6 links; there are 2");
+}
+
+TEST_F(CheckShared, WhatChangesWhileItIsMendedIsCountedAnew) {
+  const InodeNo dir = b.MakeDirectory(kRootInode, "dir");
+  const InodeNo file = b.MakeFile(kRootInode, "file");
+  ASSERT_EQ(b.Write(file, 0, "content"), 0);
+  PlantInode(file, [](Inode& inode) { inode.nlink = 5; });
+  // Nobody can be in the middle of a transaction of SQLite.
+  when = other_store ? "mending" : "looking once more";
+  meanwhile = [&] { Elsewhere(LinkOp{file, dir, "other name"}); };
+  const auto mended = Run(true);
+  EXPECT_FALSE(meanwhile) << "nobody was in between";
+  ASSERT_EQ(mended.damages.size(), 1u);
+  EXPECT_EQ(mended.damages[0].what, "it counts 6 links; there are 2");
+  auto reader = b.store->Read();
+  EXPECT_EQ((*reader)->GetInode(b.ws, file)->nlink, 2u);
+  ExpectClean();
+}
 
 TEST_F(CheckShared, FindsAndMendsAndSeesWhatOthersDo) {
   const InodeNo dir = b.MakeDirectory(kRootInode, "dir");
@@ -359,17 +410,9 @@ TEST_F(CheckShared, FindsAndMendsAndSeesWhatOthersDo) {
   for (int i = 0; i < 60; ++i) {
     const std::string name = "f" + std::to_string(i);
     const InodeNo ino = ++b.last_ino;
-    for (const auto& op :
-         {decltype(Mutation::op)(CreateOp{dir, name, ino, S_IFREG | 0644, 0, 0, 0, ""}),
-          decltype(Mutation::op)(LinkOp{ino, kRootInode, name}),
-          decltype(Mutation::op)(UnlinkOp{dir, name, false, 0})}) {
-      Mutation mutation;
-      mutation.sequence = ++b.sequence;
-      mutation.op = op;
-      const BatchResult result = elsewhere.Apply(b.session, {mutation}, false);
-      ASSERT_EQ(result.refusal, BatchResult::Refusal::kNone);
-      ASSERT_EQ(result.outcomes.front().error, 0);
-    }
+    Elsewhere(CreateOp{dir, name, ino, S_IFREG | 0644, 0, 0, 0, ""});
+    Elsewhere(LinkOp{ino, kRootInode, name});
+    Elsewhere(UnlinkOp{dir, name, false, 0});
   }
   done = true;
   checking.join();

@@ -13,7 +13,8 @@
 namespace airstore::gateway {
 namespace {
 
-constexpr size_t kAtOnce = 256;  // suspects
+constexpr size_t kAtOnce = 256;   // suspects
+constexpr int kMostLooks = 1000;  // at one that is changed all the time: some ten seconds
 constexpr auto kPause = std::chrono::milliseconds(50);
 
 }  // namespace
@@ -41,7 +42,8 @@ Result<void> WorkspaceCheck::Confirm() {
   const auto pause = parts_.collector.Pause();
   std::vector<Suspect> left = std::exchange(suspects_, {});
   for (int look = 1; !left.empty(); ++look) {
-    if (look > 1 && !PauseAfterConflict(look)) return Error{kStoreConflict, "what looks wrong"};
+    if (look > kMostLooks) return Error{kStoreConflict, "what looks wrong"};
+    if (look > 1) (void)PauseAfterConflict(std::min(look, 20));
     std::vector<Suspect> undecided;
     for (size_t at = 0; at < left.size(); at += kAtOnce) {
       if (!Continue("looking once more", at, left.size())) return Error{ECANCELED, "given up"};

@@ -12,7 +12,7 @@ namespace airstore::gateway {
 namespace {
 
 constexpr size_t kHolesAtOnce = 512;
-constexpr int kUsageLooks = 200;
+constexpr int kUsageLooks = 1000;
 constexpr std::string_view kLostAndFound = "lost+found";
 
 }  // namespace
