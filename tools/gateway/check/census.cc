@@ -43,9 +43,12 @@ Census::Source SourceOf(WholeInode whole) {
 }  // namespace
 
 Result<void> Census::Read(MetadataStore& store, std::span<const InodeNo> inodes) {
-  auto reader = store.Read();
-  if (!reader) return reader.error();
-  return Read(**reader, inodes);
+  // In a cluster rows may be on their way from one server to another.
+  return UntilNoConflict([&]() -> Result<void> {
+    auto reader = store.Read();
+    if (!reader) return reader.error();
+    return Read(**reader, inodes);
+  });
 }
 
 Result<void> Census::Read(MetadataReader& reader, std::span<const InodeNo> inodes) {

@@ -93,10 +93,14 @@ Result<void> WorkspaceCheck::ReadRows(std::span<const BlockId> ids) {
   for (size_t at = 0; at < ids.size(); at += kAtOnce) {
     AIRSTORE_TRY(Step("blocks", at, ids.size()));
     const auto some = ids.subspan(at, std::min(kAtOnce, ids.size() - at));
-    auto reader = parts_.store.Read();
-    if (!reader) return reader.error();
-    const auto rows = (*reader)->ReadBlocks(workspace_.key, some);
-    AIRSTORE_TRY((*reader)->status());
+    std::vector<std::optional<BlockRecord>> rows;
+    const auto read = UntilNoConflict([&]() -> Result<void> {
+      auto reader = parts_.store.Read();
+      if (!reader) return reader.error();
+      rows = (*reader)->ReadBlocks(workspace_.key, some);
+      return (*reader)->status();
+    });
+    if (!read) return read;
     for (size_t i = 0; i < some.size(); ++i) {
       if (rows[i]) {
         rows_[some[i]] = {rows[i]->size, rows[i]->xxh3, rows[i]->live_bytes};

@@ -69,7 +69,7 @@ std::vector<std::optional<WholeInode>> RedisTransaction::ReadWhole(
                                        {"EXEC"}});
     }
     const size_t each = commands.size() / some.size();
-    const auto replies = view_.Ask("", std::move(commands));
+    const auto replies = view_.AskAtOnce(keys_.InodeRow(ws, some.front()), commands);
     if (replies.size() != each * some.size()) return {};
     for (size_t i = 0; i < some.size(); ++i) {
       read.push_back(WholeFrom(some[i], replies[each * (i + 1) - 1].items));

@@ -109,6 +109,23 @@ std::vector<RedisReply> RedisView::Ask(const std::string& guard,
   return Read({guard}, std::move(commands));
 }
 
+std::vector<RedisReply> RedisView::AskAtOnce(const std::string& key,
+                                             const std::vector<RedisCommand>& commands) {
+  if (failed_) return {};
+  auto replies = route_.Call(SlotOf(key), RedisRoute::Bond::kAtOnce, commands);
+  if (!replies) {
+    Fail(replies.error());
+    return {};
+  }
+  for (size_t i = 0; i < replies->size(); ++i) {
+    if (!(*replies)[i].is_error()) continue;
+    Fail({EIO, "Redis: " + commands[i].front() + ": " + (*replies)[i].text});
+    return {};
+  }
+  ++reads_;
+  return std::move(*replies);
+}
+
 std::optional<std::string> RedisView::Get(const std::string& guard, const std::string& key) {
   auto values = GetAll({guard}, {key});
   return values.empty() ? std::nullopt : std::move(values.front());

@@ -73,6 +73,10 @@ class RedisView {
               const std::vector<std::string>& keys);
   // Commands of the caller's own, that only read; their replies. No changes of the view in them.
   std::vector<RedisReply> Ask(const std::string& guard, std::vector<RedisCommand> commands);
+  // With each MULTI and EXEC that is in them, all of the slot of `key`. Not of a writer: an EXEC
+  // ends what is watched.
+  std::vector<RedisReply> AskAtOnce(const std::string& key,
+                                    const std::vector<RedisCommand>& commands);
 
   // ---- Changes.
   void Put(const std::string& guard, const std::string& key, std::string value);
