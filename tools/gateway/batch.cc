@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/gateway/batch.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -42,14 +43,18 @@ std::vector<MutationOutcome> Replayed(MetadataReader& store, const SessionId& se
   return outcomes;
 }
 
-BatchResult::Refusal CheckLease(MetadataReader& store, const SessionRecord& session,
-                                uint64_t lease_id) {
-  bool held = false;
-  for (const LeaseRecord& lease : store.ListLeases(session.workspace)) {
-    if (lease.session != session.id) return BatchResult::Refusal::kHeldByOther;
-    held = held || lease.id == lease_id;
+// Of a zone nobody holds one who is not registered there alone.
+BatchResult::Refusal CheckLeases(const std::vector<LeaseRecord>& all, const SessionId& session,
+                                 const std::vector<uint64_t>& leases) {
+  size_t held = 0;
+  for (const LeaseRecord& lease : all) {
+    if (lease.session == session) {
+      held += static_cast<size_t>(std::count(leases.begin(), leases.end(), lease.id));
+    } else if (lease.inode == kRootInode) {
+      return BatchResult::Refusal::kHeldByOther;
+    }
   }
-  return lease_id == 0 || held ? BatchResult::Refusal::kNone : BatchResult::Refusal::kLeaseLost;
+  return held == leases.size() ? BatchResult::Refusal::kNone : BatchResult::Refusal::kLeaseLost;
 }
 
 void Expect(const CreateOp& op, ExpectedRows* rows) {
@@ -94,8 +99,8 @@ ExpectedRows RowsOf(std::span<const Mutation> mutations) {
   return rows;
 }
 
-std::vector<MutationOutcome> RunAll(Mutator& mutator, std::span<const Mutation> mutations,
-                                    bool read_only) {
+std::vector<MutationOutcome> RunAll(Mutator& mutator, BatchZones& zones,
+                                    std::span<const Mutation> mutations, bool read_only) {
   std::vector<MutationOutcome> outcomes;
   outcomes.reserve(mutations.size());
   bool stopped = false;
@@ -107,7 +112,11 @@ std::vector<MutationOutcome> RunAll(Mutator& mutator, std::span<const Mutation> 
       outcome.error = EROFS;
     } else {
       outcome.error = CheckMutation(mutation);
-      if (outcome.error == 0) outcome.error = mutator.Run(mutation, &outcome.versions);
+      if (outcome.error == 0) {
+        zones.Before(mutation);
+        outcome.error = mutator.Run(mutation, &outcome.versions);
+        if (outcome.error == 0) zones.After(mutation);
+      }
     }
     stopped = stopped || (outcome.error != 0 && mutation.stop_on_error);
     outcomes.push_back(std::move(outcome));
@@ -167,7 +176,7 @@ Result<void> BatchApplier::AddBlocks(const std::vector<PackedBlock>& packed, Wor
 }
 
 BatchResult BatchApplier::Apply(const SessionId& session_id, std::vector<Mutation> mutations,
-                                bool read_only, uint64_t lease_id) {
+                                bool read_only, const std::vector<uint64_t>& leases) {
   if (mutations.empty()) return {};
   const uint64_t first = mutations.front().sequence;
   for (size_t i = 0; i < mutations.size(); ++i) {
@@ -193,8 +202,14 @@ BatchResult BatchApplier::Apply(const SessionId& session_id, std::vector<Mutatio
     if (blocks_.store().is_remote()) stored.wait();
   }
   for (int attempt = 1;; ++attempt) {
-    BatchResult result =
-        ApplyStored(session_id, ws, mutations, packed, stored, read_only, lease_id);
+    BatchResult result = ApplyStored(session_id, ws, mutations, packed, stored, read_only, leases);
+    if (result.refusal == BatchResult::Refusal::kUnregistered) {
+      const auto free = register_(**seen, result.unregistered);
+      if (!free) return StoreFailed(free.error());
+      if (!*free) return Refuse(BatchResult::Refusal::kHeldByOther);
+      if (PauseAfterConflict(attempt)) continue;
+      return StoreFailed({EAGAIN, "zones change all the time"});
+    }
     if (result.refusal != BatchResult::Refusal::kStore || result.error.code != kStoreConflict ||
         !PauseAfterConflict(attempt)) {
       return result;
@@ -206,7 +221,7 @@ BatchResult BatchApplier::ApplyStored(const SessionId& session_id, WorkspaceKey 
                                       std::span<const Mutation> mutations,
                                       const std::vector<PackedBlock>& packed,
                                       const std::shared_future<Result<void>>& stored,
-                                      bool read_only, uint64_t lease_id) {
+                                      bool read_only, const std::vector<uint64_t>& leases) {
   const uint64_t first = mutations.front().sequence;
   auto writer = store_.Write();
   if (!writer) return StoreFailed(writer.error());
@@ -234,7 +249,9 @@ BatchResult BatchApplier::ApplyStored(const SessionId& session_id, WorkspaceKey 
     return result;
   }
 
-  if (const auto refusal = CheckLease(txn, *session, lease_id);
+  const std::vector<LeaseRecord> all_leases = txn.ListLeases(ws);
+  const std::vector<InterestRecord> interests = txn.ListInterests(ws);
+  if (const auto refusal = CheckLeases(all_leases, session_id, leases);
       refusal != BatchResult::Refusal::kNone) {
     return Refuse(refusal);
   }
@@ -243,7 +260,25 @@ BatchResult BatchApplier::ApplyStored(const SessionId& session_id, WorkspaceKey 
   WorkingTree tree(txn, ws, WallClockNs());
   if (auto added = AddBlocks(packed, &tree); !added) return StoreFailed(added.error());
   Mutator mutator(tree, session_id, *workspace);
-  auto outcomes = RunAll(mutator, mutations.subspan(fresh), read_only);
+  BatchZones zones(tree);
+  auto outcomes = RunAll(mutator, zones, mutations.subspan(fresh), read_only);
+  if (register_) {
+    result.unregistered = zones.Unregistered(interests, session_id);
+    if (!result.unregistered.empty()) {
+      if (auto status = txn.status(); !status) return StoreFailed(status.error());
+      result.refusal = BatchResult::Refusal::kUnregistered;
+      return result;
+    }
+  }
+  for (const InterestRecord& carried : zones.Carried(interests)) txn.PutInterest(carried);
+  for (const auto& [from, to] : zones.moves()) {
+    for (const LeaseRecord& lease : all_leases) {
+      if (lease.session != session_id || (lease.inode != from && lease.inode != to)) continue;
+      if (lease.inode == kRootInode) continue;
+      txn.DeleteLease(lease);
+      result.ended.push_back(lease);
+    }
+  }
   tree.Flush();
   txn.PutOutcomes(session_id, {outcomes.front().sequence, last, EncodeOutcomes(outcomes)});
   if (last > kOutcomeWindow) txn.ForgetOutcomes(session_id, last - kOutcomeWindow);
@@ -257,10 +292,13 @@ BatchResult BatchApplier::ApplyStored(const SessionId& session_id, WorkspaceKey 
     return StoreFailed({error, "commit"});
   }
   const ChangeSet changes = mutator.TakeChanges();
-  if (!changes.empty()) txn.Announce(ws, session_id, changes);
+  const std::vector<ChangeSet> told = zones.Split(changes, interests, session_id);
+  for (const ChangeSet& some : told) txn.Announce(ws, session_id, some);
   if (auto done = txn.Commit(); !done) return StoreFailed(done.error());
   Reach(FaultPoint::kGatewayAfterCommit);
-  result.cursor = Published(txn, ws, session_id, changes);
+  tracker_.Note(ws, changes.inodes);
+  result.cursor = Published(txn, ws, session_id, told);
+  if (!told.empty()) result.only = told.back().only;
   std::move(outcomes.begin(), outcomes.end(), std::back_inserter(result.outcomes));
   return result;
 }
@@ -290,7 +328,10 @@ void ChangeTracker::Note(WorkspaceKey ws, std::span<const InodeNo> inodes) {
 int Changer::RunMutation(const Mutation& mutation) {
   if (const int error = CheckMutation(mutation); error != 0) return error;
   std::vector<InodeVersion> versions;
-  return mutator_.Run(mutation, &versions);
+  zones_.Before(mutation);
+  const int error = mutator_.Run(mutation, &versions);
+  if (error == 0) zones_.After(mutation);
+  return error;
 }
 
 Result<uint64_t> BatchApplier::Change(WorkspaceKey ws, const SessionId& by, WriteOp content,
@@ -334,39 +375,45 @@ Result<uint64_t> BatchApplier::ChangeStored(WorkspaceKey ws, const SessionId& by
   const auto workspace = txn.GetWorkspace(ws);
   if (auto status = txn.status(); !status) return of_store(status.error());
   if (!workspace) return Error{ESTALE, "the workspace does not exist any more"};
-  SessionRecord caller;
-  caller.id = by;
-  caller.workspace = ws;
-  const auto lease = CheckLease(txn, caller, 0);
+  bool leased = false;
+  for (const LeaseRecord& lease : txn.ListLeases(ws)) leased = leased || lease.session != by;
+  const std::vector<InterestRecord> interests = txn.ListInterests(ws);
   if (auto status = txn.status(); !status) return of_store(status.error());
-  if (lease != BatchResult::Refusal::kNone) {
+  if (leased) {
     return Error{EBUSY, "another host holds a lease"};
   }
   const int64_t now_ns = WallClockNs();
   WorkingTree tree(txn, ws, now_ns);
   if (auto added = AddBlocks(packed, &tree); !added) return of_store(added.error());
   Mutator mutator(tree, by, *workspace);
-  Changer changer(tree, mutator, now_ns);
+  BatchZones zones(tree);
+  Changer changer(tree, mutator, zones, now_ns);
   const int error = plan(changer, content);
   if (auto status = txn.status(); !status) return of_store(status.error());
   if (error != 0) return Error{error, {}};
   tree.Flush();
   const ChangeSet changes = mutator.TakeChanges();
   if (changes.empty() && !changer.commits_anyway()) return uint64_t{0};
-  if (!changes.empty()) txn.Announce(ws, by, changes);
+  for (const InterestRecord& carried : zones.Carried(interests)) txn.PutInterest(carried);
+  // Callers of v1 have no interests, and repairs know no zones: everybody hears of it.
+  std::vector<ChangeSet> told;
+  if (!changes.empty()) told.push_back(changes);
+  for (const ChangeSet& some : told) txn.Announce(ws, by, some);
   if (auto done = txn.Commit(); !done) {
     *unknown = done.error().code != kStoreConflict;
     return of_store(done.error());
   }
-  return Published(txn, ws, by, changes);
+  tracker_.Note(ws, changes.inodes);
+  return Published(txn, ws, by, told);
 }
 
 // Still inside of the writer: commits are published in their order.
 uint64_t BatchApplier::Published(const MetadataWriter& committed, WorkspaceKey ws,
-                                 const SessionId& by, const ChangeSet& changes) {
-  if (changes.empty()) return 0;
-  tracker_.Note(ws, changes.inodes);
-  return committed.announced() != 0 ? committed.announced() : publish_(ws, by, changes);
+                                 const SessionId& by, const std::vector<ChangeSet>& told) {
+  if (committed.announced() != 0) return committed.announced();
+  uint64_t cursor = 0;
+  for (const ChangeSet& some : told) cursor = publish_(ws, by, some);
+  return cursor;
 }
 
 Result<void> BatchApplier::EndSession(const SessionId& session_id) {

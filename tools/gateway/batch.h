@@ -22,6 +22,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "tools/gateway/batch_zones.h"
 #include "tools/gateway/blocks.h"
 #include "tools/gateway/metadata_store.h"
 #include "tools/gateway/mutator.h"
@@ -38,15 +39,19 @@ struct BatchResult {
     kUnknownSession,
     kSequenceGap,
     kUnordered,
-    kHeldByOther,  // another session holds a lease
-    kLeaseLost,    // the session no longer holds the lease that the batch was made under
+    kHeldByOther,   // another session holds a lease
+    kLeaseLost,     // the session no longer holds a lease that the batch was made under
+    kUnregistered,  // it touches zones that the session has to register first
     kStore,
   };
   Refusal refusal = Refusal::kNone;
   Error error{0, {}};  // kStore
   uint64_t last_sequence = 0;
-  uint64_t cursor = 0;    // of what was published; 0: nothing changed
-  bool replayed = false;  // all of it was done before, and published then
+  uint64_t cursor = 0;                // of what was published; 0: nothing that concerns anybody
+  std::vector<SessionId> only;        // whom it concerns; empty: everybody
+  std::vector<InodeNo> unregistered;  // kUnregistered
+  std::vector<LeaseRecord> ended;     // the session's own: their zones are no longer what they were
+  bool replayed = false;              // all of it was done before, and published then
   std::vector<MutationOutcome> outcomes;
 };
 
@@ -70,8 +75,8 @@ class ChangeTracker {
 // The tree as a Change() sees it, its own steps included.
 class Changer {
  public:
-  Changer(WorkingTree& tree, Mutator& mutator, int64_t now_ns)
-      : tree_(tree), mutator_(mutator), now_ns_(now_ns) {}
+  Changer(WorkingTree& tree, Mutator& mutator, BatchZones& zones, int64_t now_ns)
+      : tree_(tree), mutator_(mutator), zones_(zones), now_ns_(now_ns) {}
 
   const Inode* Find(InodeNo ino) { return tree_.Find(ino); }
   std::optional<InodeNo> Lookup(InodeNo parent, std::string_view name) {
@@ -100,6 +105,7 @@ class Changer {
 
   WorkingTree& tree_;
   Mutator& mutator_;
+  BatchZones& zones_;
   const int64_t now_ns_;
   bool commits_anyway_ = false;
 };
@@ -111,13 +117,19 @@ class BatchApplier {
   using Publish =
       std::function<uint64_t(WorkspaceKey, const SessionId& by, const ChangeSet& changes)>;
 
+  // Registers zones for a session (Sessions::Register). False: another one holds a lease there.
+  using Register =
+      std::function<Result<bool>(const SessionRecord&, const std::vector<InodeNo>& zones)>;
+
   BatchApplier(MetadataStore& store, Blocks& blocks, Publish publish)
       : store_(store), blocks_(blocks), publish_(std::move(publish)) {}
+  // Before anything is applied. Without it zones are nobody's matter.
+  void RegisterWith(Register call) { register_ = std::move(call); }
 
-  // `lease_id`: the lease that the batch was made under, 0 for none. Whether leases permit it is
-  // checked inside of the transaction, so that no lease is granted or ends in between.
+  // `leases`: those that the batch was made under. Whether leases permit it is checked inside of
+  // the transaction, so that no lease is granted or ends in between.
   BatchResult Apply(const SessionId& session, std::vector<Mutation> mutations, bool read_only,
-                    uint64_t lease_id = 0);
+                    const std::vector<uint64_t>& leases = {});
 
   // Does what `plan` does, unless that answers an errno. `content`: what the plan is going to
   // write, of which it gets the stored form; its inode is for the plan to fill in. EBUSY: a session
@@ -145,19 +157,21 @@ class BatchApplier {
                           std::span<const Mutation> mutations,
                           const std::vector<PackedBlock>& packed,
                           const std::shared_future<Result<void>>& stored, bool read_only,
-                          uint64_t lease_id);
+                          const std::vector<uint64_t>& leases);
   // `unknown`: it failed, and may have been done all the same. `refused`: as of Change().
   Result<uint64_t> ChangeStored(WorkspaceKey ws, const SessionId& by, WriteOp& content,
                                 const std::vector<PackedBlock>& packed, const Plan& plan,
                                 bool* unknown, bool* refused);
   // Takes them into the tree, unless a scrub may have taken them for left by a crash.
   static Result<void> AddBlocks(const std::vector<PackedBlock>& packed, WorkingTree* tree);
+  // Tells of a commit what is to be told, to whom; answers the last cursor.
   uint64_t Published(const MetadataWriter& committed, WorkspaceKey ws, const SessionId& by,
-                     const ChangeSet& changes);
+                     const std::vector<ChangeSet>& told);
 
   MetadataStore& store_;
   Blocks& blocks_;
   const Publish publish_;
+  Register register_;
   ChangeTracker tracker_;
 };
 

@@ -25,17 +25,19 @@ class Bulletin {
   // A commit that the store has not announced by itself (MetadataWriter::Announce). Answers the
   // cursor.
   virtual uint64_t Publish(WorkspaceKey ws, const SessionId& by, const ChangeSet& changes) = 0;
-  // These two are for one session; one that is far behind may never hear of them.
+  // These are for one session; one that is far behind may never hear of them.
   virtual void Recall(WorkspaceKey ws, const SessionId& to, uint64_t lease_id) = 0;
   virtual void LockFreed(WorkspaceKey ws, const SessionId& to, InodeNo ino) = 0;
+  // What it has cached of the zone is in another session's way.
+  virtual void AskToForget(WorkspaceKey ws, const SessionId& to, InodeNo zone) = 0;
+  // An event for that session, behind all that it is to know by now; answers the cursor.
+  virtual Result<uint64_t> Mark(WorkspaceKey ws, const SessionId& to) = 0;
 
   // Where somebody begins to watch who knows nothing yet.
   virtual Result<uint64_t> Cursor(WorkspaceKey ws) = 0;
-  // The cursor of the last change that another session made.
-  virtual Result<uint64_t> LastFor(WorkspaceKey ws, const SessionId& session) = 0;
-  // Of the last one that the session made, or of what was before all that is known; 0: nothing is
-  // known of it.
-  virtual Result<uint64_t> LastBy(WorkspaceKey ws, const SessionId& session) = 0;
+  // The last change that the session made, or what was before all that is known; cursor 0: nothing
+  // is known of it.
+  virtual Result<Told> LastBy(WorkspaceKey ws, const SessionId& session) = 0;
 
   // The session watches from that cursor on; a stream is added to the hub then. False: it was given
   // up since it last did, and is to be told of a gap.
@@ -43,9 +45,9 @@ class Bulletin {
   virtual Result<void> Acknowledge(WorkspaceKey ws, const SessionId& session, uint64_t cursor) = 0;
   // The session has ended.
   virtual Result<void> Forget(WorkspaceKey ws, const SessionId& session) = 0;
-  // Calls `done` once all watchers of the workspace but `by` have acknowledged, or were given up.
-  // Does not when it fails: then nobody knows whom to wait for.
-  virtual Result<void> WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t cursor,
+  // Calls `done` once all watchers whom the change concerns, but `by`, have acknowledged, or were
+  // given up. Does not when it fails: then nobody knows whom to wait for.
+  virtual Result<void> WhenSeen(WorkspaceKey ws, const SessionId& by, const Told& told,
                                 WatchAcks::Done done) = 0;
   // Ends the watches of a session, a token, a workspace: what is given must match.
   virtual void End(WorkspaceKey ws, const SessionId* session, const std::string* token_id) = 0;
@@ -68,11 +70,14 @@ class LocalBulletin final : public Bulletin {
   void LockFreed(WorkspaceKey ws, const SessionId& to, InodeNo ino) override {
     hub_.PublishLockFreed(ws, to, ino);
   }
-  Result<uint64_t> Cursor(WorkspaceKey ws) override { return hub_.cursor(ws); }
-  Result<uint64_t> LastFor(WorkspaceKey ws, const SessionId& session) override {
-    return hub_.LastFor(ws, session);
+  void AskToForget(WorkspaceKey ws, const SessionId& to, InodeNo zone) override {
+    hub_.PublishForget(ws, to, zone);
   }
-  Result<uint64_t> LastBy(WorkspaceKey ws, const SessionId& session) override {
+  Result<uint64_t> Mark(WorkspaceKey ws, const SessionId& to) override {
+    return hub_.PublishMark(ws, to);
+  }
+  Result<uint64_t> Cursor(WorkspaceKey ws) override { return hub_.cursor(ws); }
+  Result<Told> LastBy(WorkspaceKey ws, const SessionId& session) override {
     return hub_.LastBy(ws, session);
   }
   // A session of an earlier life of the gateway.
@@ -84,13 +89,15 @@ class LocalBulletin final : public Bulletin {
     acks_.Acknowledge(session, cursor);
     return {};
   }
-  Result<void> Forget(WorkspaceKey, const SessionId& session) override {
+  Result<void> Forget(WorkspaceKey ws, const SessionId& session) override {
     acks_.Forget(session);
+    // Should it be there all the same: what it had registered is gone, and it must hear so.
+    hub_.End(ws, &session, nullptr, WatchEnd::kBehind);
     return {};
   }
-  Result<void> WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t cursor,
+  Result<void> WhenSeen(WorkspaceKey ws, const SessionId& by, const Told& told,
                         WatchAcks::Done done) override {
-    acks_.WhenSeen(ws, by, cursor, std::move(done));
+    acks_.WhenSeen(ws, by, told, std::move(done));
     return {};
   }
   void End(WorkspaceKey ws, const SessionId* session, const std::string* token_id) override {

@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "tools/gateway/zones.h"
+
 namespace airstore::gateway {
 namespace {
 
@@ -62,6 +64,7 @@ Result<Plan> MakePlan(MetadataStore& store, WorkspaceKey ws, InodeNo ino,
     return plan;
   }
   plan.outcome.content_version = inode->content_version;
+  plan.outcome.zone = Zones(ParentsIn(**reader, ws)).Of(*inode);
   for (const ByteRange& range : ranges) {
     const uint64_t start = std::min(range.offset, inode->size);
     const uint64_t length = std::min(range.length, inode->size - start);

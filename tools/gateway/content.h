@@ -28,6 +28,7 @@ struct FetchedPiece {
 struct FetchOutcome {
   int error = 0;
   uint64_t content_version = 0;
+  InodeNo zone = kRootInode;  // that the file is in
   // In the order of the ranges asked for; one that has large holes comes in several.
   std::vector<FetchedPiece> pieces;
 };

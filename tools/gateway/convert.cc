@@ -144,6 +144,7 @@ void ToWire(const Inode& inode, wire::Attr* attr) {
   if (!inode.symlink_target.empty()) attr->set_symlink_target(inode.symlink_target);
   attr->set_allocated_bytes(inode.allocated);
   attr->set_xattr_count(inode.xattr_count);
+  attr->set_parent(inode.parent);
 }
 
 void ToWire(ResolvedEntry entry, wire::DirEntry* out) {
@@ -180,6 +181,8 @@ void ToWire(const HubEvent& event, wire::WatchEvent* out) {
     out->set_lease_recall(event.lease_recall);
   } else if (event.lock_freed != 0) {
     out->set_lock_freed(event.lock_freed);
+  } else if (event.forget != 0) {
+    out->set_forget(event.forget);
   } else if (event.changes != nullptr) {
     wire::Invalidation* changed = out->mutable_changed();
     for (const InodeNo ino : event.changes->inodes) changed->add_inodes(ino);

@@ -17,6 +17,7 @@ struct HubEvent {
   bool gap = false;
   uint64_t lease_recall = 0;                 // id of the lease, or 0
   InodeNo lock_freed = 0;                    // or 0
+  InodeNo forget = 0;                        // a zone, or 0
   std::shared_ptr<const ChangeSet> changes;  // shared by all who watch
 };
 
@@ -26,6 +27,19 @@ struct LoggedEvent {
   size_t bytes = 0;
 
   bool is_change() const { return event.changes != nullptr; }
+  // Without anything in it, it marks a place.
+  bool IsFor(const SessionId& who) const {
+    return is_change() ? session != who && event.changes->Concerns(who) : session == who;
+  }
+};
+
+// A change that was told.
+struct Told {
+  uint64_t cursor = 0;
+  std::vector<SessionId> only = {};  // as in ChangeSet
+  bool Concerns(const SessionId& session) const {
+    return only.empty() || std::binary_search(only.begin(), only.end(), session);
+  }
 };
 
 // What a log no longer has: its newest change, and the newest one of another session than that. So

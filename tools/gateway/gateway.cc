@@ -85,6 +85,9 @@ Result<void> Gateway::Start() {
   collector_ =
       std::make_unique<Collector>(*store_, *blocks_, options_.gc_grace.count() * kNsPerSecond);
   AIRSTORE_TRY(stores->redis != nullptr ? StartShared(*stores->redis) : StartAlone());
+  batches_->RegisterWith([this](const SessionRecord& session, const std::vector<InodeNo>& zones) {
+    return sessions_->Register(session, zones);
+  });
   CheckParts parts{*store_,     *blocks_,   *batches_,
                    *collector_, *sessions_, [this](WorkspaceKey ws) { return GrantInodes(ws, 1); }};
   if (stores->redis != nullptr) {
@@ -113,6 +116,9 @@ Result<void> Gateway::StartAlone() {
         AIRSTORE_TRY(locks_->Expire(session.workspace, session.id));
         return bulletin_->Forget(session.workspace, session.id);
       });
+  sessions_->AskWith([this](WorkspaceKey ws, const SessionId& who, InodeNo zone) {
+    bulletin_->AskToForget(ws, who, zone);
+  });
   AIRSTORE_TRY(sessions_->Load());
   for (const SessionRecord& session : sessions_->LiveSessions()) {
     locks->Expect(session.workspace, session.id);
@@ -131,6 +137,9 @@ Result<void> Gateway::StartShared(RedisStore& store) {
       [told = bulletin->get()](WorkspaceKey ws, const SessionId& holder, uint64_t lease_id) {
         told->Recall(ws, holder, lease_id);
       });
+  sessions->AskWith([told = bulletin->get()](WorkspaceKey ws, const SessionId& who, InodeNo zone) {
+    told->AskToForget(ws, who, zone);
+  });
   AIRSTORE_TRY(sessions->Load());
   (*bulletin)->WhenHeard([of = sessions.get()](const RedisNews& news) { of->Hear(news); });
   locks_ = std::make_unique<RedisLocks>(

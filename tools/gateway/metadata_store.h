@@ -117,6 +117,7 @@ class MetadataReader {
   // The session that an inode without a name lives as long as.
   virtual std::optional<SessionId> GetOrphan(WorkspaceKey ws, InodeNo ino) = 0;
   virtual std::vector<LeaseRecord> ListLeases(std::optional<WorkspaceKey> ws) = 0;  // by id
+  virtual std::vector<InterestRecord> ListInterests(WorkspaceKey ws) = 0;  // by session, zone
 
   virtual std::optional<TokenRecord> FindToken(std::string_view hash) = 0;
   virtual std::vector<TokenRecord> ListTokens(std::optional<WorkspaceKey> ws) = 0;
@@ -156,13 +157,15 @@ class MetadataWriter : public MetadataReader {
   virtual void DeleteBlock(WorkspaceKey ws, const BlockId& id) = 0;
 
   virtual void PutSession(const SessionRecord& session) = 0;
-  virtual void DeleteSession(const SessionId& id) = 0;  // with its outcomes and leases
+  virtual void DeleteSession(const SessionId& id) = 0;  // with its outcomes, leases and interests
   virtual void PutOutcomes(const SessionId& id, const RecordedBatch& batch) = 0;
   virtual void ForgetOutcomes(const SessionId& id, uint64_t before) = 0;  // last < before
   virtual void PutOrphan(WorkspaceKey ws, InodeNo ino, const SessionId& id) = 0;
   virtual void DeleteOrphan(WorkspaceKey ws, InodeNo ino) = 0;
   virtual void PutLease(const LeaseRecord& lease) = 0;
   virtual void DeleteLease(const LeaseRecord& lease) = 0;
+  virtual void PutInterest(const InterestRecord& interest) = 0;
+  virtual void DeleteInterest(const InterestRecord& interest) = 0;
 
   virtual void PutToken(const TokenRecord& token) = 0;
   virtual bool RevokeToken(std::string_view id, int64_t now_ns) = 0;  // false: no such token

@@ -116,10 +116,8 @@ int Mutator::Do(const CreateOp& op) {
     inode.nlink = 0;
     tree_.store().PutOrphan(tree_.workspace(), op.ino, session_);
   } else {
-    if (S_ISDIR(op.mode)) {
-      inode.parent = op.parent;
-      ++parent->nlink;
-    }
+    inode.parent = op.parent;
+    if (S_ISDIR(op.mode)) ++parent->nlink;
     NameChanged(*parent, op.name);
   }
   Add(std::move(inode), op.parent, op.name);
@@ -135,7 +133,12 @@ int Mutator::Do(const LinkOp& op) {
   if (inode->nlink >= kMaxLinks) return EMLINK;
   if (tree_.store().GetEntry(tree_.workspace(), op.parent, op.name)) return EEXIST;
 
-  if (inode->nlink == 0) tree_.store().DeleteOrphan(tree_.workspace(), op.ino);
+  if (inode->nlink == 0) {
+    tree_.store().DeleteOrphan(tree_.workspace(), op.ino);
+    inode->parent = op.parent;
+  } else if (inode->parent != op.parent) {
+    inode->parent = 0;
+  }
   ++inode->nlink;
   inode->ctime_ns = now_ns_;
   tree_.store().PutEntry(tree_.workspace(), op.parent, op.name, op.ino);
@@ -234,7 +237,7 @@ int Mutator::Do(const RenameOp& op) {
   tree_.store().DeleteEntry(ws, op.old_parent, op.old_name);
   tree_.store().PutEntry(ws, op.new_parent, op.new_name, source->ino);
   if (target != nullptr && IsDirectory(*target)) --new_parent->nlink;
-  MoveDirectory(*source, *old_parent, *new_parent);
+  MoveName(*source, *old_parent, *new_parent);
   NameChanged(*old_parent, op.old_name);
   NameChanged(*new_parent, op.new_name);
   source->ctime_ns = now_ns_;
@@ -247,24 +250,27 @@ int Mutator::Do(const RenameOp& op) {
     whiteout.uid = op.whiteout_uid;
     whiteout.gid = op.whiteout_gid;
     whiteout.nlink = 1;
+    whiteout.parent = op.old_parent;
     Add(std::move(whiteout), op.old_parent, op.old_name);
   }
   return 0;
 }
 
-void Mutator::MoveDirectory(Inode& directory, Inode& from, Inode& to) {
-  if (!IsDirectory(directory) || from.ino == to.ino) return;
-  --from.nlink;
-  ++to.nlink;
-  directory.parent = to.ino;
+void Mutator::MoveName(Inode& inode, Inode& from, Inode& to) {
+  if (from.ino == to.ino) return;
+  if (IsDirectory(inode)) {
+    --from.nlink;
+    ++to.nlink;
+  }
+  inode.parent = IsDirectory(inode) || inode.nlink == 1 ? to.ino : 0;
 }
 
 void Mutator::Exchange(const RenameOp& op, Inode& old_parent, Inode& new_parent, Inode& source,
                        Inode& target) {
   tree_.store().PutEntry(tree_.workspace(), op.old_parent, op.old_name, target.ino);
   tree_.store().PutEntry(tree_.workspace(), op.new_parent, op.new_name, source.ino);
-  MoveDirectory(source, old_parent, new_parent);
-  MoveDirectory(target, new_parent, old_parent);
+  MoveName(source, old_parent, new_parent);
+  MoveName(target, new_parent, old_parent);
   NameChanged(old_parent, op.old_name);
   NameChanged(new_parent, op.new_name);
   for (Inode* inode : {&source, &target}) {

@@ -65,7 +65,7 @@ class Mutator {
   void Free(Inode& inode);
   void Add(Inode inode, InodeNo parent, std::string_view name);
   void PutXattr(Inode& inode, std::string_view name, std::string_view value);
-  void MoveDirectory(Inode& directory, Inode& from, Inode& to);
+  void MoveName(Inode& inode, Inode& from, Inode& to);
   void Exchange(const RenameOp& op, Inode& old_parent, Inode& new_parent, Inode& source,
                 Inode& target);
   void Cut(Inode& file, uint64_t start, uint64_t end);

@@ -24,6 +24,7 @@ uint64_t WireBytes(const ResolvedEntry& entry) {
 int Resolver::Lookup(InodeNo parent, std::string_view name, uint64_t inline_bytes,
                      ResolvedEntry* entry) {
   if (const int error = CheckName(name); error != 0) return error;
+  touched_.insert(zones_.OfNames(parent));
   const auto ino = reader_.GetEntry(ws_, parent, name);
   if (!ino) {
     const auto directory = reader_.GetInode(ws_, parent);
@@ -36,6 +37,7 @@ int Resolver::Lookup(InodeNo parent, std::string_view name, uint64_t inline_byte
 int Resolver::GetAttr(InodeNo ino, uint64_t inline_bytes, ResolvedEntry* entry) {
   auto inode = reader_.GetInode(ws_, ino);
   if (!inode) return ENOENT;
+  Touch(inode);
   entry->inode = std::move(*inode);
   used_bytes_ += WireBytes(*entry);
   if (inline_bytes > 0) Inline(entry, inline_bytes);
@@ -64,6 +66,7 @@ int Resolver::List(const ListRequest& request, Listed* listed) {
   auto directory = reader_.GetInode(ws_, request.ino);
   if (!directory) return ENOENT;
   if (!S_ISDIR(directory->mode)) return ENOTDIR;
+  touched_.insert(zones_.OfNames(request.ino));
   listed->directory = std::move(*directory);
 
   size_t limit = kPageEntries;
@@ -96,6 +99,7 @@ int Resolver::List(const ListRequest& request, Listed* listed) {
 int Resolver::GetXattr(InodeNo ino, std::string_view name, std::string* value) {
   const auto inode = reader_.GetInode(ws_, ino);
   if (!inode) return ENOENT;
+  Touch(inode);
   if (inode->xattr_count == 0) return ENODATA;
   auto found = reader_.GetXattr(ws_, ino, name);
   if (!found) return ENODATA;
@@ -107,6 +111,7 @@ int Resolver::GetXattr(InodeNo ino, std::string_view name, std::string* value) {
 int Resolver::ListXattrs(InodeNo ino, std::vector<std::string>* names) {
   const auto inode = reader_.GetInode(ws_, ino);
   if (!inode) return ENOENT;
+  Touch(inode);
   if (inode->xattr_count > 0) *names = reader_.ListXattrs(ws_, ino);
   for (const std::string& name : *names) used_bytes_ += name.size() + 2;
   return 0;
@@ -116,6 +121,7 @@ int Resolver::Layout(const LayoutRequest& request, FileLayout* layout) {
   const uint64_t offset = request.offset;
   const auto inode = reader_.GetInode(ws_, request.ino);
   if (!inode) return ENOENT;
+  Touch(inode);
   if (!S_ISREG(inode->mode)) return S_ISDIR(inode->mode) ? EISDIR : EINVAL;
   layout->content_version = inode->content_version;
   layout->size = inode->size;

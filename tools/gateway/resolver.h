@@ -9,11 +9,13 @@
 // Ownership: borrows the snapshot and the blocks.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
 #include "tools/gateway/blocks.h"
 #include "tools/gateway/metadata_store.h"
+#include "tools/gateway/zones.h"
 
 namespace airstore::gateway {
 
@@ -61,7 +63,7 @@ class Resolver {
   static constexpr size_t kPageEntries = 4096;
 
   Resolver(MetadataReader& reader, Blocks& blocks, WorkspaceKey ws)
-      : reader_(reader), blocks_(blocks), ws_(ws) {}
+      : reader_(reader), blocks_(blocks), ws_(ws), zones_(ParentsIn(reader, ws)) {}
 
   // Each answers 0 or an errno.
   int Lookup(InodeNo parent, std::string_view name, uint64_t inline_bytes, ResolvedEntry* entry);
@@ -73,15 +75,22 @@ class Resolver {
 
   // The answer has become too large: only a caller who batches without measure gets here.
   bool overflown() const { return used_bytes_ > kAnswerBytes * 3 / 2; }
+  // What the answers are about.
+  const std::set<InodeNo>& zones() const { return touched_; }
 
  private:
   void Inline(ResolvedEntry* entry, uint64_t inline_bytes);
+  void Touch(const std::optional<Inode>& inode) {
+    if (inode) touched_.insert(zones_.Of(*inode));
+  }
 
   static constexpr std::chrono::seconds kInlineTime{2};
 
   MetadataReader& reader_;
   Blocks& blocks_;
   const WorkspaceKey ws_;
+  Zones zones_;
+  std::set<InodeNo> touched_;
   uint64_t used_bytes_ = 0;
   const SteadyTime inline_until_ = SteadyNow() + kInlineTime;
   bool inlines_ = true;

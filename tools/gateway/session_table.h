@@ -35,10 +35,14 @@ class SessionTable final : public Sessions {
   Result<void> Forget(const SessionRecord& session) override;
   void ForgetWorkspace(WorkspaceKey ws) override;
   Result<Acquired> Acquire(const SessionRecord& session, InodeNo ino, bool may_write) override;
+  Result<Standing> Enter(const SessionRecord& session) override;
+  Result<bool> Register(const SessionRecord& session, const std::vector<InodeNo>& zones) override;
+  Result<void> Unregister(const SessionRecord& session, InodeNo zone) override;
+  Result<bool> BeginWatch(const SessionRecord& session) override;
   Result<bool> RecallOthers(const SessionRecord& session) override;
   void WhenFree(const SessionRecord& session, std::function<void()> again) override;
   Result<void> Release(const SessionRecord& session, uint64_t lease_id) override;
-  Result<std::optional<LeaseRecord>> LeaseOf(const SessionRecord& session) override;
+  Result<std::vector<LeaseRecord>> LeasesOf(const SessionRecord& session) override;
   Result<std::vector<SessionRecord>> Expire(SteadyTime now) override;
   Result<uint64_t> CountLive() override;
   std::vector<SessionRecord> LiveSessions() override;
@@ -58,9 +62,17 @@ class SessionTable final : public Sessions {
     std::function<void()> again;
   };
   // 0: all of them.
-  void WakeWaiters(WorkspaceKey ws);                                // REQUIRES: mu_
-  bool IsAlone(const SessionRecord& session) const;                 // REQUIRES: mu_
-  Result<void> DropLeases(const std::vector<LeaseRecord>& leases);  // REQUIRES: mu_
+  void WakeWaiters(WorkspaceKey ws);                                 // REQUIRES: mu_
+  bool IsAlone(const SessionRecord& session) const;                  // REQUIRES: mu_
+  Result<void> DropLeases(const std::vector<LeaseRecord>& leases);   // REQUIRES: mu_
+  Result<void> DropInterests(const std::vector<SessionRecord>& of);  // REQUIRES: mu_
+  // Those of other sessions, of any of the zones; without zones: all. False: there is none.
+  bool RecallSome(const SessionRecord& session, const std::vector<InodeNo>& zones,
+                  std::unique_lock<std::mutex>* lock);  // REQUIRES: mu_, which it lets go of
+  Result<Acquired> Grant(const SessionRecord& session, InodeNo ino);          // REQUIRES: mu_
+  Result<ZoneState> ZoneStateOf(const SessionRecord& session, InodeNo zone);  // REQUIRES: mu_
+  Result<Acquired> AcquireZone(const SessionRecord& session, InodeNo zone,
+                               std::unique_lock<std::mutex>* lock);  // REQUIRES: mu_
 
   MetadataStore& store_;
   const std::chrono::seconds lifetime_;
@@ -71,6 +83,7 @@ class SessionTable final : public Sessions {
   std::unordered_map<SessionId, Live, Id16Hash> live_;
   std::map<uint64_t, Lease> leases_;
   std::vector<Waiter> waiters_;
+  std::map<std::pair<SessionId, InodeNo>, SteadyTime> asked_;  // to forget a zone
   uint64_t last_lease_id_ = 0;
 };
 

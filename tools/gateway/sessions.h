@@ -5,10 +5,12 @@
 // `session_seconds` loses its leases and locks (not its sequence), and gets new ones when it is
 // back.
 //
-// A lease is for a session that is alone: only while no other session of its workspace lives, one
-// that only reads included, may it keep changes to itself for a while. Whatever the inode: subtrees
-// can be moved into each other, and whole workspaces are what brokers ask for. Its id is a fencing
-// token: what is sent under one that has ended is refused, by the store.
+// A lease is for who is alone: may keep changes to itself for a while. That of the root is granted
+// while no other session of the workspace lives, one that only reads included; that of a zone
+// (zones.h) while no other session has registered the zone. A session registers what it is about to
+// read or has changed, and nobody is granted a lease there until it has said that it has forgotten
+// all of it, or has expired. A lease's id is a fencing token: what is sent under one that has ended
+// is refused, by the store.
 //
 // Where: SessionTable for a gateway that is the only one, RedisSessions for several.
 //
@@ -18,6 +20,7 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "tools/gateway/clock.h"
@@ -29,6 +32,8 @@ class Sessions {
  public:
   // Asks a holder to give a lease back.
   using Recall = std::function<void(WorkspaceKey, const SessionId& holder, uint64_t lease_id)>;
+  // Asks who has registered a zone to forget it.
+  using AskToForget = std::function<void(WorkspaceKey, const SessionId& who, InodeNo zone)>;
 
   virtual ~Sessions() = default;
   // Takes up what earlier gateways have left.
@@ -48,15 +53,34 @@ class Sessions {
     std::optional<LeaseRecord> lease;  // nothing: the session is not alone, or may not write
     bool held_by_other = false;        // it was asked to give it back
   };
+  // `ino`: the root, or a zone; who is alone gets that of the root in any case.
   virtual Result<Acquired> Acquire(const SessionRecord& session, InodeNo ino, bool may_write) = 0;
-  // True: another session of the workspace holds a lease; it was asked to give it back. False:
-  // nobody is given one for as long as this session lives.
+
+  // For a call that reads or changes something, by a session that lives from now on.
+  struct Standing {
+    bool held_by_other = false;  // the whole workspace; it was asked to give it back
+    std::set<InodeNo> zones;     // that it has registered; kAllZones among them: all
+  };
+  virtual Result<Standing> Enter(const SessionRecord& session) = 0;
+  // False: another session holds a lease of one of them, and was asked to give it back.
+  virtual Result<bool> Register(const SessionRecord& session,
+                                const std::vector<InodeNo>& zones) = 0;
+  virtual Result<void> Unregister(const SessionRecord& session, InodeNo zone) = 0;
+  // A session begins to watch. False: it was away for so long that what it had registered is gone,
+  // so it must not believe what it has cached.
+  virtual Result<bool> BeginWatch(const SessionRecord& session) = 0;
+  // Once, before others use it.
+  void AskWith(AskToForget call) { ask_ = std::move(call); }
+
+  // For those who register nothing, and are in the way of all. True: another session of the
+  // workspace holds a lease, of whatever; it was asked to give it back. False: nobody is given one
+  // for as long as this session lives.
   virtual Result<bool> RecallOthers(const SessionRecord& session) = 0;
   // Calls `again` when a lease of the workspace has ended, at once if no other session holds one,
   // and after a second in any case. It must not block, nor call this class.
   virtual void WhenFree(const SessionRecord& session, std::function<void()> again) = 0;
   virtual Result<void> Release(const SessionRecord& session, uint64_t lease_id) = 0;
-  virtual Result<std::optional<LeaseRecord>> LeaseOf(const SessionRecord& session) = 0;
+  virtual Result<std::vector<LeaseRecord>> LeasesOf(const SessionRecord& session) = 0;
 
   // Sessions whose time is over since the last call; their leases, locks and watches are gone. One
   // for which that fails comes again.
@@ -67,6 +91,21 @@ class Sessions {
   virtual std::vector<SessionRecord> LiveSessions() = 0;
 
   virtual std::chrono::seconds lifetime() const = 0;
+
+ protected:
+  // Of one moment: what a grant of a zone's lease depends on.
+  struct ZoneState {
+    bool grantable = false;
+    std::vector<SessionId> in_the_way;  // that could forget it
+  };
+  // `live`: sessions of the workspace. One that has not registered what all have (the root's zone)
+  // may have cached anything.
+  static ZoneState LookAtZone(MetadataReader& rows, const SessionRecord& session, InodeNo zone,
+                              const std::vector<SessionId>& live);
+  static void PutZones(MetadataWriter& rows, const SessionRecord& session,
+                       const std::vector<InodeNo>& zones);
+
+  AskToForget ask_;
 };
 
 }  // namespace airstore::gateway

@@ -139,6 +139,7 @@ grpc::Status RefusalStatus(const BatchResult& result) {
     case Refusal::kStore:
       return StoreStatus("apply", result.error);
     case Refusal::kLeaseLost:
+    case Refusal::kUnregistered:
     case Refusal::kNone:
       break;
   }
@@ -148,47 +149,74 @@ grpc::Status RefusalStatus(const BatchResult& result) {
 }  // namespace
 
 grpc::Status StorageService::AdmitToData(const Context& context, std::string_view session_id,
-                                         Access* access) {
+                                         Access* access, std::set<InodeNo>* zones) {
   if (auto status = Admit(gateway_, context, session_id, access); !status.ok()) return status;
-  const auto held = gateway_.sessions().RecallOthers(access->session);
-  if (!held) return StoreStatus("leases", held.error());
-  return *held ? HeldByOther() : grpc::Status::OK;
+  auto standing = gateway_.sessions().Enter(access->session);
+  if (!standing) return StoreStatus("leases", standing.error());
+  *zones = std::move(standing->zones);
+  return standing->held_by_other ? HeldByOther() : grpc::Status::OK;
+}
+
+grpc::Status StorageService::RegisterZones(const Access& access, const std::set<InodeNo>& touched,
+                                           std::set<InodeNo>* zones, bool* again) {
+  std::vector<InodeNo> fresh;
+  for (const InodeNo zone : touched) {
+    if (zone != kRootInode && !zones->contains(zone)) fresh.push_back(zone);
+  }
+  if (zones->contains(kAllZones)) fresh.clear();
+  *again = !fresh.empty();
+  if (fresh.empty()) return grpc::Status::OK;
+  const auto free = gateway_.sessions().Register(access.session, fresh);
+  if (!free) return StoreStatus("leases", free.error());
+  if (!*free) return HeldByOther();
+  zones->insert(fresh.begin(), fresh.end());
+  return grpc::Status::OK;
 }
 
 grpc::Status StorageService::DoResolve(const Context& context, const wire::ResolveRequest& request,
                                        wire::ResolveResponse* response) {
   Access access;
-  if (auto status = AdmitToData(context, request.session_id(), &access); !status.ok()) {
+  std::set<InodeNo> zones;
+  if (auto status = AdmitToData(context, request.session_id(), &access, &zones); !status.ok()) {
     return status;
   }
   if (request.items_size() > kMaxResolveItems) {
     return {grpc::StatusCode::INVALID_ARGUMENT, "too many items"};
   }
-  const auto done = UntilNoConflict([&]() -> Result<void> {
-    response->clear_results();
-    auto reader = gateway_.store().Read();
-    if (!reader) return reader.error();
-    Expect(request, access.session.workspace, **reader);
-    Resolver resolver(**reader, gateway_.blocks(), access.session.workspace);
-    for (const wire::ResolveItem& item : request.items()) {
-      ResolveOne(resolver, item, response->add_results());
-      if (resolver.overflown()) return Error{E2BIG, {}};
-      if (context.IsCancelled()) return Error{ECANCELED, {}};
+  for (bool again = true; again;) {
+    std::set<InodeNo> touched;
+    const auto done = UntilNoConflict([&]() -> Result<void> {
+      response->clear_results();
+      auto reader = gateway_.store().Read();
+      if (!reader) return reader.error();
+      Expect(request, access.session.workspace, **reader);
+      Resolver resolver(**reader, gateway_.blocks(), access.session.workspace);
+      for (const wire::ResolveItem& item : request.items()) {
+        ResolveOne(resolver, item, response->add_results());
+        if (resolver.overflown()) return Error{E2BIG, {}};
+        if (context.IsCancelled()) return Error{ECANCELED, {}};
+      }
+      touched = resolver.zones();
+      return (*reader)->status();
+    });
+    if (!done && done.error().code == ECANCELED && context.IsCancelled()) {
+      return grpc::Status::CANCELLED;
     }
-    return (*reader)->status();
-  });
-  if (done) return grpc::Status::OK;
-  if (done.error().code == ECANCELED && context.IsCancelled()) return grpc::Status::CANCELLED;
-  if (done.error().code == E2BIG) {
-    return {grpc::StatusCode::RESOURCE_EXHAUSTED, "answer too large: ask for less at once"};
+    if (!done && done.error().code == E2BIG) {
+      return {grpc::StatusCode::RESOURCE_EXHAUSTED, "answer too large: ask for less at once"};
+    }
+    if (!done) return StoreStatus("resolve", done.error());
+    // What was read before it is registered may be older than the first event.
+    if (auto status = RegisterZones(access, touched, &zones, &again); !status.ok()) return status;
   }
-  return StoreStatus("resolve", done.error());
+  return grpc::Status::OK;
 }
 
 grpc::Status StorageService::DoFetch(const Context& context, const wire::FetchRequest& request,
                                      wire::FetchResponse* response) {
   Access access;
-  if (auto status = AdmitToData(context, request.session_id(), &access); !status.ok()) {
+  std::set<InodeNo> zones;
+  if (auto status = AdmitToData(context, request.session_id(), &access, &zones); !status.ok()) {
     return status;
   }
   if (request.ranges_size() > kMaxFetchRanges) {
@@ -204,9 +232,15 @@ grpc::Status StorageService::DoFetch(const Context& context, const wire::FetchRe
     ranges.push_back({range.offset(), range.length()});
   }
   if (total > kMaxFetchBytes) return {grpc::StatusCode::INVALID_ARGUMENT, "ranges too large"};
-  auto outcome = FetchContent(gateway_.store(), gateway_.blocks(), access.session.workspace,
-                              request.inode(), ranges);
-  if (!outcome) return StoreStatus("fetch", outcome.error());
+  Result<FetchOutcome> outcome = FetchOutcome{};
+  for (bool again = true; again;) {
+    outcome = FetchContent(gateway_.store(), gateway_.blocks(), access.session.workspace,
+                           request.inode(), ranges);
+    if (!outcome) return StoreStatus("fetch", outcome.error());
+    if (auto status = RegisterZones(access, {outcome->zone}, &zones, &again); !status.ok()) {
+      return status;
+    }
+  }
   response->set_error(outcome->error);
   response->set_content_version(outcome->content_version);
   const bool zstd = Accepts(request, wire::COMPRESSION_ZSTD);
@@ -254,7 +288,8 @@ grpc::Status StorageService::DoPutBlock(const Context& context,
 grpc::Status StorageService::DoApply(const Context& context, const wire::ApplyRequest& request,
                                      wire::ApplyResponse* response, Published* published) {
   Access access;
-  if (auto status = AdmitToData(context, request.session_id(), &access); !status.ok()) {
+  std::set<InodeNo> zones;
+  if (auto status = AdmitToData(context, request.session_id(), &access, &zones); !status.ok()) {
     return status;
   }
   if (request.mutations_size() > static_cast<int>(kMaxBatchMutations)) {
@@ -264,16 +299,23 @@ grpc::Status StorageService::DoApply(const Context& context, const wire::ApplyRe
   mutations.reserve(static_cast<size_t>(request.mutations_size()));
   for (const wire::Mutation& mutation : request.mutations())
     mutations.push_back(FromWire(mutation));
+  std::vector<uint64_t> leases(request.more_lease_ids().begin(), request.more_lease_ids().end());
+  if (request.lease_id() != 0) leases.push_back(request.lease_id());
   const BatchResult result = gateway_.batches().Apply(access.session.id, std::move(mutations),
-                                                      access.caller.read_only, request.lease_id());
+                                                      access.caller.read_only, leases);
   if (result.refusal == BatchResult::Refusal::kLeaseLost) response->set_lease_lost(true);
   if (result.refusal != BatchResult::Refusal::kNone) return RefusalStatus(result);
-  *published = {access.session.workspace, access.session.id, result.cursor};
+  for (const LeaseRecord& lease : result.ended) {
+    if (auto done = gateway_.sessions().Release(access.session, lease.id); !done) {
+      return StoreStatus("apply", done.error());
+    }
+  }
+  *published = {access.session.workspace, access.session.id, {result.cursor, result.only}};
   if (result.replayed) {
     // Whoever was to see it may not have: the answer that was lost had waited for that.
     const auto last = gateway_.bulletin().LastBy(access.session.workspace, access.session.id);
     if (!last) return StoreStatus("apply", last.error());
-    published->cursor = *last;
+    published->told = *last;
   }
   response->mutable_results()->Reserve(static_cast<int>(result.outcomes.size()));
   for (const MutationOutcome& outcome : result.outcomes) ToWire(outcome, response->add_results());
@@ -305,12 +347,12 @@ StorageService::Reactor* StorageService::Apply(Context* context, const wire::App
     Published published;
     const grpc::Status status = DoApply(*context, *request, response, &published);
     Reach(FaultPoint::kGatewayBeforeReply);
-    if (!status.ok() || published.cursor == 0) {
+    if (!status.ok() || published.told.cursor == 0) {
       reactor->Finish(status);
       return;
     }
     const auto waits =
-        gateway_.bulletin().WhenSeen(published.workspace, published.by, published.cursor,
+        gateway_.bulletin().WhenSeen(published.workspace, published.by, published.told,
                                      [reactor] { reactor->Finish(grpc::Status::OK); });
     // It is done. Whoever is told so must know that nobody sees the old state: that is for the
     // next try, which is told what came of this one.

@@ -8,6 +8,8 @@
 // Ownership: borrows the gateway; must be destroyed (pools drained) after the server's shutdown.
 #pragma once
 
+#include <set>
+
 #include "airstore/storage/v2/storage.grpc.pb.h"
 #include "tools/gateway/call.h"
 #include "tools/gateway/convert.h"
@@ -37,6 +39,7 @@ class StorageService final : public wire::Storage::CallbackService {
                         wire::AcquireLeaseResponse*) override;
   Reactor* ReleaseLease(Context*, const wire::ReleaseLeaseRequest*,
                         wire::ReleaseLeaseResponse*) override;
+  Reactor* ForgetZone(Context*, const wire::ForgetZoneRequest*, wire::ForgetZoneResponse*) override;
   Reactor* Lock(Context*, const wire::LockRequest*, wire::LockResponse*) override;
   Reactor* AssertLocks(Context*, const wire::AssertLocksRequest*,
                        wire::AssertLocksResponse*) override;
@@ -60,12 +63,18 @@ class StorageService final : public wire::Storage::CallbackService {
   struct Published {
     WorkspaceKey workspace = 0;
     SessionId by;
-    uint64_t cursor = 0;  // 0: nothing
+    Told told;  // cursor 0: nothing
   };
   grpc::Status DoApply(const Context&, const wire::ApplyRequest&, wire::ApplyResponse*,
                        Published* published);
-  // Admit, and refuse while another session holds a lease: what it has changed is not here yet.
-  grpc::Status AdmitToData(const Context&, std::string_view session_id, Access*);
+  // Admit, and refuse while another session holds the lease of all: what it has changed is not here
+  // yet. `zones`: those that the session has registered.
+  grpc::Status AdmitToData(const Context&, std::string_view session_id, Access*,
+                           std::set<InodeNo>* zones);
+  // Registers those of `touched` that are not in `zones`, and adds them: what was read there is to
+  // be read again. `again`: there were some.
+  grpc::Status RegisterZones(const Access&, const std::set<InodeNo>& touched,
+                             std::set<InodeNo>* zones, bool* again);
 
   Gateway& gateway_;
   WorkerPool readers_;  // of metadata, which never wait for content that is far away

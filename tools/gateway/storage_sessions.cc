@@ -112,6 +112,8 @@ grpc::Status StorageService::StartSession(const Caller& caller, const Workspace&
     session->client = Printable(request.client());
     session->seen_ns = WallClockNs();
     txn.PutSession(*session);
+    // A new one has nothing cached; one that comes back has what it had registered, or nothing.
+    if (!known) txn.PutInterest({workspace.key, id, kRootInode});
     // Before anything that the session is told: nothing is between it and what it sees then.
     const auto cursor = gateway_.bulletin().Cursor(workspace.key);
     if (!cursor) return cursor.error();
@@ -208,11 +210,13 @@ StorageService::Reactor* StorageService::KeepAlive(Context* context,
     }
     // Whoever has been away for too long comes back with what it has cached: then nobody may keep
     // changes to himself any more.
-    const auto held = gateway_.sessions().RecallOthers(access.session);
-    if (!held) return StoreStatus("keep alive", held.error());
-    const auto lease = gateway_.sessions().LeaseOf(access.session);
-    if (!lease) return StoreStatus("keep alive", lease.error());
-    if (*lease) SetLease(**lease, response->mutable_lease());
+    const auto standing = gateway_.sessions().Enter(access.session);
+    if (!standing) return StoreStatus("keep alive", standing.error());
+    const auto leases = gateway_.sessions().LeasesOf(access.session);
+    if (!leases) return StoreStatus("keep alive", leases.error());
+    for (const LeaseRecord& lease : *leases) {
+      if (lease.inode == kRootInode) SetLease(lease, response->mutable_lease());
+    }
     response->set_session_seconds(static_cast<uint32_t>(gateway_.sessions().lifetime().count()));
     auto reader = gateway_.store().Read();
     if (!reader) return StoreStatus("keep alive", reader.error());
@@ -249,14 +253,14 @@ grpc::ServerWriteReactor<wire::WatchEvent>* StorageService::Watch(
     return new RefusedWatch(status);
   }
   // As in KeepAlive.
-  if (const auto held = gateway_.sessions().RecallOthers(access.session); !held) {
-    return new RefusedWatch(StoreStatus("watch", held.error()));
-  }
+  const auto whole = gateway_.sessions().BeginWatch(access.session);
+  if (!whole) return new RefusedWatch(StoreStatus("watch", whole.error()));
   const auto in_time =
       gateway_.bulletin().Begin(access.session.workspace, access.session.id, request->cursor());
   if (!in_time) return new RefusedWatch(StoreStatus("watch", in_time.error()));
   // From before all there ever was: a gap.
-  return WatchStream::Start(gateway_.bulletin().hub(), access, *in_time ? request->cursor() : 0);
+  return WatchStream::Start(gateway_.bulletin().hub(), access,
+                            *whole && *in_time ? request->cursor() : 0);
 }
 
 StorageService::Reactor* StorageService::AckWatch(Context* context,
@@ -289,10 +293,11 @@ StorageService::Reactor* StorageService::AcquireLease(Context* context,
     if (!acquired) return StoreStatus("acquire lease", acquired.error());
     if (acquired->lease) SetLease(*acquired->lease, response->mutable_lease());
     response->set_held_by_other(acquired->held_by_other);
-    // Nobody else commits anything from the grant on.
-    const auto last = gateway_.bulletin().LastFor(access.session.workspace, access.session.id);
-    if (!last) return StoreStatus("acquire lease", last.error());
-    response->set_watch_cursor(*last);
+    if (!acquired->lease) return grpc::Status::OK;
+    // Nobody else commits anything there from the grant on.
+    const auto mark = gateway_.bulletin().Mark(access.session.workspace, access.session.id);
+    if (!mark) return StoreStatus("acquire lease", mark.error());
+    response->set_watch_cursor(*mark);
     return grpc::Status::OK;
   });
 }
@@ -311,6 +316,20 @@ StorageService::Reactor* StorageService::ReleaseLease(Context* context,
   });
 }
 
+StorageService::Reactor* StorageService::ForgetZone(Context* context,
+                                                    const wire::ForgetZoneRequest* request,
+                                                    wire::ForgetZoneResponse*) {
+  return RunOn(writers_, context, [=, this]() -> grpc::Status {
+    Access access;
+    if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
+      return status;
+    }
+    if (request->zone() <= kRootInode) return {grpc::StatusCode::INVALID_ARGUMENT, "no zone"};
+    auto done = gateway_.sessions().Unregister(access.session, request->zone());
+    return done ? grpc::Status::OK : StoreStatus("forget zone", done.error());
+  });
+}
+
 namespace {
 
 bool IsPossible(const wire::LockRequest& request) {
@@ -323,7 +342,8 @@ bool IsPossible(const wire::LockRequest& request) {
 grpc::Status StorageService::DoLock(const Context& context, const wire::LockRequest& request,
                                     wire::LockResponse* response) {
   Access access;
-  if (auto status = AdmitToData(context, request.session_id(), &access); !status.ok()) {
+  std::set<InodeNo> zones;
+  if (auto status = AdmitToData(context, request.session_id(), &access, &zones); !status.ok()) {
     return status;
   }
   const SessionRecord& session = access.session;
@@ -378,7 +398,8 @@ StorageService::Reactor* StorageService::AssertLocks(Context* context,
                                                      wire::AssertLocksResponse* response) {
   return RunOn(blockless_, context, [=, this]() -> grpc::Status {
     Access access;
-    if (auto status = AdmitToData(*context, request->session_id(), &access); !status.ok()) {
+    std::set<InodeNo> zones;
+    if (auto status = AdmitToData(*context, request->session_id(), &access, &zones); !status.ok()) {
       return status;
     }
     std::vector<LockWish> held;

@@ -9,6 +9,7 @@
 // request they were made of, which must outlive them.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -94,7 +95,9 @@ struct Inode {
   uint64_t content_version = 1;
   uint64_t allocated = 0;  // sum of its extents' lengths; 0 means that it has no extents
   uint32_t xattr_count = 0;
-  InodeNo parent = 0;  // directories only (they have one parent): for walking up
+  // The directory that all of its names are in, for walking up. 0: of the root, of what has no
+  // name, and of what has, or once had, names in several.
+  InodeNo parent = 0;
   std::string symlink_target;
 
   friend bool operator==(const Inode&, const Inode&) = default;
@@ -150,6 +153,15 @@ struct LeaseRecord {
   WorkspaceKey workspace = 0;
   InodeNo inode = 0;
   SessionId session;
+};
+
+// The session may have cached something of the zone (zones.h). That of the root stands for what
+// every session has: as long as it is there, all its others are.
+struct InterestRecord {
+  WorkspaceKey workspace = 0;
+  SessionId session;
+  InodeNo zone = 0;
+  friend bool operator==(const InterestRecord&, const InterestRecord&) = default;
 };
 
 struct TokenRecord {
@@ -285,6 +297,10 @@ struct ChangeSet {
   };
   std::vector<InodeNo> inodes;
   std::vector<Name> names;
+  std::vector<SessionId> only = {};  // whom it concerns, in order; empty: everybody
+  bool Concerns(const SessionId& session) const {
+    return only.empty() || std::binary_search(only.begin(), only.end(), session);
+  }
   bool empty() const { return inodes.empty() && names.empty(); }
 };
 

@@ -62,13 +62,13 @@ void WatchAcks::Forget(const SessionId& session) {
   for (const Done& finish : done) finish();
 }
 
-void WatchAcks::WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t cursor, Done done) {
+void WatchAcks::WhenSeen(WorkspaceKey ws, const SessionId& by, const Told& told, Done done) {
   {
     std::lock_guard lock(mu_);
-    Waiting waiting{cursor, {}, SteadyNow() + patience_, done};
+    Waiting waiting{told.cursor, {}, SteadyNow() + patience_, done};
     for (const auto& [session, watcher] : watchers_) {
-      if (watcher.workspace == ws && session != by && !watcher.given_up &&
-          watcher.acknowledged < cursor) {
+      if (watcher.workspace == ws && session != by && !watcher.given_up && told.Concerns(session) &&
+          watcher.acknowledged < told.cursor) {
         waiting.missing.insert(session);
       }
     }

@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "tools/gateway/clock.h"
-#include "tools/gateway/types.h"
+#include "tools/gateway/events.h"
 
 namespace airstore::gateway {
 
@@ -43,9 +43,9 @@ class WatchAcks {
   void Acknowledge(const SessionId& session, uint64_t cursor);
   // The session has ended.
   void Forget(const SessionId& session);
-  // Calls `done` once all watchers of the workspace but `by` have acknowledged, at once if they
+  // Calls `done` once all watchers whom it concerns, but `by`, have acknowledged, at once if they
   // have.
-  void WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t cursor, Done done);
+  void WhenSeen(WorkspaceKey ws, const SessionId& by, const Told& told, Done done);
   // The same, of those that the caller knows to watch, at whichever gateway. Acknowledgements of
   // theirs that came before are known from Hear().
   void WhenSeenBy(WorkspaceKey ws, const std::set<SessionId>& who, uint64_t cursor, Done done);

@@ -13,6 +13,7 @@ namespace {
 size_t BytesOf(const ChangeSet& changes) {
   size_t bytes = 64 + changes.inodes.size() * sizeof(InodeNo);
   for (const ChangeSet::Name& name : changes.names) bytes += sizeof name + name.name.size();
+  bytes += changes.only.size() * sizeof(SessionId);
   return bytes;
 }
 
@@ -67,6 +68,19 @@ void WatchHub::PublishLockFreed(WorkspaceKey ws, const SessionId& to, InodeNo in
   stored.event.lock_freed = ino;
   stored.session = to;
   Publish(ws, std::move(stored));
+}
+
+void WatchHub::PublishForget(WorkspaceKey ws, const SessionId& to, InodeNo zone) {
+  LoggedEvent stored;
+  stored.event.forget = zone;
+  stored.session = to;
+  Publish(ws, std::move(stored));
+}
+
+uint64_t WatchHub::PublishMark(WorkspaceKey ws, const SessionId& to) {
+  LoggedEvent stored;
+  stored.session = to;
+  return Publish(ws, std::move(stored));
 }
 
 uint64_t WatchHub::Publish(WorkspaceKey ws, LoggedEvent stored) {
@@ -154,22 +168,15 @@ uint64_t WatchHub::cursor(WorkspaceKey ws) {
   return StreamOf(ws).last;
 }
 
-uint64_t WatchHub::LastFor(WorkspaceKey ws, const SessionId& session) {
+Told WatchHub::LastBy(WorkspaceKey ws, const SessionId& session) {
   std::lock_guard lock(mu_);
   const Stream& stream = StreamOf(ws);
   for (auto stored = stream.events.rbegin(); stored != stream.events.rend(); ++stored) {
-    if (stored->is_change() && stored->session != session) return stored->event.cursor;
+    if (stored->is_change() && stored->session == session) {
+      return {stored->event.cursor, stored->event.changes->only};
+    }
   }
-  return stream.forgotten.LostFor(session);
-}
-
-uint64_t WatchHub::LastBy(WorkspaceKey ws, const SessionId& session) {
-  std::lock_guard lock(mu_);
-  const Stream& stream = StreamOf(ws);
-  for (auto stored = stream.events.rbegin(); stored != stream.events.rend(); ++stored) {
-    if (stored->is_change() && stored->session == session) return stored->event.cursor;
-  }
-  return start_cursor_;
+  return {start_cursor_};
 }
 
 std::optional<HubEvent> WatchHub::Next(WorkspaceKey ws, const SessionId& session,
@@ -187,7 +194,7 @@ std::optional<HubEvent> WatchHub::Next(WorkspaceKey ws, const SessionId& session
       stream.events.begin(), stream.events.end(), *cursor,
       [](uint64_t behind, const LoggedEvent& one) { return behind < one.event.cursor; });
   for (; stored != stream.events.end(); ++stored) {
-    if ((stored->session == session) == stored->is_change()) continue;
+    if (!stored->IsFor(session)) continue;
     *cursor = stored->event.cursor;
     return stored->event;
   }

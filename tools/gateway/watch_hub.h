@@ -49,13 +49,14 @@ class WatchHub {
   // These two are for one session; one that is far behind may never hear of them.
   void PublishRecall(WorkspaceKey ws, const SessionId& to, uint64_t lease_id);
   void PublishLockFreed(WorkspaceKey ws, const SessionId& to, InodeNo ino);
+  void PublishForget(WorkspaceKey ws, const SessionId& to, InodeNo zone);
+  // Only marks a place; answers its cursor.
+  uint64_t PublishMark(WorkspaceKey ws, const SessionId& to);
 
   uint64_t cursor(WorkspaceKey ws);
-  // The cursor of the last change that another session made.
-  uint64_t LastFor(WorkspaceKey ws, const SessionId& session);
-  // Of the last one that the session made. One that is not in the ring is as old as this life of
+  // The last change that the session made. One that is not in the ring is as old as this life of
   // the gateway: whoever watches since knows of it.
-  uint64_t LastBy(WorkspaceKey ws, const SessionId& session);
+  Told LastBy(WorkspaceKey ws, const SessionId& session);
   // The next event for this session behind `*cursor`, which moves to it, or behind all that does
   // not concern the session.
   std::optional<HubEvent> Next(WorkspaceKey ws, const SessionId& session, uint64_t* cursor);

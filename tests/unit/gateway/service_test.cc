@@ -390,6 +390,65 @@ TEST_F(Service, AChangeIsAnsweredWhenOthersHaveSeenIt) {
   EXPECT_TRUE(applied.get());
 }
 
+// A zone is a directory in the root: what is below it is told to who has read or changed something
+// there, and nobody else is waited for.
+TEST_F(Service, ChangesBelowADirectoryOfTheRootAreToldToWhoHasSomethingOfIt) {
+  Client one = NewClient('1');
+  Client two = NewClient('2', "bob");
+  ASSERT_TRUE(one.Open().ok());
+  const uint64_t zone = one.opened.inodes().first();
+  uint64_t next = zone;
+  const auto make = [&](const std::string& name, uint64_t parent, uint32_t mode) {
+    wire::ApplyRequest request;
+    wire::ApplyResponse response;
+    wire::Create* create = one.Add(&request)->mutable_create();
+    create->set_parent(parent);
+    create->set_name(name);
+    create->set_inode(next++);
+    create->set_mode(mode);
+    return one.Apply(request, &response).ok() && response.results(0).error() == 0;
+  };
+  ASSERT_TRUE(make("zone", 1, 0040755));
+  ASSERT_TRUE(make("below", zone, 0040755));
+  ASSERT_TRUE(two.Open().ok());
+  Watching watch(two);
+  const SteadyTime begun = SteadyNow();
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(make(std::to_string(i), zone + 1, 0100644));
+  EXPECT_LT(SteadyNow() - begun, std::chrono::milliseconds(1500)) << "for an acknowledgement";
+  auto applied = std::async(std::launch::async, [&] { return make("first", 1, 0100644); });
+  wire::WatchEvent event = watch.Next();
+  ASSERT_EQ(event.changed().names_size(), 1);
+  EXPECT_EQ(event.changed().names(0).name(), "first") << "of the others it was not told";
+  watch.Acknowledge(event);
+  EXPECT_TRUE(applied.get());
+
+  wire::ResolveRequest resolve;
+  wire::ResolveResponse resolved;
+  resolve.set_session_id(two.session_id);
+  resolve.add_items()->mutable_getattr()->set_inode(zone + 2);
+  ASSERT_TRUE(two.Call(&Stub::Resolve, resolve, &resolved).ok());
+  EXPECT_EQ(resolved.results(0).entry().attr().parent(), zone + 1);
+  applied = std::async(std::launch::async, [&] { return make("second", zone + 1, 0100644); });
+  event = watch.Next();
+  ASSERT_EQ(event.changed().names_size(), 1);
+  EXPECT_EQ(event.changed().names(0).name(), "second");
+  EXPECT_EQ(applied.wait_for(std::chrono::milliseconds(200)), std::future_status::timeout);
+  watch.Acknowledge(event);
+  EXPECT_TRUE(applied.get());
+
+  wire::ForgetZoneRequest forget;
+  wire::ForgetZoneResponse forgotten;
+  forget.set_session_id(two.session_id);
+  forget.set_zone(zone);
+  ASSERT_TRUE(two.Call(&Stub::ForgetZone, forget, &forgotten).ok());
+  ASSERT_TRUE(make("third", zone + 1, 0100644));
+  applied = std::async(std::launch::async, [&] { return make("last", 1, 0100644); });
+  event = watch.Next();
+  EXPECT_EQ(event.changed().names(0).name(), "last");
+  watch.Acknowledge(event);
+  EXPECT_TRUE(applied.get());
+}
+
 TEST_F(Service, WhoDoesNotAcknowledgeIsNotWaitedForAndMissesSomething) {
   Client one = NewClient('1');
   Client two = NewClient('2', "bob");

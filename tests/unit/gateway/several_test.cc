@@ -426,14 +426,14 @@ TEST_F(Several, WhoIsFarBehindIsToldOfAGapAndOthersAreNot) {
     EXPECT_GT(txn->announced(), last);
     last = txn->announced();
     txn.reset();
-    ASSERT_TRUE(writing->WhenSeen(kWorkspace, author, last, [] {}));
+    ASSERT_TRUE(writing->WhenSeen(kWorkspace, author, Told{last}, [] {}));
   }
   auto length = store->Call({{"XLEN", store->keys().Log(kWorkspace)}});
   ASSERT_TRUE(length);
   EXPECT_LT(length->front().integer, 1000);
   EXPECT_GE(length->front().integer, 10);
-  EXPECT_EQ(*writing->LastFor(kWorkspace, other), last);
-  EXPECT_EQ(*writing->LastFor(kWorkspace, author), 1u) << "nobody else changed anything";
+  EXPECT_EQ(writing->LastBy(kWorkspace, author)->cursor, last);
+  EXPECT_EQ(writing->LastBy(kWorkspace, other)->cursor, 0u) << "nobody else changed anything";
 
   // At a gateway that has seen none of it.
   auto reading = std::move(*RedisBulletin::Open(*store, milliseconds(200)));

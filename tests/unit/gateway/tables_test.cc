@@ -46,10 +46,11 @@ class SessionTables : public testing::Test {
   SessionTable::Acquired Ask(const SessionId& id, bool may_write = true) {
     return *table->Acquire(**table->Find(id), kRootInode, may_write);
   }
-  Result<std::optional<LeaseRecord>> LeaseOf(const SessionId& id) {
+  std::optional<LeaseRecord> LeaseOf(const SessionId& id) {
     SessionRecord session;
     session.id = id;
-    return table->LeaseOf(session);
+    const auto leases = *table->LeasesOf(session);
+    return leases.empty() ? std::nullopt : std::optional(leases.front());
   }
   Result<std::vector<SessionRecord>> Expire(int seconds) {
     return table->Expire(SteadyNow() + std::chrono::seconds(seconds));
@@ -99,7 +100,7 @@ TEST_F(SessionTables, SilenceLosesTheLeaseButNotTheSession) {
   const auto expired = Expire(61);
   ASSERT_EQ(expired->size(), 1u);
   EXPECT_EQ(expired->front().id, kOne);
-  EXPECT_FALSE(*LeaseOf(kOne));
+  EXPECT_FALSE(LeaseOf(kOne));
   EXPECT_TRUE(Acquire(kTwo));
   EXPECT_TRUE(table->Find(kOne)->has_value());
 }
@@ -107,7 +108,7 @@ TEST_F(SessionTables, SilenceLosesTheLeaseButNotTheSession) {
 TEST_F(SessionTables, AfterARestartEveryoneHasTimeToComeBack) {
   const auto lease = Acquire(kOne);
   table = NewTable();
-  EXPECT_EQ((*LeaseOf(kOne))->id, lease->id);
+  EXPECT_EQ(LeaseOf(kOne)->id, lease->id);
   EXPECT_TRUE(Ask(kTwo).held_by_other);
   ASSERT_TRUE(table->Release(**table->Find(kOne), lease->id));
   EXPECT_FALSE(Acquire(kTwo));
@@ -141,8 +142,25 @@ TEST(WatchHub, TellsOthersInOrderAndNotOneself) {
   EXPECT_EQ(event->lock_freed, 5u);
   EXPECT_FALSE(hub.Next(1, kTwo, &cursor));
   EXPECT_EQ(NextOf(hub, kOne, start)->changes->inodes, std::vector<InodeNo>{6});
-  EXPECT_EQ(hub.LastFor(1, kOne), start + 2);
-  EXPECT_EQ(hub.LastFor(1, kTwo), start + 1);
+  EXPECT_EQ(hub.LastBy(1, kTwo).cursor, start + 2);
+  EXPECT_EQ(hub.LastBy(1, kOne).cursor, start + 1);
+}
+
+TEST(WatchHub, TellsThoseWhomItConcerns) {
+  WatchHub hub;
+  const uint64_t start = hub.cursor(1);
+  const SessionId three = SessionId::From("session-------03");
+  hub.PublishChanges(1, kOne, {{5}, {}, {kTwo}});
+  hub.PublishForget(1, three, 7);
+  const uint64_t mark = hub.PublishMark(1, three);
+  EXPECT_EQ(NextOf(hub, kTwo, start)->changes->inodes, std::vector<InodeNo>{5});
+  uint64_t cursor = start;
+  EXPECT_EQ(hub.Next(1, three, &cursor)->forget, 7u) << "the change does not concern it";
+  const auto event = hub.Next(1, three, &cursor);
+  ASSERT_TRUE(event);
+  EXPECT_EQ(event->cursor, mark);
+  EXPECT_TRUE(!event->gap && event->forget == 0 && event->changes == nullptr);
+  EXPECT_EQ(hub.LastBy(1, kOne).only, std::vector<SessionId>{kTwo});
 }
 
 TEST(WatchHub, SaysWhenEventsAreLost) {
@@ -187,13 +205,14 @@ class Acks : public testing::Test {
   bool Seen(uint64_t cursor) {
     auto done = std::make_shared<std::promise<void>>();
     pending.push_back(done->get_future());
-    acks.WhenSeen(1, kOne, cursor, [done] { done->set_value(); });
+    acks.WhenSeen(1, kOne, Told{cursor, only}, [done] { done->set_value(); });
     return IsDone(pending.back());
   }
   static bool IsDone(const std::future<void>& future) {
     return future.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
   }
 
+  std::vector<SessionId> only;
   std::atomic<int> given_up{0};
   std::vector<std::future<void>> pending;
   WatchAcks acks{std::chrono::milliseconds(200), [this](WorkspaceKey, const SessionId& session) {
@@ -216,6 +235,10 @@ TEST_F(Acks, AChangeWaitsForThoseWhoWatch) {
   acks.Acknowledge(kTwo, 10);
   EXPECT_TRUE(IsDone(pending[pending.size() - 2]));
   EXPECT_FALSE(IsDone(pending.back()));
+  only = {SessionId::From("session-------03")};
+  EXPECT_TRUE(Seen(12)) << "it does not concern who watches";
+  only.clear();
+  EXPECT_FALSE(Seen(12));
   acks.Forget(kTwo);
   EXPECT_TRUE(IsDone(pending.back()));
   EXPECT_EQ(given_up, 0);

@@ -319,9 +319,9 @@ void WorkspaceCheck::JudgeNameless(Changer* changer, InodeNo ino) {
   }
   Inode& directory = *changer->tree().Find(parent);
   inode->nlink = 1;
+  inode->parent = parent;
   if (S_ISDIR(inode->mode)) {
     inode->nlink = census_.Links(ino, *source);
-    inode->parent = parent;
     ++directory.nlink;
   }
   changer->tree().store().PutEntry(workspace_.key, parent, name, ino);

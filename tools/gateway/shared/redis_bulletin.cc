@@ -204,6 +204,8 @@ void RedisBulletin::Act(const RedisNews& news, std::set<WorkspaceKey>* grown) {
         watching_.erase(*news.session);
       }
       acks_.Forget(*news.session);
+      // Should it be there all the same: what it had registered is gone, and it must hear so.
+      hub_.End(news.workspace, &*news.session, nullptr, WatchEnd::kBehind);
       break;
     case RedisNews::kFree:
       Tell(news);
@@ -306,62 +308,70 @@ void RedisBulletin::Trim(WorkspaceKey ws) {
 // The commit itself has announced it.
 uint64_t RedisBulletin::Publish(WorkspaceKey, const SessionId&, const ChangeSet&) { return 0; }
 
+Result<void> RedisBulletin::Tell(WorkspaceKey ws, const LoggedEvent& event, uint64_t* cursor) {
+  auto told = store_.CallAtOnce(LogCommands(keys_, ws, event));
+  if (!told) return told.error();
+  if (cursor != nullptr) *cursor = CursorOf(told->front().text);
+  Trim(ws);
+  return {};
+}
+
 void RedisBulletin::Recall(WorkspaceKey ws, const SessionId& to, uint64_t lease_id) {
   LoggedEvent event;
   event.session = to;
   event.event.lease_recall = lease_id;
-  auto told = store_.CallAtOnce(LogCommands(keys_, ws, event));
-  if (!told) {
+  if (auto told = Tell(ws, event); !told) {
     broker::LogEvent(spdlog::level::warn, {{"error", told.error().ToString()}},
                      "recall of a lease: {}", told.error().ToString());
   }
-  Trim(ws);
 }
 
 void RedisBulletin::LockFreed(WorkspaceKey ws, const SessionId& to, InodeNo ino) {
   LoggedEvent event;
   event.session = to;
   event.event.lock_freed = ino;
-  auto told = store_.CallAtOnce(LogCommands(keys_, ws, event));
-  if (!told) {
+  if (auto told = Tell(ws, event); !told) {
     broker::LogEvent(spdlog::level::warn, {{"error", told.error().ToString()}},
                      "lock that is free: {}", told.error().ToString());
   }
 }
 
+void RedisBulletin::AskToForget(WorkspaceKey ws, const SessionId& to, InodeNo zone) {
+  LoggedEvent event;
+  event.session = to;
+  event.event.forget = zone;
+  if (auto told = Tell(ws, event); !told) {
+    broker::LogEvent(spdlog::level::warn, {{"error", told.error().ToString()}},
+                     "interest that is in the way: {}", told.error().ToString());
+  }
+}
+
+Result<uint64_t> RedisBulletin::Mark(WorkspaceKey ws, const SessionId& to) {
+  LoggedEvent event;
+  event.session = to;
+  uint64_t cursor = 0;
+  AIRSTORE_TRY(Tell(ws, event, &cursor));
+  return cursor;
+}
+
 Result<uint64_t> RedisBulletin::Cursor(WorkspaceKey ws) { return EndOfLog(store_, ws); }
 
-Result<uint64_t> RedisBulletin::LastFor(WorkspaceKey ws, const SessionId& session) {
-  ForgottenEvents forgotten;
-  auto last = Last(ws, session, false, &forgotten);
-  if (last && *last == 0) return forgotten.LostFor(session);
-  return last;
-}
-
-Result<uint64_t> RedisBulletin::LastBy(WorkspaceKey ws, const SessionId& session) {
-  ForgottenEvents forgotten;
-  return Last(ws, session, true, &forgotten);
-}
-
-Result<uint64_t> RedisBulletin::Last(WorkspaceKey ws, const SessionId& session, bool own,
-                                     ForgottenEvents* forgotten) {
+Result<Told> RedisBulletin::LastBy(WorkspaceKey ws, const SessionId& session) {
   std::string before = "+";
   for (size_t page = 8;; page = kPage) {
-    RedisCommand tail = {"HMGET", keys_.LogTail(ws)};
-    tail.insert(tail.end(), kTailFields.begin(), kTailFields.end());
     auto replies =
-        store_.Call({{"XREVRANGE", keys_.Log(ws), before, "-", "COUNT", std::to_string(page)},
-                     std::move(tail)});
+        store_.Call({{"XREVRANGE", keys_.Log(ws), before, "-", "COUNT", std::to_string(page)}});
     if (!replies) return replies.error();
-    const std::vector<RedisReply>& entries = (*replies)[0].items;
+    const std::vector<RedisReply>& entries = replies->front().items;
     for (const RedisReply& entry : entries) {
       const auto event = EventFrom(entry);
       if (!event) return Error{EIO, "Redis: damaged event"};
-      if (event->is_change() && (event->session == session) == own) return event->event.cursor;
+      if (event->is_change() && event->session == session) {
+        return Told{event->event.cursor, event->event.changes->only};
+      }
       before = "(" + IdOf(event->event.cursor);
     }
-    *forgotten = ForgottenFrom((*replies)[1]);
-    if (entries.size() < page) return uint64_t{0};
+    if (entries.size() < page) return Told{};
   }
 }
 
@@ -404,7 +414,7 @@ Result<void> RedisBulletin::Forget(WorkspaceKey ws, const SessionId& session) {
   return {};
 }
 
-Result<void> RedisBulletin::WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t cursor,
+Result<void> RedisBulletin::WhenSeen(WorkspaceKey ws, const SessionId& by, const Told& told,
                                      WatchAcks::Done done) {
   Trim(ws);
   std::set<SessionId> who;
@@ -414,9 +424,9 @@ Result<void> RedisBulletin::WhenSeen(WorkspaceKey ws, const SessionId& by, uint6
   for (size_t i = 0; i + 1 < items.size(); i += 2) {
     if (items[i].text.size() != 16 || items[i + 1].text != "0") continue;
     const SessionId session = SessionId::From(items[i].text);
-    if (session != by) who.insert(session);
+    if (session != by && told.Concerns(session)) who.insert(session);
   }
-  acks_.WhenSeenBy(ws, who, cursor, std::move(done));
+  acks_.WhenSeenBy(ws, who, told.cursor, std::move(done));
   return {};
 }
 

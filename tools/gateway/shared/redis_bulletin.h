@@ -52,13 +52,14 @@ class RedisBulletin final : public Bulletin {
   uint64_t Publish(WorkspaceKey ws, const SessionId& by, const ChangeSet& changes) override;
   void Recall(WorkspaceKey ws, const SessionId& to, uint64_t lease_id) override;
   void LockFreed(WorkspaceKey ws, const SessionId& to, InodeNo ino) override;
+  void AskToForget(WorkspaceKey ws, const SessionId& to, InodeNo zone) override;
+  Result<uint64_t> Mark(WorkspaceKey ws, const SessionId& to) override;
   Result<uint64_t> Cursor(WorkspaceKey ws) override;
-  Result<uint64_t> LastFor(WorkspaceKey ws, const SessionId& session) override;
-  Result<uint64_t> LastBy(WorkspaceKey ws, const SessionId& session) override;
+  Result<Told> LastBy(WorkspaceKey ws, const SessionId& session) override;
   Result<bool> Begin(WorkspaceKey ws, const SessionId& session, uint64_t cursor) override;
   Result<void> Acknowledge(WorkspaceKey ws, const SessionId& session, uint64_t cursor) override;
   Result<void> Forget(WorkspaceKey ws, const SessionId& session) override;
-  Result<void> WhenSeen(WorkspaceKey ws, const SessionId& by, uint64_t cursor,
+  Result<void> WhenSeen(WorkspaceKey ws, const SessionId& by, const Told& told,
                         WatchAcks::Done done) override;
   void End(WorkspaceKey ws, const SessionId* session, const std::string* token_id) override;
 
@@ -78,10 +79,7 @@ class RedisBulletin final : public Bulletin {
   Result<void> PullSome(WorkspaceKey ws, uint64_t from, bool* all);
   void Tell(const RedisNews& news);
   void TellAcknowledged();
-  // The cursor of the newest change that the session made, or of another one's; and, when there is
-  // none in the log, what that has forgotten.
-  Result<uint64_t> Last(WorkspaceKey ws, const SessionId& session, bool own,
-                        ForgottenEvents* forgotten);
+  Result<void> Tell(WorkspaceKey ws, const LoggedEvent& event, uint64_t* cursor = nullptr);
   void LetGo();
   // For what needs no answer: a failure is logged.
   void Send(const RedisNews& news);

@@ -10,6 +10,7 @@ namespace {
 
 constexpr int64_t kBreakMs = 5000;  // without a beat for so long: nobody was at work
 constexpr size_t kExpiredAtOnce = 256;
+constexpr std::chrono::seconds kBetweenAsks{1};
 
 // Of a workspace: answers the time in milliseconds, when the last break ended, and who was not
 // heard of for so long. One key, so that it works also while its slot goes to another server.
@@ -176,6 +177,9 @@ Result<void> RedisSessions::Drop(const SessionRecord& session) {
     for (const LeaseRecord& lease : (*writer)->ListLeases(session.workspace)) {
       if (lease.session == session.id) (*writer)->DeleteLease(lease);
     }
+    for (const InterestRecord& interest : (*writer)->ListInterests(session.workspace)) {
+      if (interest.session == session.id) (*writer)->DeleteInterest(interest);
+    }
     (*writer)->DeleteLive(session.workspace, session.id);
     return (*writer)->Commit();
   });
@@ -189,6 +193,7 @@ Result<bool> RedisSessions::DropSilent(const SessionRecord& session, int64_t bef
     RedisTransaction& txn = **writer;
     const auto heard = txn.HeardMs(ws, session.id);
     const auto leases = txn.ListLeases(ws);
+    const auto interests = txn.ListInterests(ws);
     const LockState locks = txn.ReadLocks(ws);
     const bool lives = txn.GetWorkspace(ws).has_value();
     AIRSTORE_TRY(txn.status());
@@ -201,6 +206,9 @@ Result<bool> RedisSessions::DropSilent(const SessionRecord& session, int64_t bef
     txn.DeleteLive(ws, session.id);
     for (const LeaseRecord& lease : leases) {
       if (lease.session == session.id) txn.DeleteLease(lease);
+    }
+    for (const InterestRecord& interest : interests) {
+      if (interest.session == session.id) txn.DeleteInterest(interest);
     }
     LockState after = locks;
     LockState::Told told;
@@ -246,10 +254,14 @@ void RedisSessions::Hear(const RedisNews& news) {
   });
 }
 
-Result<std::vector<LeaseRecord>> RedisSessions::Leases(const SessionRecord& session, bool* lives) {
-  auto replies = store_.CallAtOnce(
-      {{"SISMEMBER", keys_.Live(session.workspace), std::string(session.id.view())},
-       {"ZRANGEBYLEX", keys_.Leases(session.workspace).key, "-", "+"}});
+Result<std::vector<LeaseRecord>> RedisSessions::Leases(const SessionRecord& session, bool* lives,
+                                                       std::set<InodeNo>* zones) {
+  const std::string own(session.id.view());
+  const std::string behind = RedisView::Behind(own);
+  auto replies = store_.CallAtOnce({{"SISMEMBER", keys_.Live(session.workspace), own},
+                                    {"ZRANGEBYLEX", keys_.Leases(session.workspace).key, "-", "+"},
+                                    {"ZRANGEBYLEX", keys_.Interests(session.workspace).key,
+                                     "[" + own, behind.empty() ? "+" : "(" + behind}});
   if (!replies) return replies.error();
   *lives = (*replies)[0].integer == 1;
   std::vector<LeaseRecord> leases;
@@ -259,17 +271,103 @@ Result<std::vector<LeaseRecord>> RedisSessions::Leases(const SessionRecord& sess
     leases.push_back({FromBigEndian(row), session.workspace, FromBigEndian(row.substr(8)),
                       SessionId::From(row.substr(16))});
   }
+  if (zones == nullptr) return leases;
+  zones->clear();
+  for (const RedisReply& member : (*replies)[2].items) {
+    if (member.text.size() == 24) {
+      zones->insert(FromBigEndian(std::string_view(member.text).substr(16)));
+    }
+  }
   return leases;
 }
 
-Result<bool> RedisSessions::RecallOthers(const SessionRecord& session) {
+Result<std::vector<LeaseRecord>> RedisSessions::Arrive(const SessionRecord& session,
+                                                       std::set<InodeNo>* zones) {
   bool lives = false;
-  auto leases = Leases(session, &lives);
+  auto leases = Leases(session, &lives, zones);
   if (leases && !lives) {
     // It was away for too long, or comes from elsewhere.
     AIRSTORE_TRY(Join(session));
-    leases = Leases(session, &lives);
+    leases = Leases(session, &lives, zones);
   }
+  return leases;
+}
+
+Result<Sessions::Standing> RedisSessions::Enter(const SessionRecord& session) {
+  Standing standing;
+  auto leases = Arrive(session, &standing.zones);
+  if (!leases) return leases.error();
+  std::erase_if(*leases, [&](const LeaseRecord& lease) {
+    return lease.session == session.id || lease.inode != kRootInode;
+  });
+  RecallAll(*leases);
+  standing.held_by_other = !leases->empty();
+  return standing;
+}
+
+Result<bool> RedisSessions::Register(const SessionRecord& session,
+                                     const std::vector<InodeNo>& zones) {
+  return UntilNoConflict([&]() -> Result<bool> {
+    auto writer = store_.WriteShared();
+    if (!writer) return writer.error();
+    RedisTransaction& txn = **writer;
+    const auto live = txn.ListLive(session.workspace);
+    std::vector<LeaseRecord> leases = txn.ListLeases(session.workspace);
+    AIRSTORE_TRY(txn.status());
+    // Just expired: nobody would take away what it registers.
+    if (std::find(live.begin(), live.end(), session.id) == live.end()) {
+      writer->reset();
+      AIRSTORE_TRY(Join(session));
+      return Error{kStoreConflict, "the session has expired meanwhile"};
+    }
+    std::erase_if(leases, [&](const LeaseRecord& lease) {
+      return lease.session == session.id ||
+             (lease.inode != kRootInode &&
+              std::find(zones.begin(), zones.end(), lease.inode) == zones.end());
+    });
+    if (!leases.empty()) {
+      writer->reset();
+      RecallAll(leases);
+      return false;
+    }
+    PutZones(txn, session, zones);
+    AIRSTORE_TRY(txn.Commit());
+    return true;
+  });
+}
+
+Result<void> RedisSessions::Unregister(const SessionRecord& session, InodeNo zone) {
+  return UntilNoConflict([&]() -> Result<void> {
+    auto writer = store_.WriteShared();
+    if (!writer) return writer.error();
+    (*writer)->DeleteInterest({session.workspace, session.id, zone});
+    return (*writer)->Commit();
+  });
+}
+
+Result<bool> RedisSessions::BeginWatch(const SessionRecord& session) {
+  const auto standing = Enter(session);
+  if (!standing) return standing.error();
+  if (standing->zones.contains(kRootInode)) return true;
+  const auto done = UntilNoConflict([&]() -> Result<void> {
+    auto writer = store_.WriteShared();
+    if (!writer) return writer.error();
+    const auto live = (*writer)->ListLive(session.workspace);
+    AIRSTORE_TRY((*writer)->status());
+    if (std::find(live.begin(), live.end(), session.id) == live.end()) {
+      writer->reset();
+      AIRSTORE_TRY(Join(session));
+      return Error{kStoreConflict, "the session has expired meanwhile"};
+    }
+    (*writer)->PutInterest({session.workspace, session.id, kRootInode});
+    return (*writer)->Commit();
+  });
+  if (!done) return done.error();
+  return false;
+}
+
+Result<bool> RedisSessions::RecallOthers(const SessionRecord& session) {
+  auto leases = Arrive(session, nullptr);
   if (!leases) return leases.error();
   std::erase_if(*leases, [&](const LeaseRecord& lease) { return lease.session == session.id; });
   RecallAll(*leases);
@@ -285,7 +383,7 @@ void RedisSessions::RecallAll(const std::vector<LeaseRecord>& leases) {
     std::erase_if(recalled_, [&](const auto& one) { return now - one.second > lifetime_; });
     for (const LeaseRecord& lease : leases) {
       SteadyTime& last = recalled_[lease.id];
-      if (now - last < std::chrono::seconds(1)) continue;
+      if (now - last < kBetweenAsks) continue;
       last = now;
       due.push_back(lease);
     }
@@ -296,9 +394,9 @@ void RedisSessions::RecallAll(const std::vector<LeaseRecord>& leases) {
 Result<Sessions::Acquired> RedisSessions::Acquire(const SessionRecord& session, InodeNo ino,
                                                   bool may_write) {
   return UntilNoConflict([&]() -> Result<Acquired> {
-    const auto held = RecallOthers(session);
-    if (!held) return held.error();
-    if (*held) return Acquired{{}, true};
+    const auto standing = Enter(session);
+    if (!standing) return standing.error();
+    if (standing->held_by_other) return Acquired{{}, true};
     if (!may_write) return Acquired{};
     auto writer = store_.WriteShared();
     if (!writer) return writer.error();
@@ -311,22 +409,48 @@ Result<Sessions::Acquired> RedisSessions::Acquire(const SessionRecord& session, 
       return Error{kStoreConflict, "the session has expired meanwhile"};
     }
     uint64_t last = 0;
+    std::optional<LeaseRecord> zone;
     for (const LeaseRecord& lease : leases) {
+      const bool own = lease.session == session.id;
       // Granted to another one since we looked: the next try recalls it.
-      if (lease.session != session.id) return Acquired{{}, true};
-      if (lease.inode == ino) return Acquired{lease, false};
+      if (!own && lease.inode == kRootInode) return Acquired{{}, true};
+      if (own && lease.inode == kRootInode) return Acquired{lease, false};
+      if (own && lease.inode == ino) zone = lease;
       last = lease.id;
     }
-    const auto others = std::count_if(live.begin(), live.end(),
-                                      [&](const SessionId& id) { return id != session.id; });
-    if (others != 0) return Acquired{};
+    InodeNo granted = kRootInode;
+    if (live.size() != 1) {
+      if (ino == kRootInode) return Acquired{};
+      if (zone) return Acquired{zone, false};
+      const ZoneState state = LookAtZone(txn, session, ino, live);
+      AIRSTORE_TRY(txn.status());
+      if (!state.grantable) {
+        writer->reset();
+        AskAll(session.workspace, ino, state.in_the_way);
+        return Acquired{};
+      }
+      granted = ino;
+    }
     const auto fresh = txn.NextLeaseId(session.workspace, last);
     if (!fresh) return fresh.error();
-    const LeaseRecord lease{*fresh, session.workspace, ino, session.id};
+    const LeaseRecord lease{*fresh, session.workspace, granted, session.id};
     txn.PutLease(lease);
     AIRSTORE_TRY(txn.Commit());
     return Acquired{lease, false};
   });
+}
+
+void RedisSessions::AskAll(WorkspaceKey ws, InodeNo zone, std::vector<SessionId> who) {
+  {
+    std::lock_guard lock(mu_);
+    const SteadyTime now = SteadyNow();
+    std::erase_if(asked_, [&](const auto& one) { return now - one.second > kBetweenAsks; });
+    std::erase_if(
+        who, [&](const SessionId& id) { return !asked_.emplace(std::pair(id, zone), now).second; });
+  }
+  for (const SessionId& id : who) {
+    if (ask_) ask_(ws, id, zone);
+  }
 }
 
 Result<void> RedisSessions::Release(const SessionRecord& session, uint64_t lease_id) {
@@ -348,14 +472,12 @@ Result<void> RedisSessions::Release(const SessionRecord& session, uint64_t lease
   return {};
 }
 
-Result<std::optional<LeaseRecord>> RedisSessions::LeaseOf(const SessionRecord& session) {
+Result<std::vector<LeaseRecord>> RedisSessions::LeasesOf(const SessionRecord& session) {
   bool lives = false;
   auto leases = Leases(session, &lives);
   if (!leases) return leases.error();
-  for (const LeaseRecord& lease : *leases) {
-    if (lease.session == session.id) return std::optional(lease);
-  }
-  return std::optional<LeaseRecord>();
+  std::erase_if(*leases, [&](const LeaseRecord& lease) { return lease.session != session.id; });
+  return leases;
 }
 
 void RedisSessions::WhenFree(const SessionRecord& session, std::function<void()> again) {

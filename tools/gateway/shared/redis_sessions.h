@@ -45,10 +45,14 @@ class RedisSessions final : public Sessions {
   Result<void> Forget(const SessionRecord& session) override;
   void ForgetWorkspace(WorkspaceKey ws) override;
   Result<Acquired> Acquire(const SessionRecord& session, InodeNo ino, bool may_write) override;
+  Result<Standing> Enter(const SessionRecord& session) override;
+  Result<bool> Register(const SessionRecord& session, const std::vector<InodeNo>& zones) override;
+  Result<void> Unregister(const SessionRecord& session, InodeNo zone) override;
+  Result<bool> BeginWatch(const SessionRecord& session) override;
   Result<bool> RecallOthers(const SessionRecord& session) override;
   void WhenFree(const SessionRecord& session, std::function<void()> again) override;
   Result<void> Release(const SessionRecord& session, uint64_t lease_id) override;
-  Result<std::optional<LeaseRecord>> LeaseOf(const SessionRecord& session) override;
+  Result<std::vector<LeaseRecord>> LeasesOf(const SessionRecord& session) override;
   Result<std::vector<SessionRecord>> Expire(SteadyTime now) override;
   Result<uint64_t> CountLive() override;
   std::vector<SessionRecord> LiveSessions() override;
@@ -70,9 +74,13 @@ class RedisSessions final : public Sessions {
   // A lease of the workspace may have ended; 0: of any.
   void WakeWaiters(WorkspaceKey ws);
   Result<void> Join(const SessionRecord& session);
-  // Leases of the workspace, and whether the session lives, of one moment.
-  Result<std::vector<LeaseRecord>> Leases(const SessionRecord& session, bool* lives);
+  // Leases of the workspace, whether the session lives, and what it has registered, of one moment.
+  Result<std::vector<LeaseRecord>> Leases(const SessionRecord& session, bool* lives,
+                                          std::set<InodeNo>* zones = nullptr);
+  // As Leases(), of one that lives from now on.
+  Result<std::vector<LeaseRecord>> Arrive(const SessionRecord& session, std::set<InodeNo>* zones);
   void RecallAll(const std::vector<LeaseRecord>& leases);
+  void AskAll(WorkspaceKey ws, InodeNo zone, std::vector<SessionId> who);
   struct Place {
     WorkspaceKey workspace = 0;
     std::string since;  // as the server has it: milliseconds
@@ -101,7 +109,8 @@ class RedisSessions final : public Sessions {
   std::mutex mu_;
   // Guarded by mu_; not held while the server is asked.
   std::unordered_map<SessionId, Known, Id16Hash> known_;
-  std::map<uint64_t, SteadyTime> recalled_;  // leases
+  std::map<uint64_t, SteadyTime> recalled_;                    // leases
+  std::map<std::pair<SessionId, InodeNo>, SteadyTime> asked_;  // to forget a zone
   std::vector<Waiter> waiters_;
 };
 

@@ -82,8 +82,9 @@ class FileCall : public std::enable_shared_from_this<FileCall> {
     } else if (*done == 0) {
       Finish({});
     } else {
-      const auto waits = gateway_.bulletin().WhenSeen(
-          who_.workspace, who_.presence, *done, [self = shared_from_this()] { self->Finish({}); });
+      const auto waits =
+          gateway_.bulletin().WhenSeen(who_.workspace, who_.presence, gateway::Told{*done, {}},
+                                       [self = shared_from_this()] { self->Finish({}); });
       // It is done, and would be done again if it were an error.
       if (!waits) Finish({});
     }

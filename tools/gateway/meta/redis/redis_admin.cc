@@ -352,6 +352,9 @@ void RedisTransaction::DeleteSession(const SessionId& id) {
   for (const LeaseRecord& lease : ListLeases(ws)) {
     if (lease.session == id) DeleteLease(lease);
   }
+  for (const InterestRecord& interest : ListInterests(ws)) {
+    if (interest.session == id) DeleteInterest(interest);
+  }
   view_.Do("", {"UNLINK", keys_.Outcomes(ws, id).key});
   view_.Erase(keys_.SessionGuard(ws, id), keys_.Sessions(ws), std::string(id.view()));
   behind_.push_back({"UNLINK", keys_.WorkspaceOf(id)});

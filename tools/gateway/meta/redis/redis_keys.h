@@ -19,6 +19,7 @@
 //   P:{W}:heard      zset     the same, by the milliseconds when they were heard of; and "beat" and
 //                             "since": when gateways were at work last, and when they began to be
 //   P:{W}:lc         counter  the last lease's id
+//   P:{W}:z          map      zones that sessions may have cached: session, zone -> nothing
 //   P:{W}:k          map      locks: inode number and kind -> who holds what
 //   P:{W}:kw         map      wishes for locks: session, number -> wish
 //   P:{W}:ks         map      sessions that have said what they hold, or lost it
@@ -85,6 +86,7 @@ class RedisKeys {
   RedisMap Leases(WorkspaceKey ws) const { return {Of(ws, "l"), 8}; }
 
   std::string Live(WorkspaceKey ws) const { return Of(ws, "h"); }
+  RedisMap Interests(WorkspaceKey ws) const { return {Of(ws, "z"), 24}; }
   std::string LeaseCount(WorkspaceKey ws) const { return Of(ws, "lc"); }
   RedisMap Locks(WorkspaceKey ws) const { return {Of(ws, "k"), 9}; }
   RedisMap LockWaits(WorkspaceKey ws) const { return {Of(ws, "kw"), 24}; }

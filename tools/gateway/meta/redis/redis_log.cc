@@ -10,7 +10,7 @@ namespace {
 
 constexpr unsigned kSequenceBits = 22;
 
-enum Kind : uint64_t { kChange, kRecall, kLockFreed };
+enum Kind : uint64_t { kChange, kRecall, kLockFreed, kForget, kMark };
 
 uint64_t NumberFrom(std::string_view text) {
   uint64_t value = 0;
@@ -87,7 +87,11 @@ std::vector<RedisCommand> LogCommands(const RedisKeys& keys, WorkspaceKey ws,
                                       const LoggedEvent& logged) {
   const HubEvent& event = logged.event;
   RowWriter row;
-  const Kind kind = event.changes ? kChange : event.lease_recall != 0 ? kRecall : kLockFreed;
+  const Kind kind = event.changes             ? kChange
+                    : event.lease_recall != 0 ? kRecall
+                    : event.lock_freed != 0   ? kLockFreed
+                    : event.forget != 0       ? kForget
+                                              : kMark;
   row.Number(kind).Text(logged.session.view());
   if (event.changes) {
     row.Number(event.changes->inodes.size());
@@ -95,8 +99,10 @@ std::vector<RedisCommand> LogCommands(const RedisKeys& keys, WorkspaceKey ws,
     row.Number(event.changes->names.size());
     for (const ChangeSet::Name& name : event.changes->names)
       row.Number(name.parent).Text(name.name);
+    // Last: older events end before it.
+    for (const SessionId& session : event.changes->only) row.Text(session.view());
   } else {
-    row.Number(kind == kRecall ? event.lease_recall : event.lock_freed);
+    row.Number(event.lease_recall + event.lock_freed + event.forget);  // one of them
   }
   std::string bytes = row.Take();
   const std::string size = std::to_string(bytes.size());
@@ -122,7 +128,9 @@ std::optional<LoggedEvent> EventFrom(const RedisReply& entry) {
   logged.session = SessionId::From(session);
   if (kind != kChange) {
     const uint64_t number = r.Number();
-    (kind == kRecall ? logged.event.lease_recall : logged.event.lock_freed) = number;
+    if (kind == kRecall) logged.event.lease_recall = number;
+    if (kind == kLockFreed) logged.event.lock_freed = number;
+    if (kind == kForget) logged.event.forget = number;
     return r.ok() ? std::optional(std::move(logged)) : std::nullopt;
   }
   ChangeSet changes;
@@ -130,6 +138,11 @@ std::optional<LoggedEvent> EventFrom(const RedisReply& entry) {
   for (uint64_t i = r.Number(); i > 0 && r.ok(); --i) {
     const InodeNo parent = r.Number();
     changes.names.push_back({parent, r.Text()});
+  }
+  while (r.ok() && !r.at_end()) {
+    const std::string only = r.Text();
+    if (only.size() != 16) return std::nullopt;
+    changes.only.push_back(SessionId::From(only));
   }
   if (!r.ok()) return std::nullopt;
   logged.event.changes = std::make_shared<const ChangeSet>(std::move(changes));

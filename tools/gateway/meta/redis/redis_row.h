@@ -57,6 +57,7 @@ class RowReader {
     return text;
   }
   bool ok() const { return ok_; }
+  bool at_end() const { return bytes_.empty(); }
 
  private:
   uint64_t Damaged() {

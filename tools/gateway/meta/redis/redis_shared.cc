@@ -74,6 +74,29 @@ Rows SessionRows(const LockState& state) {
 
 }  // namespace
 
+// Under the guard of leases, too: a commit, or a grant, knows all of them.
+std::vector<InterestRecord> RedisTransaction::ListInterests(WorkspaceKey ws) {
+  std::vector<InterestRecord> interests;
+  for (const auto& [field, value] : view_.List(keys_.LeaseGuard(ws), keys_.Interests(ws), {}, 0)) {
+    if (field.size() != 24) continue;
+    interests.push_back({ws, SessionId::From(std::string_view(field).substr(0, 16)),
+                         FromBigEndian(std::string_view(field).substr(16))});
+  }
+  return interests;
+}
+
+void RedisTransaction::PutInterest(const InterestRecord& interest) {
+  const WorkspaceKey ws = interest.workspace;
+  view_.Put(keys_.LeaseGuard(ws), keys_.Interests(ws),
+            std::string(interest.session.view()) + BigEndian(interest.zone), {});
+}
+
+void RedisTransaction::DeleteInterest(const InterestRecord& interest) {
+  const WorkspaceKey ws = interest.workspace;
+  view_.Erase(keys_.LeaseGuard(ws), keys_.Interests(ws),
+              std::string(interest.session.view()) + BigEndian(interest.zone));
+}
+
 void RedisTransaction::Tell(WorkspaceKey ws, const LoggedEvent& event) {
   bool first = true;
   for (RedisCommand& command : LogCommands(keys_, ws, event)) {

@@ -86,6 +86,7 @@ void SqliteTransaction::DeleteWorkspace(WorkspaceKey ws) {
   Query(db_, "DELETE FROM sessions WHERE ws=?1", ws).Run();
   Query(db_, "DELETE FROM orphans WHERE ws=?1", ws).Run();
   Query(db_, "DELETE FROM leases WHERE ws=?1", ws).Run();
+  Query(db_, "DELETE FROM interests WHERE ws=?1", ws).Run();
   Query(db_, "DELETE FROM members WHERE ws=?1", ws).Run();
   // Tokens stay: who has one is told that its workspace is gone. Keys are never used again.
   Query(db_, "DELETE FROM workspaces WHERE key=?1", ws).Run();
@@ -114,6 +115,9 @@ void SqliteTransaction::PutSession(const SessionRecord& s) {
 void SqliteTransaction::DeleteSession(const SessionId& id) {
   Query(db_, "DELETE FROM outcomes WHERE session=?1", id).Run();
   Query(db_, "DELETE FROM leases WHERE session=?1", id).Run();
+  if (const auto session = GetSession(id)) {
+    Query(db_, "DELETE FROM interests WHERE ws=?1 AND session=?2", session->workspace, id).Run();
+  }
   Query(db_, "DELETE FROM sessions WHERE id=?1", id).Run();
 }
 
@@ -174,6 +178,24 @@ void SqliteTransaction::PutLease(const LeaseRecord& l) {
 
 void SqliteTransaction::DeleteLease(const LeaseRecord& lease) {
   Query(db_, "DELETE FROM leases WHERE id=?1", lease.id).Run();
+}
+
+std::vector<InterestRecord> SqliteTransaction::ListInterests(WorkspaceKey ws) {
+  std::vector<InterestRecord> interests;
+  Query q(db_, "SELECT session, zone FROM interests WHERE ws=?1 ORDER BY session, zone", ws);
+  while (q.Step()) interests.push_back({ws, q.Id16<SessionId>(0), q.Uint(1)});
+  return interests;
+}
+
+void SqliteTransaction::PutInterest(const InterestRecord& i) {
+  Query(db_, "INSERT OR REPLACE INTO interests VALUES(?1,?2,?3)", i.workspace, i.session, i.zone)
+      .Run();
+}
+
+void SqliteTransaction::DeleteInterest(const InterestRecord& i) {
+  Query(db_, "DELETE FROM interests WHERE ws=?1 AND session=?2 AND zone=?3", i.workspace, i.session,
+        i.zone)
+      .Run();
 }
 
 std::optional<TokenRecord> SqliteTransaction::FindToken(std::string_view hash) {

@@ -9,7 +9,7 @@
 
 namespace airstore::gateway {
 
-inline constexpr int kSqliteSchemaVersion = 3;
+inline constexpr int kSqliteSchemaVersion = 4;
 
 inline constexpr const char* kSqliteSchema = R"sql(
 CREATE TABLE workspaces(
@@ -51,6 +51,9 @@ CREATE TABLE orphans(
 CREATE INDEX orphans_of_session ON orphans(session);
 CREATE TABLE leases(
   id INTEGER PRIMARY KEY, ws INTEGER NOT NULL, ino INTEGER NOT NULL, session BLOB NOT NULL);
+CREATE TABLE interests(
+  ws INTEGER NOT NULL, session BLOB NOT NULL, zone INTEGER NOT NULL,
+  PRIMARY KEY(ws, session, zone)) WITHOUT ROWID;
 CREATE TABLE tokens(
   id BLOB NOT NULL PRIMARY KEY, hash BLOB NOT NULL UNIQUE, ws INTEGER NOT NULL,
   principal BLOB NOT NULL, read_only INTEGER NOT NULL, created_ns INTEGER NOT NULL,
@@ -74,6 +77,11 @@ ALTER TABLE tokens ADD COLUMN expires_ns INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE members(
   id BLOB NOT NULL PRIMARY KEY, ws INTEGER NOT NULL, email BLOB NOT NULL, name BLOB NOT NULL,
   role BLOB NOT NULL, created_ns INTEGER NOT NULL) WITHOUT ROWID;
+)sql",
+    R"sql(
+CREATE TABLE interests(
+  ws INTEGER NOT NULL, session BLOB NOT NULL, zone INTEGER NOT NULL,
+  PRIMARY KEY(ws, session, zone)) WITHOUT ROWID;
 )sql",
 };
 

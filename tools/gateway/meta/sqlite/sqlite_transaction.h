@@ -50,6 +50,7 @@ class SqliteTransaction final : public MetadataWriter {
   std::vector<InodeNo> ListOrphans(WorkspaceKey ws, const SessionId& id) override;
   std::optional<SessionId> GetOrphan(WorkspaceKey ws, InodeNo ino) override;
   std::vector<LeaseRecord> ListLeases(std::optional<WorkspaceKey> ws) override;
+  std::vector<InterestRecord> ListInterests(WorkspaceKey ws) override;
   std::optional<TokenRecord> FindToken(std::string_view hash) override;
   std::vector<TokenRecord> ListTokens(std::optional<WorkspaceKey> ws) override;
   std::optional<MemberRecord> GetMember(std::string_view id) override;
@@ -79,6 +80,8 @@ class SqliteTransaction final : public MetadataWriter {
   void DeleteOrphan(WorkspaceKey ws, InodeNo ino) override;
   void PutLease(const LeaseRecord& lease) override;
   void DeleteLease(const LeaseRecord& lease) override;
+  void PutInterest(const InterestRecord& interest) override;
+  void DeleteInterest(const InterestRecord& interest) override;
   void PutToken(const TokenRecord& token) override;
   bool RevokeToken(std::string_view id, int64_t now_ns) override;
   void PutMember(const MemberRecord& member) override;
