@@ -162,6 +162,7 @@ Task<void> Contents::MarkHoles(NodePtr node) {
   uint64_t hole = 0;  // where the zeros begin that the next run ends
   const uint64_t size = record->size;
   const auto mark = [&](uint64_t end) {
+    end = std::min(end, size);  // whatever the gateway says
     const uint64_t last = end == size ? file->valid.size() : end / kContentBlock;
     for (uint64_t block = BlocksOf(hole); block < last; ++block) {
       if (file->valid[block] || file->fetching.contains(block)) continue;
@@ -180,7 +181,7 @@ Task<void> Contents::MarkHoles(NodePtr node) {
     }
     for (const Layout::Run& run : layout->runs) {
       mark(run.offset);
-      hole = run.offset + run.length;
+      hole = std::min(size, run.offset + run.length);
     }
     end = layout->end;
     if (end) mark(size);

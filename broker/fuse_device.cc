@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -13,7 +14,6 @@
 
 #include <cstdio>
 #include <cstring>
-#include <set>
 
 #include "broker/as_caller.h"
 #include "broker/fuse_mount.h"
@@ -115,22 +115,14 @@ Result<std::unique_ptr<FuseDevice>> FuseDevice::Mount(const FuseMountOptions& op
   auto state = std::make_unique<State>();
   state->mountpoint = options.mountpoint;
   state->by_helper = !HaveSysAdmin();
-  std::set<uint32_t> before;
-  for (const MountedFs& one : MountedFileSystems()) {
-    if (one.type == kFuseType) before.insert(one.minor);
-  }
   auto device = state->by_helper ? MountByHelper(options) : MountDirectly(options);
   if (!device) return device.error();
   state->device = std::move(*device);
-  for (const MountedFs& one : MountedFileSystems()) {
-    if (one.type != kFuseType || one.source != options.source || before.contains(one.minor)) {
-      continue;
-    }
-    state->minor = one.minor;
-    if (one.path == options.mountpoint) break;
-  }
-  if (state->minor == 0) {
-    if (const auto mounted = MountedAt(options.mountpoint)) state->minor = mounted->minor;
+  // By nothing but its place: others mount as well, and numbers are used again. Where it was moved
+  // in this moment it has no number, and is known by its place from then on.
+  const auto mounted = MountedAt(options.mountpoint);
+  if (mounted && mounted->type == kFuseType && mounted->source == options.source) {
+    state->minor = mounted->minor;
   }
   return std::unique_ptr<FuseDevice>(new FuseDevice(std::move(state)));
 }
@@ -158,9 +150,13 @@ std::optional<MountedFs> FuseDevice::Found() const {
     auto mounted = MountedAt(state_->mountpoint);
     return mounted && mounted->type == kFuseType ? mounted : std::nullopt;
   }
+  // Without a connection the file system may have gone, and its number be another one's.
+  pollfd connection{fd(), 0, 0};
+  const bool gone = poll(&connection, 1, 0) == 1 && (connection.revents & POLLERR) != 0;
   std::optional<MountedFs> found;
   for (MountedFs& one : MountedFileSystems()) {
     if (one.type != kFuseType || one.minor != state_->minor) continue;
+    if (gone && one.path != state_->mountpoint) continue;
     if (!found || one.path == state_->mountpoint) found = std::move(one);
   }
   return found;

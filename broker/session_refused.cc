@@ -137,6 +137,7 @@ Task<std::string> Session::LostPath(uint64_t inode) {
   wanted.insert(inode);
   auto paths = co_await tree_->PathsOf(std::move(wanted));
   if (const auto found = paths.find(inode); found != paths.end()) co_return found->second;
+  if (const std::string last = tree_->LastPathOf(inode); !last.empty()) co_return last;
   const auto created = refused_names_.find(inode);
   co_return created == refused_names_.end() ? "inode " + std::to_string(inode) : created->second;
 }

@@ -156,6 +156,12 @@ class Tree {
   // at every entry.
   Task<std::unordered_map<uint64_t, std::string>> PathsOf(std::unordered_set<uint64_t> inodes);
 
+  // Of what was unsent when all names were given up last; empty: it was not.
+  std::string LastPathOf(uint64_t inode) const {
+    const auto found = last_paths_.find(inode);
+    return found == last_paths_.end() ? std::string() : found->second;
+  }
+
   // Path of a directory, as far as it is known here. For people.
   std::string DirectoryPath(uint64_t directory) const;
 
@@ -345,6 +351,7 @@ class Tree {
   XattrCache xattrs_;
   std::unordered_set<uint64_t> learning_xattrs_;
   // Negative entries, oldest first: there is no end to the names that do not exist.
+  std::unordered_map<uint64_t, std::string> last_paths_;
   std::deque<Negative> negatives_;
   size_t long_negatives_ = 0;
   std::set<uint64_t> announcing_;  // inodes whose content other kernels are writing out

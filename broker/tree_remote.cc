@@ -260,6 +260,10 @@ Task<void> Tree::RefreshWhenSettled(uint64_t inode) {
 // again. From the end, where what is in a directory mostly lies behind it.
 Task<void> Tree::ForgetAll() {
   inodes_->freshness().AllChanged();
+  // Where it is is to be said of what is refused.
+  std::unordered_set<uint64_t> unsent;
+  for (const Contents::Unsent& one : contents_->ListUnsent()) unsent.insert(one.inode);
+  if (!unsent.empty()) last_paths_ = co_await PathsOf(std::move(unsent));
   const auto distrust_names = [this] {
     bool all = true;
     for (MountPort* mount : mounts_->all()) all = mount->DistrustNames() && all;

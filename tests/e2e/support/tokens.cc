@@ -31,7 +31,8 @@ bool IsOfToken(char c) {
 
 bool IsForTokens(const std::string& name) {
   return name.ends_with(".token") || name == "token" || name == "admin-token" ||
-         name.starts_with("session.json");
+         name.starts_with("session.json") || name == "disk" ||
+         name == "disk-after";  // file systems that have such files
 }
 bool IsProgram(const std::string& name) { return name.starts_with("program-"); }
 

@@ -119,7 +119,8 @@ TEST(NfsMount, SaysWhatIsMissing) {
   EXPECT_EQ(NfsHelperError("mount.nfs: access denied by server", true).code, EIO);
   EXPECT_EQ(NfsHelperError("mount: must be superuser", false).message,
             "NFS mount: mount: must be superuser");
-  const std::string command = NfsMountCommand({"127.0.0.1:/x", "/mnt", 77, true});
+  const std::string command = NfsMountCommand(
+      {.source = "127.0.0.1:/x", .mountpoint = "/mnt", .port = 77, .read_only = true});
   EXPECT_NE(command.find("port=77,"), std::string::npos);
   EXPECT_NE(command.find(",mountport=77,nolock,"), std::string::npos);
   EXPECT_NE(command.find(",ro 127.0.0.1:/x /mnt"), std::string::npos);
