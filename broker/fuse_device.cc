@@ -145,14 +145,18 @@ uint32_t FuseDevice::minor() const { return state_->minor; }
 
 bool FuseDevice::Mounted() const { return Found().has_value(); }
 
+bool FuseDevice::Connected() const {
+  pollfd connection{fd(), 0, 0};
+  return poll(&connection, 1, 0) != 1 || (connection.revents & POLLERR) == 0;
+}
+
 std::optional<MountedFs> FuseDevice::Found() const {
   if (state_->minor == 0) {
     auto mounted = MountedAt(state_->mountpoint);
     return mounted && mounted->type == kFuseType ? mounted : std::nullopt;
   }
   // Without a connection the file system may have gone, and its number be another one's.
-  pollfd connection{fd(), 0, 0};
-  const bool gone = poll(&connection, 1, 0) == 1 && (connection.revents & POLLERR) != 0;
+  const bool gone = !Connected();
   std::optional<MountedFs> found;
   for (MountedFs& one : MountedFileSystems()) {
     if (one.type != kFuseType || one.minor != state_->minor) continue;
@@ -269,6 +273,7 @@ Result<void> FuseDevice::Unmount(bool lazy) {
 }
 
 void FuseDevice::Abort() {
+  if (!Connected()) return;  // the number may be that of another mount by now
   const std::string path = "/sys/fs/fuse/connections/" + std::to_string(state_->minor) + "/abort";
   const UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (file && write(file.get(), "1", 1) == 1) return;

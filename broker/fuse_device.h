@@ -104,6 +104,8 @@ class FuseDevice final : public MountDevice {
 
  private:
   struct State;
+  // To a file system: it is mounted somewhere, or still in use.
+  bool Connected() const;
   std::optional<MountedFs> Found() const;
   explicit FuseDevice(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
