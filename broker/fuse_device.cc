@@ -146,6 +146,7 @@ uint32_t FuseDevice::minor() const { return state_->minor; }
 bool FuseDevice::Mounted() const { return Found().has_value(); }
 
 bool FuseDevice::Connected() const {
+  if (fd() < 0) return false;  // of a broker that is gone, as it is on record
   pollfd connection{fd(), 0, 0};
   return poll(&connection, 1, 0) != 1 || (connection.revents & POLLERR) == 0;
 }
@@ -273,7 +274,7 @@ Result<void> FuseDevice::Unmount(bool lazy) {
 }
 
 void FuseDevice::Abort() {
-  if (!Connected()) return;  // the number may be that of another mount by now
+  if (!Connected() && !Found()) return;  // the number may be that of another mount by now
   const std::string path = "/sys/fs/fuse/connections/" + std::to_string(state_->minor) + "/abort";
   const UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (file && write(file.get(), "1", 1) == 1) return;
