@@ -56,9 +56,43 @@ Ticket MutationLog::Append(Mutation mutation, std::vector<uint64_t> subjects,
     spdlog::error("a change is not on record: {}", written.error().ToString());
   }
   Reach(FaultPoint::kTreeAfterLog);
+  const uint64_t zone = zone_of_ ? zone_of_(record.mutation) : 0;
   Queue(std::move(record));
+  items_.back().zone = zone;
   appended_.NotifyAll();
   return items_.back().ticket;
+}
+
+void MutationLog::SetZoneLease(uint64_t zone, uint64_t id) {
+  if (id == 0) {
+    zones_.erase(zone);
+  } else {
+    zones_[zone] = {id, false};
+  }
+}
+
+void MutationLog::EndZoneLease(uint64_t zone) {
+  if (const auto found = zones_.find(zone); found != zones_.end()) found->second.ending = true;
+}
+
+bool MutationLog::HoldsZone(uint64_t zone) const {
+  const auto found = zones_.find(zone);
+  return found != zones_.end() && !found->second.ending;
+}
+
+uint64_t MutationLog::LeaseOf(uint64_t zone) const {
+  if (lease_id_ != 0) return lease_id_;
+  const auto found = zones_.find(zone);
+  return found == zones_.end() ? 0 : found->second.id;
+}
+
+void MutationLog::LeasesEnded(const std::vector<uint64_t>& named) {
+  const auto ended = [&](uint64_t id) {
+    return std::find(named.begin(), named.end(), id) != named.end();
+  };
+  if (ended(lease_id_)) lease_id_ = 0;
+  std::erase_if(zones_, [&](const auto& zone) { return ended(zone.second.id); });
+  on_lease_lost_();
 }
 
 void MutationLog::NoteXattrs(const XattrsRecord& record) {
@@ -143,7 +177,8 @@ Ticket MutationLog::AppendContent(uint64_t inode) {
                         .mutation = {},
                         .subjects = {inode},
                         .content_inode = inode,
-                        .appended_ns = MonotonicNs()});
+                        .appended_ns = MonotonicNs(),
+                        .zone = zone_of_content_ ? zone_of_content_(inode) : 0});
   const auto item = std::prev(items_.end());
   subject.items.push_back(item);
   subject.content = item;

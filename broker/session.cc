@@ -219,8 +219,11 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
       executor_, &tasks_, &mounts_,
       [this](std::unordered_set<uint64_t> inodes) { return tree_->PathsOf(std::move(inodes)); },
       gateway_->services());
-  log_->OnLeaseLost([this] { watcher_->LeaseIs(0); });
-  tree_->OnSynchronous([this] { watcher_->Regain(); });
+  log_->SetZones([this](const Mutation& mutation) { return tree_->ZoneOf(mutation); },
+                 [this](uint64_t inode) { return tree_->ZoneOfInode(inode); });
+  log_->OnLeaseLost([this] { watcher_->LeasesLost(); });
+  tree_->OnSynchronous([this](uint64_t zone) { watcher_->Regain(zone); });
+  tree_->GiveBackZonesWith([this](uint64_t zone) { return watcher_->GiveBackZone(zone); });
   return {};
 }
 

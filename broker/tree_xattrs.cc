@@ -157,7 +157,7 @@ Task<Result<void>> Tree::SetXattr(Origin origin, uint64_t inode, std::string nam
   AIRSTORE_TRY_CO(log_->Admit());
   const Ticket ticket = LogXattr(origin, inode, name, std::move(kept), mode, RealtimeNs());
   NotifyAttr(origin.mount, inode);
-  co_return co_await Committed(ticket, inode);
+  co_return co_await Committed(ticket, inode, ZoneOfInode(inode));
 }
 
 Task<Result<void>> Tree::RemoveXattr(Origin origin, uint64_t inode, std::string name) {
@@ -172,7 +172,7 @@ Task<Result<void>> Tree::RemoveXattr(Origin origin, uint64_t inode, std::string 
   AIRSTORE_TRY_CO(log_->Admit());
   const Ticket ticket = LogXattr(origin, inode, name, std::nullopt, std::nullopt, RealtimeNs());
   NotifyAttr(origin.mount, inode);
-  co_return co_await Committed(ticket, inode);
+  co_return co_await Committed(ticket, inode, ZoneOfInode(inode));
 }
 
 }  // namespace airstore::broker
