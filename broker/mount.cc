@@ -478,6 +478,7 @@ void Mount::Detach() {
   state_ = State::kDead;
   restart_timer_.cancel();
   trace_timer_.cancel();
+  detaching_ = true;  // from now on: whoever stops it waits for that
   Spawn(executor_, DetachDevice());
   frontend_.CloseChannel();
   RemoveMountManifest(options_.spool, index_);
@@ -494,9 +495,7 @@ void Mount::Detach() {
 // are told that it is gone.
 Task<void> Mount::DetachDevice() {
   const auto self = shared_from_this();
-  detaching_ = true;
-  const bool mounted = device_->StillMounted();
-  if (mounted) {
+  if (device_->StillMounted()) {
     frontend_.Kill();
     auto refused = RefuseLeftClients(LaunchOf(options_.spec.mountpoint), device_->fd());
     if (!refused) {
