@@ -146,6 +146,14 @@ void Mount::SendSlab(const shm::Segment& segment) {
   }
 }
 
+void Mount::SendSlabEnded(uint32_t index) {
+  if (!frontend_.running()) return;
+  if (auto sent = frontend_.SendSlabEnded(index); !sent) {
+    spdlog::warn("{}: slab {} stays mapped: {}", options_.spec.mountpoint, index,
+                 sent.error().ToString());
+  }
+}
+
 Result<void> Mount::SendContent(uint64_t id, int file) { return frontend_.SendContent(id, file); }
 
 Result<int32_t> Mount::BackingOpen(int file) {

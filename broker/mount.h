@@ -89,6 +89,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   // The frontend looks for another broker from here on; nothing else may be called any more.
   void LetGo() { frontend_.CloseChannel(); }
   void SendSlab(const shm::Segment& segment);
+  void SendSlabEnded(uint32_t index);
   // Hands a read-only descriptor of a content file to the frontend.
   Result<void> SendContent(uint64_t id, int file);
   MountStatus Status() const;
