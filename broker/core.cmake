@@ -78,6 +78,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/mutation_log_send.cc
   ${CMAKE_CURRENT_LIST_DIR}/recovery.cc
   ${CMAKE_CURRENT_LIST_DIR}/remap.cc
+  ${CMAKE_CURRENT_LIST_DIR}/repeated_changes.cc
   ${CMAKE_CURRENT_LIST_DIR}/replay_contents.cc
   ${CMAKE_CURRENT_LIST_DIR}/stopped_process.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_adopt.cc

@@ -43,6 +43,7 @@ Mount::Mount(boost::asio::any_io_executor executor, Session* session, uint32_t i
       call_watch_(std::make_shared<CallWatch>(
           executor, std::chrono::nanoseconds(options_.io_timeout + kAnswerGrace).count(),
           [this](uint32_t slot, int error) { GiveUp(slot, error); })),
+      repeated_(executor, std::chrono::nanoseconds(options_.io_timeout).count()),
       trace_(options_.trace),
       trace_timer_(executor),
       changed_(executor) {

@@ -30,6 +30,8 @@ bool EndsAWrite(int error) {
 Task<void> Mount::HandleCall(shm::Call call) {
   const auto self = shared_from_this();
   Reach(FaultPoint::kCallTaken);
+  // Only of a call of before it is ours.
+  if (call.position > lane_->adopted_until()) call.executed.reset();
   if (call.given_up && !shm::GivesBack(call.args) && !ExecutedBefore(call)) {
     GiveUp(call.slot, ETIMEDOUT);
     co_return;
@@ -41,7 +43,13 @@ Task<void> Mount::HandleCall(shm::Call call) {
   ++calls_in_work_;
   std::string text;
   const int64_t begun_ns = trace_.on() ? MonotonicNs() : 0;
-  const shm::RequestReply reply = co_await AnswerCall(session_, this, call, &text);
+  const RepeatedChanges::ChangePtr change = co_await BeginChange(&call);
+  shm::RequestReply reply{};
+  if (change && call.executed && change->error != 0) {
+    reply.error = change->error;
+  } else {
+    reply = co_await AnswerCall(session_, this, call, &text);
+  }
   --calls_in_work_;
   if (begun_ns != 0) NoteCall(call, reply, begun_ns);
   // Who has been killed meanwhile would never close what it opened.
@@ -50,30 +58,53 @@ Task<void> Mount::HandleCall(shm::Call call) {
   for (const uint64_t directory : locked) {
     locked_directories_.erase(locked_directories_.find(directory));
   }
-  if (wanted) {
-    Answer(call, reply, text);
-  } else {
+  const bool answered = wanted && Answer(call, reply, text);
+  if (change) EndChange(call, change, reply.error, answered);
+  if (!wanted) {
     Undo(call, reply);
     if (late) GiveUp(call.slot, ESTALE);
   }
 }
 
-void Mount::Answer(const shm::Call& call, const shm::RequestReply& reply, const std::string& text) {
+// Only of NFS: who is told of a time-out by another protocol does not ask by himself once more.
+Task<RepeatedChanges::ChangePtr> Mount::BeginChange(shm::Call* call) {
+  if (!is_nfs() || call->position <= lane_->adopted_until()) co_return nullptr;
+  bool first = true;
+  shm::Call asked = *call;
+  RepeatedChanges::ChangePtr change = co_await repeated_.Begin(std::move(asked), &first);
+  if (change && first) changing_.emplace(call->position, change);
+  if (change && !first) call->executed = change->executed;
+  co_return change;
+}
+
+void Mount::EndChange(const shm::Call& call, const RepeatedChanges::ChangePtr& change, int error,
+                      bool answered) {
+  changing_.erase(call.position);
+  repeated_.End(call, change, error, answered);
+}
+
+void Mount::Executed(uint32_t slot, uint64_t position, const shm::Executed& executed) {
+  lane_->NoteExecuted(slot, position, executed);
+  const auto change = changing_.find(position);
+  if (change != changing_.end()) change->second->executed = executed;
+}
+
+bool Mount::Answer(const shm::Call& call, const shm::RequestReply& reply, const std::string& text) {
   if (auto room = AdmitOpen(call, reply); !room) {
     Undo(call, reply);
     shm::RequestReply refused{};
     refused.error = room.error().code;
-    (void)lane_->Reply(call.slot, refused);
-    return;
+    return lane_->Reply(call.slot, refused);
   }
   const bool noted = NoteOpen(call, reply);
   if (session_->access().wanted()) NotePassthrough(call, reply);
   Reach(FaultPoint::kCallBeforeAnswer);
   const bool wanted = lane_->Reply(call.slot, reply, text);
   Reach(FaultPoint::kCallAfterAnswer);
-  if (wanted) return;
+  if (wanted) return true;
   if (noted) ledger_->TakeBackLastOpened();
   Undo(call, reply);
+  return false;
 }
 
 void Mount::Undo(const shm::Call& call, const shm::RequestReply& reply) {
