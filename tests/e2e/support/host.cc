@@ -18,7 +18,6 @@
 #include "tests/e2e/support/environment.h"
 #include "tests/e2e/support/files.h"
 #include "tests/e2e/support/stores.h"
-#include "tests/e2e/support/third_gateway.h"
 
 namespace airstore::e2e {
 namespace {
@@ -115,7 +114,7 @@ Host::~Host() {
 }
 
 void Host::DumpLogs() const {
-  for (const char* name : {"gateway.log", "gateway-2.log", "broker.log", "other.log"}) {
+  for (const char* name : {"gateway.log", "gateway-2.log", "gateway-3.log", "broker.log", "other.log"}) {
     if (!std::filesystem::exists(Path(name))) continue;
     constexpr size_t kMost = 16384;
     std::string text = TextOf(Path(name));
@@ -224,40 +223,24 @@ RedisServer* Host::redis() const {
 
 void Host::StartGateway() { gateway_ = StartGatewayNamed("gateway", &gateway_address_); }
 
-void Host::StartOtherGateway() {
-  other_gateway_ = StartGatewayNamed("gateway-2", &other_gateway_address_);
+void Host::StartGateway(size_t number) {
+  if (number == 0) return StartGateway();
+  Other& other = others_[number];
+  other.process = StartGatewayNamed("gateway-" + std::to_string(number + 1), &other.address);
 }
 
-std::string Host::other_gateway_address() const {
-  if (!Scaled()) return gateway_address_;
-  if (other_gateway_address_.empty()) {
-    other_gateway_ = StartGatewayNamed("gateway-2", &other_gateway_address_);
+std::string Host::gateway_address(size_t number) const {
+  if (!Scaled() || number == 0) return gateway_address_;
+  Other& other = others_[number];
+  if (other.address.empty()) {
+    other.process = StartGatewayNamed("gateway-" + std::to_string(number + 1), &other.address);
   }
-  return other_gateway_address_;
+  return other.address;
 }
 
-ThirdGateway::ThirdGateway(const Host& host) {
-  const std::string port_file = host.Path("gateway-3.port");
-  Arguments words = {Program("airstore-gateway"),
-                     "--data",
-                     host.Path("gateway-3"),
-                     "--listen",
-                     "127.0.0.1:0",
-                     "--port-file",
-                     port_file,
-                     "--admin-token-file",
-                     host.admin_token_file(),
-                     "--session-seconds",
-                     "5"};
-  const Arguments store = StoreArguments(host, "");
-  words.insert(words.end(), store.begin(), store.end());
-  std::string why;
-  process_ = Process(words, {.env = S3Server::Get(&why)->environment(),
-                             .output_file = host.Path("gateway-3.log")});
-  const bool up = WaitUntil(
-      seconds(60), [&] { return std::filesystem::exists(port_file) || !process_.running(); });
-  if (!up || !process_.running()) throw std::runtime_error("the third gateway did not start");
-  address_ = "127.0.0.1:" + std::to_string(std::stoi(TextOf(port_file)));
+std::string Host::gateway_addresses() const {
+  if (!Scaled()) return gateway_address_;
+  return gateway_address_ + "," + gateway_address(1) + "," + gateway_address(2);
 }
 
 void Host::StopGateway() {

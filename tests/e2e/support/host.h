@@ -43,11 +43,17 @@ class Host {
   const std::string& directory() const { return janitor_.directory(); }
   std::string Path(const std::string& name) const { return directory() + "/" + name; }
   const std::string& gateway_address() const { return gateway_address_; }
-  // Of a second gateway on the same store, which is started when it is first asked for; where there
-  // can be one only, of that.
-  std::string other_gateway_address() const;
-  void KillOtherGateway() { other_gateway_.Kill(); }
-  void StartOtherGateway();
+  // Of more gateways on the same store, 1 and 2, each of which is started when it is first asked
+  // for; 0, and where there can be one only: of the host's own.
+  std::string gateway_address(size_t number) const;
+  void KillGateway(size_t number) { (number == 0 ? gateway_ : others_.at(number).process).Kill(); }
+  void StartGateway(size_t number);
+  bool GatewayRuns(size_t number) {
+    return (number == 0 ? gateway_ : others_.at(number).process).running();
+  }
+  std::string other_gateway_address() const { return gateway_address(1); }
+  // Of all three, as mounts are given them.
+  std::string gateway_addresses() const;
   // Where gateways keep their metadata, if that is there.
   RedisServer* redis() const;
   std::string socket() const { return Path("state/control.sock"); }
@@ -56,7 +62,6 @@ class Host {
   // Whether they run; what has ended is reaped.
   bool BrokerRuns() { return broker_.running(); }
   bool GatewayRuns() { return gateway_.running(); }
-  bool OtherGatewayRuns() { return other_gateway_.running(); }
   // The files stay when the host ends.
   void Keep() const { janitor_.Keep(); }
 
@@ -113,8 +118,11 @@ class Host {
   std::string gateway_address_;
   Arguments mount_arguments_;
   Process gateway_;
-  mutable std::string other_gateway_address_;
-  mutable Process other_gateway_;
+  struct Other {
+    std::string address;
+    Process process;
+  };
+  mutable std::map<size_t, Other> others_;  // by number
   Process broker_;
   Watchdog watchdog_;
 };
