@@ -141,10 +141,10 @@ void Contents::Remember(const CopyRange& range, uint64_t count) {
   std::vector<CopiedFrom>& origins = target->copied_from;
   if (!origins.empty()) {
     CopiedFrom& last = origins.back();
-    const bool goes_on = last.source == range.source && last.offset <= range.target_offset &&
-                         last.offset + last.length >= range.target_offset &&
-                         last.source_offset - last.offset ==
-                             range.source_offset - range.target_offset;
+    const bool goes_on =
+        last.source == range.source && last.offset <= range.target_offset &&
+        last.offset + last.length >= range.target_offset &&
+        last.source_offset - last.offset == range.source_offset - range.target_offset;
     if (goes_on) {
       last.length = std::max(last.length, range.target_offset + count - last.offset);
       return;

@@ -245,8 +245,8 @@ class MutationLog {
   std::unordered_map<uint64_t, Subject> subjects_;
   std::unordered_map<uint64_t, Items::iterator> touches_;  // queued Touch by directory
   std::unordered_map<uint64_t, bool> content_in_flight_;  // of the batch; whether its turn has come
-  std::vector<Item> restored_;  // with their numbers
-  size_t value_bytes_ = 0;      // of attributes, queued and in flight
+  std::vector<Item> restored_;                            // with their numbers
+  size_t value_bytes_ = 0;                                // of attributes, queued and in flight
   int64_t values_full_ns_ = 0;
   size_t in_flight_ = 0;
   int64_t in_flight_since_ns_ = 0;

@@ -102,8 +102,8 @@ TEST_F(Gateways, AMountGoesOnWithTheOtherOne) {
   host().Unmount(mine);
 }
 
-// Kernels here keep what they know for an hour. In the long form both hosts know three gateways, and
-// go on with another one twice.
+// Kernels here keep what they know for an hour. In the long form both hosts know three gateways,
+// and go on with another one twice.
 TEST_F(Gateways, AChangeIsSeenOnTheOtherHostAtOnce) {
   const uint64_t rounds = EnvOr("AIRSTORE_E2E_HOST_ROUNDS", 60);
   const bool three = rounds >= 1000;

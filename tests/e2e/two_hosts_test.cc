@@ -261,8 +261,8 @@ void NoteUsed(const nlohmann::json& status, std::set<std::string>* used) {
 
 TEST_F(TwoHosts, WhatOneHasClosedTheOtherFinds) {
   const uint64_t rounds = EnvOr("AIRSTORE_E2E_HOST_ROUNDS", 200);
-  // In the long form, where there can be several gateways, both hosts know three, of which one after
-  // the other dies and comes back: so each host is with all of them in turn.
+  // In the long form, where there can be several gateways, both hosts know three, of which one
+  // after the other dies and comes back: so each host is with all of them in turn.
   const bool several = rounds >= 1000 && Scaled();
   if (several) {
     JoinWith({"--gateway", host().gateway_addresses()});

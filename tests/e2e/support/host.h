@@ -33,6 +33,8 @@ struct HostOptions {
   std::chrono::seconds patience{240};                   // of the watchdog
   std::map<std::string, std::string> environment = {};  // of gateway and broker
   std::string s3_endpoint = {};                         // empty: the service's own
+  bool one_gateway = false;                             // also where there can be several
+  bool block_files = false;  // blocks are in gateway/blocks, wherever metadata is
 };
 
 class Host {
@@ -56,6 +58,9 @@ class Host {
   std::string gateway_addresses() const;
   // Where gateways keep their metadata, if that is there.
   RedisServer* redis() const;
+  // Where the store is, as gateways are told, where it is not in the gateway's directory.
+  std::string metadata_url() const;
+  std::string blocks_url() const;
   std::string socket() const { return Path("state/control.sock"); }
   std::string admin_token_file() const { return Path("gateway/admin-token"); }
   const Process& broker() const { return broker_; }

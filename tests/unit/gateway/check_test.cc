@@ -459,12 +459,11 @@ TEST_F(CheckShared, TwoThatMendUsageMendItOnce) {
   ASSERT_EQ(b.Write(file, 0, "content"), 0);
   Plant([&](MetadataWriter& txn) { txn.AddUsage(b.ws, 100, 3); });
   Collector collector(*other_store, *b.blocks, Bench::kGraceNs);
-  StoreCheck other(CheckParts{*other_store, *b.blocks, elsewhere, collector, *sessions_,
-                              [](WorkspaceKey) -> Result<InodeNo> { return InodeNo{900'001}; },
-                              [this](WorkspaceKey ws, uint64_t* cursor) {
-                                return Changed(ws, cursor);
-                              }},
-                   kHourNs);
+  StoreCheck other(
+      CheckParts{*other_store, *b.blocks, elsewhere, collector, *sessions_,
+                 [](WorkspaceKey) -> Result<InodeNo> { return InodeNo{900'001}; },
+                 [this](WorkspaceKey ws, uint64_t* cursor) { return Changed(ws, cursor); }},
+      kHourNs);
   // Behind the first one's look at the usage.
   when = "mending";
   looks = 1;
