@@ -26,4 +26,4 @@ add_library(airstore_broker_host STATIC
   ${CMAKE_CURRENT_LIST_DIR}/service_manager.cc
   ${CMAKE_CURRENT_LIST_DIR}/state_dir.cc)
 target_link_libraries(airstore_broker_host
-  PRIVATE airstore_options airstore_siphash PUBLIC airstore_metrics_address)
+  PRIVATE airstore_options airstore_siphash airstore_descriptor_message PUBLIC airstore_metrics_address)

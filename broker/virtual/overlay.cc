@@ -8,6 +8,7 @@
 #include "broker/virtual/answer_error.h"
 #include "broker/virtual/inode.h"
 #include "broker/virtual/path.h"
+#include "shm/layout.h"
 
 namespace airstore::broker {
 namespace {
