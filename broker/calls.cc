@@ -148,7 +148,7 @@ class Answer {
         co_return co_await Fsync();
       case Op::kFlush:
         // Without a lease another host may open the file as soon as the close has returned.
-        if (!session_->tree().AcknowledgesHere(args_.inode)) {
+        if (!session_->tree().AcknowledgesHere(args_.inode) || TooMuchUnsent()) {
           session_->tree().WaitedForGateway(args_.inode);
           co_return co_await Fsync();
         }
@@ -536,6 +536,12 @@ class Answer {
     if (!found) co_return found.error();
     reply_.value = *found;
     co_return Result<void>{};
+  }
+
+  // Other hosts wait for all of it when they look into a directory that is leased here.
+  bool TooMuchUnsent() const {
+    constexpr uint64_t kMostUnsentBytes = 64u << 20;
+    return !session_->tree().lease() && session_->contents().dirty_bytes() > kMostUnsentBytes;
   }
 
   Task<Result<void>> Fsync() {

@@ -338,7 +338,7 @@ class Tree {
 
    private:
     Tree* tree_;
-    std::unordered_multiset<uint64_t>::iterator at_;
+    std::multiset<uint64_t>::iterator at_;
   };
   // The gateway says that it hangs there.
   void PlaceDirectory(uint64_t directory, uint64_t parent);
@@ -385,7 +385,7 @@ class Tree {
   std::function<void(uint64_t)> on_synchronous_;
   std::function<Task<void>(uint64_t)> give_back_zone_;
   bool forgetting_ = false;  // questions wait
-  std::unordered_multiset<uint64_t> busy_;
+  std::multiset<uint64_t> busy_;
   Event forgotten_;
   AdmitInode admit_inode_;
 

@@ -73,11 +73,13 @@ class TwoHostsZones : public HostTest {
       if (i % 5 == 1) ASSERT_EQ(unlink(name.c_str()), i % 3 == 0 ? -1 : 0);
     }
   }
+  const std::string& RemountThere() {
+    return mounts_[1] = other().RemountFresh("work", mounts_[1]);
+  }
   void ExpectSameEverywhere() {
     const TreeEntries mine = Tree(mounts_[0]);
     EXPECT_EQ(Difference(mine, Tree(mounts_[1])), "");
-    mounts_[1] = other().RemountFresh("work", mounts_[1]);
-    EXPECT_EQ(Difference(mine, Tree(mounts_[1])), "");
+    EXPECT_EQ(Difference(mine, Tree(RemountThere())), "");
   }
   nlohmann::json Lost() { return host().AirctlJson({"recover"}).at("items"); }
 
@@ -173,7 +175,7 @@ TEST_F(TwoHostsZones, WhoWasStoppedForTooLongCommitsNothing) {
   WriteFile(There("a/new"), theirs);
   host().broker().Signal(SIGCONT);
   ASSERT_TRUE(WaitUntil(seconds(60), [&] { return Lost().size() >= 2; })) << Lost();
-  const std::string fresh = other().RemountFresh("work", There(""));
+  const std::string fresh = RemountThere();
   EXPECT_TRUE(ReadFile(fresh + "/a/file") == theirs);
   EXPECT_TRUE(ReadFile(fresh + "/a/new") == theirs);
   size_t kept = 0;
