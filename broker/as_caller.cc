@@ -17,7 +17,11 @@
 #include <cstdio>
 #include <cstring>
 #include <map>
+#include <span>
 #include <utility>
+#include <vector>
+
+#include "shm/base/descriptor_message.h"
 
 namespace airstore::broker {
 namespace {
@@ -47,21 +51,7 @@ struct Plan {
 };
 
 void Send(int channel, const Answer& answer, int fd) {
-  iovec data{const_cast<Answer*>(&answer), sizeof answer};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  if (fd >= 0) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &fd, sizeof fd);
-  }
-  (void)sendmsg(channel, &message, MSG_NOSIGNAL);
+  (void)SendWithDescriptors(channel, &answer, sizeof answer, std::span(&fd, fd >= 0 ? 1 : 0));
 }
 
 // 0, or an errno.
@@ -101,24 +91,10 @@ int OpenDirectory(const char* path, Answer* answer, int* fd) {
 
 Result<std::pair<Answer, UniqueFd>> Receive(int channel) {
   Answer answer;
-  iovec data{&answer, sizeof answer};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  const ssize_t got = recvmsg(channel, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-  UniqueFd fd;
-  const cmsghdr* header = got > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
-  if (header != nullptr && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-      header->cmsg_len == CMSG_LEN(sizeof(int))) {
-    int number = -1;
-    memcpy(&number, CMSG_DATA(header), sizeof number);
-    fd.reset(number);
-  }
+  std::vector<UniqueFd> fds;
+  const ssize_t got = ReceiveWithDescriptors(channel, &answer, sizeof answer, &fds, MSG_DONTWAIT);
   if (got != static_cast<ssize_t>(sizeof answer)) return Error{EIO, "it ended early"};
-  return std::pair(answer, std::move(fd));
+  return std::pair(answer, fds.size() == 1 ? std::move(fds[0]) : UniqueFd());
 }
 
 // By user, of those that got no answer and have not ended.

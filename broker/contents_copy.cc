@@ -102,6 +102,8 @@ Task<CopiedBytes> Contents::CopyFrom(NodePtr source, std::shared_ptr<ContentFile
     co_return CopyBytes(in, what.source_offset, out, what.target_offset, what.length);
   };
   CopiedBytes copied;
+  // First, for what is sent in the middle of it; and behind it, for what comes after that.
+  Remember(range, range.length);
   do {
     Task<CopiedBytes> copying = copy(from->fd(), to->fd(), range);
     copied = co_await boost::asio::co_spawn(workers_->get_executor(), std::move(copying),
@@ -139,9 +141,12 @@ void Contents::Remember(const CopyRange& range, uint64_t count) {
   std::vector<CopiedFrom>& origins = target->copied_from;
   if (!origins.empty()) {
     CopiedFrom& last = origins.back();
-    if (last.source == range.source && last.offset + last.length == range.target_offset &&
-        last.source_offset + last.length == range.source_offset) {
-      last.length += count;
+    const bool goes_on =
+        last.source == range.source && last.offset <= range.target_offset &&
+        last.offset + last.length >= range.target_offset &&
+        last.source_offset - last.offset == range.source_offset - range.target_offset;
+    if (goes_on) {
+      last.length = std::max(last.length, range.target_offset + count - last.offset);
       return;
     }
   }

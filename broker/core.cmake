@@ -66,6 +66,10 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/lost_found.cc
   ${CMAKE_CURRENT_LIST_DIR}/announced_change.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount.cc
+  ${CMAKE_CURRENT_LIST_DIR}/mount_calls.cc
+  ${CMAKE_CURRENT_LIST_DIR}/mount_end.cc
+  ${CMAKE_CURRENT_LIST_DIR}/mount_lane.cc
+  ${CMAKE_CURRENT_LIST_DIR}/mount_status.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_device.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_notify.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_recovery.cc
@@ -74,6 +78,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/mutation_log_send.cc
   ${CMAKE_CURRENT_LIST_DIR}/recovery.cc
   ${CMAKE_CURRENT_LIST_DIR}/remap.cc
+  ${CMAKE_CURRENT_LIST_DIR}/repeated_changes.cc
   ${CMAKE_CURRENT_LIST_DIR}/replay_contents.cc
   ${CMAKE_CURRENT_LIST_DIR}/stopped_process.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_adopt.cc
@@ -101,6 +106,8 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/unheard_changes.cc
   ${CMAKE_CURRENT_LIST_DIR}/virtual/config_node.cc
   ${CMAKE_CURRENT_LIST_DIR}/virtual/overlay.cc
+  ${CMAKE_CURRENT_LIST_DIR}/virtual/overlay_answers.cc
+  ${CMAKE_CURRENT_LIST_DIR}/virtual/overlay_listings.cc
   ${CMAKE_CURRENT_LIST_DIR}/virtual/registry.cc
   ${CMAKE_CURRENT_LIST_DIR}/virtual/sources_node.cc
   ${CMAKE_CURRENT_LIST_DIR}/virtual/tasks_node.cc

@@ -30,6 +30,12 @@ bool IsContent(const shm::ChannelMessage& message) {
   return message.kind == static_cast<uint32_t>(shm::ChannelKind::kContent);
 }
 
+Result<void> Offer(int channel, const shm::ChannelMessage& message, const UniqueFd& fd) {
+  std::vector<int> fds;
+  if (fd) fds.push_back(fd.get());
+  return shm::OfferMessage(channel, message, fds);
+}
+
 }  // namespace
 
 Frontend::Frontend(boost::asio::any_io_executor executor)
@@ -127,6 +133,10 @@ Result<void> Frontend::SendSlab(const shm::Segment& segment) {
   return Send(message, std::move(*fd));
 }
 
+Result<void> Frontend::SendSlabEnded(uint32_t index) {
+  return Send(MessageOf(shm::ChannelKind::kSlabEnded, index), UniqueFd());
+}
+
 Result<void> Frontend::SendContent(uint64_t id, int file) {
   UniqueFd read_only(open(("/proc/self/fd/" + std::to_string(file)).c_str(), O_RDONLY | O_CLOEXEC));
   if (!read_only) return SysError("open content file for reading");
@@ -136,7 +146,7 @@ Result<void> Frontend::SendContent(uint64_t id, int file) {
 
 Result<void> Frontend::Send(const shm::ChannelMessage& message, UniqueFd fd) {
   if (unsent_.empty()) {
-    auto sent = shm::OfferMessage(process_.channel.get(), message, {fd.get()});
+    auto sent = Offer(process_.channel.get(), message, fd);
     if (sent || sent.error().code != ENOBUFS) return sent;
   }
   // Each keeps a descriptor of ours.
@@ -153,7 +163,7 @@ Result<void> Frontend::Send(const shm::ChannelMessage& message, UniqueFd fd) {
 void Frontend::SendUnsent() {
   while (!unsent_.empty()) {
     const Unsent& next = unsent_.front();
-    const auto sent = shm::OfferMessage(process_.channel.get(), next.message, {next.fd.get()});
+    const auto sent = Offer(process_.channel.get(), next.message, next.fd);
     if (!sent && sent.error().code == ENOBUFS) break;
     unsent_.pop_front();  // one that has failed has no reader any more
   }

@@ -39,6 +39,8 @@ class Frontend {
 
   // These two never wait: what finds no room in the channel is sent when there is.
   Result<void> SendSlab(const shm::Segment& segment);
+  // It need not be mapped any longer.
+  Result<void> SendSlabEnded(uint32_t index);
   // A read-only descriptor of a content file. ENOBUFS: it has asked for many, and takes none.
   Result<void> SendContent(uint64_t id, int file);
 

@@ -13,6 +13,7 @@
 
 #include "broker/proc_mounts.h"
 #include "broker/run_program.h"
+#include "shm/base/descriptor_message.h"
 
 namespace airstore::broker {
 namespace {
@@ -54,25 +55,9 @@ struct HelperRun {
 
 UniqueFd ReceiveFd(int socket) {
   char byte = 0;
-  iovec data{&byte, 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  ssize_t got = 0;
-  do {
-    got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-  } while (got < 0 && errno == EINTR);
-  const cmsghdr* header = got > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
-  if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
-      header->cmsg_len != CMSG_LEN(sizeof(int))) {
-    return {};
-  }
-  int fd = -1;
-  memcpy(&fd, CMSG_DATA(header), sizeof fd);
-  return UniqueFd(fd);
+  std::vector<UniqueFd> fds;
+  if (ReceiveWithDescriptors(socket, &byte, 1, &fds) <= 0 || fds.size() != 1) return {};
+  return std::move(fds[0]);
 }
 
 Result<HelperRun> RunHelper(std::vector<std::string> arguments, bool receive) {

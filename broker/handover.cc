@@ -17,6 +17,7 @@
 #include <fstream>
 
 #include "broker/handover_message.h"
+#include "shm/base/descriptor_message.h"
 
 namespace airstore::broker {
 namespace {
@@ -40,52 +41,18 @@ Message MessageOf(Step step, const std::string& text = "") {
 }
 
 bool Send(int socket, const Message& message, const std::vector<int>& fds) {
-  iovec part{const_cast<Message*>(&message), sizeof(message)};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = {};
-  if (!fds.empty()) {
-    header.msg_control = control;
-    header.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
-    cmsghdr* rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
-    memcpy(CMSG_DATA(rights), fds.data(), fds.size() * sizeof(int));
-  }
-  return sendmsg(socket, &header, MSG_NOSIGNAL) == static_cast<ssize_t>(sizeof(message));
+  return SendWithDescriptors(socket, &message, sizeof(message), fds) ==
+         static_cast<ssize_t>(sizeof(message));
 }
 
 // Nothing: the other side is gone, or says what makes no sense.
 std::optional<Message> Receive(int socket, std::vector<UniqueFd>* fds) {
   Message message;
-  iovec part{&message, sizeof(message)};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = {};
-  header.msg_control = control;
-  header.msg_controllen = sizeof(control);
-  ssize_t got = 0;
-  do {
-    got = recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
-  } while (got < 0 && errno == EINTR);
-  if (got > 0) {
-    for (cmsghdr* part_of = CMSG_FIRSTHDR(&header); part_of != nullptr;
-         part_of = CMSG_NXTHDR(&header, part_of)) {
-      if (part_of->cmsg_level != SOL_SOCKET || part_of->cmsg_type != SCM_RIGHTS) continue;
-      const size_t count = (part_of->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-      for (size_t i = 0; i < count; ++i) {
-        int fd = -1;
-        memcpy(&fd, CMSG_DATA(part_of) + i * sizeof(int), sizeof(fd));
-        UniqueFd owned(fd);
-        if (fds != nullptr) fds->push_back(std::move(owned));
-      }
-    }
-  }
+  std::vector<UniqueFd> came;
+  const ssize_t got = ReceiveWithDescriptors(socket, &message, sizeof(message), &came);
   if (got != static_cast<ssize_t>(sizeof(message)) || message.magic != Message::kMagic)
     return std::nullopt;
+  if (fds != nullptr) std::move(came.begin(), came.end(), std::back_inserter(*fds));
   message.text[sizeof(message.text) - 1] = message.version[sizeof(message.version) - 1] = '\0';
   return message;
 }

@@ -59,11 +59,12 @@ InodeRecord ToRecord(const Attr& attr) {
 }
 
 InodeCache::InodeCache(std::unique_ptr<shm::MetaWriter> meta, const shm::SessionId& session,
-                       uint64_t slab_limit, MountSet* mounts, shm::SlabPool::OnSegment on_segment)
+                       uint64_t slab_limit, MountSet* mounts, shm::SlabPool::OnSegment on_segment,
+                       shm::SlabPool::OnEnded on_ended)
     : meta_(std::move(meta)),
       slabs_(
           session, slab_limit, [mounts](std::vector<uint64_t>* keys) { mounts->AddHazards(keys); },
-          std::move(on_segment)),
+          std::move(on_segment), std::move(on_ended)),
       mounts_(mounts) {}
 
 void InodeCache::Adopt(std::vector<std::unique_ptr<shm::Segment>> slabs) {

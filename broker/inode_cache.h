@@ -34,7 +34,8 @@ inline constexpr uint32_t kStale = 1u << 31;
 class InodeCache {
  public:
   InodeCache(std::unique_ptr<shm::MetaWriter> meta, const shm::SessionId& session,
-             uint64_t slab_limit, MountSet* mounts, shm::SlabPool::OnSegment on_segment);
+             uint64_t slab_limit, MountSet* mounts, shm::SlabPool::OnSegment on_segment,
+             shm::SlabPool::OnEnded on_ended = nullptr);
 
   // The tables are a dead broker's, and these its slabs, attached read-only. Before anything else.
   void Adopt(std::vector<std::unique_ptr<shm::Segment>> slabs);

@@ -23,6 +23,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <unordered_map>
 
 #include "broker/broker_api.h"
 #include "broker/call_trace.h"
@@ -36,6 +37,7 @@
 #include "broker/nfs_export.h"
 #include "broker/nfs_names.h"
 #include "broker/notifier.h"
+#include "broker/repeated_changes.h"
 #include "broker/restart_policy.h"
 #include "broker/running_files.h"
 #include "broker/spool_budget.h"
@@ -89,6 +91,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   // The frontend looks for another broker from here on; nothing else may be called any more.
   void LetGo() { frontend_.CloseChannel(); }
   void SendSlab(const shm::Segment& segment);
+  void SendSlabEnded(uint32_t index);
   // Hands a read-only descriptor of a content file to the frontend.
   Result<void> SendContent(uint64_t id, int file);
   MountStatus Status() const;
@@ -103,7 +106,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   // Calls after that number which took at least as long, from now on; and totals.
   TraceAnswer Trace(uint64_t after, int64_t slow_ns);
   uint64_t wakeups() const { return wakeups_; }
-  // What came of the call, if an earlier broker has carried it out and not answered.
+  // What came of the call, if it was carried out before: by an earlier broker that has not
+  // answered, or as the one that it asks for once more.
   std::optional<shm::Executed> ExecutedBefore(const shm::Call& call) const;
   // What its frontend has accepted is where the session sees it.
   bool QueueApplied() const { return !in_service() || lane_->AllApplied(); }
@@ -126,9 +130,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   }
   bool Answering(uint64_t inode) const override { return lane_->Answering(inode); }
   uint64_t ListedWhileChanging() const override { return lane_->Counter(shm::kChangingListed); }
-  void Executed(uint32_t slot, uint64_t position, const shm::Executed& executed) override {
-    lane_->NoteExecuted(slot, position, executed);
-  }
+  void Executed(uint32_t slot, uint64_t position, const shm::Executed& executed) override;
   Result<int32_t> BackingOpen(int file) override;
   void BackingClose(int32_t backing_id) override;
   Task<void> InvalidateName(uint64_t parent, std::string name) override;
@@ -190,8 +192,13 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Task<void> ApplyWrite(const shm::LaneConsumer::Item& item);
   Task<void> NotifyWrite(uint64_t inode, uint64_t offset, uint64_t length);
   Task<void> HandleCall(shm::Call call);
-  // Tells the caller, if it still waits.
-  void Answer(const shm::Call& call, const shm::RequestReply& reply, const std::string& text);
+  // nullptr: nobody will ask for it once more. Of what is asked for once more: when the first has
+  // ended, and call->executed is what came of that.
+  Task<RepeatedChanges::ChangePtr> BeginChange(shm::Call* call);
+  void EndChange(const shm::Call& call, const RepeatedChanges::ChangePtr& change, int error,
+                 bool answered);
+  // Tells the caller, if it still waits. False: it does not.
+  bool Answer(const shm::Call& call, const shm::RequestReply& reply, const std::string& text);
   // Nobody waits for the answer: takes back what came of the call.
   void Undo(const shm::Call& call, const shm::RequestReply& reply);
   bool NoteOpen(const shm::Call& call, const shm::RequestReply& reply);
@@ -258,6 +265,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   boost::asio::steady_timer names_timer_;  // how long they are
   Event forgot_;                           // a name, or every name
   std::shared_ptr<CallWatch> call_watch_;
+  RepeatedChanges repeated_;
+  std::unordered_map<uint64_t, RepeatedChanges::ChangePtr> changing_;  // by the call's position
   CallTrace trace_;
   boost::asio::steady_timer trace_timer_;
   State state_ = State::kStarting;

@@ -88,8 +88,9 @@ Result<void> Mount::TakeOver(const MountManifest& manifest, FrontendLink* link) 
 }
 
 std::optional<shm::Executed> Mount::ExecutedBefore(const shm::Call& call) const {
-  if (call.position > lane_->adopted_until() || !ChangesNames(call)) return std::nullopt;
+  if (!ChangesNames(call)) return std::nullopt;
   if (call.executed) return call.executed;
+  if (call.position > lane_->adopted_until()) return std::nullopt;
   // It died before it could leave a note; then the change is still pending.
   return session_->tree().ExecutedBefore({index_, call.position});
 }

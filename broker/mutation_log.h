@@ -140,8 +140,12 @@ class MutationLog {
 
   // Its content is queued or on its way.
   bool ContentPending(uint64_t inode) const;
-  // It is in the batch that is being built or sent, and not settled.
-  bool ContentInFlight(uint64_t inode) const { return content_in_flight_.contains(inode); }
+  // Its write is being built or sent, and not settled: the gateway has what was before, or what
+  // comes. Not so of one that the same batch has behind what is being built.
+  bool ContentInFlight(uint64_t inode) const {
+    const auto found = content_in_flight_.find(inode);
+    return found != content_in_flight_.end() && found->second;
+  }
   // Greatest unsettled ticket of the inode, 0 if nothing of it is pending.
   Ticket PendingOf(uint64_t inode) const;
   // Monotonic time at which the oldest pending item of the inode was appended; 0: none.
@@ -269,9 +273,9 @@ class MutationLog {
   Items items_;  // appended, not yet in a batch
   std::unordered_map<uint64_t, Subject> subjects_;
   std::unordered_map<uint64_t, Items::iterator> touches_;  // queued Touch by directory
-  std::unordered_set<uint64_t> content_in_flight_;
-  std::vector<Item> restored_;  // with their numbers
-  size_t value_bytes_ = 0;      // of attributes, queued and in flight
+  std::unordered_map<uint64_t, bool> content_in_flight_;  // of the batch; whether its turn has come
+  std::vector<Item> restored_;                            // with their numbers
+  size_t value_bytes_ = 0;                                // of attributes, queued and in flight
   int64_t values_full_ns_ = 0;
   size_t in_flight_ = 0;
   int64_t in_flight_since_ns_ = 0;

@@ -124,7 +124,7 @@ Task<void> MutationLog::SendBatch() {
   in_flight_ = items.size();
   in_flight_since_ns_ = items.front().appended_ns;
   for (const Item& item : items) {
-    if (item.content_inode != 0) content_in_flight_.insert(item.content_inode);
+    if (item.content_inode != 0) content_in_flight_[item.content_inode] = false;
   }
 
   bool sent = false;
@@ -146,6 +146,7 @@ Task<void> MutationLog::SendBatch() {
         RequeueContent(content_inode);
         continue;
       }
+      content_in_flight_[content_inode] = true;
       mutation = co_await contents_->BuildWrite(content_inode);
       if (contents_->HasMore(content_inode)) {
         const bool whole = co_await SendContentParts(items, i, &part, lease_of[i], &mutation);

@@ -11,6 +11,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <span>
+
+#include "shm/base/descriptor_message.h"
 
 namespace airstore::broker {
 namespace {
@@ -82,21 +85,8 @@ bool ListensOnPath(int fd) {
 void Send(const std::string& text, int fd) {
   Manager& manager = TheManager();
   if (!manager.socket) return;
-  iovec part{const_cast<char*>(text.data()), text.size()};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  if (fd >= 0) {
-    header.msg_control = control;
-    header.msg_controllen = sizeof(control);
-    cmsghdr* rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(rights), &fd, sizeof(fd));
-  }
-  if (sendmsg(manager.socket.get(), &header, MSG_NOSIGNAL) < 0) {
+  if (SendWithDescriptors(manager.socket.get(), text.data(), text.size(),
+                          std::span(&fd, fd >= 0 ? 1 : 0)) < 0) {
     spdlog::warn("telling the service manager: {}", strerror(errno));
   }
 }

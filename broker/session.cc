@@ -164,11 +164,16 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
     if (tables) KeepDescriptor(NameOfTables(HexOf(id_)), tables->get());
   }
   inodes_ = std::make_unique<InodeCache>(
-      std::move(meta), id_, options_.slab_limit, &mounts_, [this](const shm::Segment& segment) {
+      std::move(meta), id_, options_.slab_limit, &mounts_,
+      [this](const shm::Segment& segment) {
         for (MountPort* mount : mounts_.all()) static_cast<Mount*>(mount)->SendSlab(segment);
         if (!HaveServiceManager()) return;
         auto slab = segment.OpenReadOnly();
         if (slab) KeepDescriptor(NameOfSlab(HexOf(id_), segment.header().index), slab->get());
+      },
+      [this](uint32_t slab) {
+        for (MountPort* mount : mounts_.all()) static_cast<Mount*>(mount)->SendSlabEnded(slab);
+        ForgetDescriptor(NameOfSlab(HexOf(id_), slab));
       });
   ContentsOptions contents;
   contents.directory = content_directory();

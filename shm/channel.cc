@@ -2,59 +2,21 @@
 #include "shm/channel.h"
 
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include <cstring>
 #include <type_traits>
 
 #include "shm/abi.h"
+#include "shm/base/descriptor_message.h"
 
 namespace airstore::shm {
 namespace {
 
-constexpr size_t kMaxFds = 16;
-
 static_assert(std::is_trivially_copyable_v<ChannelMessage>);
-
-struct Control {
-  alignas(cmsghdr) char bytes[CMSG_SPACE(kMaxFds * sizeof(int))];
-};
-
-// Takes ownership of everything that came, so that a refused message leaks nothing.
-std::vector<UniqueFd> TakeFds(msghdr* header) {
-  std::vector<UniqueFd> fds;
-  for (cmsghdr* c = CMSG_FIRSTHDR(header); c != nullptr; c = CMSG_NXTHDR(header, c)) {
-    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
-    const size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < count; ++i) {
-      int fd;
-      memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-      fds.emplace_back(fd);
-    }
-  }
-  return fds;
-}
 
 Result<void> Send(int socket, const void* bytes, size_t count, const std::vector<int>& fds,
                   int flags = 0) {
-  iovec part{const_cast<void*>(bytes), count};
-  Control control{};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  if (!fds.empty()) {
-    header.msg_control = control.bytes;
-    header.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
-    cmsghdr* c = CMSG_FIRSTHDR(&header);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
-    memcpy(CMSG_DATA(c), fds.data(), fds.size() * sizeof(int));
-  }
-  ssize_t sent;
-  do {
-    sent = sendmsg(socket, &header, MSG_NOSIGNAL | flags);
-  } while (sent < 0 && errno == EINTR);
+  const ssize_t sent = SendWithDescriptors(socket, bytes, count, fds, flags);
   if (sent == static_cast<ssize_t>(count)) return {};
   if (sent >= 0) return Error{EPROTO, "channel message cut"};
   if (errno == EAGAIN || errno == EWOULDBLOCK) return Error{ENOBUFS, "channel full"};
@@ -64,7 +26,7 @@ Result<void> Send(int socket, const void* bytes, size_t count, const std::vector
 
 Result<void> SendMessage(int socket, const ChannelMessage& message, const std::vector<int>& fds,
                          int flags) {
-  if (fds.size() > kMaxFds || message.text_bytes > kChannelText) {
+  if (fds.size() > kMostDescriptors || message.text_bytes > kChannelText) {
     return Error{EINVAL, "channel message too large"};
   }
   ChannelMessage out = message;
@@ -76,23 +38,13 @@ Result<void> SendMessage(int socket, const ChannelMessage& message, const std::v
 // `bytes`: of the message that came. Its descriptors are closed when it is refused.
 Result<Received> Receive(int socket, size_t* bytes) {
   Received received;
-  iovec part{&received.message, sizeof(received.message)};
-  Control control{};
-  msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
-  header.msg_control = control.bytes;
-  header.msg_controllen = sizeof(control.bytes);
-  ssize_t got;
-  do {
-    got = recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
-  } while (got < 0 && errno == EINTR);
+  int came = 0;
+  const ssize_t got = ReceiveWithDescriptors(socket, &received.message, sizeof(received.message),
+                                             &received.fds, 0, &came);
   if (got < 0) return SysError("receive from channel");
-  received.fds = TakeFds(&header);
   if (got == 0 && received.fds.empty()) return Error{ECONNRESET, "channel closed"};
-  if ((header.msg_flags & MSG_CTRUNC) != 0) return Error{EPROTO, "too many descriptors"};
-  *bytes =
-      (header.msg_flags & MSG_TRUNC) != 0 ? sizeof(received.message) + 1 : static_cast<size_t>(got);
+  if ((came & MSG_CTRUNC) != 0) return Error{EPROTO, "too many descriptors"};
+  *bytes = (came & MSG_TRUNC) != 0 ? sizeof(received.message) + 1 : static_cast<size_t>(got);
   return received;
 }
 

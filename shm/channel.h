@@ -34,7 +34,8 @@ enum class ChannelKind : uint32_t {
   // Then packets of bytes for the device, or of four zeros and a path that is looked up, as
   // somebody who goes there would; each is confirmed with an errno of 4 bytes.
   kNotify = 8,
-  kRefuse = 9,  // broker -> airstore-nfs --refuse, first and only one: fds {listening socket}
+  kRefuse = 9,      // broker -> airstore-nfs --refuse, first and only one: fds {listening socket}
+  kSlabEnded = 10,  // broker -> frontend: id = slab index; to be unmapped. No descriptors
 };
 
 inline constexpr uint32_t kChannelText = 504;

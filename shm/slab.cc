@@ -27,11 +27,12 @@ uint32_t SlabClassBytes(uint32_t bytes) {
 }
 
 SlabPool::SlabPool(const SessionId& session, uint64_t limit_bytes, Hazards hazards,
-                   OnSegment on_segment)
+                   OnSegment on_segment, OnEnded on_ended)
     : session_(session),
       limit_bytes_(limit_bytes),
       hazards_(std::move(hazards)),
-      on_segment_(std::move(on_segment)) {}
+      on_segment_(std::move(on_segment)),
+      on_ended_(std::move(on_ended)) {}
 
 Result<void> SlabPool::Adopt(std::unique_ptr<Segment> slab) {
   const uint32_t index = slab->header().index;
@@ -60,7 +61,10 @@ bool SlabPool::Keep(const Extent& extent) {
 
 void SlabPool::DropUnused() {
   for (auto slab = adopted_.begin(); slab != adopted_.end();) {
-    if (slab->second == 0) segments_[slab->first].reset();
+    if (slab->second == 0) {
+      segments_[slab->first].reset();
+      ended_.push_back(slab->first);  // told later: those who have it mapped are not here yet
+    }
     slab = slab->second == 0 ? adopted_.erase(slab) : std::next(slab);
   }
 }
@@ -88,6 +92,20 @@ void SlabPool::Free(const Extent& extent) {
   if (--adopted->second != 0) return;
   segments_[extent.slab].reset();  // who still reads it has a mapping of its own
   adopted_.erase(adopted);
+  ended_.push_back(extent.slab);
+  TellEnded();
+}
+
+// The records that named its extents were changed before: see ReclaimLimbo.
+void SlabPool::TellEnded() {
+  if (ended_.empty() || !on_ended_) return;
+  const std::vector<uint64_t> named = NamedByHazards();
+  std::erase_if(ended_, [&](uint32_t index) {
+    const auto first = std::lower_bound(named.begin(), named.end(), HazardKey(index, 0));
+    if (first != named.end() && *first < HazardKey(index + 1, 0)) return false;
+    on_ended_(index);
+    return true;
+  });
 }
 
 std::span<const uint8_t> SlabPool::Bytes(const Extent& extent) const {
@@ -121,6 +139,7 @@ uint64_t SlabPool::mapped_bytes() const {
 
 // While the extents of adopted slabs die, the room in the limit comes back bit by bit.
 Result<void> SlabPool::Grow(uint32_t class_bytes) {
+  TellEnded();
   const uint64_t taken = carved_bytes_ + adopted_bytes_;
   const uint64_t room = limit_bytes_ > taken ? limit_bytes_ - taken : 0;
   if (room < class_bytes) return Error{ENOSPC, "slab limit"};
@@ -157,14 +176,19 @@ Result<void> SlabPool::Back(uint32_t slab, uint64_t end) {
   return {};
 }
 
-void SlabPool::ReclaimLimbo(uint64_t wanted_bytes) {
-  // The records that named these extents were changed before. Pairs with the fence of a frontend
-  // between its hazard slot and its second look at the record: either we see the slot, or it sees
-  // the change.
+// Ascending. REQUIRES: the records that named what is asked about were changed before. Pairs with
+// the fence of a frontend between its hazard slot and its second look at the record: either we see
+// the slot, or it sees the change.
+std::vector<uint64_t> SlabPool::NamedByHazards() const {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   std::vector<uint64_t> named;
   if (hazards_) hazards_(&named);
   std::sort(named.begin(), named.end());
+  return named;
+}
+
+void SlabPool::ReclaimLimbo(uint64_t wanted_bytes) {
+  const std::vector<uint64_t> named = NamedByHazards();
   const size_t all = limbo_.size();
   for (size_t looked = 0; looked < all; ++looked) {
     if (looked % kReclaimBatch == 0 && !runs_by_size_.empty() &&
@@ -220,6 +244,13 @@ Result<void> SlabView::Attach(UniqueFd fd, uint32_t index) {
   bases_[index].store((*segment)->base(), std::memory_order_release);
   segments_.push_back(std::move(*segment));
   return {};
+}
+
+void SlabView::Detach(uint32_t index) {
+  if (index >= kMaxSlabs) return;
+  const std::lock_guard lock(mutex_);
+  bases_[index].store(nullptr, std::memory_order_release);
+  std::erase_if(segments_, [index](const auto& slab) { return slab->header().index == index; });
 }
 
 std::vector<const Segment*> SlabView::segments() const {

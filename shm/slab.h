@@ -47,7 +47,12 @@ class SlabPool {
   // Told of every new segment, to hand its read-only descriptor to the frontends.
   using OnSegment = std::function<void(const Segment&)>;
 
-  SlabPool(const SessionId& session, uint64_t limit_bytes, Hazards hazards, OnSegment on_segment);
+  // Told of every adopted slab that no record and no hazard slot names any more: frontends need not
+  // keep it mapped. Not told of one whose last reader outlives everything that is stored or freed.
+  using OnEnded = std::function<void(uint32_t index)>;
+
+  SlabPool(const SessionId& session, uint64_t limit_bytes, Hazards hazards, OnSegment on_segment,
+           OnEnded on_ended = nullptr);
 
   // Takes over a slab of a broker that has died, attached read-only. Then Keep each extent that a
   // record names, and DropUnused. Before the first Store. EEXIST: that slab is here already.
@@ -74,6 +79,8 @@ class SlabPool {
   Result<void> Grow(uint32_t class_bytes);
   Result<void> AddSegment();
   Result<void> Back(uint32_t slab, uint64_t end);
+  std::vector<uint64_t> NamedByHazards() const;
+  void TellEnded();
   // Frees what is in limbo until a run of that length has come together.
   void ReclaimLimbo(uint64_t wanted_bytes);
   void PutRun(uint64_t place, uint64_t length);
@@ -83,6 +90,7 @@ class SlabPool {
   uint64_t limit_bytes_;  // of extents, in use or free
   Hazards hazards_;
   OnSegment on_segment_;
+  OnEnded on_ended_;
   std::vector<std::unique_ptr<Segment>> segments_;
   std::vector<uint64_t> backed_;  // by segment: bytes from its start that have memory
   // Free space: best fit with neighbours merged, so that whatever was evicted makes room for any
@@ -94,6 +102,7 @@ class SlabPool {
   uint64_t carved_end_ = kSlabSegmentBytes;  // in the newest segment: behind it is none's yet
   std::map<uint32_t, uint64_t> adopted_;     // slab -> its extents in use
   uint64_t adopted_bytes_ = 0;               // of those extents: count for the limit
+  std::vector<uint32_t> ended_;              // adopted, without extents; frontends have them mapped
   uint64_t used_bytes_ = 0;
 };
 
@@ -105,14 +114,16 @@ class SlabView {
   explicit SlabView(const SessionId& session);
   // Maps a received slab segment.
   Result<void> Attach(UniqueFd fd, uint32_t index);
-  // Those attached; they stay for the life of this.
+  // Unmaps it. REQUIRES: no record names an extent of it, and nobody who has found one there reads.
+  void Detach(uint32_t index);
+  // Those attached; they stay until they are detached.
   std::vector<const Segment*> segments() const;
   // The extent's memory; empty when that slab is not attached yet or the extent leaves it.
   std::span<const uint8_t> Bytes(const Extent& extent) const;
 
  private:
   SessionId session_;
-  // By slab index: where it is mapped. Set once; readers take no lock.
+  // By slab index: where it is mapped; readers take no lock.
   std::vector<std::atomic<const uint8_t*>> bases_;
   mutable std::mutex mutex_;
   std::vector<std::unique_ptr<Segment>> segments_;  // guarded by mutex_; keeps the mappings

@@ -74,6 +74,10 @@ bool ChannelLoop::ReceiveFromBroker() {
   auto received = shm::ReceiveMessage(channel_);
   if (!received) return false;
   const shm::ChannelMessage& message = received->message;
+  if (message.kind == static_cast<uint32_t>(shm::ChannelKind::kSlabEnded)) {
+    volume_.OnSlabEnded(static_cast<uint32_t>(message.id));
+    return true;
+  }
   if (received->fds.size() != 1) return true;
   switch (static_cast<shm::ChannelKind>(message.kind)) {
     case shm::ChannelKind::kSlab: {

@@ -301,6 +301,7 @@ class Volume {
 
   // ---- from the channel (volume_content.cc)
   Result<void> OnSlab(uint32_t index, UniqueFd fd);
+  void OnSlabEnded(uint32_t index) { slabs_.Detach(index); }
   // A new broker has adopted what the dead one left: its tables and eventfd in place of the old
   // ones. EPROTO when they do not fit; then nothing has changed.
   Result<void> OnReattach(UniqueFd meta, UniqueFd wake);

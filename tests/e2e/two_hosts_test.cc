@@ -15,7 +15,6 @@
 #include "tests/e2e/support/environment.h"
 #include "tests/e2e/support/host_test.h"
 #include "tests/e2e/support/other_broker.h"
-#include "tests/e2e/support/third_gateway.h"
 
 namespace airstore::e2e {
 namespace {
@@ -42,6 +41,12 @@ class TwoHosts : public HostTest {
   void Join(const Arguments& extra = {}) {
     other_ = std::make_unique<OtherBroker>(host());
     there_ = other_->Mount("work", "there", extra);
+  }
+  // Each with a list of gateways.
+  void JoinWith(const Arguments& extra) {
+    host().Unmount(here_);
+    here_ = host().Mount("work", "here", extra);
+    Join(extra);
   }
   OtherBroker& other() { return *other_; }
   bool LeaseHere() { return host().SessionStatus("work").at("write_lease").get<bool>(); }
@@ -260,26 +265,50 @@ TEST_F(TwoHosts, WhatOneHasClosedInADirectoryTheOtherFinds) {
   if (!HasFailure()) ExpectSameEverywhere();
 }
 
+// The gateways that the sessions of a broker go to.
+void NoteUsed(const nlohmann::json& status, std::set<std::string>* used) {
+  for (const nlohmann::json& gateway : status.at("gateways")) {
+    if (gateway.at("sessions_here").get<uint64_t>() != 0) {
+      used->insert(gateway.at("address").get<std::string>());
+    }
+  }
+}
+
 TEST_F(TwoHosts, WhatOneHasClosedTheOtherFinds) {
   const uint64_t rounds = EnvOr("AIRSTORE_E2E_HOST_ROUNDS", 200);
-  // In the long form, where there can be several gateways, the other host's one dies now and then,
-  // and it goes on with a third one.
-  std::unique_ptr<ThirdGateway> third;
-  if (rounds >= 1000 && Scaled()) third = std::make_unique<ThirdGateway>(host());
-  Join(third ? Arguments{"--gateway", host().other_gateway_address() + "," + third->address()}
-             : Arguments{});
+  // In the long form, where there can be several gateways, both hosts know three, of which one
+  // after the other dies and comes back: so each host is with all of them in turn.
+  const bool several = rounds >= 1000 && Scaled();
+  if (several) {
+    JoinWith({"--gateway", host().gateway_addresses()});
+  } else {
+    Join();
+  }
   const uint64_t seed = EnvOr("AIRSTORE_E2E_SEED", std::random_device{}());
   std::cout << "seed " << seed << ", " << rounds << " rounds\n";
   CloseToOpen work(here(), there(), seed);
+  std::set<std::string> used_here, used_there;
+  const uint64_t each = std::max<uint64_t>(rounds / 24, 1);
   const auto begun = Now();
   for (uint64_t i = 0; i < rounds && !HasFailure(); ++i) {
     SCOPED_TRACE("round " + std::to_string(i));
-    if (third && i % (rounds / 8) == rounds / 16) host().KillOtherGateway();
-    if (third && i % (rounds / 8) == rounds / 9) host().StartOtherGateway();
+    const size_t gateway = i / each % 3;
+    if (several && i % each == each / 4) {
+      NoteUsed(host().AirctlJson({"gateway", "status"}), &used_here);
+      NoteUsed(nlohmann::json::parse(other().Airctl({"--json", "gateway", "status"}).out),
+               &used_there);
+      host().KillGateway(gateway);
+    }
+    if (several && i % each == each / 2) host().StartGateway(gateway);
     work.Round();
   }
   const auto took = std::chrono::duration_cast<milliseconds>(Now() - begun);
   std::cout << took.count() / static_cast<int64_t>(rounds) << " ms each\n";
+  if (several) {
+    std::cout << "gateways used: " << used_here.size() << " and " << used_there.size() << "\n";
+    EXPECT_EQ(used_here.size(), 3u);
+    EXPECT_EQ(used_there.size(), 3u);
+  }
   if (!HasFailure()) ExpectSameEverywhere();
 }
 

@@ -67,6 +67,34 @@ TEST_F(BrokerUpgrade, OpenFilesGoOn) {
   EXPECT_EQ(e2e::ReadFile(At("file")), expected);
 }
 
+// What it had cached is served from its memory until the last of it has changed or gone.
+TEST_F(BrokerUpgrade, MemoryOfTheOldOneComesBack) {
+  constexpr int kFiles = 20;
+  const auto name = [this](int i) { return At("small" + std::to_string(i)); };
+  for (int i = 0; i < kFiles; ++i) e2e::WriteFile(name(i), "content " + std::to_string(i));
+  RemountFresh();
+  const auto slabs = [this] {
+    const std::string maps = "/proc/" + std::to_string(host().FrontendPids().at(0)) + "/maps";
+    int count = 0;
+    std::ifstream lines(maps);
+    for (std::string line; std::getline(lines, line);) count += line.find("slab") != line.npos;
+    return count;
+  };
+  const auto read_all = [&] {
+    for (int i = 0; i < kFiles; ++i) {
+      EXPECT_EQ(e2e::ReadFile(name(i)), "content " + std::to_string(i));
+    }
+  };
+  read_all();
+  ASSERT_EQ(slabs(), 1);
+  e2e::Finished said;
+  ASSERT_TRUE(host().UpgradeBroker("", &said)) << said.All();
+  read_all();
+  EXPECT_EQ(slabs(), 1);
+  for (int i = 0; i < kFiles; ++i) ASSERT_EQ(unlink(name(i).c_str()), 0) << strerror(errno);
+  EXPECT_TRUE(e2e::WaitUntil(seconds(10), [&] { return slabs() == 0; })) << slabs();
+}
+
 TEST_F(BrokerUpgrade, ToWhatIsNoBrokerIsRefused) {
   const pid_t pid = Pid();
   e2e::Finished said;

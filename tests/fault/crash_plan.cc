@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <random>
 
+#include "tests/e2e/support/environment.h"
 #include "tests/fault/switchboard.h"
 
 namespace airstore::fault {
@@ -75,6 +76,11 @@ std::vector<FaultPoint> PointsOf(const Category& category) {
     if (category.mount_survives &&
         Is(point, {FaultPoint::kRecoveryLanesApplied, FaultPoint::kRecoveryResumed,
                    FaultPoint::kRecoverySent, FaultPoint::kRecoveryContentRemoved})) {
+      continue;
+    }
+    // Of blocks that are files.
+    if (e2e::Scaled() &&
+        Is(point, {FaultPoint::kGatewayBlockWritten, FaultPoint::kGatewayBlockNamed})) {
       continue;
     }
     if ((category.frontends && ProcessOf(point, "frontend")) ||

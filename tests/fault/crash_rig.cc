@@ -72,6 +72,7 @@ CrashRig::CrashRig(seconds patience) {
                                std::to_string(kGarbageSeconds)};
   options.patience = patience;
   options.environment = {{"AIRSTORE_FAULT", board_.path()}};
+  options.one_gateway = true;  // whose death is waited for
   host_ = std::make_unique<e2e::Host>(std::move(options));
   other_ = std::make_unique<e2e::OtherBroker>(*host_);
 }
@@ -278,7 +279,7 @@ void CrashRig::Verify(Scene& scene) {
   host_->Unmount(scene.mount);
   const std::string fresh = other_->Mount(scene.workspace, "check");
   // First: SQLite clears up when it looks at its database.
-  const std::string audit = GatewayAudit(host_->Path("gateway"), scene.workspace, fresh);
+  const std::string audit = GatewayAudit(*host_, scene.workspace, fresh);
   if (!audit.empty()) scene.Problem(audit);
   for (const auto& load : scene.loads) {
     const Kept kept = scene.plan.host_lost ? Kept::kSynced : Kept::kAcknowledged;

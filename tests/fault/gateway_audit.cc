@@ -10,9 +10,11 @@
 #include <span>
 #include <sstream>
 
+#include "tests/e2e/support/environment.h"
 #include "tests/e2e/support/files.h"
 #include "tools/gateway/content.h"
 #include "tools/gateway/meta/sqlite/sqlite_store.h"
+#include "tools/gateway/store_url.h"
 
 namespace airstore::fault {
 namespace {
@@ -60,8 +62,8 @@ class BlocksOfAnother : public gateway::BlockStore {
 
 class Audit {
  public:
-  Audit(gateway::MetadataStore& store, const std::string& data)
-      : store_(store), raw_(data + "/blocks"), blocks_(raw_, 64u << 20) {}
+  Audit(gateway::MetadataStore& store, gateway::BlockStore& blocks)
+      : store_(store), blocks_(blocks, 64u << 20) {}
 
   std::string Run(const std::string& workspace, const std::string& mount) {
     auto reader = store_.Read();
@@ -131,7 +133,6 @@ class Audit {
   }
 
   gateway::MetadataStore& store_;
-  BlocksOfAnother raw_;
   gateway::Blocks blocks_;
   gateway::MetadataReader* reader_ = nullptr;
   gateway::WorkspaceKey ws_ = 0;
@@ -141,11 +142,21 @@ class Audit {
 
 }  // namespace
 
-std::string GatewayAudit(const std::string& data, const std::string& workspace,
+std::string GatewayAudit(const e2e::Host& host, const std::string& workspace,
                          const std::string& mount) {
-  auto store = gateway::SqliteStore::Open(data + "/metadata.sqlite");
+  if (e2e::Scaled()) {
+    std::string why;
+    for (const auto& [name, value] : e2e::S3Server::Get(&why)->environment()) {
+      setenv(name.c_str(), value.c_str(), 1);
+    }
+    auto stores = gateway::OpenStores(host.metadata_url(), host.blocks_url());
+    if (!stores) return stores.error().ToString();
+    return Audit(*stores->metadata, *stores->blocks).Run(workspace, mount);
+  }
+  auto store = gateway::SqliteStore::Open(host.Path("gateway/metadata.sqlite"));
   if (!store) return store.error().ToString();
-  return Audit(**store, data).Run(workspace, mount);
+  BlocksOfAnother blocks(host.Path("gateway/blocks"));
+  return Audit(**store, blocks).Run(workspace, mount);
 }
 
 }  // namespace airstore::fault

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Two hosts under load at two gateways on one Redis and S3, each host with the addresses of both:
+// Two hosts under load at three gateways on one Redis and S3, each host with the addresses of all:
 // gateways are killed, before a commit, behind it and at any time, Redis is killed and started
 // again, S3 is away. Nobody sees an error, what was acknowledged is there, and nothing happens
 // twice (a creation or a rename that did would say so). Only with AIRSTORE_TEST_STORE=scaled.
@@ -66,45 +66,55 @@ class GatewaysKill : public e2e::HostTest {
     return sum;
   }
   // Ends, in one way or another; and is there again.
-  std::string Disturb(std::mt19937_64& random) {
-    const bool first = random() % 2 == 0;
-    const std::string which = first ? "first gateway" : "second gateway";
-    switch (random() % 6) {
-      case 0:
-        host().redis()->Kill();
-        std::this_thread::sleep_for(milliseconds(random() % 500));
-        host().redis()->Start();
-        return "Redis";
-      case 1: {
-        const int before = s3_->hit();
-        s3_->Break(true);
-        std::this_thread::sleep_for(seconds(S3Seconds()));
-        s3_->Break(false);
-        return "S3 (" + std::to_string(s3_->hit() - before) + " requests)";
-      }
-      case 2:
-      case 3: {
-        // Whichever comes there next.
-        const auto point =
-            random() % 2 == 0 ? FaultPoint::kGatewayBeforeCommit : FaultPoint::kGatewayAfterCommit;
-        board_.Arm(point, FaultAction::kKill, 0, 0, 1);
-        const bool hit = e2e::WaitUntil(
-            seconds(10), [&] { return !host().GatewayRuns() || !host().OtherGatewayRuns(); });
-        board_.Disarm(point);
-        if (!host().GatewayRuns()) host().StartGateway();
-        if (!host().OtherGatewayRuns()) host().StartOtherGateway();
-        return std::string("gateway at ") +
-               (point == FaultPoint::kGatewayAfterCommit ? "after" : "before") + " a commit" +
-               (hit ? "" : ", which did not come");
-      }
-      default:
-        first ? host().KillGateway() : host().KillOtherGateway();
-        std::this_thread::sleep_for(milliseconds(random() % 1000));
-        first ? host().StartGateway() : host().StartOtherGateway();
-        return which;
+  std::string Disturb(uint64_t round, std::mt19937_64& random) {
+    uint64_t kind = random() % 6;
+    // Long outages of S3 are few: one in thirty rounds.
+    if (S3Seconds() >= 10 && kind == 1) kind = 2;
+    if (S3Seconds() >= 10 && round % 30 == 15) kind = 1;
+    if (kind == 0) {
+      host().redis()->Kill();
+      std::this_thread::sleep_for(milliseconds(random() % 500));
+      host().redis()->Start();
+      ++redis_kills_;
+      return "Redis";
     }
+    if (kind == 1) {
+      const int before = s3_->hit();
+      s3_->Break(true);
+      std::this_thread::sleep_for(seconds(S3Seconds()));
+      s3_->Break(false);
+      ++outages_;
+      return "S3 (" + std::to_string(s3_->hit() - before) + " requests)";
+    }
+    ++gateway_kills_;
+    if (kind > 3) {
+      const size_t which = random() % kGateways;
+      host().KillGateway(which);
+      std::this_thread::sleep_for(milliseconds(random() % 1000));
+      host().StartGateway(which);
+      return "gateway " + std::to_string(which);
+    }
+    // Whichever comes there next.
+    const auto point =
+        random() % 2 == 0 ? FaultPoint::kGatewayBeforeCommit : FaultPoint::kGatewayAfterCommit;
+    board_.Arm(point, FaultAction::kKill, 0, 0, 1);
+    std::vector<size_t> dead;
+    const bool hit = e2e::WaitUntil(seconds(10), [&] {
+      for (size_t number = 0; number < kGateways; ++number) {
+        if (!host().GatewayRuns(number)) dead.push_back(number);
+      }
+      return !dead.empty();
+    });
+    board_.Disarm(point);
+    for (const size_t number : dead) host().StartGateway(number);
+    if (!hit) --gateway_kills_;
+    return "gateway " + (hit ? std::to_string(dead.front()) : "") + " at " +
+           (point == FaultPoint::kGatewayAfterCommit ? "after" : "before") + " a commit" +
+           (hit ? "" : ", which did not come");
   }
 
+  static constexpr size_t kGateways = 3;
+  int gateway_kills_ = 0, redis_kills_ = 0, outages_ = 0;
   std::unique_ptr<gateway::FaultyProxy> s3_;
   Switchboard board_;
 };
@@ -115,14 +125,14 @@ TEST_F(GatewaysKill, NothingIsLostOrDoneTwiceWhateverDies) {
   std::cout << "seed " << seed << ", " << rounds << " rounds\n";
   std::mt19937_64 random(seed);
   host().CreateWorkspace("work");
-  const std::string both = host().gateway_address() + "," + host().other_gateway_address();
-  const std::string here = host().Mount("work", "here", {"--gateway", both});
+  const std::string all = host().gateway_addresses();
+  const std::string here = host().Mount("work", "here", {"--gateway", all});
   e2e::OtherBroker other(host());
-  const std::string there = other.Mount("work", "there", {"--gateway", both});
+  const std::string there = other.Mount("work", "there", {"--gateway", all});
   const Loads mine = StartLoads(here, "mine", seed), theirs = StartLoads(there, "theirs", seed + 1);
   for (uint64_t round = 0; round < rounds && !HasFailure(); ++round) {
     const uint64_t before = Acknowledged(mine), others = Acknowledged(theirs);
-    const std::string what = Disturb(random);
+    const std::string what = Disturb(round, random);
     EXPECT_TRUE(e2e::WaitUntil(
         seconds(60),
         [&] { return Acknowledged(mine) > before + 10 && Acknowledged(theirs) > others + 10; }))
@@ -130,6 +140,8 @@ TEST_F(GatewaysKill, NothingIsLostOrDoneTwiceWhateverDies) {
     std::cout << "round " << round << ": " << what << ", " << Acknowledged(mine) << " + "
               << Acknowledged(theirs) << " acknowledged\n";
   }
+  std::cout << gateway_kills_ << " gateways killed, Redis " << redis_kills_ << " times, S3 away "
+            << outages_ << " times for " << S3Seconds() << " s\n";
   for (const Loads* loads : {&mine, &theirs}) {
     for (const auto& load : *loads) load->Join();
     for (const auto& load : *loads) {
@@ -150,7 +162,7 @@ TEST_F(GatewaysKill, NothingIsLostOrDoneTwiceWhateverDies) {
   check(here);
   check(there);
   other.Unmount(there);
-  check(host().RemountFresh("work", here, {"--gateway", both}));
+  check(host().RemountFresh("work", here, {"--gateway", all}));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <thread>
 
 #include "tests/e2e/support/other_broker.h"
@@ -140,6 +141,67 @@ TEST_F(Outages, WhatIsWrittenMeanwhileArrives) {
   for (size_t i = 0; i < files.size(); ++i) {
     ASSERT_TRUE(e2e::ReadFile(mount + "/" + std::to_string(i)) == e2e::RandomBytes(i, kBytes)) << i;
   }
+}
+
+// A client that is told to ask again does so with a new call. What the first one has done does not
+// stand in its way, however often it is asked; that of somebody later does.
+TEST_F(Outages, AChangeThatIsAskedForAgainIsMadeOnce) {
+  Made("file", "content", FILE_SYNC);
+  Made("old", "old", FILE_SYNC);
+  Made("from", "moved", FILE_SYNC);
+  ASSERT_EQ(Connect()->Mkdir(root_, "olddir", 0755, nullptr), NFS3_OK);
+  AwaitSent();
+  e2e::OtherBroker other(host());
+  const std::string there = other.Mount("work", "there");
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] {
+    (void)Connect()->Mkdir(root_, "shared", 0755, nullptr);
+    return !host().SessionStatus("work").at("write_lease").get<bool>();
+  }));
+  using Ask = std::function<nfsstat3(Client&)>;
+  const auto moves = [this](const char* from, const char* to) {
+    return Where(root_, from) + Where(root_, to);
+  };
+  const std::vector<std::pair<Ask, nfsstat3>> asks = {
+      {[&](Client& client) { return client.Mkdir(root_, "new", 0755, nullptr); }, NFS3ERR_EXIST},
+      {[&](Client& client) { return client.Make(root_, "made", 0644, nullptr); }, NFS3ERR_EXIST},
+      {[&](Client& client) { return client.Remove(root_, "old"); }, NFS3ERR_NOENT},
+      {[&](Client& client) {
+         return Body(client.Nfs(NFSPROC3_RMDIR, Where(root_, "olddir")).body).Status();
+       },
+       NFS3ERR_NOENT},
+      {[&](Client& client) {
+         return Body(client.Nfs(NFSPROC3_RENAME, moves("from", "to")).body).Status();
+       },
+       NFS3ERR_NOENT},
+  };
+  const auto ask_all = [&] {
+    std::vector<nfsstat3> said(asks.size(), NFS3_OK);
+    std::vector<std::thread> clients;
+    for (size_t i = 0; i < asks.size(); ++i) {
+      clients.emplace_back([&, i] { said[i] = asks[i].first(*Connect()); });
+    }
+    for (std::thread& client : clients) client.join();
+    return said;
+  };
+  host().FreezeGateway();
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(ask_all(), std::vector<nfsstat3>(asks.size(), NFS3ERR_JUKEBOX)) << round;
+  }
+  host().ThawGateway();
+  std::vector<nfsstat3> said;
+  EXPECT_TRUE(e2e::WaitUntil(seconds(20), [&] {
+    if (said.empty()) said.assign(asks.size(), NFS3ERR_JUKEBOX);
+    for (size_t i = 0; i < asks.size(); ++i) {
+      if (said[i] == NFS3ERR_JUKEBOX) said[i] = asks[i].first(*Connect());
+    }
+    return std::find(said.begin(), said.end(), NFS3ERR_JUKEBOX) == said.end();
+  }));
+  EXPECT_EQ(said, std::vector<nfsstat3>(asks.size(), NFS3_OK));
+  for (size_t i = 0; i < asks.size(); ++i) {
+    EXPECT_EQ(asks[i].first(*Connect()), asks[i].second) << i;
+  }
+  EXPECT_EQ(e2e::NamesIn(there), (std::set<std::string>{"file", "made", "new", "shared", "to"}));
+  EXPECT_EQ(e2e::ReadFile(there + "/to"), "moved");
 }
 
 TEST_F(Outages, ADeletedWorkspaceIsSaidAndNothingUnsentIsLost) {

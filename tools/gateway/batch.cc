@@ -416,13 +416,16 @@ uint64_t BatchApplier::Published(const MetadataWriter& committed, WorkspaceKey w
   return cursor;
 }
 
-Result<void> BatchApplier::EndSession(const SessionId& session_id) {
-  return UntilNoConflict([&]() -> Result<void> {
+Result<bool> BatchApplier::EndSession(const SessionId& session_id) {
+  return UntilNoConflict([&]() -> Result<bool> {
     auto writer = store_.Write();
     if (!writer) return writer.error();
     MetadataWriter& txn = **writer;
     const auto session = txn.GetSession(session_id);
-    if (!session) return txn.status();
+    if (!session) {
+      AIRSTORE_TRY(txn.status());
+      return false;
+    }
     WorkingTree tree(txn, session->workspace, WallClockNs());
     Mutator mutator(tree, session_id, Workspace{});
     const auto orphans = txn.ListOrphans(session->workspace, session_id);
@@ -434,7 +437,7 @@ Result<void> BatchApplier::EndSession(const SessionId& session_id) {
     if (!orphans.empty()) txn.Announce(session->workspace, session_id, changes);
     AIRSTORE_TRY(txn.Commit());
     tracker_.Note(session->workspace, orphans);
-    return {};
+    return true;
   });
 }
 

@@ -142,8 +142,8 @@ class BatchApplier {
 
   ChangeTracker& tracker() { return tracker_; }
 
-  // Drops the nameless inodes of a session and the session itself.
-  Result<void> EndSession(const SessionId& session);
+  // Drops the nameless inodes of a session and the session itself. False: there is none.
+  Result<bool> EndSession(const SessionId& session);
 
  private:
   struct PackedBlock {

@@ -26,6 +26,10 @@ grpc::Status TooManyTokens(const Error& error) {
   return {grpc::StatusCode::RESOURCE_EXHAUSTED, error.message};
 }
 
+grpc::Status UnknownSession() {
+  return {grpc::StatusCode::FAILED_PRECONDITION, "unknown session: open a new one"};
+}
+
 grpc::Status Authenticate(Gateway& gateway, const grpc::CallbackServerContext& context,
                           Caller* caller) {
   const auto& metadata = context.client_metadata();
@@ -53,7 +57,7 @@ grpc::Status Admit(Gateway& gateway, const grpc::CallbackServerContext& context,
   auto session = gateway.sessions().Find(id);
   if (!session) return StoreStatus("find session", session.error());
   if (!session->has_value()) {
-    return {grpc::StatusCode::FAILED_PRECONDITION, "unknown session: open a new one"};
+    return UnknownSession();
   }
   const Caller& caller = access->caller;
   if ((*session)->principal != caller.principal ||

@@ -37,6 +37,8 @@ grpc::Status TooManyTokens(const Error& error);
 grpc::Status Authenticate(Gateway& gateway, const grpc::CallbackServerContext& context,
                           Caller* caller);
 
+grpc::Status UnknownSession();
+
 struct Access {
   Caller caller;
   SessionRecord session;

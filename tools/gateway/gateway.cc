@@ -308,13 +308,14 @@ Result<InodeNo> Gateway::GrantInodes(WorkspaceKey ws, uint64_t count) {
   });
 }
 
-Result<void> Gateway::CloseSession(const SessionRecord& session) {
-  AIRSTORE_TRY(batches_->EndSession(session.id));
+Result<bool> Gateway::CloseSession(const SessionRecord& session) {
+  const auto ended = batches_->EndSession(session.id);
+  if (!ended) return ended.error();
   AIRSTORE_TRY(locks_->ReleaseSession(session.workspace, session.id));
   AIRSTORE_TRY(bulletin_->Forget(session.workspace, session.id));
   AIRSTORE_TRY(sessions_->Forget(session));
   bulletin_->End(session.workspace, &session.id, nullptr);
-  return {};
+  return *ended;
 }
 
 Result<GatewayReport> Gateway::Report() {

@@ -98,7 +98,8 @@ class Gateway {
   }
   // The next free inode numbers of a workspace.
   Result<InodeNo> GrantInodes(WorkspaceKey ws, uint64_t count);
-  Result<void> CloseSession(const SessionRecord& session);
+  // False: it had been closed, by another gateway.
+  Result<bool> CloseSession(const SessionRecord& session);
   Capacity capacity() const;
   Result<GatewayReport> Report();
 

@@ -128,7 +128,7 @@ grpc::Status RefusalStatus(const BatchResult& result) {
   using Refusal = BatchResult::Refusal;
   switch (result.refusal) {
     case Refusal::kUnknownSession:
-      return {grpc::StatusCode::FAILED_PRECONDITION, "unknown session: open a new one"};
+      return UnknownSession();
     case Refusal::kSequenceGap:
       return {grpc::StatusCode::FAILED_PRECONDITION,
               "sequence gap: last applied is " + std::to_string(result.last_sequence)};

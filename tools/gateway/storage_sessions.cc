@@ -193,10 +193,10 @@ StorageService::Reactor* StorageService::CloseSession(Context* context,
     if (auto status = Admit(gateway_, *context, request->session_id(), &access); !status.ok()) {
       return status;
     }
-    if (auto done = gateway_.CloseSession(access.session); !done) {
-      return StoreStatus("close session", done.error());
-    }
-    return grpc::Status::OK;
+    const auto closed = gateway_.CloseSession(access.session);
+    if (!closed) return StoreStatus("close session", closed.error());
+    // Closed through another gateway, of which this one has not heard yet.
+    return *closed ? grpc::Status::OK : UnknownSession();
   });
 }
 

@@ -18,7 +18,6 @@
 #include "tests/e2e/support/environment.h"
 #include "tests/e2e/support/files.h"
 #include "tests/e2e/support/stores.h"
-#include "tests/e2e/support/third_gateway.h"
 
 namespace airstore::e2e {
 namespace {
@@ -42,20 +41,6 @@ void WriteSecret(const std::string& path, const std::string& text) {
 
 // The Redis servers of hosts that have one; they go with their host.
 std::map<const Host*, std::unique_ptr<RedisServer>> redis_servers;
-
-Arguments StoreArguments(const Host& host, const std::string& endpoint) {
-  std::string why;
-  const S3Server* s3 = S3Server::Get(&why);
-  if (s3 == nullptr) throw std::runtime_error(why);
-  auto& redis = redis_servers[&host];
-  if (!redis) redis = std::make_unique<RedisServer>(host.Path("redis"));
-  // A place of its own for each host: they share the bucket.
-  std::string name = host.directory();
-  std::replace(name.begin(), name.end(), '/', '-');
-  return {"--metadata", redis->url(), "--blocks",
-          "s3://" + s3->bucket() + "/" + name +
-              "?endpoint=" + (endpoint.empty() ? s3->endpoint() : endpoint)};
-}
 
 }  // namespace
 
@@ -115,7 +100,8 @@ Host::~Host() {
 }
 
 void Host::DumpLogs() const {
-  for (const char* name : {"gateway.log", "gateway-2.log", "broker.log", "other.log"}) {
+  for (const char* name :
+       {"gateway.log", "gateway-2.log", "gateway-3.log", "broker.log", "other.log"}) {
     if (!std::filesystem::exists(Path(name))) continue;
     constexpr size_t kMost = 16384;
     std::string text = TextOf(Path(name));
@@ -199,9 +185,8 @@ Process Host::StartGatewayNamed(const std::string& name, std::string* address) c
   words.insert(words.end(), options_.gateway_arguments.begin(), options_.gateway_arguments.end());
   std::map<std::string, std::string> environment = options_.environment;
   if (Scaled() && options_.gateway_program == "airstore-gateway") {
-    const Arguments store = StoreArguments(*this, options_.s3_endpoint);
-    words.insert(words.end(), store.begin(), store.end());
-    words.insert(words.end(), {"--admin-token-file", admin_token_file()});
+    words.insert(words.end(), {"--metadata", metadata_url(), "--blocks", blocks_url(),
+                               "--admin-token-file", admin_token_file()});
     std::string why;
     environment.merge(S3Server::Get(&why)->environment());
   }
@@ -217,6 +202,25 @@ Process Host::StartGatewayNamed(const std::string& name, std::string* address) c
   return started;
 }
 
+std::string Host::metadata_url() const {
+  auto& redis = redis_servers[this];
+  if (!redis) redis = std::make_unique<RedisServer>(Path("redis"));
+  return redis->url();
+}
+
+std::string Host::blocks_url() const {
+  if (options_.block_files) return "file://" + Path("gateway/blocks");
+  std::string why;
+  const S3Server* s3 = S3Server::Get(&why);
+  if (s3 == nullptr) throw std::runtime_error(why);
+  // A place of its own for each host: they share the bucket.
+  std::string name = directory();
+  std::replace(name.begin(), name.end(), '/', '-');
+  const std::string& endpoint = options_.s3_endpoint;
+  return "s3://" + s3->bucket() + "/" + name +
+         "?endpoint=" + (endpoint.empty() ? s3->endpoint() : endpoint);
+}
+
 RedisServer* Host::redis() const {
   const auto found = redis_servers.find(this);
   return found == redis_servers.end() ? nullptr : found->second.get();
@@ -224,40 +228,24 @@ RedisServer* Host::redis() const {
 
 void Host::StartGateway() { gateway_ = StartGatewayNamed("gateway", &gateway_address_); }
 
-void Host::StartOtherGateway() {
-  other_gateway_ = StartGatewayNamed("gateway-2", &other_gateway_address_);
+void Host::StartGateway(size_t number) {
+  if (number == 0) return StartGateway();
+  Other& other = others_[number];
+  other.process = StartGatewayNamed("gateway-" + std::to_string(number + 1), &other.address);
 }
 
-std::string Host::other_gateway_address() const {
-  if (!Scaled()) return gateway_address_;
-  if (other_gateway_address_.empty()) {
-    other_gateway_ = StartGatewayNamed("gateway-2", &other_gateway_address_);
+std::string Host::gateway_address(size_t number) const {
+  if (!Scaled() || options_.one_gateway || number == 0) return gateway_address_;
+  Other& other = others_[number];
+  if (other.address.empty()) {
+    other.process = StartGatewayNamed("gateway-" + std::to_string(number + 1), &other.address);
   }
-  return other_gateway_address_;
+  return other.address;
 }
 
-ThirdGateway::ThirdGateway(const Host& host) {
-  const std::string port_file = host.Path("gateway-3.port");
-  Arguments words = {Program("airstore-gateway"),
-                     "--data",
-                     host.Path("gateway-3"),
-                     "--listen",
-                     "127.0.0.1:0",
-                     "--port-file",
-                     port_file,
-                     "--admin-token-file",
-                     host.admin_token_file(),
-                     "--session-seconds",
-                     "5"};
-  const Arguments store = StoreArguments(host, "");
-  words.insert(words.end(), store.begin(), store.end());
-  std::string why;
-  process_ = Process(words, {.env = S3Server::Get(&why)->environment(),
-                             .output_file = host.Path("gateway-3.log")});
-  const bool up = WaitUntil(
-      seconds(60), [&] { return std::filesystem::exists(port_file) || !process_.running(); });
-  if (!up || !process_.running()) throw std::runtime_error("the third gateway did not start");
-  address_ = "127.0.0.1:" + std::to_string(std::stoi(TextOf(port_file)));
+std::string Host::gateway_addresses() const {
+  if (!Scaled() || options_.one_gateway) return gateway_address_;
+  return gateway_address_ + "," + gateway_address(1) + "," + gateway_address(2);
 }
 
 void Host::StopGateway() {

@@ -33,6 +33,8 @@ struct HostOptions {
   std::chrono::seconds patience{240};                   // of the watchdog
   std::map<std::string, std::string> environment = {};  // of gateway and broker
   std::string s3_endpoint = {};                         // empty: the service's own
+  bool one_gateway = false;                             // also where there can be several
+  bool block_files = false;  // blocks are in gateway/blocks, wherever metadata is
 };
 
 class Host {
@@ -43,20 +45,28 @@ class Host {
   const std::string& directory() const { return janitor_.directory(); }
   std::string Path(const std::string& name) const { return directory() + "/" + name; }
   const std::string& gateway_address() const { return gateway_address_; }
-  // Of a second gateway on the same store, which is started when it is first asked for; where there
-  // can be one only, of that.
-  std::string other_gateway_address() const;
-  void KillOtherGateway() { other_gateway_.Kill(); }
-  void StartOtherGateway();
+  // Of more gateways on the same store, 1 and 2, each of which is started when it is first asked
+  // for; 0, and where there can be one only: of the host's own.
+  std::string gateway_address(size_t number) const;
+  void KillGateway(size_t number) { (number == 0 ? gateway_ : others_.at(number).process).Kill(); }
+  void StartGateway(size_t number);
+  bool GatewayRuns(size_t number) {
+    return (number == 0 ? gateway_ : others_.at(number).process).running();
+  }
+  std::string other_gateway_address() const { return gateway_address(1); }
+  // Of all three, as mounts are given them.
+  std::string gateway_addresses() const;
   // Where gateways keep their metadata, if that is there.
   RedisServer* redis() const;
+  // Where the store is, as gateways are told, where it is not in the gateway's directory.
+  std::string metadata_url() const;
+  std::string blocks_url() const;
   std::string socket() const { return Path("state/control.sock"); }
   std::string admin_token_file() const { return Path("gateway/admin-token"); }
   const Process& broker() const { return broker_; }
   // Whether they run; what has ended is reaped.
   bool BrokerRuns() { return broker_.running(); }
   bool GatewayRuns() { return gateway_.running(); }
-  bool OtherGatewayRuns() { return other_gateway_.running(); }
   // The files stay when the host ends.
   void Keep() const { janitor_.Keep(); }
 
@@ -113,8 +123,11 @@ class Host {
   std::string gateway_address_;
   Arguments mount_arguments_;
   Process gateway_;
-  mutable std::string other_gateway_address_;
-  mutable Process other_gateway_;
+  struct Other {
+    std::string address;
+    Process process;
+  };
+  mutable std::map<size_t, Other> others_;  // by number
   Process broker_;
   Watchdog watchdog_;
 };

@@ -512,6 +512,22 @@ TEST_F(MutationLogTest, ACutWhileEarlierChangesAreOnTheirWayComesBeforeContent) 
   EXPECT_TRUE(std::holds_alternative<WriteOp>(gateway_.applied[3].op));
 }
 
+// What comes behind it in its batch is what it was, for whoever refers to it.
+TEST_F(MutationLogTest, OfContentInABatchThatIsInFlightWhoseTurnHasCome) {
+  Life life(&gateway_, NewJournal());
+  std::vector<std::pair<bool, bool>> in_flight;
+  life.contents.on_build = [&] {
+    in_flight.emplace_back(life.log->ContentInFlight(10), life.log->ContentInFlight(11));
+    EXPECT_TRUE(life.log->ContentPending(11));
+  };
+  life.log->AppendContent(10);
+  life.log->AppendContent(11);
+  life.log->Start();
+  life.DrainAndStop();
+  EXPECT_EQ(in_flight, (std::vector<std::pair<bool, bool>>{{true, false}, {true, true}}));
+  EXPECT_FALSE(life.log->ContentInFlight(10));
+}
+
 // Parts of a content have numbers of their own: more than a batch takes.
 TEST_F(MutationLogTest, ASuccessorSendsNoMoreAtOnceThanIsTaken) {
   const SessionLimits limits{.max_batch_mutations = 4};

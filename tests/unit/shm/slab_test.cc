@@ -184,6 +184,10 @@ TEST(Slab, ViewReadsWhatThePoolStored) {
   ASSERT_TRUE(fd.has_value());
   ASSERT_TRUE(view.Attach(std::move(*fd), 0).has_value());
   EXPECT_TRUE(Equal(view.Bytes(*extent), content));
+  view.Detach(0);
+  view.Detach(kMaxSlabs);
+  EXPECT_TRUE(view.Bytes(*extent).empty());
+  EXPECT_TRUE(view.segments().empty());
 }
 
 TEST(Slab, ViewRefusesExtentsOutsideOfTheSegment) {
@@ -256,6 +260,44 @@ TEST_F(AdoptedSlabs, ServeUntilTheirLastExtentIsFreed) {
   EXPECT_EQ(pool->mapped_bytes(), kSlabSegmentBytes);
   EXPECT_EQ(pool->used_bytes(), SlabClassBytes(7000));
   EXPECT_EQ(pool->Bytes(fresh)[0], 'c');
+}
+
+// Whoever has it mapped may unmap it when no record and no reader names it.
+TEST_F(AdoptedSlabs, AreSaidToHaveEndedWhenTheirLastReaderIsGone) {
+  auto dead = Pool();
+  const Extent one = *dead->Store(Content(5000, 'a'));
+  std::vector<uint64_t> named;
+  std::vector<uint32_t> ended;
+  SlabPool pool(
+      TestSession(), kLimit,
+      [&](std::vector<uint64_t>* keys) { keys->insert(keys->end(), named.begin(), named.end()); },
+      nullptr, [&](uint32_t index) { ended.push_back(index); });
+  ASSERT_TRUE(pool.Adopt(ReadOnly(*dead->segments()[0])).has_value());
+  ASSERT_TRUE(pool.Keep(one));
+  pool.DropUnused();
+  named = {HazardKey(7, 4096), one.key()};
+  pool.Free(one);
+  EXPECT_TRUE(ended.empty());
+  const Extent own = *pool.Store(Content(100, 'b'));
+  EXPECT_TRUE(ended.empty());
+  named = {own.key(), HazardKey(1, 4096)};
+  // The next time that room is looked for.
+  while (pool.Store(Content(60'000, 'c'))) continue;
+  EXPECT_EQ(ended, std::vector<uint32_t>{0});
+}
+
+// Told when those who have it mapped can be.
+TEST_F(AdoptedSlabs, ThoseThatNobodyNamedAreSaidToHaveEndedLater) {
+  auto dead = Pool();
+  (void)*dead->Store(Content(100, 'a'));
+  std::vector<uint32_t> ended;
+  SlabPool pool(TestSession(), kLimit, nullptr, nullptr,
+                [&](uint32_t index) { ended.push_back(index); });
+  ASSERT_TRUE(pool.Adopt(ReadOnly(*dead->segments()[0])).has_value());
+  pool.DropUnused();
+  EXPECT_TRUE(ended.empty());
+  ASSERT_TRUE(pool.Store(Content(100, 'b')).has_value());
+  EXPECT_EQ(ended, std::vector<uint32_t>{0});
 }
 
 TEST_F(AdoptedSlabs, ThoseThatNobodyNamesGoAtOnceAndTheirNumbersAreNotUsedAgain) {

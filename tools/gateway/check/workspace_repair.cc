@@ -107,10 +107,14 @@ Result<void> WorkspaceCheck::JudgeUsage(MetadataReader& rows, Changer* changer) 
           std::to_string(census_.bytes()) + " and " + std::to_string(inodes),
       "it counts what there is");
   if (changer == nullptr) return {};
-  // The difference is right whatever others add meanwhile.
-  changer->tree().store().AddUsage(workspace_.key,
-                                   static_cast<int64_t>(census_.bytes() - now->used_bytes),
-                                   static_cast<int64_t>(inodes - now->inodes));
+  // The difference is right whatever others add meanwhile, but for a check at another gateway that
+  // adds the same one. The row was read before the usage was, so what writes it first is alone.
+  MetadataWriter& store = changer->tree().store();
+  if (const auto row = store.GetWorkspace(workspace_.key)) {
+    store.SetQuota(workspace_.key, row->quota_bytes, row->quota_inodes);
+  }
+  store.AddUsage(workspace_.key, static_cast<int64_t>(census_.bytes() - now->used_bytes),
+                 static_cast<int64_t>(inodes - now->inodes));
   return {};
 }
 
