@@ -126,6 +126,7 @@ struct SessionStatus {
   std::string state;
   std::string protocol;  // "v1", "v2"
   bool write_lease = false;
+  std::vector<std::string> leased_directories = {};  // paths, without the lease of all
   uint64_t dirty_bytes = 0;
   uint64_t pending_mutations = 0;
   uint64_t oldest_dirty_ms = 0;

@@ -148,7 +148,10 @@ class Answer {
         co_return co_await Fsync();
       case Op::kFlush:
         // Without a lease another host may open the file as soon as the close has returned.
-        if (!session_->tree().lease()) co_return co_await Fsync();
+        if (!session_->tree().AcknowledgesHere(args_.inode) || TooMuchUnsent()) {
+          session_->tree().WaitedForGateway(args_.inode);
+          co_return co_await Fsync();
+        }
         co_return TakeWriteError();
       case Op::kReadRange:
         if (args_.flags == shm::kBeforeWrite) {
@@ -535,11 +538,18 @@ class Answer {
     co_return Result<void>{};
   }
 
+  // Other hosts wait for all of it when they look into a directory that is leased here.
+  bool TooMuchUnsent() const {
+    constexpr uint64_t kMostUnsentBytes = 64u << 20;
+    return !session_->tree().lease() && session_->contents().dirty_bytes() > kMostUnsentBytes;
+  }
+
   Task<Result<void>> Fsync() {
     session_->contents().Refresh(args_.inode);
     co_await session_->contents().Retry(args_.inode);
     AIRSTORE_TRY_CO(co_await session_->contents().AwaitReplaced(args_.inode));
-    if (mount_->spec().fsync_local && session_->tree().lease() && !session_->journal_failed()) {
+    if (mount_->spec().fsync_local && session_->tree().AcknowledgesHere(args_.inode) &&
+        !session_->journal_failed()) {
       co_return co_await FsyncHere();
     }
     // More than once when a truncation moved the content behind itself in the log.

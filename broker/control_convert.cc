@@ -47,6 +47,7 @@ void SessionToWire(const SessionStatus& from, wire::SessionInfo* to) {
     log->set_waiting(from.access_waiting);
   }
   to->set_write_lease(from.write_lease);
+  for (const std::string& path : from.leased_directories) to->add_leased_directories(AsUtf8(path));
   to->set_dirty_bytes(from.dirty_bytes);
   to->set_pending_mutations(from.pending_mutations);
   to->set_oldest_dirty_ms(from.oldest_dirty_ms);

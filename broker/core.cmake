@@ -102,6 +102,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/tree_remote.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_rename.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_xattrs.cc
+  ${CMAKE_CURRENT_LIST_DIR}/tree_zones.cc
   ${CMAKE_CURRENT_LIST_DIR}/unheard_changes.cc
   ${CMAKE_CURRENT_LIST_DIR}/virtual/config_node.cc
   ${CMAKE_CURRENT_LIST_DIR}/virtual/overlay.cc

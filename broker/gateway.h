@@ -7,7 +7,8 @@
 // Fails: ENOSYS the gateway does not speak this protocol; transport and call errors are errnos:
 // EAGAIN not reached or overloaded, try again; EACCES token refused; ENOENT no such workspace;
 // ESTALE the gateway does not know the session; EKEYEXPIRED the lease of a batch has ended, nothing
-// was applied; EPROTO the answer makes no sense; EIO the rest.
+// was applied; EBUSY a batch is in the way of a lease that another host has still to give back,
+// try again; EPROTO the answer makes no sense; EIO the rest.
 #pragma once
 
 #include <array>
@@ -45,6 +46,8 @@ struct Attr {
   uint64_t content_version = 0;
   uint64_t allocated_bytes = 0;
   uint32_t xattr_count = 0;
+  // The directory that has all its names; 0: of what has, or once had, names in several.
+  uint64_t parent = 0;
   std::string symlink_target;
 };
 
@@ -257,6 +260,7 @@ struct StatFs {
 
 struct AcquiredLease {
   uint64_t lease_id = 0;       // 0: not granted
+  uint64_t inode = 0;          // the root, or the zone that it is of
   bool held_by_other = false;  // somebody has still to give it back
   uint64_t watch_cursor = 0;   // events up to this one are what was before the grant
 };
@@ -270,6 +274,7 @@ struct WatchEvent {
   bool gap = false;           // events were lost
   uint64_t lease_recall = 0;  // id of the lease to give back; 0: none
   uint64_t lock_freed = 0;    // inode of which a lock can be had; 0: none
+  uint64_t forget = 0;        // zone that another session wants for itself; 0: none
   std::vector<uint64_t> inodes = {};
   std::vector<Name> names = {};
   // Nobody said that something changed, but what was told of these, and of all names in these
@@ -312,6 +317,7 @@ struct GatewayTraits {
   };
   std::string protocol = "v2";
   bool lone_locks = false;     // locks of other hosts are not known
+  bool zones = true;           // directories of the root have leases
   std::optional<Owner> owner;  // of everything; none: each file has its own
   bool modes = true;
   bool times = true;  // other than "now"
@@ -342,9 +348,16 @@ class Gateway {
   virtual Task<Result<void>> Close() = 0;
   // The id of the lease that the session holds, 0 for none.
   virtual Task<Result<uint64_t>> KeepAlive() = 0;
-  // Asks for a write lease on the workspace, and recalls the one that another session holds.
-  virtual Task<Result<AcquiredLease>> AcquireLease() = 0;
+  // Asks for the write lease of the workspace, and recalls the one that another session holds; or,
+  // should the session not be alone, for that of a zone: a directory in the root and what is below
+  // it. `inode`: the root, or the zone.
+  virtual Task<Result<AcquiredLease>> AcquireLease(uint64_t inode) = 0;
   virtual Task<Result<void>> ReleaseLease(uint64_t lease_id) = 0;
+  // Nothing of the zone is cached any more: what others do there need not be told.
+  virtual Task<Result<void>> ForgetZone(uint64_t zone) {
+    (void)zone;
+    co_return Result<void>{};
+  }
   // Events of other sessions behind the cursor.
   virtual std::unique_ptr<WatchStream> Watch(uint64_t cursor) = 0;
   // Everything up to that event was acted upon.
@@ -356,9 +369,9 @@ class Gateway {
   virtual Task<Result<Fetched>> Fetch(uint64_t inode, uint64_t offset, uint64_t length) = 0;
   // ENOENT: the workspace does not exist any more.
   virtual Task<Result<void>> PutBlock(const BlockId& id, std::string data) = 0;
-  // `lease_id`: under which the mutations were acknowledged here, or 0.
+  // `leases`: under which the mutations were acknowledged here.
   virtual Task<Result<std::vector<MutationResult>>> Apply(
-      std::shared_ptr<const std::vector<Mutation>> batch, uint64_t lease_id) = 0;
+      std::shared_ptr<const std::vector<Mutation>> batch, std::vector<uint64_t> leases) = 0;
   virtual Task<Result<LockVerdict>> Lock(LockCall call, LockAsk ask) = 0;
   virtual Task<Result<void>> CancelLock(uint64_t wait) = 0;
   // The session holds these and no others.

@@ -45,8 +45,9 @@ class GrpcGateway final : public Gateway {
                                    bool want_write_lease) override;
   Task<Result<void>> Close() override;
   Task<Result<uint64_t>> KeepAlive() override;
-  Task<Result<AcquiredLease>> AcquireLease() override;
+  Task<Result<AcquiredLease>> AcquireLease(uint64_t inode) override;
   Task<Result<void>> ReleaseLease(uint64_t lease_id) override;
+  Task<Result<void>> ForgetZone(uint64_t zone) override;
   std::unique_ptr<WatchStream> Watch(uint64_t cursor) override;
   Task<Result<void>> AckWatch(uint64_t cursor) override;
   Task<Result<std::pair<uint64_t, uint64_t>>> AllocateInodes(uint64_t count) override;
@@ -54,7 +55,7 @@ class GrpcGateway final : public Gateway {
   Task<Result<Fetched>> Fetch(uint64_t inode, uint64_t offset, uint64_t length) override;
   Task<Result<void>> PutBlock(const BlockId& id, std::string data) override;
   Task<Result<std::vector<MutationResult>>> Apply(
-      std::shared_ptr<const std::vector<Mutation>> batch, uint64_t lease_id) override;
+      std::shared_ptr<const std::vector<Mutation>> batch, std::vector<uint64_t> leases) override;
   Task<Result<LockVerdict>> Lock(LockCall call, LockAsk ask) override;
   Task<Result<void>> CancelLock(uint64_t wait) override;
   Task<Result<AssertedLocks>> AssertLocks(std::vector<LockCall> held) override;
@@ -104,7 +105,15 @@ class GrpcGateway final : public Gateway {
       if (status.error_code() == grpc::StatusCode::UNAUTHENTICATED) {
         refused->store(true, std::memory_order_relaxed);
       }
-      if (!status.ok()) return ErrorOfStatus(name, status);
+      if (!status.ok()) {
+        Error error = ErrorOfStatus(name, status);
+        // Of all calls a batch alone may be what another one waits for itself.
+        if (std::is_same_v<Request, wire::ApplyRequest> &&
+            status.error_code() == grpc::StatusCode::ABORTED) {
+          error.code = EBUSY;
+        }
+        return error;
+      }
       return decode(from, to);
     };
     CallContext via = via_;
@@ -185,10 +194,9 @@ Task<Result<uint64_t>> GrpcGateway::KeepAlive() {
   co_return alive->lease_id;
 }
 
-Task<Result<AcquiredLease>> GrpcGateway::AcquireLease() {
-  constexpr uint64_t kWholeWorkspace = 1;
+Task<Result<AcquiredLease>> GrpcGateway::AcquireLease(uint64_t inode) {
   auto request = NewRequest<wire::AcquireLeaseRequest>();
-  request.set_inode(kWholeWorkspace);
+  request.set_inode(inode);
   constexpr Method<wire::AcquireLeaseRequest, wire::AcquireLeaseResponse> kMethod =
       &AsyncApi::AcquireLease;
   co_return co_await Call<wire::AcquireLeaseResponse>(
@@ -203,6 +211,15 @@ Task<Result<void>> GrpcGateway::ReleaseLease(uint64_t lease_id) {
       &AsyncApi::ReleaseLease;
   co_return co_await Call<wire::ReleaseLeaseResponse>("release lease", std::move(request), kMethod,
                                                       [](auto&, auto&) { return Result<void>(); });
+}
+
+Task<Result<void>> GrpcGateway::ForgetZone(uint64_t zone) {
+  auto request = NewRequest<wire::ForgetZoneRequest>();
+  request.set_zone(zone);
+  constexpr Method<wire::ForgetZoneRequest, wire::ForgetZoneResponse> kMethod =
+      &AsyncApi::ForgetZone;
+  co_return co_await Call<wire::ForgetZoneResponse>("forget zone", std::move(request), kMethod,
+                                                    [](auto&, auto&) { return Result<void>(); });
 }
 
 std::unique_ptr<WatchStream> GrpcGateway::Watch(uint64_t cursor) {
@@ -271,9 +288,11 @@ Task<Result<void>> GrpcGateway::PutBlock(const BlockId& id, std::string data) {
 }
 
 Task<Result<std::vector<MutationResult>>> GrpcGateway::Apply(
-    std::shared_ptr<const std::vector<Mutation>> batch, uint64_t lease_id) {
+    std::shared_ptr<const std::vector<Mutation>> batch, std::vector<uint64_t> leases) {
   auto request = NewRequest<wire::ApplyRequest>();
-  request.set_lease_id(lease_id);
+  for (const uint64_t lease : leases) {
+    request.lease_id() == 0 ? request.set_lease_id(lease) : request.add_more_lease_ids(lease);
+  }
   for (const Mutation& mutation : *batch) EncodeMutation(mutation, request.add_mutations());
   constexpr Method<wire::ApplyRequest, wire::ApplyResponse> kMethod = &AsyncApi::Apply;
   auto results =

@@ -109,6 +109,7 @@ Result<uint32_t> InodeCache::Insert(const Attr& attr, bool refresh) {
   if (index == shm::kNoIndex) {
     auto added = meta_->AddInode(ToRecord(attr));
     if (added) Touch(*added);
+    if (added) SetParent(attr.inode, std::max<uint64_t>(attr.parent, shm::kRootInode));
     if (added && IsSymlink(attr.mode)) {
       const auto* target = reinterpret_cast<const uint8_t*>(attr.symlink_target.data());
       (void)StoreSmall(attr.inode, {target, attr.symlink_target.size()});
@@ -119,7 +120,20 @@ Result<uint32_t> InodeCache::Insert(const Attr& attr, bool refresh) {
   return index;
 }
 
+uint64_t InodeCache::ParentOf(uint64_t inode) const {
+  const uint32_t index = meta_->IndexOf(inode);
+  return index < parents_.size() ? parents_[index] : 0;
+}
+
+void InodeCache::SetParent(uint64_t inode, uint64_t parent) {
+  const uint32_t index = meta_->IndexOf(inode);
+  if (index == shm::kNoIndex) return;
+  if (index >= parents_.size()) parents_.resize(index + index / 8 + 1);
+  parents_[index] = parent;
+}
+
 void InodeCache::Refresh(const Attr& attr) {
+  SetParent(attr.inode, std::max<uint64_t>(attr.parent, shm::kRootInode));
   const uint64_t known_by = TakeStale(attr.inode);
   const bool changed = Get(attr.inode)->content_version != attr.content_version;
   if (changed && IsRegular(attr.mode)) DropSmall(attr.inode);
@@ -181,6 +195,7 @@ uint64_t InodeCache::KnownBy(uint64_t inode) const {
 Result<uint32_t> InodeCache::InsertNew(const InodeRecord& record) {
   auto added = meta_->AddInode(record);
   if (added) Touch(*added);
+  if (added) SetParent(record.inode, 0);
   return added;
 }
 

@@ -83,6 +83,10 @@ class InodeCache {
   bool RemoveUnlessHeld(uint64_t inode);
 
   DirectoryParents& directories() { return directories_; }
+  // Of what is no directory: where all its names are; the root when they are in several; 0: not
+  // known, as of all that a dead broker left.
+  uint64_t ParentOf(uint64_t inode) const;
+  void SetParent(uint64_t inode, uint64_t parent);
   // The inode at that index has come or was asked for since this was last called.
   bool TakeTouched(uint32_t index);
 
@@ -121,7 +125,8 @@ class InodeCache {
   shm::SlabPool slabs_;
   MountSet* mounts_;
   DirectoryParents directories_;
-  std::vector<bool> touched_;  // by index
+  std::vector<bool> touched_;      // by index
+  std::vector<uint64_t> parents_;  // ditto
   uint32_t evict_hand_ = 1;
   Freshness freshness_;
   std::unordered_map<uint64_t, uint64_t> stale_;     // and what known_by was

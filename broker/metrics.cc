@@ -108,6 +108,9 @@ void AddSession(const SessionStatus& session, Families* out) {
   }
   out->Gauge("airstore_write_lease", "Whether changes are acknowledged on this host.",
              session.write_lease ? 1 : 0, labels);
+  out->Gauge("airstore_leased_directories",
+             "Directories of the root in which changes are acknowledged on this host.",
+             static_cast<double>(session.leased_directories.size()), labels);
   out->Bytes("airstore_unsent_bytes", "Content that is not at the gateway yet.",
              session.dirty_bytes, labels);
   out->Gauge("airstore_unsent_changes", "Changes that are not at the gateway yet.",

@@ -12,6 +12,12 @@
 #include "shm/layout.h"
 
 namespace airstore::broker {
+namespace {
+
+// Who is asked for a lease, and has changes that wait for another one's, gives it back after this.
+constexpr int64_t kHeldUpNs = 2'000'000'000;
+
+}  // namespace
 
 MutationLog::MutationLog(boost::asio::any_io_executor executor, Tasks* tasks, Gateway* gateway,
                          SessionJournal* journal, ContentSource* contents, OnRefused on_refused,
@@ -56,9 +62,44 @@ Ticket MutationLog::Append(Mutation mutation, std::vector<uint64_t> subjects,
     spdlog::error("a change is not on record: {}", written.error().ToString());
   }
   Reach(FaultPoint::kTreeAfterLog);
+  // Under the lease of all nobody asks.
+  const uint64_t zone = lease_id_ == 0 && zone_of_ ? zone_of_(record.mutation) : 0;
   Queue(std::move(record));
+  items_.back().zone = zone;
   appended_.NotifyAll();
   return items_.back().ticket;
+}
+
+void MutationLog::SetZoneLease(uint64_t zone, uint64_t id) {
+  if (id == 0) {
+    zones_.erase(zone);
+  } else {
+    zones_[zone] = {id, false};
+  }
+}
+
+void MutationLog::EndZoneLease(uint64_t zone) {
+  if (const auto found = zones_.find(zone); found != zones_.end()) found->second.ending = true;
+}
+
+bool MutationLog::HoldsZone(uint64_t zone) const {
+  const auto found = zones_.find(zone);
+  return found != zones_.end() && !found->second.ending;
+}
+
+uint64_t MutationLog::LeaseOf(uint64_t zone) const {
+  if (lease_id_ != 0) return lease_id_;
+  const auto found = zones_.find(zone);
+  return found == zones_.end() ? 0 : found->second.id;
+}
+
+void MutationLog::LeasesEnded(const std::vector<uint64_t>& named) {
+  const auto ended = [&](uint64_t id) {
+    return std::find(named.begin(), named.end(), id) != named.end();
+  };
+  if (ended(lease_id_)) lease_id_ = 0;
+  std::erase_if(zones_, [&](const auto& zone) { return ended(zone.second.id); });
+  on_lease_lost_();
 }
 
 void MutationLog::NoteXattrs(const XattrsRecord& record) {
@@ -159,7 +200,8 @@ Ticket MutationLog::AppendContent(uint64_t inode) {
                         .mutation = {},
                         .subjects = {inode},
                         .content_inode = inode,
-                        .appended_ns = MonotonicNs()});
+                        .appended_ns = MonotonicNs(),
+                        .zone = lease_id_ == 0 && zone_of_content_ ? zone_of_content_(inode) : 0});
   const auto item = std::prev(items_.end());
   subject.items.push_back(item);
   subject.content = item;
@@ -301,6 +343,16 @@ Task<void> MutationLog::Drain() {
     Hurry();
     co_await settled_event_.Wait();
   }
+}
+
+Task<bool> MutationLog::DrainUnlessHeldUp() {
+  const Ticket last = next_ticket_ - 1;
+  while (settled_ < std::max(last, requeued_) && pending() > 0) {
+    if (held_up_ns_ != 0 && MonotonicNs() - held_up_ns_ > kHeldUpNs) co_return false;
+    Hurry();
+    co_await settled_event_.Wait();
+  }
+  co_return true;
 }
 
 int64_t MutationLog::oldest_ns() const {

@@ -88,9 +88,23 @@ class MutationLog {
   // are sent with the version they are made of, and the gateway refuses what would overwrite
   // another host's. So are those of content that must match (ContentSource::MustMatch).
   void SetLease(uint64_t id) { lease_id_ = id; }
-  // What is appended now is acknowledged before the gateway has it.
   bool under_lease() const { return lease_id_ != 0; }
-  // Called when the gateway says that the lease has ended.
+  // The same of the lease of a zone, for changes that are about nothing else.
+  void SetZoneLease(uint64_t zone, uint64_t id);
+  // Changes wait for the gateway again; those that did not still go under it.
+  void EndZoneLease(uint64_t zone);
+  bool HoldsZone(uint64_t zone) const;
+  // Where a change lies, as the tree is before it; 0: in several zones, or not known.
+  using ZoneOf = std::function<uint64_t(const Mutation& mutation)>;
+  using ZoneOfInode = std::function<uint64_t(uint64_t inode)>;
+  void SetZones(ZoneOf of_mutation, ZoneOfInode of_content) {
+    zone_of_ = std::move(of_mutation);
+    zone_of_content_ = std::move(of_content);
+  }
+  // Of what was appended last; 0 also under the lease of all. REQUIRES: that was just now.
+  uint64_t last_zone() const { return items_.back().zone; }
+  // Called when the gateway says that a lease has ended. It does not say which: the log believes in
+  // none any more that it has named.
   void OnLeaseLost(std::function<void()> on_lease_lost) {
     on_lease_lost_ = std::move(on_lease_lost);
   }
@@ -148,6 +162,8 @@ class MutationLog {
   Task<void> WaitIdle(uint64_t inode);
   // Waits until all that was appended before is settled.
   Task<void> Drain();
+  // Likewise; false: it cannot go on, for it waits until another host gives back a lease.
+  Task<bool> DrainUnlessHeldUp();
   // Sends what is queued without lingering.
   void Hurry();
   // Ends the sender; what is queued stays queued. Call before destruction.
@@ -169,6 +185,7 @@ class MutationLog {
     uint64_t content_inode = 0;  // != 0: a content item
     int64_t appended_ns = 0;
     size_t value_bytes = 0;  // as counted
+    uint64_t zone = 0;       // where it was when it was appended; 0: several, or not known
   };
   using Items = std::list<Item>;
   struct Subject {
@@ -195,24 +212,29 @@ class MutationLog {
   Task<void> SendBatch();
   // A second change of a file's content with a precondition: it is made of what the first one
   // leaves, which only the answer tells. `changed`: files of the run so far.
-  bool EndsRun(uint64_t content, uint64_t lease_id, std::unordered_set<uint64_t>* changed) const;
+  bool EndsRun(uint64_t content, uint64_t lease, std::unordered_set<uint64_t>* changed) const;
+  // Under which a change is sent that lies there.
+  uint64_t LeaseOf(uint64_t zone) const;
   // What Restore found numbered.
   Task<void> SendRestored();
   // A part of a batch: mutations with consecutive numbers, and the items they are of.
   struct Part {
     std::shared_ptr<std::vector<Mutation>> mutations = std::make_shared<std::vector<Mutation>>();
-    std::vector<size_t> item_of;  // by place in `mutations`
+    std::vector<size_t> item_of;     // by place in `mutations`
+    std::vector<uint64_t> lease_of;  // ditto
   };
   // Sends all parts of a content but the last one, and what `part` holds before it. False: the rest
   // has been queued anew.
-  Task<bool> SendContentParts(const std::vector<Item>& items, size_t at, Part* part,
-                              uint64_t lease_id, Mutation* last);
+  Task<bool> SendContentParts(const std::vector<Item>& items, size_t at, Part* part, uint64_t lease,
+                              Mutation* last);
   // Waits until the numbers are on record.
   Task<void> Record(BatchRecord record);
   // Numbers it on record, sends it and settles it.
-  Task<void> SendPart(const std::vector<Item>& items, Part part, uint64_t lease_id);
+  Task<void> SendPart(const std::vector<Item>& items, Part part);
+  // `lease_of`: of each mutation.
   Task<std::vector<MutationResult>> ApplyUntilAnswered(std::shared_ptr<std::vector<Mutation>> batch,
-                                                       uint64_t lease_id);
+                                                       std::vector<uint64_t> lease_of);
+  void LeasesEnded(const std::vector<uint64_t>& named);
   // Without a lease: what was batched under one, in as many runs as that takes.
   Task<std::vector<MutationResult>> ApplyInRuns(std::shared_ptr<const std::vector<Mutation>> batch);
   void Renumber(std::vector<Mutation>* batch, uint64_t first);
@@ -239,6 +261,13 @@ class MutationLog {
   std::function<void()> on_lease_lost_;
   std::function<Task<void>()> make_durable_;
   uint64_t lease_id_ = 0;
+  struct ZoneLease {
+    uint64_t id = 0;
+    bool ending = false;
+  };
+  std::unordered_map<uint64_t, ZoneLease> zones_;
+  ZoneOf zone_of_;
+  ZoneOfInode zone_of_content_;
   SessionLimits limits_;
 
   Items items_;  // appended, not yet in a batch
@@ -258,6 +287,7 @@ class MutationLog {
   std::pair<Ticket, uint64_t> noted_settled_ = {};
   bool urgent_ = false;
   bool stalled_ = false;
+  int64_t held_up_ns_ = 0;  // since when another host's lease is in the way; 0: none is
   bool stopping_ = false;
   bool running_ = false;
   std::string last_error_;

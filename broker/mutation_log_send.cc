@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
+#include <set>
 #include <unordered_set>
 
 #include "broker/backoff.h"
@@ -95,15 +97,15 @@ bool MutationLog::CutQueued(uint64_t inode) const {
   return found != subjects_.end() && found->second.cuts != 0;
 }
 
-bool MutationLog::EndsRun(uint64_t content, uint64_t lease_id,
+bool MutationLog::EndsRun(uint64_t content, uint64_t lease,
                           std::unordered_set<uint64_t>* changed) const {
-  return content != 0 && (lease_id == 0 || contents_->MustMatch(content)) &&
-         !changed->insert(content).second;
+  return content != 0 && !changed->insert(content).second &&
+         (lease == 0 || contents_->MustMatch(content));
 }
 
 Task<void> MutationLog::SendBatch() {
-  const uint64_t lease_id = lease_id_;
   std::vector<Item> items;
+  std::vector<uint64_t> lease_of;
   std::unordered_set<uint64_t> changed;
   size_t bytes = 0;
   while (!items_.empty() && items.size() < limits_.max_batch_mutations &&
@@ -111,7 +113,9 @@ Task<void> MutationLog::SendBatch() {
     const auto front = items_.begin();
     const uint64_t content =
         front->content_inode != 0 ? front->content_inode : ContentOf(front->mutation);
-    if (EndsRun(content, lease_id, &changed)) break;
+    const uint64_t lease = LeaseOf(front->zone);
+    if (EndsRun(content, lease, &changed)) break;
+    lease_of.push_back(lease);
     bytes += front->content_inode != 0 ? kContentItemBytes : WireBytes(front->mutation);
     Unindex(front);
     items.push_back(std::move(*front));
@@ -133,7 +137,7 @@ Task<void> MutationLog::SendBatch() {
     if (content_inode != 0) {
       if (!part.mutations->empty() && contents_->BuildsOnPending(content_inode)) {
         Part earlier = std::exchange(part, Part());
-        co_await SendPart(items, std::move(earlier), lease_id);
+        co_await SendPart(items, std::move(earlier));
         part_bytes = 0;
       }
       // Nothing waits from here until the file is read.
@@ -145,7 +149,7 @@ Task<void> MutationLog::SendBatch() {
       content_in_flight_[content_inode] = true;
       mutation = co_await contents_->BuildWrite(content_inode);
       if (contents_->HasMore(content_inode)) {
-        const bool whole = co_await SendContentParts(items, i, &part, lease_id, &mutation);
+        const bool whole = co_await SendContentParts(items, i, &part, lease_of[i], &mutation);
         part_bytes = 0;
         sent = true;
         if (!whole) continue;
@@ -165,28 +169,30 @@ Task<void> MutationLog::SendBatch() {
     if (part.mutations->empty()) part_since_ns = MonotonicNs();
     part.mutations->push_back(std::move(mutation));
     part.item_of.push_back(i);
+    part.lease_of.push_back(lease_of[i]);
     // A batch that grew too long, or takes long, is sent in parts; order is kept.
     const bool enough =
         part_bytes > limits_.max_batch_bytes / 2 || MonotonicNs() - part_since_ns > kTimeOfABatchNs;
     if (enough && i + 1 < items.size()) {
       Part full = std::exchange(part, Part());
-      co_await SendPart(items, std::move(full), lease_id);
+      co_await SendPart(items, std::move(full));
       part_bytes = 0;
     }
   }
-  if (!part.mutations->empty()) co_await SendPart(items, std::move(part), lease_id);
+  if (!part.mutations->empty()) co_await SendPart(items, std::move(part));
   Finish(items, sent ? next_sequence_ - 1 : 0);
 }
 
 Task<bool> MutationLog::SendContentParts(const std::vector<Item>& items, size_t at, Part* part,
-                                         uint64_t lease_id, Mutation* last) {
+                                         uint64_t lease, Mutation* last) {
   const uint64_t inode = items[at].content_inode;
   while (contents_->HasMore(inode)) {
     Part next = std::exchange(*part, Part());
     last->sequence = next_sequence_++;
     next.mutations->push_back(std::move(*last));
     next.item_of.push_back(at);
-    co_await SendPart(items, std::move(next), lease_id);
+    next.lease_of.push_back(lease);
+    co_await SendPart(items, std::move(next));
     // Refused, or queued anew by Settle.
     if (!content_in_flight_.contains(inode)) co_return false;
     if (stopping_ || CutQueued(inode)) {
@@ -227,7 +233,8 @@ Task<void> MutationLog::SendRestored() {
     // The gateway had forgotten the session, and what came before was numbered anew.
     if (sending_.first_sequence != recorded) co_await Record(sending_);
     next_sequence_ = std::max(next_sequence_, part.mutations->back().sequence + 1);
-    const auto results = co_await ApplyUntilAnswered(part.mutations, lease_id_);
+    part.lease_of.assign(part.mutations->size(), lease_id_);
+    const auto results = co_await ApplyUntilAnswered(part.mutations, part.lease_of);
     Settle(items, part, results);
     last_sequence = part.mutations->back().sequence;
     NoteSettled(items[end - 1].ticket, last_sequence);
@@ -270,7 +277,7 @@ Task<void> MutationLog::Record(BatchRecord record) {
   }
 }
 
-Task<void> MutationLog::SendPart(const std::vector<Item>& items, Part part, uint64_t lease_id) {
+Task<void> MutationLog::SendPart(const std::vector<Item>& items, Part part) {
   BatchRecord record{.first_sequence = part.mutations->front().sequence, .entries = {}};
   for (const size_t i : part.item_of) {
     record.entries.push_back({.ticket = items[i].ticket, .content_inode = items[i].content_inode});
@@ -280,7 +287,7 @@ Task<void> MutationLog::SendPart(const std::vector<Item>& items, Part part, uint
   Reach(FaultPoint::kLogAfterNumber);
   sending_ = std::move(record);
   co_await MakeDurable();
-  const auto results = co_await ApplyUntilAnswered(part.mutations, lease_id);
+  const auto results = co_await ApplyUntilAnswered(part.mutations, part.lease_of);
   Settle(items, part, results);
   // For a successor: one batch may go on for hours.
   NoteSettled(items[part.item_of.back()].ticket, part.mutations->back().sequence);
@@ -305,14 +312,25 @@ void MutationLog::Finish(const std::vector<Item>& items, uint64_t last_sequence)
 }
 
 Task<std::vector<MutationResult>> MutationLog::ApplyUntilAnswered(
-    std::shared_ptr<std::vector<Mutation>> batch, uint64_t lease_id) {
-  for (Mutation& mutation : *batch) {
-    if (lease_id == 0 || contents_->MustMatch(ContentOf(mutation))) SetPrecondition(&mutation);
+    std::shared_ptr<std::vector<Mutation>> batch, std::vector<uint64_t> lease_of) {
+  for (size_t i = 0; i < batch->size(); ++i) {
+    Mutation& mutation = (*batch)[i];
+    if (lease_of[i] == 0 || contents_->MustMatch(ContentOf(mutation))) SetPrecondition(&mutation);
   }
+  const std::set<uint64_t> named(lease_of.begin(), lease_of.end());
+  std::vector<uint64_t> leases;
+  std::copy_if(named.begin(), named.end(), std::back_inserter(leases),
+               [](uint64_t lease) { return lease != 0; });
   Backoff backoff;
   for (;;) {
-    auto answer = co_await gateway_->Apply(batch, lease_id);
+    auto answer = co_await gateway_->Apply(batch, leases);
     Reach(FaultPoint::kLogBatchAnswered);
+    if (answer || answer.error().code != EBUSY) {
+      held_up_ns_ = 0;
+    } else {
+      if (held_up_ns_ == 0) held_up_ns_ = MonotonicNs();
+      settled_event_.NotifyAll();  // for DrainUnlessHeldUp
+    }
     if (answer && answer->size() == batch->size()) {
       stalled_ = false;
       last_error_.clear();
@@ -320,11 +338,8 @@ Task<std::vector<MutationResult>> MutationLog::ApplyUntilAnswered(
       co_return std::move(*answer);
     }
     if (!answer && answer.error().code == EKEYEXPIRED) {
-      spdlog::warn("the write lease has ended: sending {} changes without it", batch->size());
-      if (lease_id_ == lease_id) {
-        lease_id_ = 0;
-        on_lease_lost_();
-      }
+      spdlog::warn("a write lease has ended: sending {} changes without it", batch->size());
+      LeasesEnded(leases);
       co_return co_await ApplyInRuns(batch);
     }
     const Error error =
@@ -353,7 +368,8 @@ Task<std::vector<MutationResult>> MutationLog::ApplyInRuns(
       if (EndsRun(ContentOf((*batch)[i]), 0, &changed)) break;
       run->push_back((*batch)[i]);
     }
-    const auto answer = co_await ApplyUntilAnswered(run, 0);
+    const std::vector<uint64_t> none(run->size(), 0);
+    const auto answer = co_await ApplyUntilAnswered(run, none);
     results.insert(results.end(), answer.begin(), answer.end());
   }
   co_return results;

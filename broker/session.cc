@@ -227,8 +227,11 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
       executor_, &tasks_, &mounts_,
       [this](std::unordered_set<uint64_t> inodes) { return tree_->PathsOf(std::move(inodes)); },
       gateway_->services());
-  log_->OnLeaseLost([this] { watcher_->LeaseIs(0); });
-  tree_->OnSynchronous([this] { watcher_->Regain(); });
+  log_->SetZones([this](const Mutation& mutation) { return tree_->ZoneOf(mutation); },
+                 [this](uint64_t inode) { return tree_->ZoneOfInode(inode); });
+  log_->OnLeaseLost([this] { watcher_->LeasesLost(); });
+  tree_->OnSynchronous([this](uint64_t zone) { watcher_->Regain(zone); });
+  tree_->GiveBackZonesWith([this](uint64_t zone) { return watcher_->GiveBackZone(zone); });
   return {};
 }
 
@@ -488,6 +491,9 @@ SessionStatus Session::Status() const {
   status.state = gateway_->state();
   status.protocol = gateway_->traits().protocol;
   status.write_lease = tree_->lease();
+  for (const uint64_t zone : watcher_->HeldZones()) {
+    status.leased_directories.push_back(tree_->DirectoryPath(zone));
+  }
   status.dirty_bytes = contents_->dirty_bytes();
   status.pending_mutations = log_->pending();
   const int64_t oldest = log_->oldest_ns();

@@ -91,13 +91,33 @@ class Tree {
   // How long an operation waits for the gateway before it fails with ETIMEDOUT.
   void SetPatience(int64_t patience_ns) { patience_ns_ = patience_ns; }
   void SetMaxFileBytes(uint64_t bytes) { max_file_bytes_ = std::min(bytes, shm::kGreatestFile); }
-  // Mutations are acknowledged from here (true) or only by the gateway.
+  // Mutations are acknowledged from here (true) or only by the gateway, but for those in zones that
+  // the log holds leases of.
   void SetLease(bool held);
-  // Called whenever a change had to wait for the gateway.
-  void OnSynchronous(std::function<void()> on_synchronous) {
+  // Called whenever a change had to wait for the gateway; the zone that it lies in, 0: several.
+  void OnSynchronous(std::function<void(uint64_t zone)> on_synchronous) {
     on_synchronous_ = std::move(on_synchronous);
   }
   bool lease() const { return lease_; }
+  // Changes of the inode are acknowledged from here.
+  bool AcknowledgesHere(uint64_t inode) const {
+    return lease_ || log_->HoldsZone(ZoneOfInode(inode));
+  }
+  // A change of its content had to wait, as above.
+  void WaitedForGateway(uint64_t inode);
+
+  // ---- tree_zones.cc: the directory in the root that something is in or below; the root for what
+  // is in none; 0: not known, or in several.
+  uint64_t ZoneOfNames(uint64_t directory) const;
+  uint64_t ZoneOfInode(uint64_t inode) const;
+  uint64_t ZoneOf(const Mutation& mutation) const;
+  // Gives up what is cached of a zone, and tells the gateway through `tell`. False: something of it
+  // is in use; nothing was told.
+  Task<bool> ForgetZone(uint64_t zone, std::function<Task<void>()> tell);
+  // Gives back the lease of a zone, if it is held.
+  void GiveBackZonesWith(std::function<Task<void>(uint64_t zone)> call) {
+    give_back_zone_ = std::move(call);
+  }
 
   // Makes sure the inode is in the table, as the gateway has it. ESTALE: it does not exist.
   Task<Result<void>> Ensure(uint64_t inode);
@@ -228,7 +248,8 @@ class Tree {
   void RestoreTarget(const CreateOp& op);
   void FinishElision(const MutationRecord& record);
   Task<void> AskForInodes();
-  Task<Result<void>> Committed(Ticket ticket, uint64_t inode);
+  // `zone`: of the change.
+  Task<Result<void>> Committed(Ticket ticket, uint64_t inode, uint64_t zone);
   Result<uint64_t> InsertEntry(uint64_t parent, const DirEntry& entry);
   Result<void> InsertInode(uint64_t parent, const DirEntry& entry);
   // If it is a directory: where it hangs, which nobody has said if it had left the table.
@@ -273,6 +294,8 @@ class Tree {
                                       std::string new_name, uint32_t flags);
   Result<void> CheckRename(const RenamePlan& plan, uint64_t parent, uint64_t new_parent,
                            const std::string& new_name, uint32_t flags) const;
+  Task<Result<bool>> SettleZones(const RenamePlan& plan, uint64_t parent, uint64_t new_parent);
+  void MoveParent(uint64_t inode, const shm::InodeRecord& record, uint64_t from, uint64_t to);
   Result<void> AddWhiteout(uint64_t inode, const NewNode& node, uint64_t parent,
                            const std::string& name, int64_t now_ns);
   // tree_link.cc
@@ -295,7 +318,34 @@ class Tree {
   Task<Result<void>> RequireEmpty(uint64_t directory);
   // The name does not exist, and there is room for it. EEXIST, ENOSPC.
   Task<Result<void>> RequireFree(uint64_t parent, std::string name);
+  // tree_zones.cc
+  bool ZoneIsHere(uint64_t zone) const { return lease_ || log_->HoldsZone(zone); }
+  bool InZone(uint64_t inode, uint64_t zone) const;
+  bool InUse(uint32_t index, uint64_t inode) const;
+  // Says whether one of the zone's inodes answers to it; a piece at a time.
+  using Asks = std::function<bool(uint32_t index, uint64_t inode)>;
+  Task<bool> AnyInZone(uint64_t zone, Asks asks);
+  // 0 under the lease of all, where nobody asks.
+  uint64_t ZoneIfShared(uint64_t inode) const { return lease_ ? 0 : ZoneOfInode(inode); }
+  // A change is about to be made of what is known of the inode, and waits for something else first:
+  // the zone is not forgotten meanwhile.
+  class Busy {
+   public:
+    Busy(Tree* tree, uint64_t inode) : tree_(tree), at_(tree->busy_.insert(inode)) {}
+    ~Busy() { tree_->busy_.erase(at_); }
+    Busy(const Busy&) = delete;
+    Busy& operator=(const Busy&) = delete;
+
+   private:
+    Tree* tree_;
+    std::multiset<uint64_t>::iterator at_;
+  };
+  // The gateway says that it hangs there.
+  void PlaceDirectory(uint64_t directory, uint64_t parent);
+  Task<void> ForgetBelow(uint64_t directory);
+  bool IsCached(uint32_t index, uint64_t inode, uint64_t zone) const;
   // tree_remote.cc
+  Task<void> ForgetThose(std::function<bool(uint64_t inode)> which);
   Task<Result<void>> Refresh(std::vector<uint64_t> inodes);
   Task<Result<void>> TakeFresh(const ResolveResult& result);
   void DropName(uint64_t parent, const std::string& name, RemoteChanges* kernels,
@@ -332,7 +382,11 @@ class Tree {
   bool lease_ = false;
   int64_t patience_ns_ = 30'000'000'000;
   uint64_t max_file_bytes_ = UINT64_MAX;
-  std::function<void()> on_synchronous_;
+  std::function<void(uint64_t)> on_synchronous_;
+  std::function<Task<void>(uint64_t)> give_back_zone_;
+  bool forgetting_ = false;  // questions wait
+  std::multiset<uint64_t> busy_;
+  Event forgotten_;
   AdmitInode admit_inode_;
 
   uint64_t next_inode_ = 0;

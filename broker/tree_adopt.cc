@@ -195,7 +195,7 @@ Task<Result<void>> Tree::FinishChange(Origin origin, shm::Executed executed,
     co_await NotifyName(origin.mount, entry.parent, entry.name);
   }
   ReclaimOrphan(executed.inode);
-  co_return co_await Committed(executed.ticket, executed.inode);
+  co_return co_await Committed(executed.ticket, executed.inode, 0);
 }
 
 }  // namespace airstore::broker

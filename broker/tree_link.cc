@@ -81,6 +81,7 @@ Task<Result<void>> Tree::Link(Origin origin, uint64_t inode, uint64_t parent, st
   AIRSTORE_TRY_CO(CheckNewName(name));
   AnnouncedChange change(inodes_, mounts_, origin.mount, {{parent, name}});
   std::optional<shm::InodeRecord> record;
+  const Busy busy(this, inode);
   for (;;) {
     AIRSTORE_TRY_CO(co_await Ensure(inode));
     AIRSTORE_TRY_CO(co_await RequireFree(parent, name));
@@ -104,16 +105,18 @@ Task<Result<void>> Tree::Link(Origin origin, uint64_t inode, uint64_t parent, st
   const int64_t now = RealtimeNs();
   contents_->Refresh(inode);
   const LinkOp op{.inode = inode, .parent = parent, .name = name};
+  if (nameless) inodes_->SetParent(inode, parent);
   Ticket ticket = nameless ? NameNameless(origin, inode, parent, name, now)
                            : log_->Append(Mutation{.time_ns = now, .op = op}, {inode}, {parent},
                                           origin.place());
+  const uint64_t zone = log_->last_zone();
   Began(origin, inode, ticket);
   ApplyLink(op, now, false);
   Applied(ticket);
   if (nameless) ticket = std::max(ticket, contents_->Flush(inode));
   evictor_->Watch();
   co_await change.Finish();
-  co_return co_await Committed(ticket, inode);
+  co_return co_await Committed(ticket, inode, zone);
 }
 
 void Tree::ApplyLink(const LinkOp& op, int64_t time_ns, bool again) {
@@ -124,6 +127,9 @@ void Tree::ApplyLink(const LinkOp& op, int64_t time_ns, bool again) {
     (void)meta.AddDentry(op.parent, op.name, op.inode, (record->mode & 0170000) >> 12);
   }
   TouchDirectory(op.parent, time_ns, 0, again);
+  if (record && record->nlink != 0 && inodes_->ParentOf(op.inode) != op.parent) {
+    inodes_->SetParent(op.inode, shm::kRootInode);
+  }
   inodes_->Update(op.inode, [&](shm::InodeRecord& changed) {
     if (again && changed.ctime_ns == time_ns) return;
     ++changed.nlink;

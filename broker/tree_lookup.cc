@@ -98,6 +98,7 @@ Tree::Tree(boost::asio::any_io_executor executor, Tasks* tasks, InodeCache* inod
       log_(log),
       mounts_(mounts),
       evictor_(evictor),
+      forgotten_(executor),
       inodes_granted_(executor),
       xattrs_([this](uint64_t inode) {
         const auto record = inodes_->Get(inode);
@@ -175,13 +176,21 @@ Task<void> Tree::AskForInodes() {
 
 void Tree::Stop() {
   stopping_ = true;
+  forgotten_.NotifyAll();
   inodes_granted_.NotifyAll();
 }
 
 Task<Result<std::vector<ResolveResult>>> Tree::ResolveBefore(int64_t deadline_ns,
                                                              std::vector<ResolveItem> items) {
   Backoff backoff;
+  auto forgotten = [](Tree* self) -> Task<Result<void>> {
+    while (self->forgetting_ && !self->stopping_) co_await self->forgotten_.Wait();
+    co_return Result<void>{};
+  };
   for (;;) {
+    if (forgetting_) {
+      AIRSTORE_TRY_CO(co_await Before(deadline_ns, tasks_, executor_, forgotten(this)));
+    }
     auto results = co_await Before(deadline_ns, tasks_, executor_, gateway_->Resolve(items));
     if (results || results.error().code != EAGAIN) co_return results;
     if (MonotonicNs() > deadline_ns) co_return Error{ETIMEDOUT, "the gateway does not answer"};
@@ -242,7 +251,7 @@ Result<void> Tree::InsertInode(uint64_t parent, const DirEntry& entry) {
   auto index = inodes_->Insert(entry.attr, refresh);
   if (refresh || !record) xattrs_.Drop(inode);
   if (!index) return index.error();
-  if (IsDirectory(entry.attr.mode)) inodes_->directories().Set(inode, parent);
+  if (IsDirectory(entry.attr.mode)) PlaceDirectory(inode, parent);
   if (!record && entry.inlined && IsRegular(entry.attr.mode) &&
       entry.content.size() == entry.attr.size && entry.attr.size <= kSmallFile) {
     (void)inodes_->StoreSmall(

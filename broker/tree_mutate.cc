@@ -33,9 +33,9 @@ uint32_t WithoutSetId(uint32_t mode, bool of_group) {
 
 }  // namespace
 
-Task<Result<void>> Tree::Committed(Ticket ticket, uint64_t inode) {
-  if (lease_) co_return Result<void>{};
-  if (on_synchronous_) on_synchronous_();
+Task<Result<void>> Tree::Committed(Ticket ticket, uint64_t inode, uint64_t zone) {
+  if (ZoneIsHere(zone)) co_return Result<void>{};
+  if (on_synchronous_) on_synchronous_(zone);
   const int refused = co_await log_->WaitSettled(ticket, inode);
   if (refused != 0) co_return Error{refused, "refused by the gateway"};
   co_return Result<void>{};
@@ -173,12 +173,13 @@ Task<Result<uint64_t>> Tree::Create(Origin origin, uint64_t parent, std::string 
                     .xattrs = std::move(made.xattrs)};
   const Ticket ticket =
       log_->Append(Mutation{.time_ns = now, .op = op}, {*number}, {parent}, origin.place());
+  const uint64_t zone = log_->last_zone();
   Began(origin, *number, ticket);
   ApplyCreate(op, now, false);
   Applied(ticket);
   evictor_->Watch();
   co_await change.Finish();
-  AIRSTORE_TRY_CO(co_await Committed(ticket, *number));
+  AIRSTORE_TRY_CO(co_await Committed(ticket, *number, zone));
   co_return *number;
 }
 
@@ -189,6 +190,7 @@ void Tree::ApplyCreate(const CreateOp& op, int64_t time_ns, bool again) {
     (void)meta.AddDentry(op.parent, op.name, op.inode, (op.mode & 0170000) >> 12);
   }
   if (IsDirectory(op.mode)) inodes_->directories().Set(op.inode, op.parent);
+  inodes_->SetParent(op.inode, op.parent);
   TouchDirectory(op.parent, time_ns, IsDirectory(op.mode) ? 1 : 0, again);
 }
 
@@ -215,7 +217,8 @@ void Tree::LoseName(uint64_t inode, bool directory, int64_t now_ns, bool again) 
 // changed what is about to go. Of what was changed here itself the content has a precondition.
 void Tree::ExpectVersion(uint64_t inode, Mutation* mutation) const {
   const auto record = inodes_->Get(inode);
-  if (!log_->under_lease() || !record || !IsRegular(record->mode) || log_->PendingOf(inode) != 0 ||
+  const bool here = log_->under_lease() || log_->HoldsZone(ZoneOf(*mutation));
+  if (!here || !record || !IsRegular(record->mode) || log_->PendingOf(inode) != 0 ||
       contents_->IsDirty(inode)) {
     return;
   }
@@ -282,6 +285,7 @@ Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name
   const Ticket logged = elided != 0 ? elided
                                     : log_->Append(std::move(mutation), {inode}, {parent},
                                                    origin.place(), last_name ? inode : 0);
+  const uint64_t zone = log_->last_zone();
   // Of a file that leaves no trace nobody waits for the parent's times.
   const Ticket ticket = elided != 0 ? 0 : logged;
   Began(origin, inode, ticket);
@@ -289,7 +293,7 @@ Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name
   Applied(logged);
   co_await change.Finish();
   ReclaimOrphan(inode);
-  co_return co_await Committed(ticket, inode);
+  co_return co_await Committed(ticket, inode, zone);
 }
 
 void Tree::ApplyRemove(const UnlinkOp& op, int64_t time_ns, bool again) {
@@ -324,6 +328,7 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
     if (announced.Ready(subjects)) break;
     co_await announced.Announce(subjects);
   }
+  const Busy busy(this, inode);
   AIRSTORE_TRY_CO(CheckSetattr(*before, &change));
   AIRSTORE_TRY_CO(log_->Admit());
   if (resize) {
@@ -386,8 +391,9 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
     }
   }
   announced.End();
+  const uint64_t zone = ZoneIfShared(inode);
   if (resize) co_await NotifyData(origin.mount, inode, 0, 0);
-  co_return co_await Committed(ticket, inode);
+  co_return co_await Committed(ticket, inode, zone);
 }
 
 Task<void> Tree::Touch(MountPort* mount, uint64_t inode, int64_t time_ns) {
@@ -398,6 +404,8 @@ Task<void> Tree::Touch(MountPort* mount, uint64_t inode, int64_t time_ns) {
   for (;;) {
     record = inodes_->Get(inode);
     if (!record || time_ns <= record->atime_ns) co_return;
+    // Its zone may be another host's by now.
+    if (inodes_->IsStale(inode) && !InUse(inodes_->IndexOf(inode), inode)) co_return;
     // By our own clock: that of files goes by ticks, and a read may seem older than what it saw.
     if (!shm::AccessTimeIsDue(*record, std::max(time_ns, RealtimeNs()))) co_return;
     if (announced.Ready(subjects)) break;

@@ -100,6 +100,10 @@ Task<Result<void>> Tree::TakeFresh(const ResolveResult& result) {
   auto inserted = inodes_->Insert(attr, true);
   xattrs_.Drop(attr.inode);
   if (!inserted) co_return inserted.error();
+  if (IsDirectory(attr.mode) && attr.parent != 0 &&
+      inodes_->directories().ParentOf(attr.inode) != 0) {
+    PlaceDirectory(attr.inode, attr.parent);
+  }
   const auto record = inodes_->Get(attr.inode);
   if (result.entry.inlined && IsRegular(attr.mode) && attr.size <= kSmallFile &&
       record->content_kind == static_cast<uint32_t>(shm::ContentKind::kNone)) {
@@ -259,6 +263,11 @@ Task<void> Tree::RefreshWhenSettled(uint64_t inode) {
 // What nobody uses goes, so that only what kernels hold remains to be told to them, and asked for
 // again. From the end, where what is in a directory mostly lies behind it.
 Task<void> Tree::ForgetAll() {
+  const std::function<bool(uint64_t)> all = [](uint64_t) { return true; };
+  co_await ForgetThose(all);
+}
+
+Task<void> Tree::ForgetThose(std::function<bool(uint64_t inode)> which) {
   inodes_->freshness().AllChanged();
   // Where it is is to be said of what is refused.
   std::unordered_set<uint64_t> unsent;
@@ -277,7 +286,7 @@ Task<void> Tree::ForgetAll() {
       co_await boost::asio::post(executor_, boost::asio::use_awaitable);
     }
     const uint64_t inode = inodes_->meta().Inode(index).inode;
-    if (inode == 0 || evictor_->TakeOut(index)) continue;
+    if (inode == 0 || !which(inode) || evictor_->TakeOut(index)) continue;
     if (IsDirectory(inodes_->meta().Inode(index).mode)) DropNames(index, by_name, &kernels);
     DropInode(inode, &kernels);
     if (contents_->HasOpens(inode)) open.push_back(inode);

@@ -4,6 +4,9 @@
 #include <linux/fs.h>
 #include <sys/stat.h>
 
+#include <list>
+#include <set>
+
 #include "broker/announced_change.h"
 #include "broker/clock.h"
 #include "broker/names.h"
@@ -90,6 +93,15 @@ Result<void> Tree::CheckRename(const RenamePlan& plan, uint64_t parent, uint64_t
   return {};
 }
 
+// As the gateway does: what has names in several directories is in no zone.
+void Tree::MoveParent(uint64_t inode, const shm::InodeRecord& record, uint64_t from, uint64_t to) {
+  if (IsDirectory(record.mode)) {
+    inodes_->directories().Set(inode, to);
+  } else if (from != to) {
+    inodes_->SetParent(inode, record.nlink == 1 ? to : shm::kRootInode);
+  }
+}
+
 void Tree::ApplyRename(const RenameOp& op, uint64_t inode, uint64_t replaced, int64_t time_ns,
                        bool again) {
   shm::MetaWriter& meta = inodes_->meta();
@@ -107,7 +119,7 @@ void Tree::ApplyRename(const RenameOp& op, uint64_t inode, uint64_t replaced, in
   const uint32_t from = meta.FindDentry(op.old_parent, op.old_name);
   if (from != shm::kNoIndex && meta.Dentry(from).inode == inode) meta.RemoveDentry(from);
   AddNegative(op.old_parent, op.old_name);
-  if (directory) inodes_->directories().Set(inode, op.new_parent);
+  MoveParent(inode, *moved, op.old_parent, op.new_parent);
   const int lost = directory ? -1 : 0;
   const int won = directory && replaced == 0 ? 1 : 0;
   if (op.old_parent == op.new_parent) {
@@ -132,8 +144,8 @@ void Tree::ApplyExchange(const RenameOp& op, uint64_t inode, uint64_t target, in
   };
   point(op.new_parent, op.new_name, *first);
   point(op.old_parent, op.old_name, *second);
-  if (IsDirectory(first->mode)) inodes_->directories().Set(inode, op.new_parent);
-  if (IsDirectory(second->mode)) inodes_->directories().Set(target, op.old_parent);
+  MoveParent(inode, *first, op.old_parent, op.new_parent);
+  MoveParent(target, *second, op.new_parent, op.old_parent);
   const int to_old = (IsDirectory(second->mode) ? 1 : 0) - (IsDirectory(first->mode) ? 1 : 0);
   const bool same = op.old_parent == op.new_parent;
   TouchDirectory(op.old_parent, time_ns, same ? 0 : to_old, again);
@@ -156,12 +168,41 @@ Result<void> Tree::AddWhiteout(uint64_t inode, const NewNode& node, uint64_t par
                                                    .mtime_ns = now_ns,
                                                    .ctime_ns = now_ns,
                                                    .btime_ns = now_ns,
+                                                   .parent = parent,
                                                    .symlink_target = {}}));
   if (!inserted) return inserted.error();
+  inodes_->SetParent(inode, parent);
   auto added = inodes_->meta().AddDentry(parent, name, inode, S_IFCHR >> 12);
   if (added) return {};
   inodes_->Remove(inode);
   return added.error();
+}
+
+// A directory that is a zone, or is moved from one to another: leases are not what they were then,
+// and what was acknowledged under them comes first. What is in it need not have been looked at, but
+// must be registered before the change is in the log (tree_zones.cc). False: nothing is to be done.
+Task<Result<bool>> Tree::SettleZones(const RenamePlan& plan, uint64_t parent, uint64_t new_parent) {
+  if (!gateway_->traits().zones) co_return false;
+  std::vector<uint64_t> directories;
+  if (plan.is_directory()) directories.push_back(plan.inode);
+  if (plan.target != 0 && IsDirectory(plan.old.mode)) directories.push_back(plan.target);
+  std::set<uint64_t> zones;
+  for (const uint64_t directory : directories) {
+    for (const uint64_t above : {parent, new_parent}) {
+      zones.insert(above == shm::kRootInode ? directory : ZoneOfNames(above));
+    }
+  }
+  const bool within_one = parent != shm::kRootInode && new_parent != shm::kRootInode &&
+                          zones.size() == 1 && *zones.begin() != 0;
+  if (directories.empty() || within_one) co_return false;
+  if (give_back_zone_) {
+    for (const uint64_t zone : zones) co_await give_back_zone_(zone);
+  }
+  std::vector<ResolveItem> items;
+  for (const uint64_t directory : directories) items.push_back(ListItem{directory, "", 0, 0});
+  auto registered = co_await ResolveBefore(MonotonicNs() + patience_ns_, std::move(items));
+  if (!registered) co_return registered.error();
+  co_return true;
 }
 
 Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name,
@@ -185,6 +226,9 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
   }
   AnnouncedChange change(inodes_, mounts_, origin.mount, {{parent, name}, {new_parent, new_name}});
   RenamePlan plan;
+  const Busy busy_here(this, parent), busy_there(this, new_parent);
+  std::list<Busy> busy_inodes;
+  std::pair<uint64_t, uint64_t> settled_for{0, 0};
   for (bool asked = false, fetched = false;;) {
     auto planned = co_await PlanRename(parent, name, new_parent, new_name, flags);
     if (!planned) co_return planned.error();
@@ -204,6 +248,14 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
     }
     std::vector<uint64_t> changed(1, plan.inode);
     if (plan.target != 0) changed.push_back(plan.target);
+    if (!lease_ && settled_for != std::pair(plan.inode, plan.target)) {
+      settled_for = {plan.inode, plan.target};
+      busy_inodes.emplace_back(this, plan.inode);
+      if (plan.target != 0) busy_inodes.emplace_back(this, plan.target);
+      auto settled = co_await SettleZones(plan, parent, new_parent);
+      if (!settled) co_return settled.error();
+      if (*settled) continue;
+    }
     if (change.Ready(changed)) break;
     co_await change.Announce(std::move(changed));
   }
@@ -233,7 +285,8 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
   Mutation mutation{.time_ns = now, .op = op};
   if (loses_last) ExpectVersion(plan.target, &mutation);
   // Nor is it to take a name that another host has given meanwhile.
-  if (log_->under_lease() && plan.target == 0) {
+  const uint64_t zone = lease_ ? 0 : ZoneOf(mutation);
+  if ((log_->under_lease() || log_->HoldsZone(zone)) && plan.target == 0) {
     std::get<RenameOp>(mutation.op).flags |= RENAME_NOREPLACE;
   }
   const Ticket ticket =
@@ -252,7 +305,7 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
   if (plan.is_directory()) co_await ShowMoved(origin.mount, plan.inode);
   if (exchange && IsDirectory(plan.old.mode)) co_await ShowMoved(origin.mount, plan.target);
   if (orphan != 0) ReclaimOrphan(orphan);
-  co_return co_await Committed(ticket, plan.inode);
+  co_return co_await Committed(ticket, plan.inode, zone);
 }
 
 }  // namespace airstore::broker

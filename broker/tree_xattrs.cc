@@ -163,7 +163,7 @@ Task<Result<void>> Tree::SetXattr(Origin origin, uint64_t inode, std::string nam
   const Ticket ticket = LogXattr(origin, inode, name, std::move(kept), mode, RealtimeNs());
   announced.End();
   NotifyAttr(origin.mount, inode);
-  co_return co_await Committed(ticket, inode);
+  co_return co_await Committed(ticket, inode, ZoneIfShared(inode));
 }
 
 Task<Result<void>> Tree::RemoveXattr(Origin origin, uint64_t inode, std::string name) {
@@ -180,7 +180,7 @@ Task<Result<void>> Tree::RemoveXattr(Origin origin, uint64_t inode, std::string 
   const Ticket ticket = LogXattr(origin, inode, name, std::nullopt, std::nullopt, RealtimeNs());
   announced.End();
   NotifyAttr(origin.mount, inode);
-  co_return co_await Committed(ticket, inode);
+  co_return co_await Committed(ticket, inode, ZoneIfShared(inode));
 }
 
 // Nobody asks what they are, so a write does not wait for a gateway that would have to tell.

@@ -14,6 +14,10 @@ namespace airstore::broker {
 namespace {
 
 constexpr int64_t kAskEveryNs = 2'000'000'000;
+constexpr int64_t kShortestAskNs = 250'000'000;
+constexpr int64_t kLongestAskNs = 30'000'000'000;
+constexpr int64_t kHeldLongNs = 10'000'000'000;
+constexpr size_t kRecallsKept = 64;
 constexpr auto kShortestRetry = std::chrono::milliseconds(20);
 constexpr auto kLongestRetry = std::chrono::milliseconds(2000);
 constexpr auto kArrivalPoll = std::chrono::milliseconds(50);
@@ -95,6 +99,8 @@ Task<void> Watcher::ActUpon(WatchEvent event) {
     tasks_->Spawn(GiveBack(event.lease_recall));
   } else if (event.lock_freed != 0) {
     locks_->OnFreed(event.lock_freed);
+  } else if (event.forget != 0) {
+    tasks_->Spawn(ForgetZone(event.forget));
   } else if (event.gap) {
     co_await Gap();
   } else if (event.aged) {
@@ -105,14 +111,18 @@ Task<void> Watcher::ActUpon(WatchEvent event) {
   cursor_ = event.cursor;
   Note();
   advanced_.NotifyAll();
-  if (!acknowledging_ && event.lease_recall == 0 && event.lock_freed == 0) {
+  if (!acknowledging_ && event.lease_recall == 0 && event.lock_freed == 0 && event.forget == 0) {
     acknowledging_ = true;
     tasks_->Spawn(Acknowledge());
   }
 }
 
-// Whoever held the lease all along has missed nothing.
+// Whoever held the lease all along has missed nothing. Of zones that is not known: what was
+// registered may be gone with the session's life.
 Task<void> Watcher::Gap() {
+  for (const auto& [zone, held] : zones_) {
+    if (held.lease != 0) tasks_->Spawn(GiveBackZone(zone));
+  }
   if (const uint64_t lease_id = lease_id_; lease_id != 0) {
     const auto held = co_await gateway_->KeepAlive();
     if (held && *held == lease_id && lease_id_ == lease_id) co_return;
@@ -140,8 +150,22 @@ void Watcher::LoseLease() {
   tasks_->Spawn(locks_->Share());
 }
 
+Task<void> Watcher::Release(uint64_t lease_id) {
+  Backoff backoff;
+  while (!stopping_) {
+    auto released = co_await gateway_->ReleaseLease(lease_id);
+    if (released || released.error().code != EAGAIN) break;
+    co_await backoff.Wait(executor_);
+  }
+}
+
 Task<void> Watcher::GiveBack(uint64_t lease_id) {
-  recalled_ = std::max(recalled_, lease_id);
+  if (!Recalled(lease_id)) recalled_.push_back(lease_id);
+  if (recalled_.size() > kRecallsKept) recalled_.pop_front();
+  const auto of_zone = std::find_if(zones_.begin(), zones_.end(), [lease_id](const auto& zone) {
+    return zone.second.lease == lease_id;
+  });
+  if (of_zone != zones_.end()) co_return co_await GiveBackZone(of_zone->first);
   if (lease_id_ == lease_id) {
     if (giving_back_) co_return;
     giving_back_ = true;
@@ -154,25 +178,71 @@ Task<void> Watcher::GiveBack(uint64_t lease_id) {
     co_await log_->MakeDurable();
     giving_back_ = false;
     if (lease_id_ == lease_id) LoseLease();
-  } else if (lease_id_ > lease_id) {
-    co_return;
   } else {
     // It was taken for lost, and is not: what was acknowledged under it comes first here, too.
     contents_->FlushAll();
-    co_await log_->Drain();
+    (void)co_await log_->DrainUnlessHeldUp();
   }
-  Backoff backoff;
-  while (!stopping_) {
-    auto released = co_await gateway_->ReleaseLease(lease_id);
-    if (released || released.error().code != EAGAIN) break;
-    co_await backoff.Wait(executor_);
+  co_await Release(lease_id);
+}
+
+Task<void> Watcher::GiveBackZone(uint64_t zone) {
+  const auto found = zones_.find(zone);
+  if (found == zones_.end()) co_return;
+  Zone& held = found->second;
+  const uint64_t lease = held.lease;
+  if (lease == 0 || std::exchange(held.giving_back, true)) co_return;
+  spdlog::info("giving back the write lease of {}", tree_->DirectoryPath(zone));
+  log_->EndZoneLease(zone);
+  const int64_t now = MonotonicNs();
+  held.pause_ns = now - held.held_since_ns >= kHeldLongNs
+                      ? kShortestAskNs
+                      : std::min(2 * held.pause_ns, kLongestAskNs);
+  held.next_ask_ns = now + held.pause_ns;
+  contents_->FlushAll();
+  const bool sent = co_await log_->DrainUnlessHeldUp();
+  if (!sent) spdlog::warn("changes wait for another host's lease: they are sent without this one");
+  co_await log_->MakeDurable();
+  log_->SetZoneLease(zone, 0);
+  // What is on its way may still name it.
+  if (sent) (void)co_await log_->DrainUnlessHeldUp();
+  held.lease = 0;
+  held.giving_back = false;
+  co_await Release(lease);
+}
+
+Task<void> Watcher::ReleaseZone(uint64_t zone) {
+  Zone& held = zones_[zone];
+  const uint64_t lease = held.lease;
+  if (lease == 0 || std::exchange(held.giving_back, true)) co_return;
+  log_->SetZoneLease(zone, 0);
+  // What is on its way may still name it.
+  (void)co_await log_->DrainUnlessHeldUp();
+  held.lease = 0;
+  held.giving_back = false;
+  co_await Release(lease);
+}
+
+std::vector<uint64_t> Watcher::HeldZones() const {
+  std::vector<uint64_t> held;
+  for (const auto& [zone, state] : zones_) {
+    if (log_->HoldsZone(zone)) held.push_back(zone);
+  }
+  return held;
+}
+
+void Watcher::LeasesLost() {
+  if (!log_->under_lease() && lease_id_ != 0) LeaseIs(0);
+  for (auto& [zone, held] : zones_) {
+    if (held.lease == 0 || held.giving_back || log_->HoldsZone(zone)) continue;
+    tasks_->Spawn(Release(std::exchange(held.lease, 0)));
   }
 }
 
 Task<Result<void>> Watcher::Arrive(int64_t deadline_ns) {
   Error last{EAGAIN, "another host does not give back its write lease"};
   while (!arrived_) {
-    auto acquired = co_await gateway_->AcquireLease();
+    auto acquired = co_await gateway_->AcquireLease(shm::kRootInode);
     if (acquired && !acquired->held_by_other) {
       arrived_ = true;
       if (acquired->lease_id != 0) co_await Hold(*acquired);
@@ -188,25 +258,57 @@ Task<Result<void>> Watcher::Arrive(int64_t deadline_ns) {
   co_return Result<void>{};
 }
 
-void Watcher::Regain() {
-  if (!may_write_ || lease_id_ != 0 || asking_ || stopping_ || MonotonicNs() < next_ask_ns_) return;
-  asking_ = true;
-  tasks_->Spawn(AskForLease());
+void Watcher::Regain(uint64_t zone) {
+  const int64_t now = MonotonicNs();
+  if (!may_write_ || lease_id_ != 0 || stopping_) return;
+  if (!asking_ && now >= next_ask_ns_) {
+    asking_ = true;
+    tasks_->Spawn(AskForLease());
+  }
+  if (zone <= shm::kRootInode || !gateway_->traits().zones) return;
+  Zone& wanted = zones_[zone];
+  if (wanted.lease != 0 || wanted.asking || wanted.forgetting || now < wanted.next_ask_ns) return;
+  // What was long ago says nothing.
+  if (now - wanted.next_ask_ns > kHeldLongNs) wanted.pause_ns = 0;
+  wanted.asking = true;
+  tasks_->Spawn(AskForZone(zone));
 }
 
 Task<void> Watcher::AskForLease() {
-  auto acquired = co_await gateway_->AcquireLease();
+  auto acquired = co_await gateway_->AcquireLease(shm::kRootInode);
   next_ask_ns_ = MonotonicNs() + kAskEveryNs;
   if (acquired && acquired->lease_id != 0) co_await Hold(*acquired);
   asking_ = false;
 }
 
+Task<void> Watcher::AskForZone(uint64_t zone) {
+  auto acquired = co_await gateway_->AcquireLease(zone);
+  Zone& wanted = zones_[zone];
+  wanted.pause_ns = std::clamp(2 * wanted.pause_ns, kShortestAskNs, kLongestAskNs);
+  wanted.next_ask_ns = MonotonicNs() + wanted.pause_ns;
+  if (acquired && acquired->lease_id != 0) {
+    if (acquired->inode == zone) {
+      co_await HoldZone(zone, *acquired);
+    } else {
+      co_await Hold(*acquired);
+    }
+  }
+  wanted.asking = false;
+}
+
+bool Watcher::Recalled(uint64_t lease_id) const {
+  return std::find(recalled_.begin(), recalled_.end(), lease_id) != recalled_.end();
+}
+
+Task<bool> Watcher::CaughtUp(const AcquiredLease& lease) {
+  const uint64_t id = lease.lease_id, cursor = lease.watch_cursor;
+  while (cursor_ < cursor && !stopping_ && !Recalled(id)) co_await advanced_.Wait();
+  co_return !stopping_ && !Recalled(id);
+}
+
 // What others changed before the grant must be known here first: from then on nobody says more.
 Task<void> Watcher::Hold(AcquiredLease lease) {
-  while (cursor_ < lease.watch_cursor && !stopping_ && recalled_ < lease.lease_id) {
-    co_await advanced_.Wait();
-  }
-  if (stopping_ || recalled_ >= lease.lease_id || lease_id_ == lease.lease_id) co_return;
+  if (!co_await CaughtUp(lease) || lease_id_ == lease.lease_id) co_return;
   lease_id_ = lease.lease_id;
   // What was changed here before, or is open since, may be made of what others have replaced.
   contents_->DoubtVersions();
@@ -215,6 +317,38 @@ Task<void> Watcher::Hold(AcquiredLease lease) {
   Note();
   locks_->Alone();
   spdlog::info("write lease held");
+  for (const auto& [zone, held] : zones_) {
+    if (held.lease != 0) tasks_->Spawn(ReleaseZone(zone));
+  }
+}
+
+Task<void> Watcher::HoldZone(uint64_t zone, AcquiredLease lease) {
+  if (!co_await CaughtUp(lease)) co_return;
+  Zone& held = zones_[zone];
+  if (held.giving_back || held.lease == lease.lease_id) co_return;
+  if (lease_id_ != 0) co_return co_await Release(lease.lease_id);
+  held.lease = lease.lease_id;
+  held.held_since_ns = MonotonicNs();
+  contents_->DoubtVersions();
+  log_->SetZoneLease(zone, lease.lease_id);
+  spdlog::info("write lease of {} held", tree_->DirectoryPath(zone));
+}
+
+Task<void> Watcher::ForgetZone(uint64_t zone) {
+  Zone& state = zones_[zone];
+  if (lease_id_ != 0 || state.lease != 0 || state.asking) co_return;
+  if (std::exchange(state.forgetting, true)) co_return;
+  const std::function<Task<void>()> tell = [this, zone]() -> Task<void> {
+    Backoff backoff;
+    while (!stopping_) {
+      auto done = co_await gateway_->ForgetZone(zone);
+      if (done || done.error().code != EAGAIN) break;
+      co_await backoff.Wait(executor_);
+    }
+  };
+  const bool forgotten = co_await tree_->ForgetZone(zone, tell);
+  state.forgetting = false;
+  if (forgotten) spdlog::info("nothing of {} is cached any more", tree_->DirectoryPath(zone));
 }
 
 void Watcher::LeaseIs(uint64_t lease_id) {
@@ -222,7 +356,7 @@ void Watcher::LeaseIs(uint64_t lease_id) {
     spdlog::warn("the write lease has ended");
     LoseLease();
   }
-  Regain();
+  Regain(0);
 }
 
 }  // namespace airstore::broker

@@ -6,13 +6,17 @@
 // something is answered when all others have. While the session is alone it holds the write lease:
 // changes are acknowledged here and sent in batches. When another host arrives the gateway recalls
 // the lease: new changes wait for the gateway from then on, what is pending is sent, then the lease
-// is given back. A session without a lease asks for one now and then while it changes things.
+// is given back. A session without a lease asks for one now and then while it changes things: while
+// it is not alone, for that of the zone (tree_zones.cc) in which it does. Another one's wish for a
+// zone has what is cached of it forgotten, unless something of it is in use.
 //
 // Threads: the event loop.
 // Fails: never; without a gateway it tries again until Stop().
 #pragma once
 
+#include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 
 #include "broker/contents.h"
@@ -46,8 +50,14 @@ class Watcher {
 
   // The gateway says which lease it believes us to hold.
   void LeaseIs(uint64_t lease_id);
-  // Asks for the lease, unless that was done just now.
-  void Regain();
+  // The log has found that leases that it had named have ended.
+  void LeasesLost();
+  // Asks for the lease, or for that of the zone, unless that was done just now. 0: no zone.
+  void Regain(uint64_t zone);
+  // What was acknowledged under the zone's lease is sent, and it is given back.
+  Task<void> GiveBackZone(uint64_t zone);
+  // Those whose leases are held.
+  std::vector<uint64_t> HeldZones() const;
 
  private:
   Task<void> Follow();
@@ -56,6 +66,15 @@ class Watcher {
   Task<void> Acknowledge();
   Task<void> GiveBack(uint64_t lease_id);
   Task<void> AskForLease();
+  Task<void> AskForZone(uint64_t zone);
+  Task<void> HoldZone(uint64_t zone, AcquiredLease lease);
+  Task<void> ForgetZone(uint64_t zone);
+  // The events that came before a grant are known, or it was recalled meanwhile: false.
+  Task<bool> CaughtUp(const AcquiredLease& lease);
+  Task<void> Release(uint64_t lease_id);
+  // The lease of all is held: those of zones are not wanted any more.
+  Task<void> ReleaseZone(uint64_t zone);
+  bool Recalled(uint64_t lease_id) const;
   Task<void> Hold(AcquiredLease lease);
   void LoseLease();
   void Note();  // on record, for who goes on after us
@@ -73,8 +92,18 @@ class Watcher {
   std::unique_ptr<WatchStream> stream_;
   uint64_t acknowledged_ = 0;
   bool acknowledging_ = false;
-  uint64_t lease_id_ = 0;  // held, or being given back
-  uint64_t recalled_ = 0;  // the newest lease that was asked back
+  uint64_t lease_id_ = 0;          // held, or being given back
+  std::deque<uint64_t> recalled_;  // leases that were asked back last
+  struct Zone {
+    uint64_t lease = 0;  // held, or being given back
+    bool giving_back = false;
+    bool asking = false;
+    bool forgetting = false;
+    int64_t held_since_ns = 0;
+    int64_t next_ask_ns = 0;
+    int64_t pause_ns = 0;  // between asks: longer, the shorter it is held
+  };
+  std::map<uint64_t, Zone> zones_;
   bool giving_back_ = false;
   bool asking_ = false;
   bool arrived_ = false;

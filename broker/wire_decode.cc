@@ -248,6 +248,7 @@ Result<Attr> DecodeAttr(const wire::Attr& from) {
   attr.content_version = from.content_version();
   attr.allocated_bytes = from.allocated_bytes();
   attr.xattr_count = from.xattr_count();
+  attr.parent = from.parent();
   if (S_ISLNK(from.mode())) attr.symlink_target = target;
   return attr;
 }
@@ -379,6 +380,7 @@ Result<std::vector<MutationResult>> DecodeApply(const wire::ApplyRequest& asked,
 Result<AcquiredLease> DecodeLease(const wire::AcquireLeaseResponse& from) {
   if (from.has_lease() && from.lease().id() == 0) return Nonsense("a lease without an id");
   return AcquiredLease{.lease_id = from.lease().id(),
+                       .inode = from.lease().inode(),
                        .held_by_other = from.held_by_other(),
                        .watch_cursor = from.watch_cursor()};
 }
@@ -389,6 +391,7 @@ Result<WatchEvent> DecodeEvent(wire::WatchEvent& from) {
   event.gap = from.gap();
   event.lease_recall = from.lease_recall();
   event.lock_freed = from.lock_freed();
+  event.forget = from.forget();
   wire::Invalidation& changed = *from.mutable_changed();
   event.inodes.assign(changed.inodes().begin(), changed.inodes().end());
   event.names.reserve(static_cast<size_t>(changed.names_size()));

@@ -36,7 +36,10 @@ class NegotiatedGateway final : public Gateway {
 
   Task<Result<void>> Close() override { return now_->Close(); }
   Task<Result<uint64_t>> KeepAlive() override { return now_->KeepAlive(); }
-  Task<Result<AcquiredLease>> AcquireLease() override { return now_->AcquireLease(); }
+  Task<Result<AcquiredLease>> AcquireLease(uint64_t inode) override {
+    return now_->AcquireLease(inode);
+  }
+  Task<Result<void>> ForgetZone(uint64_t zone) override { return now_->ForgetZone(zone); }
   Task<Result<void>> ReleaseLease(uint64_t lease_id) override {
     return now_->ReleaseLease(lease_id);
   }
@@ -55,8 +58,8 @@ class NegotiatedGateway final : public Gateway {
     return now_->PutBlock(id, std::move(data));
   }
   Task<Result<std::vector<MutationResult>>> Apply(
-      std::shared_ptr<const std::vector<Mutation>> batch, uint64_t lease_id) override {
-    return now_->Apply(std::move(batch), lease_id);
+      std::shared_ptr<const std::vector<Mutation>> batch, std::vector<uint64_t> leases) override {
+    return now_->Apply(std::move(batch), std::move(leases));
   }
   Task<Result<LockVerdict>> Lock(LockCall call, LockAsk ask) override {
     return now_->Lock(call, ask);

@@ -35,7 +35,7 @@ class V1Gateway final : public Gateway {
   Task<Result<void>> Close() override { co_return Result<void>{}; }
   Task<Result<uint64_t>> KeepAlive() override { co_return uint64_t{0}; }
   // There are none: every change waits for the gateway.
-  Task<Result<AcquiredLease>> AcquireLease() override { co_return AcquiredLease{}; }
+  Task<Result<AcquiredLease>> AcquireLease(uint64_t) override { co_return AcquiredLease{}; }
   Task<Result<void>> ReleaseLease(uint64_t) override { co_return Result<void>{}; }
   std::unique_ptr<WatchStream> Watch(uint64_t) override { return site_.aging.Watch(); }
   Task<Result<void>> AckWatch(uint64_t) override { co_return Result<void>{}; }
@@ -58,7 +58,7 @@ class V1Gateway final : public Gateway {
     co_return kept;
   }
   Task<Result<std::vector<MutationResult>>> Apply(
-      std::shared_ptr<const std::vector<Mutation>> batch, uint64_t) override {
+      std::shared_ptr<const std::vector<Mutation>> batch, std::vector<uint64_t>) override {
     if (!site_.state) co_return Error{EAGAIN, "no session"};
     co_return co_await applier_.Apply(std::move(batch));
   }
@@ -136,6 +136,7 @@ GatewayTraits V1Gateway::traits() const {
   traits.protocol = "v1";
   traits.first_era = site_.first_era;
   traits.lone_locks = true;
+  traits.zones = false;
   traits.owner = GatewayTraits::Owner{options_.uid, options_.gid};
   traits.modes = !site_.first_era && site_.keeps_modes;
   traits.times = traits.hard_links = traits.special_files = traits.xattrs = false;

@@ -69,7 +69,10 @@ class VirtualOverlay final : public Gateway {
   }
   Task<Result<void>> Close() override { return storage_->Close(); }
   Task<Result<uint64_t>> KeepAlive() override { return storage_->KeepAlive(); }
-  Task<Result<AcquiredLease>> AcquireLease() override { return storage_->AcquireLease(); }
+  Task<Result<AcquiredLease>> AcquireLease(uint64_t inode) override {
+    return storage_->AcquireLease(inode);
+  }
+  Task<Result<void>> ForgetZone(uint64_t zone) override { return storage_->ForgetZone(zone); }
   Task<Result<void>> ReleaseLease(uint64_t lease_id) override {
     return storage_->ReleaseLease(lease_id);
   }
@@ -82,8 +85,8 @@ class VirtualOverlay final : public Gateway {
     return storage_->PutBlock(id, std::move(data));
   }
   Task<Result<std::vector<MutationResult>>> Apply(
-      std::shared_ptr<const std::vector<Mutation>> batch, uint64_t lease_id) override {
-    return storage_->Apply(std::move(batch), lease_id);
+      std::shared_ptr<const std::vector<Mutation>> batch, std::vector<uint64_t> leases) override {
+    return storage_->Apply(std::move(batch), std::move(leases));
   }
   Task<Result<LockVerdict>> Lock(LockCall call, LockAsk ask) override {
     return storage_->Lock(std::move(call), ask);

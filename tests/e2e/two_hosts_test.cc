@@ -250,6 +250,21 @@ class CloseToOpen {
   std::set<std::string> directories_;
 };
 
+// In a directory of the root, of which they have the lease in turn.
+TEST_F(TwoHosts, WhatOneHasClosedInADirectoryTheOtherFinds) {
+  const uint64_t rounds = EnvOr("AIRSTORE_E2E_HOST_ROUNDS", 200);
+  Join();
+  ASSERT_EQ(mkdir(Here("zone").c_str(), 0755), 0);
+  const uint64_t seed = EnvOr("AIRSTORE_E2E_SEED", std::random_device{}());
+  std::cout << "seed " << seed << ", " << rounds << " rounds\n";
+  CloseToOpen work(Here("zone"), There("zone"), seed);
+  for (uint64_t i = 0; i < rounds && !HasFailure(); ++i) {
+    SCOPED_TRACE("round " + std::to_string(i));
+    work.Round();
+  }
+  if (!HasFailure()) ExpectSameEverywhere();
+}
+
 // The gateways that the sessions of a broker go to.
 void NoteUsed(const nlohmann::json& status, std::set<std::string>* used) {
   for (const nlohmann::json& gateway : status.at("gateways")) {

@@ -65,6 +65,11 @@ void PrintSessions(std::ostream& out, const wire::StatusResponse& status, bool c
   }
   table.Print(out, colours);
   for (const wire::SessionInfo& session : status.sessions()) {
+    if (session.leased_directories_size() != 0) {
+      out << "  " << Printable(session.workspace()) << ": leases of directories:";
+      for (const std::string& path : session.leased_directories()) out << " " << Printable(path);
+      out << "\n";
+    }
     if (session.last_error().empty()) continue;
     out << Painted("  " + Printable(session.workspace()) +
                        ": last error: " + Printable(session.last_error()),

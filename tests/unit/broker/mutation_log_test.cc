@@ -18,7 +18,7 @@ namespace {
 class OnceGateway : public Gateway {
  public:
   Task<Result<std::vector<MutationResult>>> Apply(
-      std::shared_ptr<const std::vector<Mutation>> batch, uint64_t lease) override {
+      std::shared_ptr<const std::vector<Mutation>> batch, std::vector<uint64_t> leases) override {
     ++calls;
     EXPECT_LE(batch->size(), most);
     size_t bytes = 0;
@@ -29,8 +29,10 @@ class OnceGateway : public Gateway {
     if (bytes > most_bytes) co_return Error{EAGAIN, "too long for a message"};
     if (batch->size() > most) co_return Error{EIO, "too many"};
     if (silent_from != 0 && batch->front().sequence >= silent_from) co_return Error{EAGAIN, ""};
-    if (lease_ended && lease != 0) co_return Error{EKEYEXPIRED, "the lease has ended"};
+    if (held_by_other) co_return Error{EBUSY, "another host is giving back its lease"};
+    if (lease_ended && !leases.empty()) co_return Error{EKEYEXPIRED, "the lease has ended"};
     batches.push_back(batch->size());
+    under.push_back(leases);
     if (forgets && batch->front().sequence > applied.size() + 1) co_return Error{ESTALE, "a gap"};
     if (!silent || applies_when_silent) {
       for (const Mutation& mutation : *batch) {
@@ -53,7 +55,7 @@ class OnceGateway : public Gateway {
   }
   Task<Result<void>> Close() override { co_return Result<void>{}; }
   Task<Result<uint64_t>> KeepAlive() override { co_return uint64_t{0}; }
-  Task<Result<AcquiredLease>> AcquireLease() override { co_return AcquiredLease{}; }
+  Task<Result<AcquiredLease>> AcquireLease(uint64_t) override { co_return AcquiredLease{}; }
   Task<Result<void>> ReleaseLease(uint64_t) override { co_return Result<void>{}; }
   std::unique_ptr<WatchStream> Watch(uint64_t) override { return nullptr; }
   Task<Result<void>> AckWatch(uint64_t) override { co_return Result<void>{}; }
@@ -80,7 +82,9 @@ class OnceGateway : public Gateway {
   bool forgets = false;  // it may have fewer than it has answered
   int write_error = 0;   // of the next write
   bool lease_ended = false;
-  size_t most = SIZE_MAX;  // mutations of one batch
+  bool held_by_other = false;
+  std::vector<std::vector<uint64_t>> under;  // leases, of each batch
+  size_t most = SIZE_MAX;                    // mutations of one batch
   size_t most_bytes = SIZE_MAX;
   uint64_t silent_from = 0;  // neither applied nor answered from that number on
   std::vector<size_t> batches;
@@ -342,6 +346,73 @@ TEST_F(MutationLogTest, WithoutTheLeaseABatchIsCutWhereContentChangesAgain) {
   ASSERT_EQ(gateway_.applied.size(), 8u);
   EXPECT_EQ(gateway_.applied[7].if_inode, 11u);
   EXPECT_EQ(gateway_.applied[7].if_content_version, 7u);
+}
+
+// Of which lease a change is goes by the zone that it lies in.
+TEST_F(MutationLogTest, ABatchNamesTheLeasesOfItsZones) {
+  Life life(&gateway_, NewJournal());
+  life.contents.version = 7;
+  life.log->SetZones(
+      [](const Mutation& mutation) {
+        const auto* create = std::get_if<CreateOp>(&mutation.op);
+        return create == nullptr ? uint64_t{0} : create->inode;
+      },
+      {});
+  bool told = false;
+  life.log->OnLeaseLost([&told] { told = true; });
+  life.log->SetZoneLease(10, 100);
+  life.log->SetZoneLease(11, 110);
+  for (const uint64_t inode : {10, 11, 12}) life.log->Append(Creation(inode), {inode}, {1});
+  EXPECT_EQ(life.log->last_zone(), 12u);
+  EXPECT_TRUE(life.log->HoldsZone(10));
+  EXPECT_FALSE(life.log->HoldsZone(12));
+  life.log->EndZoneLease(10);
+  EXPECT_FALSE(life.log->HoldsZone(10)) << "it is about to be given back";
+  life.log->Append(Cut(11), {11}, {});
+  life.log->Append(Cut(11), {11}, {});
+  life.log->Start();
+  life.DrainAndStop();
+  ASSERT_EQ(gateway_.batches, (std::vector<size_t>{4, 1})) << "a second change without a lease";
+  EXPECT_EQ(gateway_.under[0], (std::vector<uint64_t>{100, 110}));
+  EXPECT_TRUE(gateway_.under[1].empty());
+  EXPECT_EQ(gateway_.applied[4].if_content_version, 7u);
+  EXPECT_FALSE(told);
+}
+
+TEST_F(MutationLogTest, OfLeasesThatHaveEndedNoneIsBelievedInThatWasNamed) {
+  Life life(&gateway_, NewJournal());
+  life.log->SetZones([](const Mutation&) { return uint64_t{10}; }, {});
+  bool told = false;
+  life.log->OnLeaseLost([&told] { told = true; });
+  life.log->SetZoneLease(10, 100);
+  life.log->SetZoneLease(11, 110);
+  gateway_.lease_ended = true;
+  life.log->Append(Creation(10), {10}, {1});
+  life.log->Start();
+  life.DrainAndStop();
+  EXPECT_TRUE(told);
+  EXPECT_EQ(gateway_.applied.size(), 1u) << "it is sent without";
+  EXPECT_FALSE(life.log->HoldsZone(10));
+  EXPECT_TRUE(life.log->HoldsZone(11));
+}
+
+// Two logs that wait for each other's leases would do so for ever.
+TEST_F(MutationLogTest, WhoWaitsForAnotherOnesLeaseIsNotWaitedFor) {
+  Life life(&gateway_, NewJournal());
+  life.log->SetZones([](const Mutation&) { return uint64_t{10}; }, {});
+  life.log->OnLeaseLost([] {});
+  life.log->SetZoneLease(10, 100);
+  gateway_.held_by_other = true;
+  life.log->Append(Creation(10), {10}, {1});
+  life.log->Start();
+  auto drain = [](MutationLog* all) -> Task<bool> { co_return co_await all->DrainUnlessHeldUp(); };
+  EXPECT_FALSE(RunTask(life.loop, drain(life.log.get())));
+  life.log->SetZoneLease(10, 0);
+  gateway_.lease_ended = true;
+  gateway_.held_by_other = false;
+  EXPECT_TRUE(RunTask(life.loop, drain(life.log.get())));
+  EXPECT_EQ(gateway_.applied.size(), 1u) << "it was not lost with the lease";
+  life.DrainAndStop();
 }
 
 TEST_F(MutationLogTest, WhoWaitsForContentWaitsUntilItWasSentAgain) {
