@@ -58,7 +58,7 @@ TEST_P(LeaseEnded, TheFirstAtTheGatewayStandsAndTheOtherIsKept) {
   e2e::WriteFile(At("file"), original);
   e2e::WriteFile(At("quiet"), original);
   Write(At("file"), original.substr(0, 1000));  // the second version
-  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Pending() == 0; }));
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Settled(); }));
   ASSERT_TRUE(host().SessionStatus("work").at("write_lease"));
   if (adopted()) {
     host().KillBroker();
@@ -104,7 +104,7 @@ TEST_P(LeaseEnded, WhatAnotherHostHasMadeIsNotReplacedOrRemoved) {
   const std::string theirs = e2e::RandomBytes(2, 200'000);
   const std::string ours = e2e::RandomBytes(3, 200'000);
   for (const char* name : {"saved", "removed", "quiet", "gone"}) e2e::WriteFile(At(name), original);
-  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Pending() == 0; }));
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Settled(); }));
   ASSERT_TRUE(host().SessionStatus("work").at("write_lease"));
   const auto change = [&] {
     for (const char* name : {"saved", "quiet", "free"}) {
@@ -156,7 +156,7 @@ TEST_P(LeaseEnded, NobodyIsInConflictWithHimself) {
   e2e::OtherBroker other(host());
   const std::string there = other.Mount("work", "there");
   e2e::WriteFile(At("file"), content);
-  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Pending() == 0; }));
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Settled(); }));
   ASSERT_FALSE(host().SessionStatus("work").at("write_lease"));
   std::string expected = content;
   for (int round = 0; round < 3; ++round) {
@@ -198,7 +198,7 @@ TEST_P(LeaseEnded, WhatWasWrittenMeanwhileDoesNotOverwrite) {
   const std::string original = e2e::RandomBytes(1, 200'000);
   const std::string theirs = e2e::RandomBytes(2, 200'000);
   e2e::WriteFile(At("file"), original);
-  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Pending() == 0; }));
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Settled(); }));
   ASSERT_TRUE(host().SessionStatus("work").at("write_lease"));
   UniqueFd file = e2e::Open(At("file"), O_RDWR);
   if (adopted()) {
@@ -234,7 +234,7 @@ TEST_P(LeaseEndedTwice, ARecoveryDoesNotOverwriteEither) {
   const std::string original = e2e::RandomBytes(1, 200'000);
   const std::string theirs = e2e::RandomBytes(2, 200'000);
   e2e::WriteFile(At("file"), original);
-  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Pending() == 0; }));
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Settled(); }));
   UniqueFd file = e2e::Open(At("file"), O_RDWR);
   const auto frontends = host().FrontendPids();
   host().broker().Signal(SIGSTOP);
