@@ -69,8 +69,11 @@ class TwoHostsZones : public HostTest {
       const std::string name = directory + "/made/" + std::to_string(i);
       WriteFile(name, name);
       ASSERT_EQ(chmod(name.c_str(), 0600), 0);
-      if (i % 3 == 0) ASSERT_EQ(rename(name.c_str(), (name + ".moved").c_str()), 0);
-      if (i % 5 == 1) ASSERT_EQ(unlink(name.c_str()), i % 3 == 0 ? -1 : 0);
+      if (i % 3 == 0) {
+        ASSERT_EQ(rename(name.c_str(), (name + ".moved").c_str()), 0);
+      } else if (i % 5 == 1) {
+        ASSERT_EQ(unlink(name.c_str()), 0);
+      }
     }
   }
   const std::string& RemountThere() {

@@ -247,9 +247,11 @@ TEST_F(GrpcGatewayTest, AppliesEveryKindOfMutation) {
   batch->push_back({6, 0, 0, 0, setattr});
   batch->push_back({7, 0, 0, 0, TouchOp{1}});
   const auto gateway = Connect(server_.address());
-  const auto results = RunTask(loop_, gateway->Apply(batch, 12));
+  const auto results = RunTask(loop_, gateway->Apply(batch, {12, 15}));
   ASSERT_TRUE(results) << results.error().ToString();
   EXPECT_EQ(seen.lease_id(), 12u);
+  ASSERT_EQ(seen.more_lease_ids_size(), 1);
+  EXPECT_EQ(seen.more_lease_ids(0), 15u);
   ASSERT_EQ(seen.mutations_size(), 7);
   EXPECT_EQ(seen.mutations(0).create().name(), "n");
   EXPECT_EQ(seen.mutations(1).if_content_version(), 77u);

@@ -75,7 +75,7 @@ class V1Test : public testing::Test {
     }
     mutation.op = std::move(op);
     auto batch = std::make_shared<std::vector<Mutation>>(1, std::move(mutation));
-    auto answer = RunTask(loop_, gateway_->Apply(batch, 0));
+    auto answer = RunTask(loop_, gateway_->Apply(batch, {}));
     if (!answer) return -answer.error().code;
     version_ = answer->front().content_version;
     return answer->front().error;
