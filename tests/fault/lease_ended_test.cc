@@ -27,9 +27,6 @@ class LeaseEnded : public e2e::MountTest, public testing::WithParamInterface<boo
             .environment = {{"AIRSTORE_FAULT", board_.path()}}};
   }
   static bool adopted() { return GetParam(); }
-  uint64_t Pending() {
-    return host().SessionStatus("work").at("pending_mutations").get<uint64_t>();
-  }
   nlohmann::json Lost() { return host().AirctlJson({"recover"}).at("items"); }
   // In place: nothing but content changes.
   static void Write(const std::string& path, const std::string& content) {
