@@ -37,6 +37,14 @@ void StormTest::StartLoad(uint64_t seed) {
     ASSERT_TRUE(e2e::WaitUntil(seconds(30), [&] { return load->acknowledged() > 0; }))
         << load->name();
   }
+  // What is ended while it lays out its files reports nothing.
+  ASSERT_TRUE(e2e::WaitUntil(seconds(60), [&] {
+    size_t whole = 0;
+    for (const std::string& name : e2e::NamesIn(directory)) {
+      whole += e2e::Stat(directory + "/" + name).st_size == 1 << 20 ? 1 : 0;
+    }
+    return whole == 4;
+  })) << e2e::ReadFile(host().Path("fio.log"));
 }
 
 uint64_t StormTest::EndLoad() {
