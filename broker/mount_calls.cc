@@ -73,8 +73,36 @@ Task<RepeatedChanges::ChangePtr> Mount::BeginChange(shm::Call* call) {
   shm::Call asked = *call;
   RepeatedChanges::ChangePtr change = co_await repeated_.Begin(std::move(asked), &first);
   if (change && first) changing_.emplace(call->position, change);
-  if (change && !first) call->executed = change->executed;
+  // What was undone since is asked for by somebody else.
+  if (change && !first && change->executed && Shows(*call, *change->executed)) {
+    call->executed = change->executed;
+  }
   co_return change;
+}
+
+bool Mount::Shows(const shm::Call& call, const shm::Executed& done) const {
+  const shm::MetaWriter& meta = session_->inodes().meta();
+  const auto has = [&meta](uint64_t directory, const std::string& name, uint64_t inode) {
+    const uint32_t at = meta.FindDentry(directory, name);
+    return (at == shm::kNoIndex ? 0 : meta.Dentry(at).inode) == inode;
+  };
+  const shm::RequestArgs& args = call.args;
+  switch (static_cast<shm::Op>(args.op)) {
+    case shm::Op::kUnlink:
+    case shm::Op::kRmdir:
+      return has(args.inode, call.name, 0);
+    case shm::Op::kRename:
+      return has(args.inode, call.name, 0) && has(args.inode2, call.name2, done.inode);
+    case shm::Op::kLink:
+      return has(args.inode2, call.name, done.inode);
+    case shm::Op::kMknod:
+    case shm::Op::kMkdir:
+    case shm::Op::kSymlink:
+    case shm::Op::kCreate:
+      return has(args.inode, call.name, done.inode);
+    default:
+      return true;
+  }
 }
 
 void Mount::EndChange(const shm::Call& call, const RepeatedChanges::ChangePtr& change, int error,

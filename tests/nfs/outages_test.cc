@@ -149,6 +149,7 @@ TEST_F(Outages, AChangeThatIsAskedForAgainIsMadeOnce) {
   Made("file", "content", FILE_SYNC);
   Made("old", "old", FILE_SYNC);
   Made("from", "moved", FILE_SYNC);
+  Made("conf.new", "1", FILE_SYNC);
   ASSERT_EQ(Connect()->Mkdir(root_, "olddir", 0755, nullptr), NFS3_OK);
   AwaitSent();
   e2e::OtherBroker other(host());
@@ -185,10 +186,15 @@ TEST_F(Outages, AChangeThatIsAskedForAgainIsMadeOnce) {
     for (std::thread& thread : threads) thread.join();
     return said;
   };
+  const auto install = [&] {
+    return Body(Connect()->Nfs(NFSPROC3_RENAME, moves("conf.new", "conf")).body).Status();
+  };
   host().FreezeGateway();
+  std::thread killed([&] { EXPECT_EQ(install(), NFS3ERR_JUKEBOX); });
   for (int round = 0; round < 2; ++round) {
     EXPECT_EQ(ask_all(), std::vector<nfsstat3>(asks.size(), NFS3ERR_JUKEBOX)) << round;
   }
+  killed.join();
   host().ThawGateway();
   std::vector<nfsstat3> said;
   EXPECT_TRUE(e2e::WaitUntil(seconds(20), [&] {
@@ -202,7 +208,18 @@ TEST_F(Outages, AChangeThatIsAskedForAgainIsMadeOnce) {
   for (size_t i = 0; i < asks.size(); ++i) {
     EXPECT_EQ(ask(i), asks[i].second) << i;
   }
-  EXPECT_EQ(e2e::NamesIn(there), (std::set<std::string>{"file", "made", "new", "shared", "to"}));
+  // Who has not asked again is not who does the like later.
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return e2e::NamesIn(there).contains("conf"); }));
+  AwaitSent();
+  auto later = Connect();
+  for (int i = 0; i < 10; ++i) (void)later->NextXid();  // its calls are none of before
+  Handle conf;
+  ASSERT_EQ(later->Make(root_, "conf.new", 0644, &conf), NFS3_OK);
+  ASSERT_EQ(later->Write(conf, 0, "2", FILE_SYNC), NFS3_OK);
+  EXPECT_EQ(Body(later->Nfs(NFSPROC3_RENAME, moves("conf.new", "conf")).body).Status(), NFS3_OK);
+  EXPECT_EQ(e2e::ReadFile(there + "/conf"), "2");
+  EXPECT_EQ(e2e::NamesIn(there),
+            (std::set<std::string>{"conf", "file", "made", "new", "shared", "to"}));
   EXPECT_EQ(e2e::ReadFile(there + "/to"), "moved");
 }
 
