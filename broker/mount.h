@@ -195,7 +195,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   // nullptr: nobody will ask for it once more. Of what is asked for once more: when the first has
   // ended, and call->executed is what came of that.
   Task<RepeatedChanges::ChangePtr> BeginChange(shm::Call* call);
-  // The tables are as the change has left them.
+  // Nothing that the tables say is different from what the change has left.
   bool Shows(const shm::Call& call, const shm::Executed& done) const;
   void EndChange(const shm::Call& call, const RepeatedChanges::ChangePtr& change, int error,
                  bool answered);

@@ -84,7 +84,7 @@ bool Mount::Shows(const shm::Call& call, const shm::Executed& done) const {
   const shm::MetaWriter& meta = session_->inodes().meta();
   const auto has = [&meta](uint64_t directory, const std::string& name, uint64_t inode) {
     const uint32_t at = meta.FindDentry(directory, name);
-    return (at == shm::kNoIndex ? 0 : meta.Dentry(at).inode) == inode;
+    return at == shm::kNoIndex || meta.Dentry(at).inode == inode;
   };
   const shm::RequestArgs& args = call.args;
   switch (static_cast<shm::Op>(args.op)) {
