@@ -231,7 +231,8 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
                  [this](uint64_t inode) { return tree_->ZoneOfInode(inode); });
   log_->OnLeaseLost([this] { watcher_->LeasesLost(); });
   tree_->OnSynchronous([this](uint64_t zone) { watcher_->Regain(zone); });
-  tree_->GiveBackZonesWith([this](uint64_t zone) { return watcher_->GiveBackZone(zone); });
+  tree_->MoveZonesWith([this](uint64_t zone) { return watcher_->BeginMoveOfZone(zone); },
+                       [this](uint64_t zone) { watcher_->EndMoveOfZone(zone); });
   return {};
 }
 

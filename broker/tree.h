@@ -114,9 +114,12 @@ class Tree {
   // Gives up what is cached of a zone, and tells the gateway through `tell`. False: something of it
   // is in use; nothing was told.
   Task<bool> ForgetZone(uint64_t zone, std::function<Task<void>()> tell);
-  // Gives back the lease of a zone, if it is held.
-  void GiveBackZonesWith(std::function<Task<void>(uint64_t zone)> call) {
-    give_back_zone_ = std::move(call);
+  // Before a directory leaves or enters the zone: gives back its lease, if it is held, and holds
+  // none until the end.
+  void MoveZonesWith(std::function<Task<void>(uint64_t zone)> begin,
+                     std::function<void(uint64_t zone)> end) {
+    begin_move_of_zone_ = std::move(begin);
+    end_move_of_zone_ = std::move(end);
   }
 
   // Makes sure the inode is in the table, as the gateway has it. ESTALE: it does not exist.
@@ -294,7 +297,11 @@ class Tree {
                                       std::string new_name, uint32_t flags);
   Result<void> CheckRename(const RenamePlan& plan, uint64_t parent, uint64_t new_parent,
                            const std::string& new_name, uint32_t flags) const;
-  Task<Result<bool>> SettleZones(const RenamePlan& plan, uint64_t parent, uint64_t new_parent);
+  // Adds to `moving` the zones whose move begins with it.
+  Task<Result<bool>> SettleZones(const RenamePlan& plan, uint64_t parent, uint64_t new_parent,
+                                 std::vector<uint64_t>* moving);
+  // It came from another zone: it is asked for again when the gateway has that.
+  Task<void> AskAgainWhenMoved(uint64_t inode);
   void MoveParent(uint64_t inode, const shm::InodeRecord& record, uint64_t from, uint64_t to);
   Result<void> AddWhiteout(uint64_t inode, const NewNode& node, uint64_t parent,
                            const std::string& name, int64_t now_ns);
@@ -383,7 +390,8 @@ class Tree {
   int64_t patience_ns_ = 30'000'000'000;
   uint64_t max_file_bytes_ = UINT64_MAX;
   std::function<void(uint64_t)> on_synchronous_;
-  std::function<Task<void>(uint64_t)> give_back_zone_;
+  std::function<Task<void>(uint64_t)> begin_move_of_zone_;
+  std::function<void(uint64_t)> end_move_of_zone_;
   bool forgetting_ = false;  // questions wait
   std::multiset<uint64_t> busy_;
   Event forgotten_;

@@ -151,6 +151,7 @@ void Watcher::LoseLease() {
 }
 
 Task<void> Watcher::Release(uint64_t lease_id) {
+  NoteGone(lease_id);
   Backoff backoff;
   while (!stopping_) {
     auto released = co_await gateway_->ReleaseLease(lease_id);
@@ -160,8 +161,7 @@ Task<void> Watcher::Release(uint64_t lease_id) {
 }
 
 Task<void> Watcher::GiveBack(uint64_t lease_id) {
-  if (!Recalled(lease_id)) recalled_.push_back(lease_id);
-  if (recalled_.size() > kRecallsKept) recalled_.pop_front();
+  NoteGone(lease_id);
   const auto of_zone = std::find_if(zones_.begin(), zones_.end(), [lease_id](const auto& zone) {
     return zone.second.lease == lease_id;
   });
@@ -235,6 +235,7 @@ void Watcher::LeasesLost() {
   if (!log_->under_lease() && lease_id_ != 0) LeaseIs(0);
   for (auto& [zone, held] : zones_) {
     if (held.lease == 0 || held.giving_back || log_->HoldsZone(zone)) continue;
+    NoteGone(held.lease);
     tasks_->Spawn(Release(std::exchange(held.lease, 0)));
   }
 }
@@ -267,7 +268,8 @@ void Watcher::Regain(uint64_t zone) {
   }
   if (zone <= shm::kRootInode || !gateway_->traits().zones) return;
   Zone& wanted = zones_[zone];
-  if (wanted.lease != 0 || wanted.asking || wanted.forgetting || now < wanted.next_ask_ns) return;
+  if (wanted.lease != 0 || wanted.asking || wanted.forgetting || wanted.moves != 0) return;
+  if (now < wanted.next_ask_ns) return;
   // What was long ago says nothing.
   if (now - wanted.next_ask_ns > kHeldLongNs) wanted.pause_ns = 0;
   wanted.asking = true;
@@ -295,6 +297,20 @@ Task<void> Watcher::AskForZone(uint64_t zone) {
   }
   wanted.asking = false;
 }
+
+void Watcher::NoteGone(uint64_t lease_id) {
+  if (Recalled(lease_id)) return;
+  recalled_.push_back(lease_id);
+  if (recalled_.size() > kRecallsKept) recalled_.pop_front();
+  advanced_.NotifyAll();  // for CaughtUp
+}
+
+Task<void> Watcher::BeginMoveOfZone(uint64_t zone) {
+  ++zones_[zone].moves;
+  co_await GiveBackZone(zone);
+}
+
+void Watcher::EndMoveOfZone(uint64_t zone) { --zones_[zone].moves; }
 
 bool Watcher::Recalled(uint64_t lease_id) const {
   return std::find(recalled_.begin(), recalled_.end(), lease_id) != recalled_.end();
@@ -326,7 +342,7 @@ Task<void> Watcher::HoldZone(uint64_t zone, AcquiredLease lease) {
   if (!co_await CaughtUp(lease)) co_return;
   Zone& held = zones_[zone];
   if (held.giving_back || held.lease == lease.lease_id) co_return;
-  if (lease_id_ != 0) co_return co_await Release(lease.lease_id);
+  if (lease_id_ != 0 || held.moves != 0) co_return co_await Release(lease.lease_id);
   held.lease = lease.lease_id;
   held.held_since_ns = MonotonicNs();
   contents_->DoubtVersions();
