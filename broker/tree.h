@@ -114,6 +114,10 @@ class Tree {
   // Gives up what is cached of a zone, and tells the gateway through `tell`. False: something of it
   // is in use; nothing was told.
   Task<bool> ForgetZone(uint64_t zone, std::function<Task<void>()> tell);
+  // The gateway has removed a directory that was a zone.
+  void OnZoneRemoved(std::function<Task<void>(uint64_t zone)> call) {
+    zone_removed_ = std::move(call);
+  }
   // Before a directory leaves or enters the zone: gives back its lease, if it is held, and holds
   // none until the end.
   void MoveZonesWith(std::function<Task<void>(uint64_t zone)> begin,
@@ -121,6 +125,20 @@ class Tree {
     begin_move_of_zone_ = std::move(begin);
     end_move_of_zone_ = std::move(end);
   }
+
+  // The inode is about to be opened or changed, as it is known here, and something else is waited
+  // for first: the zone is not forgotten meanwhile.
+  class Busy {
+   public:
+    Busy(Tree* tree, uint64_t inode) : tree_(tree), at_(tree->busy_.insert(inode)) {}
+    ~Busy() { tree_->busy_.erase(at_); }
+    Busy(const Busy&) = delete;
+    Busy& operator=(const Busy&) = delete;
+
+   private:
+    Tree* tree_;
+    std::multiset<uint64_t>::iterator at_;
+  };
 
   // Makes sure the inode is in the table, as the gateway has it. ESTALE: it does not exist.
   Task<Result<void>> Ensure(uint64_t inode);
@@ -334,21 +352,9 @@ class Tree {
   Task<bool> AnyInZone(uint64_t zone, Asks asks);
   // 0 under the lease of all, where nobody asks.
   uint64_t ZoneIfShared(uint64_t inode) const { return lease_ ? 0 : ZoneOfInode(inode); }
-  // A change is about to be made of what is known of the inode, and waits for something else first:
-  // the zone is not forgotten meanwhile.
-  class Busy {
-   public:
-    Busy(Tree* tree, uint64_t inode) : tree_(tree), at_(tree->busy_.insert(inode)) {}
-    ~Busy() { tree_->busy_.erase(at_); }
-    Busy(const Busy&) = delete;
-    Busy& operator=(const Busy&) = delete;
-
-   private:
-    Tree* tree_;
-    std::multiset<uint64_t>::iterator at_;
-  };
   // The gateway says that it hangs there.
   void PlaceDirectory(uint64_t directory, uint64_t parent);
+  Task<void> TellRemoved(uint64_t zone);
   Task<void> ForgetBelow(uint64_t directory);
   bool IsCached(uint32_t index, uint64_t inode, uint64_t zone) const;
   // tree_remote.cc
@@ -392,6 +398,7 @@ class Tree {
   std::function<void(uint64_t)> on_synchronous_;
   std::function<Task<void>(uint64_t)> begin_move_of_zone_;
   std::function<void(uint64_t)> end_move_of_zone_;
+  std::function<Task<void>(uint64_t)> zone_removed_;
   bool forgetting_ = false;  // questions wait
   std::multiset<uint64_t> busy_;
   Event forgotten_;

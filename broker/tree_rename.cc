@@ -9,6 +9,7 @@
 
 #include "broker/announced_change.h"
 #include "broker/clock.h"
+#include "broker/deadline.h"
 #include "broker/names.h"
 #include "broker/tree.h"
 
@@ -196,14 +197,19 @@ Task<Result<bool>> Tree::SettleZones(const RenamePlan& plan, uint64_t parent, ui
   const bool within_one = parent != shm::kRootInode && new_parent != shm::kRootInode &&
                           zones.size() == 1 && *zones.begin() != 0;
   if (directories.empty() || within_one) co_return false;
+  const int64_t deadline = MonotonicNs() + patience_ns_;
   for (const uint64_t zone : zones) {
     if (zone == 0 || !begin_move_of_zone_) continue;
     moving->push_back(zone);
-    co_await begin_move_of_zone_(zone);
+    auto begin = [](Tree* self, uint64_t of) -> Task<Result<void>> {
+      co_await self->begin_move_of_zone_(of);
+      co_return Result<void>{};
+    };
+    AIRSTORE_TRY_CO(co_await Before(deadline, tasks_, executor_, begin(this, zone)));
   }
   std::vector<ResolveItem> items;
   for (const uint64_t directory : directories) items.push_back(ListItem{directory, "", 0, 0});
-  auto registered = co_await ResolveBefore(MonotonicNs() + patience_ns_, std::move(items));
+  auto registered = co_await ResolveBefore(deadline, std::move(items));
   if (!registered) co_return registered.error();
   co_return true;
 }

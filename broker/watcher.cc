@@ -206,6 +206,7 @@ Task<void> Watcher::GiveBackZone(uint64_t zone) {
   log_->SetZoneLease(zone, 0);
   // What is on its way may still name it.
   if (sent) (void)co_await log_->DrainUnlessHeldUp();
+  held.next_ask_ns = MonotonicNs() + held.pause_ns;
   held.lease = 0;
   held.giving_back = false;
   co_await Release(lease);
@@ -233,10 +234,10 @@ std::vector<uint64_t> Watcher::HeldZones() const {
 
 void Watcher::LeasesLost() {
   if (!log_->under_lease() && lease_id_ != 0) LeaseIs(0);
-  for (auto& [zone, held] : zones_) {
+  // Which one has ended is not known; what was acknowledged under the others comes first.
+  for (const auto& [zone, held] : zones_) {
     if (held.lease == 0 || held.giving_back || log_->HoldsZone(zone)) continue;
-    NoteGone(held.lease);
-    tasks_->Spawn(Release(std::exchange(held.lease, 0)));
+    tasks_->Spawn(ReleaseZone(zone));
   }
 }
 
@@ -311,6 +312,11 @@ Task<void> Watcher::BeginMoveOfZone(uint64_t zone) {
 }
 
 void Watcher::EndMoveOfZone(uint64_t zone) { --zones_[zone].moves; }
+
+Task<void> Watcher::ZoneRemoved(uint64_t zone) {
+  co_await GiveBackZone(zone);
+  (void)co_await gateway_->ForgetZone(zone);
+}
 
 bool Watcher::Recalled(uint64_t lease_id) const {
   return std::find(recalled_.begin(), recalled_.end(), lease_id) != recalled_.end();

@@ -59,6 +59,8 @@ class Watcher {
   // Likewise, and no lease of it is held until its end: a directory comes or goes.
   Task<void> BeginMoveOfZone(uint64_t zone);
   void EndMoveOfZone(uint64_t zone);
+  // It is no zone any more: neither lease nor interest is kept.
+  Task<void> ZoneRemoved(uint64_t zone);
   // Those whose leases are held.
   std::vector<uint64_t> HeldZones() const;
 
