@@ -148,7 +148,7 @@ class Answer {
         co_return co_await Fsync();
       case Op::kFlush:
         // Without a lease another host may open the file as soon as the close has returned.
-        if (!session_->tree().AcknowledgesHere(args_.inode) || TooMuchUnsent()) {
+        if (!session_->tree().AcknowledgesHere(args_.inode) || session_->too_much_unsent()) {
           session_->tree().WaitedForGateway(args_.inode);
           co_return co_await Fsync();
         }
@@ -385,6 +385,7 @@ class Answer {
   }
 
   Task<Result<void>> Open(uint64_t inode, uint32_t flags) {
+    const Tree::Busy busy(&session_->tree(), inode);
     AIRSTORE_TRY_CO(co_await session_->tree().Ensure(inode));
     if (IsVirtual(inode)) co_return co_await OpenVirtual(inode, true);
     const auto record = session_->inodes().Get(inode);
@@ -536,12 +537,6 @@ class Answer {
     if (!found) co_return found.error();
     reply_.value = *found;
     co_return Result<void>{};
-  }
-
-  // Other hosts wait for all of it when they look into a directory that is leased here.
-  bool TooMuchUnsent() const {
-    constexpr uint64_t kMostUnsentBytes = 64u << 20;
-    return !session_->tree().lease() && session_->contents().dirty_bytes() > kMostUnsentBytes;
   }
 
   Task<Result<void>> Fsync() {

@@ -24,6 +24,8 @@ namespace airstore::broker {
 namespace {
 
 constexpr int64_t kStatfsFreshNs = 1'000'000'000;
+constexpr uint64_t kMostUnsentBytes = 64u << 20;
+constexpr int64_t kUnsentFreshNs = 100'000'000;     // counting looks at every file
 constexpr int64_t kStatfsPatienceNs = 500'000'000;  // df is to answer, also without a gateway
 constexpr int64_t kArrivalPatienceNs = 30'000'000'000;
 constexpr auto kSyncLinger = std::chrono::seconds(1);
@@ -231,7 +233,9 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
                  [this](uint64_t inode) { return tree_->ZoneOfInode(inode); });
   log_->OnLeaseLost([this] { watcher_->LeasesLost(); });
   tree_->OnSynchronous([this](uint64_t zone) { watcher_->Regain(zone); });
-  tree_->GiveBackZonesWith([this](uint64_t zone) { return watcher_->GiveBackZone(zone); });
+  tree_->MoveZonesWith([this](uint64_t zone) { return watcher_->BeginMoveOfZone(zone); },
+                       [this](uint64_t zone) { watcher_->EndMoveOfZone(zone); });
+  tree_->OnZoneRemoved([this](uint64_t zone) { return watcher_->ZoneRemoved(zone); });
   return {};
 }
 
@@ -353,6 +357,15 @@ Task<Result<void>> Session::AdmitBytes(uint64_t bytes) {
     tasks_.Spawn(AskStatfs());
   }
   co_return Result<void>{};
+}
+
+bool Session::too_much_unsent() {
+  if (tree_->lease()) return false;
+  if (const int64_t now = MonotonicNs(); now - unsent_counted_ns_ > kUnsentFreshNs) {
+    unsent_counted_ns_ = now;
+    too_much_unsent_ = contents_->dirty_bytes() > kMostUnsentBytes;
+  }
+  return too_much_unsent_;
 }
 
 Task<void> Session::Drain() {

@@ -143,6 +143,8 @@ class Session {
   // kernel or another host writes is found by the gateway alone.
   Task<Result<void>> AdmitInode();
   Task<Result<void>> AdmitBytes(uint64_t bytes);
+  // Other hosts wait for all of it when they look into a directory that is leased here.
+  bool too_much_unsent();
   // Sends what is dirty and waits until the gateway has everything.
   Task<void> Drain();
   bool clean() const { return log_->pending() == 0 && contents_->dirty_bytes() == 0; }
@@ -204,6 +206,8 @@ class Session {
   std::unique_ptr<Watcher> watcher_;
   std::optional<StatFs> statfs_;
   int64_t statfs_at_ns_ = 0;
+  bool too_much_unsent_ = false;
+  int64_t unsent_counted_ns_ = 0;
   uint64_t made_since_ = 0;               // inodes, since the gateway told how many there are
   std::optional<RemoteChanges> unheard_;  // until the mounts that go on are told
   std::string refused_;

@@ -114,10 +114,31 @@ class Tree {
   // Gives up what is cached of a zone, and tells the gateway through `tell`. False: something of it
   // is in use; nothing was told.
   Task<bool> ForgetZone(uint64_t zone, std::function<Task<void>()> tell);
-  // Gives back the lease of a zone, if it is held.
-  void GiveBackZonesWith(std::function<Task<void>(uint64_t zone)> call) {
-    give_back_zone_ = std::move(call);
+  // The gateway has removed a directory that was a zone.
+  void OnZoneRemoved(std::function<Task<void>(uint64_t zone)> call) {
+    zone_removed_ = std::move(call);
   }
+  // Before a directory leaves or enters the zone: gives back its lease, if it is held, and holds
+  // none until the end.
+  void MoveZonesWith(std::function<Task<void>(uint64_t zone)> begin,
+                     std::function<void(uint64_t zone)> end) {
+    begin_move_of_zone_ = std::move(begin);
+    end_move_of_zone_ = std::move(end);
+  }
+
+  // The inode is about to be opened or changed, as it is known here, and something else is waited
+  // for first: the zone is not forgotten meanwhile.
+  class Busy {
+   public:
+    Busy(Tree* tree, uint64_t inode) : tree_(tree), at_(tree->busy_.insert(inode)) {}
+    ~Busy() { tree_->busy_.erase(at_); }
+    Busy(const Busy&) = delete;
+    Busy& operator=(const Busy&) = delete;
+
+   private:
+    Tree* tree_;
+    std::multiset<uint64_t>::iterator at_;
+  };
 
   // Makes sure the inode is in the table, as the gateway has it. ESTALE: it does not exist.
   Task<Result<void>> Ensure(uint64_t inode);
@@ -294,7 +315,11 @@ class Tree {
                                       std::string new_name, uint32_t flags);
   Result<void> CheckRename(const RenamePlan& plan, uint64_t parent, uint64_t new_parent,
                            const std::string& new_name, uint32_t flags) const;
-  Task<Result<bool>> SettleZones(const RenamePlan& plan, uint64_t parent, uint64_t new_parent);
+  // Adds to `moving` the zones whose move begins with it.
+  Task<Result<bool>> SettleZones(const RenamePlan& plan, uint64_t parent, uint64_t new_parent,
+                                 std::vector<uint64_t>* moving);
+  // It came from another zone: it is asked for again when the gateway has that.
+  Task<void> AskAgainWhenMoved(uint64_t inode);
   void MoveParent(uint64_t inode, const shm::InodeRecord& record, uint64_t from, uint64_t to);
   Result<void> AddWhiteout(uint64_t inode, const NewNode& node, uint64_t parent,
                            const std::string& name, int64_t now_ns);
@@ -327,21 +352,9 @@ class Tree {
   Task<bool> AnyInZone(uint64_t zone, Asks asks);
   // 0 under the lease of all, where nobody asks.
   uint64_t ZoneIfShared(uint64_t inode) const { return lease_ ? 0 : ZoneOfInode(inode); }
-  // A change is about to be made of what is known of the inode, and waits for something else first:
-  // the zone is not forgotten meanwhile.
-  class Busy {
-   public:
-    Busy(Tree* tree, uint64_t inode) : tree_(tree), at_(tree->busy_.insert(inode)) {}
-    ~Busy() { tree_->busy_.erase(at_); }
-    Busy(const Busy&) = delete;
-    Busy& operator=(const Busy&) = delete;
-
-   private:
-    Tree* tree_;
-    std::multiset<uint64_t>::iterator at_;
-  };
   // The gateway says that it hangs there.
   void PlaceDirectory(uint64_t directory, uint64_t parent);
+  Task<void> TellRemoved(uint64_t zone);
   Task<void> ForgetBelow(uint64_t directory);
   bool IsCached(uint32_t index, uint64_t inode, uint64_t zone) const;
   // tree_remote.cc
@@ -383,7 +396,9 @@ class Tree {
   int64_t patience_ns_ = 30'000'000'000;
   uint64_t max_file_bytes_ = UINT64_MAX;
   std::function<void(uint64_t)> on_synchronous_;
-  std::function<Task<void>(uint64_t)> give_back_zone_;
+  std::function<Task<void>(uint64_t)> begin_move_of_zone_;
+  std::function<void(uint64_t)> end_move_of_zone_;
+  std::function<Task<void>(uint64_t)> zone_removed_;
   bool forgetting_ = false;  // questions wait
   std::multiset<uint64_t> busy_;
   Event forgotten_;

@@ -293,6 +293,10 @@ Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name
   Applied(logged);
   co_await change.Finish();
   ReclaimOrphan(inode);
+  // Else each one that there ever was would count as registered.
+  if (directory && parent == shm::kRootInode && gateway_->traits().zones) {
+    tasks_->Spawn(TellRemoved(inode));
+  }
   co_return co_await Committed(ticket, inode, zone);
 }
 

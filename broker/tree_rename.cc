@@ -9,6 +9,7 @@
 
 #include "broker/announced_change.h"
 #include "broker/clock.h"
+#include "broker/deadline.h"
 #include "broker/names.h"
 #include "broker/tree.h"
 
@@ -181,7 +182,8 @@ Result<void> Tree::AddWhiteout(uint64_t inode, const NewNode& node, uint64_t par
 // A directory that is a zone, or is moved from one to another: leases are not what they were then,
 // and what was acknowledged under them comes first. What is in it need not have been looked at, but
 // must be registered before the change is in the log (tree_zones.cc). False: nothing is to be done.
-Task<Result<bool>> Tree::SettleZones(const RenamePlan& plan, uint64_t parent, uint64_t new_parent) {
+Task<Result<bool>> Tree::SettleZones(const RenamePlan& plan, uint64_t parent, uint64_t new_parent,
+                                     std::vector<uint64_t>* moving) {
   if (!gateway_->traits().zones) co_return false;
   std::vector<uint64_t> directories;
   if (plan.is_directory()) directories.push_back(plan.inode);
@@ -195,14 +197,26 @@ Task<Result<bool>> Tree::SettleZones(const RenamePlan& plan, uint64_t parent, ui
   const bool within_one = parent != shm::kRootInode && new_parent != shm::kRootInode &&
                           zones.size() == 1 && *zones.begin() != 0;
   if (directories.empty() || within_one) co_return false;
-  if (give_back_zone_) {
-    for (const uint64_t zone : zones) co_await give_back_zone_(zone);
+  const int64_t deadline = MonotonicNs() + patience_ns_;
+  for (const uint64_t zone : zones) {
+    if (zone == 0 || !begin_move_of_zone_) continue;
+    moving->push_back(zone);
+    auto begin = [](Tree* self, uint64_t of) -> Task<Result<void>> {
+      co_await self->begin_move_of_zone_(of);
+      co_return Result<void>{};
+    };
+    AIRSTORE_TRY_CO(co_await Before(deadline, tasks_, executor_, begin(this, zone)));
   }
   std::vector<ResolveItem> items;
   for (const uint64_t directory : directories) items.push_back(ListItem{directory, "", 0, 0});
-  auto registered = co_await ResolveBefore(MonotonicNs() + patience_ns_, std::move(items));
+  auto registered = co_await ResolveBefore(deadline, std::move(items));
   if (!registered) co_return registered.error();
   co_return true;
+}
+
+Task<void> Tree::AskAgainWhenMoved(uint64_t inode) {
+  co_await log_->WaitIdle(inode);
+  if (inodes_->IsStale(inode)) (void)co_await Ensure(inode);
 }
 
 Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name,
@@ -228,6 +242,14 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
   RenamePlan plan;
   const Busy busy_here(this, parent), busy_there(this, new_parent);
   std::list<Busy> busy_inodes;
+  struct Moving {
+    Tree* tree;
+    std::vector<uint64_t> zones = {};
+    ~Moving() {
+      for (const uint64_t zone : zones) tree->end_move_of_zone_(zone);
+    }
+  };
+  Moving moving{this};
   std::pair<uint64_t, uint64_t> settled_for{0, 0};
   for (bool asked = false, fetched = false;;) {
     auto planned = co_await PlanRename(parent, name, new_parent, new_name, flags);
@@ -252,7 +274,7 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
       settled_for = {plan.inode, plan.target};
       busy_inodes.emplace_back(this, plan.inode);
       if (plan.target != 0) busy_inodes.emplace_back(this, plan.target);
-      auto settled = co_await SettleZones(plan, parent, new_parent);
+      auto settled = co_await SettleZones(plan, parent, new_parent, &moving.zones);
       if (!settled) co_return settled.error();
       if (*settled) continue;
     }
@@ -300,6 +322,16 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
   // Without room for it here the gateway has it all the same, and the name is asked for again.
   if (leaves_whiteout) (void)AddWhiteout(whiteout_inode, whiteout, parent, name, now);
   Applied(ticket);
+  if (!lease_ && zone == 0 && gateway_->traits().zones) {
+    // Who has changed it where it was may have done so before this, and not have been heard yet.
+    // Until then no lease of where it is now is of use: what is stale is in a zone not known.
+    inodes_->MarkStale(plan.inode);
+    tasks_->Spawn(AskAgainWhenMoved(plan.inode));
+    if (exchange) {
+      inodes_->MarkStale(plan.target);
+      tasks_->Spawn(AskAgainWhenMoved(plan.target));
+    }
+  }
   evictor_->Watch();
   co_await change.Finish();
   if (plan.is_directory()) co_await ShowMoved(origin.mount, plan.inode);

@@ -143,6 +143,11 @@ void Tree::PlaceDirectory(uint64_t directory, uint64_t parent) {
   if (before != 0 && (from == 0 || from != within(parent))) tasks_->Spawn(ForgetBelow(directory));
 }
 
+Task<void> Tree::TellRemoved(uint64_t zone) {
+  co_await log_->WaitIdle(zone);
+  if (zone_removed_ && !stopping_) co_await zone_removed_(zone);
+}
+
 // It was moved to another zone. That this zone is registered, with what is known below, the gateway
 // may have forgotten at our wish of before; who uses something of it says so anew.
 Task<void> Tree::ForgetBelow(uint64_t directory) {

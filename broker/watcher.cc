@@ -151,6 +151,7 @@ void Watcher::LoseLease() {
 }
 
 Task<void> Watcher::Release(uint64_t lease_id) {
+  NoteGone(lease_id);
   Backoff backoff;
   while (!stopping_) {
     auto released = co_await gateway_->ReleaseLease(lease_id);
@@ -160,8 +161,7 @@ Task<void> Watcher::Release(uint64_t lease_id) {
 }
 
 Task<void> Watcher::GiveBack(uint64_t lease_id) {
-  if (!Recalled(lease_id)) recalled_.push_back(lease_id);
-  if (recalled_.size() > kRecallsKept) recalled_.pop_front();
+  NoteGone(lease_id);
   const auto of_zone = std::find_if(zones_.begin(), zones_.end(), [lease_id](const auto& zone) {
     return zone.second.lease == lease_id;
   });
@@ -206,6 +206,7 @@ Task<void> Watcher::GiveBackZone(uint64_t zone) {
   log_->SetZoneLease(zone, 0);
   // What is on its way may still name it.
   if (sent) (void)co_await log_->DrainUnlessHeldUp();
+  held.next_ask_ns = MonotonicNs() + held.pause_ns;
   held.lease = 0;
   held.giving_back = false;
   co_await Release(lease);
@@ -233,9 +234,10 @@ std::vector<uint64_t> Watcher::HeldZones() const {
 
 void Watcher::LeasesLost() {
   if (!log_->under_lease() && lease_id_ != 0) LeaseIs(0);
-  for (auto& [zone, held] : zones_) {
+  // Which one has ended is not known; what was acknowledged under the others comes first.
+  for (const auto& [zone, held] : zones_) {
     if (held.lease == 0 || held.giving_back || log_->HoldsZone(zone)) continue;
-    tasks_->Spawn(Release(std::exchange(held.lease, 0)));
+    tasks_->Spawn(ReleaseZone(zone));
   }
 }
 
@@ -267,7 +269,8 @@ void Watcher::Regain(uint64_t zone) {
   }
   if (zone <= shm::kRootInode || !gateway_->traits().zones) return;
   Zone& wanted = zones_[zone];
-  if (wanted.lease != 0 || wanted.asking || wanted.forgetting || now < wanted.next_ask_ns) return;
+  if (wanted.lease != 0 || wanted.asking || wanted.forgetting || wanted.moves != 0) return;
+  if (now < wanted.next_ask_ns) return;
   // What was long ago says nothing.
   if (now - wanted.next_ask_ns > kHeldLongNs) wanted.pause_ns = 0;
   wanted.asking = true;
@@ -294,6 +297,25 @@ Task<void> Watcher::AskForZone(uint64_t zone) {
     }
   }
   wanted.asking = false;
+}
+
+void Watcher::NoteGone(uint64_t lease_id) {
+  if (Recalled(lease_id)) return;
+  recalled_.push_back(lease_id);
+  if (recalled_.size() > kRecallsKept) recalled_.pop_front();
+  advanced_.NotifyAll();  // for CaughtUp
+}
+
+Task<void> Watcher::BeginMoveOfZone(uint64_t zone) {
+  ++zones_[zone].moves;
+  co_await GiveBackZone(zone);
+}
+
+void Watcher::EndMoveOfZone(uint64_t zone) { --zones_[zone].moves; }
+
+Task<void> Watcher::ZoneRemoved(uint64_t zone) {
+  co_await GiveBackZone(zone);
+  (void)co_await gateway_->ForgetZone(zone);
 }
 
 bool Watcher::Recalled(uint64_t lease_id) const {
@@ -326,7 +348,7 @@ Task<void> Watcher::HoldZone(uint64_t zone, AcquiredLease lease) {
   if (!co_await CaughtUp(lease)) co_return;
   Zone& held = zones_[zone];
   if (held.giving_back || held.lease == lease.lease_id) co_return;
-  if (lease_id_ != 0) co_return co_await Release(lease.lease_id);
+  if (lease_id_ != 0 || held.moves != 0) co_return co_await Release(lease.lease_id);
   held.lease = lease.lease_id;
   held.held_since_ns = MonotonicNs();
   contents_->DoubtVersions();

@@ -56,6 +56,11 @@ class Watcher {
   void Regain(uint64_t zone);
   // What was acknowledged under the zone's lease is sent, and it is given back.
   Task<void> GiveBackZone(uint64_t zone);
+  // Likewise, and no lease of it is held until its end: a directory comes or goes.
+  Task<void> BeginMoveOfZone(uint64_t zone);
+  void EndMoveOfZone(uint64_t zone);
+  // It is no zone any more: neither lease nor interest is kept.
+  Task<void> ZoneRemoved(uint64_t zone);
   // Those whose leases are held.
   std::vector<uint64_t> HeldZones() const;
 
@@ -75,6 +80,8 @@ class Watcher {
   // The lease of all is held: those of zones are not wanted any more.
   Task<void> ReleaseZone(uint64_t zone);
   bool Recalled(uint64_t lease_id) const;
+  // A grant of it that arrives later is of before.
+  void NoteGone(uint64_t lease_id);
   Task<void> Hold(AcquiredLease lease);
   void LoseLease();
   void Note();  // on record, for who goes on after us
@@ -93,12 +100,13 @@ class Watcher {
   uint64_t acknowledged_ = 0;
   bool acknowledging_ = false;
   uint64_t lease_id_ = 0;          // held, or being given back
-  std::deque<uint64_t> recalled_;  // leases that were asked back last
+  std::deque<uint64_t> recalled_;  // leases that were asked back, or given back, last
   struct Zone {
     uint64_t lease = 0;  // held, or being given back
     bool giving_back = false;
     bool asking = false;
     bool forgetting = false;
+    uint32_t moves = 0;  // of directories, under way
     int64_t held_since_ns = 0;
     int64_t next_ask_ns = 0;
     int64_t pause_ns = 0;  // between asks: longer, the shorter it is held
