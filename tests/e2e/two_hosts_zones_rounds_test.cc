@@ -201,7 +201,7 @@ TEST_F(TwoHostsZonesRounds, EachFindsWhatTheOtherHasDone) {
   EXPECT_TRUE(host().AirctlJson({"recover"}).at("items").empty());
   std::cout << counter_ << " rewritten, " << moved_ << " moved, " << looked_ << " looked at, "
             << LeasesHeld() << " leases\n";
-  EXPECT_GT(LeasesHeld(), 2u);
+  EXPECT_GE(LeasesHeld(), 2u) << "nobody ever worked alone";
 }
 
 }  // namespace

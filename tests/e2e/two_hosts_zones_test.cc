@@ -130,7 +130,7 @@ TEST_F(TwoHostsZones, WhatGoesFromOneToTheOtherIsSeenByBoth) {
   WriteFile(Here("a/linked"), "linked");
   for (const char* name : {"a/tree", "a/tree/below"}) ASSERT_EQ(mkdir(Here(name).c_str(), 0755), 0);
   WriteFile(Here("a/tree/below/leaf"), "leaf");
-  const UniqueFd leaf = Open(There("a/tree/below/leaf"), O_RDONLY);
+  UniqueFd leaf = Open(There("a/tree/below/leaf"), O_RDONLY);
   ASSERT_EQ(rename(Here("a/file").c_str(), Here("b/file").c_str()), 0);
   ASSERT_EQ(link(Here("a/linked").c_str(), Here("b/linked").c_str()), 0);
   ASSERT_EQ(rename(Here("a/tree").c_str(), Here("b/tree").c_str()), 0);
@@ -145,6 +145,7 @@ TEST_F(TwoHostsZones, WhatGoesFromOneToTheOtherIsSeenByBoth) {
     WriteFile(On(i % 2, "b/tree/below/leaf"), now);
     ASSERT_EQ(ReadFile(On(1 - i % 2, "b/tree/below/leaf")), now);
   }
+  leaf.reset();
   // Into the root, where it is a zone of its own.
   ASSERT_EQ(rename(There("b/tree").c_str(), There("tree").c_str()), 0);
   WorkUntilHeld(0, "tree");

@@ -27,9 +27,6 @@ class LeaseEnded : public e2e::MountTest, public testing::WithParamInterface<boo
             .environment = {{"AIRSTORE_FAULT", board_.path()}}};
   }
   static bool adopted() { return GetParam(); }
-  uint64_t Pending() {
-    return host().SessionStatus("work").at("pending_mutations").get<uint64_t>();
-  }
   nlohmann::json Lost() { return host().AirctlJson({"recover"}).at("items"); }
   // In place: nothing but content changes.
   static void Write(const std::string& path, const std::string& content) {
@@ -58,7 +55,7 @@ TEST_P(LeaseEnded, TheFirstAtTheGatewayStandsAndTheOtherIsKept) {
   e2e::WriteFile(At("file"), original);
   e2e::WriteFile(At("quiet"), original);
   Write(At("file"), original.substr(0, 1000));  // the second version
-  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Pending() == 0; }));
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Settled(); }));
   ASSERT_TRUE(host().SessionStatus("work").at("write_lease"));
   if (adopted()) {
     host().KillBroker();
@@ -104,7 +101,7 @@ TEST_P(LeaseEnded, WhatAnotherHostHasMadeIsNotReplacedOrRemoved) {
   const std::string theirs = e2e::RandomBytes(2, 200'000);
   const std::string ours = e2e::RandomBytes(3, 200'000);
   for (const char* name : {"saved", "removed", "quiet", "gone"}) e2e::WriteFile(At(name), original);
-  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Pending() == 0; }));
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Settled(); }));
   ASSERT_TRUE(host().SessionStatus("work").at("write_lease"));
   const auto change = [&] {
     for (const char* name : {"saved", "quiet", "free"}) {
@@ -156,7 +153,7 @@ TEST_P(LeaseEnded, NobodyIsInConflictWithHimself) {
   e2e::OtherBroker other(host());
   const std::string there = other.Mount("work", "there");
   e2e::WriteFile(At("file"), content);
-  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Pending() == 0; }));
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Settled(); }));
   ASSERT_FALSE(host().SessionStatus("work").at("write_lease"));
   std::string expected = content;
   for (int round = 0; round < 3; ++round) {
@@ -198,7 +195,7 @@ TEST_P(LeaseEnded, WhatWasWrittenMeanwhileDoesNotOverwrite) {
   const std::string original = e2e::RandomBytes(1, 200'000);
   const std::string theirs = e2e::RandomBytes(2, 200'000);
   e2e::WriteFile(At("file"), original);
-  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Pending() == 0; }));
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Settled(); }));
   ASSERT_TRUE(host().SessionStatus("work").at("write_lease"));
   UniqueFd file = e2e::Open(At("file"), O_RDWR);
   if (adopted()) {
@@ -234,7 +231,7 @@ TEST_P(LeaseEndedTwice, ARecoveryDoesNotOverwriteEither) {
   const std::string original = e2e::RandomBytes(1, 200'000);
   const std::string theirs = e2e::RandomBytes(2, 200'000);
   e2e::WriteFile(At("file"), original);
-  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Pending() == 0; }));
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Settled(); }));
   UniqueFd file = e2e::Open(At("file"), O_RDWR);
   const auto frontends = host().FrontendPids();
   host().broker().Signal(SIGSTOP);

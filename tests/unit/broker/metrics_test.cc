@@ -8,8 +8,10 @@
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <cstring>
 #include <fstream>
+#include <future>
 #include <iterator>
 #include <regex>
 #include <thread>
@@ -112,7 +114,7 @@ TEST(Metrics, TheReaderOfTheseTestsIsStrict) {
 class MetricsServerTest : public testing::Test {
  protected:
   ~MetricsServerTest() override {
-    server_.reset();
+    End();
     work_.reset();
     loop_.stop();
     if (thread_.joinable()) thread_.join();
@@ -123,6 +125,16 @@ class MetricsServerTest : public testing::Test {
     ASSERT_TRUE(server) << server.error().ToString();
     server_ = std::move(*server);
     thread_ = std::thread([this] { loop_.run(); });
+  }
+  // On its own thread.
+  void End() {
+    if (!thread_.joinable()) return;
+    std::promise<void> ended;
+    boost::asio::post(loop_, [&] {
+      server_.reset();
+      ended.set_value();
+    });
+    ended.get_future().wait();
   }
   UniqueFd Connected() {
     UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -187,7 +199,7 @@ TEST_F(MetricsServerTest, TheSocketIsTheOwnersAndGoesWithIt) {
   struct stat info {};
   ASSERT_EQ(stat((temp_ / "m").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 07777, 0660u);
-  server_.reset();
+  End();
   EXPECT_NE(stat((temp_ / "m").c_str(), &info), 0);
 }
 
