@@ -78,6 +78,8 @@ std::vector<FaultPoint> PointsOf(const Category& category) {
                    FaultPoint::kRecoverySent, FaultPoint::kRecoveryContentRemoved})) {
       continue;
     }
+    // Of mounts of another ABI: none is here.
+    if (Is(point, {FaultPoint::kRemapRead, FaultPoint::kRemapInPlace})) continue;
     // Of blocks that are files.
     if (e2e::Scaled() &&
         Is(point, {FaultPoint::kGatewayBlockWritten, FaultPoint::kGatewayBlockNamed})) {
