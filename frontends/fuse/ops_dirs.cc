@@ -95,11 +95,17 @@ void Opendir(fuse_req_t req, fuse_ino_t inode, fuse_file_info* file) {
     fuse_reply_err(req, error);
     return;
   }
-  file->fh = request.volume().Opendir();
+  file->fh = request.volume().Opendir(inode);
   file->cache_readdir = 1;
   // The broker invalidates a directory that changed elsewhere.
   file->keep_cache = request.volume().KeepsListing(inode, flags) ? 1 : 0;
   fuse_reply_open(req, file);
+}
+
+void Releasedir(fuse_req_t req, fuse_ino_t inode, fuse_file_info* /*file*/) {
+  FuseRequest request(req);
+  request.volume().Releasedir(inode);
+  fuse_reply_err(req, 0);
 }
 
 void Readdir(fuse_req_t req, fuse_ino_t inode, size_t size, off_t offset, fuse_file_info* file) {
@@ -120,6 +126,7 @@ void Fsyncdir(fuse_req_t req, fuse_ino_t inode, int data_only, fuse_file_info* /
 
 void AddDirOps(fuse_lowlevel_ops* ops) {
   ops->opendir = Opendir;
+  ops->releasedir = Releasedir;
   ops->readdir = Readdir;
   ops->readdirplus = Readdirplus;
   ops->fsyncdir = Fsyncdir;

@@ -260,7 +260,9 @@ class Volume {
   bool AwaitTaken(const News& news) { return lane_->WaitTaken(news.place, news.until_ns); }
 
   // ---- directories (volume_dir.cc)
-  uint64_t Opendir() { return dir_hints_.NewHandle(); }
+  // Names keep their places while a directory is open: it is counted, as a file that is opened here.
+  uint64_t Opendir(uint64_t directory);
+  void Releasedir(uint64_t directory);
   // Whether who opens it may be shown what the client has of the listing. `flags`: of the open.
   bool KeepsListing(uint64_t directory, uint32_t flags) const;
   int Readdir(Request& request, uint64_t directory, uint64_t handle, uint64_t offset,

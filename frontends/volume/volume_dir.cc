@@ -32,6 +32,21 @@ bool StillThere(const shm::MetaView& view, uint32_t index, uint64_t cookie) {
 
 }  // namespace
 
+uint64_t Volume::Opendir(uint64_t directory) {
+  shm::InodeRef found;
+  shm::InodeUse* use = reader_.FindInode(directory, &found) ? lane_->Use(found.index) : nullptr;
+  if (use != nullptr) {
+    use->opens.fetch_add(1, std::memory_order_seq_cst);
+    lane_->NoteEffect(shm::LocalEffect::kOpen, found.index);
+  }
+  return dir_hints_.NewHandle();
+}
+
+void Volume::Releasedir(uint64_t directory) {
+  shm::InodeRef found;
+  if (lane_->NoteRelease() && reader_.FindInode(directory, &found)) DropOpen(found.index);
+}
+
 struct Volume::Walk {
   uint64_t directory;
   Listing listing;

@@ -2,12 +2,14 @@
 //
 // Two hosts that work in different directories of one workspace: each has the lease of its own, and
 // waits for nobody; who goes to the other one's finds all that was acknowledged there.
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 #include <thread>
 
 #include "tests/e2e/support/host_test.h"
@@ -111,6 +113,26 @@ TEST_F(TwoHostsZones, EachWorksInItsOwnWithoutTheGateway) {
     ASSERT_EQ(ReadFile(On(1 - i % 2, "a/turns")), std::to_string(i));
   }
   ExpectSameEverywhere();
+}
+
+TEST_F(TwoHostsZones, WhatIsBeingListedElsewhereIsNotLeased) {
+  constexpr int kNames = 3000;  // more than a kernel asks for at once
+  for (int i = 0; i < kNames; ++i) {
+    ASSERT_TRUE(Open(Here("a/name" + std::to_string(i)), O_CREAT | O_WRONLY));
+  }
+  DIR* listing = opendir(There("a").c_str());
+  ASSERT_NE(listing, nullptr);
+  std::multiset<std::string> seen;
+  for (int i = 0; i < 10; ++i) seen.insert(readdir(listing)->d_name);
+  for (int i = 0; i < 5; ++i) {
+    WriteFile(Here("a/before"), std::to_string(i));
+    std::this_thread::sleep_for(milliseconds(100));
+    EXPECT_FALSE(Holds(0, "a"));
+  }
+  while (const dirent* entry = readdir(listing)) seen.insert(entry->d_name);
+  closedir(listing);
+  for (int i = 0; i < kNames; ++i) ASSERT_EQ(seen.count("name" + std::to_string(i)), 1u) << i;
+  WorkUntilHeld(0, "a");
 }
 
 TEST_F(TwoHostsZones, WhatIsOpenElsewhereIsNotLeased) {

@@ -47,7 +47,7 @@ std::vector<std::string> List(FakeBroker* broker, size_t room) {
   volume::Node node;
   EXPECT_EQ(0, broker->volume().Lookup(request, shm::kRootInode, "d", &node));
   std::vector<std::string> names;
-  const uint64_t handle = broker->volume().Opendir();
+  const uint64_t handle = broker->volume().Opendir(kDirectory);
   uint64_t offset = 0;
   for (;;) {
     NameSink sink(room);
@@ -96,6 +96,17 @@ TEST(VolumeReaddir, IncompleteListingIsLoadedFirst) {
   EXPECT_EQ(1u, broker.CallsOf(shm::Op::kLoadListing));
 }
 
+// The broker lets names of what is open keep their places.
+TEST(VolumeReaddir, OpenDirectoriesAreCounted) {
+  FakeBroker broker;
+  const uint32_t index = broker.AddDirectory(kDirectory, shm::kRootInode, "d");
+  (void)broker.volume().Opendir(kDirectory);
+  (void)broker.volume().Opendir(kDirectory);
+  EXPECT_EQ(broker.lane().Opens(index), 2u);
+  for (int i = 0; i < 3; ++i) broker.volume().Releasedir(kDirectory);
+  EXPECT_EQ(broker.lane().Opens(index), 0u);
+}
+
 TEST(VolumeReaddir, NodesAreCountedOnlyWhenTheyFit) {
   FakeBroker broker;
   broker.AddDirectory(kDirectory, shm::kRootInode, "d");
@@ -103,7 +114,7 @@ TEST(VolumeReaddir, NodesAreCountedOnlyWhenTheyFit) {
   const uint32_t b = broker.AddFile(201, kDirectory, "b");
   PlainRequest request;
   NameSink sink(3);
-  EXPECT_EQ(0, broker.volume().Readdir(request, kDirectory, broker.volume().Opendir(), 0,
+  EXPECT_EQ(0, broker.volume().Readdir(request, kDirectory, broker.volume().Opendir(kDirectory), 0,
                                        Listing::kNodes, sink));
   EXPECT_EQ((std::vector<std::string>{".", "..", "a"}), sink.names);
   EXPECT_EQ(1u, broker.lane().Lookups(a));
@@ -119,7 +130,7 @@ TEST(VolumeReaddir, ChildrenUnknownHereAreAskedForOnce) {
   }
   PlainRequest request;
   NameSink sink(100);
-  const uint64_t handle = broker.volume().Opendir();
+  const uint64_t handle = broker.volume().Opendir(kDirectory);
   EXPECT_EQ(0, broker.volume().Readdir(request, kDirectory, handle, 0, Listing::kNodes, sink));
   EXPECT_EQ(7u, sink.names.size());
   EXPECT_TRUE(sink.nodes.empty());
@@ -131,7 +142,7 @@ TEST(VolumeReaddir, UnlinkingWhatWasListedSkipsNothing) {
   broker.AddDirectory(kDirectory, shm::kRootInode, "d");
   for (uint64_t i = 0; i < 50; ++i) broker.AddFile(200 + i, kDirectory, std::to_string(i));
   PlainRequest request;
-  const uint64_t handle = broker.volume().Opendir();
+  const uint64_t handle = broker.volume().Opendir(kDirectory);
   uint64_t offset = 2;
   size_t seen = 0;
   for (;;) {
@@ -161,8 +172,8 @@ std::vector<std::string> ListAcross(FakeBroker* broker, const std::function<void
   sink.after_a = [&, once = false]() mutable {
     if (!std::exchange(once, true)) broker->Do(change);
   };
-  EXPECT_EQ(0, broker->volume().Readdir(request, kDirectory, broker->volume().Opendir(), 2,
-                                        Listing::kNames, sink));
+  EXPECT_EQ(0, broker->volume().Readdir(request, kDirectory, broker->volume().Opendir(kDirectory),
+                                        2, Listing::kNames, sink));
   return sink.names;
 }
 
