@@ -97,9 +97,8 @@ TEST_F(LargeDirectories, AreListedWhileAnotherHostWorksInThem) {
   ASSERT_EQ(mkdir(Here("d").c_str(), 0755), 0);
   for (int i = 0; i < kNames; ++i) WriteFile(Here("d/" + std::to_string(i)), "");
   Join();
-  std::atomic<bool> enough = false;
-  std::thread works([&] {
-    for (int i = 0; !enough; ++i) {
+  std::jthread works([&](const std::stop_token& enough) {
+    for (int i = 0; !enough.stop_requested(); ++i) {
       WriteFile(Here("d/new" + std::to_string(i)), "");
       if (i % 2 == 0) unlink(Here("d/" + std::to_string(i)).c_str());
     }
@@ -107,7 +106,7 @@ TEST_F(LargeDirectories, AreListedWhileAnotherHostWorksInThem) {
   const auto begin = Now();
   const std::set<std::string> seen = NamesIn(There("d"));
   EXPECT_LT(Now() - begin, seconds(20));
-  enough = true;
+  works.request_stop();
   works.join();
   EXPECT_GT(seen.size(), size_t{kNames / 2});
   const std::set<std::string> here = NamesIn(Here("d"));

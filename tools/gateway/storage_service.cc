@@ -16,7 +16,15 @@ namespace {
 constexpr int kMaxResolveItems = 16384;
 constexpr int kMaxFetchRanges = 4096;
 
-void ResolveOne(Resolver& resolver, const wire::ResolveItem& item, wire::ResolveResult* result) {
+// Of a listing, when others have changed so often what was being read: of a directory in which they
+// work all the time only a short page is ever of one moment.
+uint32_t PageAfter(int conflicts) {
+  return static_cast<uint32_t>(Resolver::kPageEntries >> std::min(conflicts, 7));
+}
+
+// `page`: the most entries of a listing.
+void ResolveOne(Resolver& resolver, const wire::ResolveItem& item, uint32_t page,
+                wire::ResolveResult* result) {
   int error = EINVAL;
   ResolvedEntry entry;
   switch (item.what_case()) {
@@ -32,9 +40,11 @@ void ResolveOne(Resolver& resolver, const wire::ResolveItem& item, wire::Resolve
     case wire::ResolveItem::kList: {
       const wire::ListItem& list = item.list();
       Listed listed;
-      error = resolver.List({list.inode(), list.after(), list.max_entries(), list.inline_bytes(),
-                             list.inline_budget_bytes()},
-                            &listed);
+      const uint32_t most =
+          list.max_entries() == 0 ? page : std::min<uint32_t>(list.max_entries(), page);
+      error = resolver.List(
+          {list.inode(), list.after(), most, list.inline_bytes(), list.inline_budget_bytes()},
+          &listed);
       if (error == 0) ToWire(std::move(listed), result->mutable_listing());
       break;
     }
@@ -185,14 +195,16 @@ grpc::Status StorageService::DoResolve(const Context& context, const wire::Resol
   }
   for (bool again = true; again;) {
     std::set<InodeNo> touched;
+    int conflicts = -1;
     const auto done = UntilNoConflict([&]() -> Result<void> {
+      ++conflicts;
       response->clear_results();
       auto reader = gateway_.store().Read();
       if (!reader) return reader.error();
       Expect(request, access.session.workspace, **reader);
       Resolver resolver(**reader, gateway_.blocks(), access.session.workspace);
       for (const wire::ResolveItem& item : request.items()) {
-        ResolveOne(resolver, item, response->add_results());
+        ResolveOne(resolver, item, PageAfter(conflicts), response->add_results());
         if (resolver.overflown()) return Error{E2BIG, {}};
         if (context.IsCancelled()) return Error{ECANCELED, {}};
       }
