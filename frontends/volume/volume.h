@@ -260,7 +260,7 @@ class Volume {
   bool AwaitTaken(const News& news) { return lane_->WaitTaken(news.place, news.until_ns); }
 
   // ---- directories (volume_dir.cc)
-  // Names keep their places while a directory is open: it is counted, as a file that is opened here.
+  // Names keep their places while a directory is open: it is counted, as a file opened here is.
   uint64_t Opendir(uint64_t directory);
   void Releasedir(uint64_t directory);
   // Whether who opens it may be shown what the client has of the listing. `flags`: of the open.
