@@ -27,11 +27,12 @@ class Faults : public ServedTest {
   // Has somebody die there, and brings back who does not come back by itself.
   void DieAt(FaultPoint point, int64_t skip) {
     const auto before = board_.fired(point);
+    const pid_t serving = Frontend();
     board_.Arm(point, FaultAction::kKill, 0, skip, 1);
     ASSERT_TRUE(e2e::WaitUntil(kPatience, [&] { return board_.fired(point) > before; }))
         << fault::NameOf(point);
     const std::string name = fault::NameOf(point);
-    if (name.starts_with("frontend.")) return;
+    if (name.starts_with("frontend.")) return AwaitFrontendAfter(serving);  // or both are dead
     if (name.starts_with("gateway.")) {
       ASSERT_TRUE(e2e::WaitUntil(kPatience, [&] { return !host().GatewayRuns(); }));
       host().StartGateway();

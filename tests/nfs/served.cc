@@ -230,6 +230,10 @@ pid_t ServedTest::Frontend() { return host().MountStatus(name_)["frontend_pid"].
 void ServedTest::KillFrontend() {
   const pid_t before = Frontend();
   ASSERT_EQ(kill(before, SIGKILL), 0);
+  AwaitFrontendAfter(before);
+}
+
+void ServedTest::AwaitFrontendAfter(pid_t before) {
   ASSERT_TRUE(e2e::WaitUntil(std::chrono::seconds(10), [&] {
     const auto status = host().MountStatus(name_);
     return status["state"] == "ready" && status["frontend_pid"].get<pid_t>() != before;

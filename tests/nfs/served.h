@@ -66,6 +66,7 @@ class ServedTest : public e2e::HostTest {
   std::string MountElsewhere();
   // Kills it and waits for the next one.
   void KillFrontend();
+  void AwaitFrontendAfter(pid_t before);
 
  private:
   std::string name_;
