@@ -43,7 +43,9 @@ Task<void> Mount::HandleCall(shm::Call call) {
   ++calls_in_work_;
   std::string text;
   const int64_t begun_ns = trace_.on() ? MonotonicNs() : 0;
-  const RepeatedChanges::ChangePtr change = co_await BeginChange(&call);
+  // Who is told of a time-out by another protocol does not ask by himself once more.
+  RepeatedChanges::ChangePtr change;
+  if (is_nfs()) change = co_await BeginChange(&call);
   shm::RequestReply reply{};
   if (change && call.executed && change->error != 0) {
     reply.error = change->error;
@@ -66,9 +68,8 @@ Task<void> Mount::HandleCall(shm::Call call) {
   }
 }
 
-// Only of NFS: who is told of a time-out by another protocol does not ask by himself once more.
 Task<RepeatedChanges::ChangePtr> Mount::BeginChange(shm::Call* call) {
-  if (!is_nfs() || call->position <= lane_->adopted_until()) co_return nullptr;
+  if (call->position <= lane_->adopted_until()) co_return nullptr;
   bool first = true;
   shm::Call asked = *call;
   RepeatedChanges::ChangePtr change = co_await repeated_.Begin(std::move(asked), &first);
