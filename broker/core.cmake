@@ -75,6 +75,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/mount_recovery.cc
   ${CMAKE_CURRENT_LIST_DIR}/mount_trace.cc
   ${CMAKE_CURRENT_LIST_DIR}/mutation_log.cc
+  ${CMAKE_CURRENT_LIST_DIR}/mutation_log_expect.cc
   ${CMAKE_CURRENT_LIST_DIR}/mutation_log_send.cc
   ${CMAKE_CURRENT_LIST_DIR}/recovery.cc
   ${CMAKE_CURRENT_LIST_DIR}/remap.cc

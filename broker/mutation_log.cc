@@ -64,10 +64,19 @@ Ticket MutationLog::Append(Mutation mutation, std::vector<uint64_t> subjects,
   Reach(FaultPoint::kTreeAfterLog);
   // Under the lease of all nobody asks.
   const uint64_t zone = lease_id_ == 0 && zone_of_ ? zone_of_(record.mutation) : 0;
+  if (const uint64_t removed = RemovedBy(record.mutation); removed != 0) {
+    NoteRemoval(record.ticket, record.mutation, contents_->MustMatch(removed));
+  }
   Queue(std::move(record));
   items_.back().zone = zone;
   appended_.NotifyAll();
   return items_.back().ticket;
+}
+
+void MutationLog::SetLease(uint64_t id) {
+  lease_id_ = id;
+  // It says nothing about what was done before.
+  for (auto& [inode, removal] : removals_) removal.must_match = true;
 }
 
 void MutationLog::SetZoneLease(uint64_t zone, uint64_t id) {
@@ -75,6 +84,7 @@ void MutationLog::SetZoneLease(uint64_t zone, uint64_t id) {
     zones_.erase(zone);
   } else {
     zones_[zone] = {id, false};
+    for (auto& [inode, removal] : removals_) removal.must_match = true;
   }
 }
 
@@ -168,6 +178,7 @@ void MutationLog::Restore(const JournalState& state) {
     restored_.push_back(std::move(item));
   }
   for (const auto& [ticket, record] : state.pending) {
+    NoteRemoval(ticket, record.mutation, true);
     if (!numbered.contains(ticket)) Queue(record);
   }
   in_flight_ = restored_.size();

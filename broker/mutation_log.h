@@ -87,7 +87,7 @@ class MutationLog {
   // What is sent from now on was acknowledged under this lease; 0: none, then changes of content
   // are sent with the version they are made of, and the gateway refuses what would overwrite
   // another host's. So are those of content that must match (ContentSource::MustMatch).
-  void SetLease(uint64_t id) { lease_id_ = id; }
+  void SetLease(uint64_t id);
   bool under_lease() const { return lease_id_ != 0; }
   // The same of the lease of a zone, for changes that are about nothing else.
   void SetZoneLease(uint64_t zone, uint64_t id);
@@ -210,9 +210,15 @@ class MutationLog {
   void RequeueContent(uint64_t inode);
   Task<void> Send();
   Task<void> SendBatch();
-  // A second change of a file's content with a precondition: it is made of what the first one
-  // leaves, which only the answer tells. `changed`: files of the run so far.
-  bool EndsRun(uint64_t content, uint64_t lease, std::unordered_set<uint64_t>* changed) const;
+  // The file whose content the mutation changes; 0: none.
+  static uint64_t ContentOf(const Mutation& mutation);
+  // The file whose last name it takes, and which must be as it is known; 0: none.
+  static uint64_t RemovedBy(const Mutation& mutation);
+  // A second change of a file's content with a precondition, or its end: it is made of what the
+  // first one leaves, which only the answer tells. `content`: of the mutation, which may still have
+  // to be built. `changed`: files of the run so far.
+  bool EndsRun(uint64_t content, const Mutation& mutation, uint64_t lease,
+               std::unordered_set<uint64_t>* changed) const;
   // Under which a change is sent that lies there.
   uint64_t LeaseOf(uint64_t zone) const;
   // What Restore found numbered.
@@ -238,6 +244,10 @@ class MutationLog {
   // Without a lease: what was batched under one, in as many runs as that takes.
   Task<std::vector<MutationResult>> ApplyInRuns(std::shared_ptr<const std::vector<Mutation>> batch);
   void Renumber(std::vector<Mutation>* batch, uint64_t first);
+  bool MustMatch(uint64_t inode) const;
+  void NoteRemoval(Ticket ticket, const Mutation& mutation, bool must_match);
+  // `lease_of`: of each mutation.
+  void SetPreconditions(std::vector<Mutation>* batch, const std::vector<uint64_t>& lease_of) const;
   void SetPrecondition(Mutation* mutation) const;
   void TakeVersions(const std::vector<Mutation>& batch, const std::vector<MutationResult>& results);
   void Settle(const std::vector<Item>& items, const Part& part,
@@ -275,7 +285,15 @@ class MutationLog {
   std::unordered_map<uint64_t, Items::iterator> touches_;  // queued Touch by directory
   std::unordered_map<uint64_t, bool> content_in_flight_;  // of the batch; whether its turn has come
   std::vector<Item> restored_;                            // with their numbers
-  size_t value_bytes_ = 0;                                // of attributes, queued and in flight
+  // A file that loses its last name, until the gateway has answered. It may be forgotten here
+  // before; changes of its content that are ahead of that go on.
+  struct Removal {
+    Ticket ticket = 0;
+    uint64_t version = 0;     // as the gateway has it when it has taken what it has answered; or 0
+    bool must_match = false;  // as in ContentSource
+  };
+  std::unordered_map<uint64_t, Removal> removals_;  // by inode
+  size_t value_bytes_ = 0;                          // of attributes, queued and in flight
   int64_t values_full_ns_ = 0;
   size_t in_flight_ = 0;
   int64_t in_flight_since_ns_ = 0;

@@ -27,13 +27,6 @@ constexpr size_t kContentItemBytes = 64u << 10;  // guess for batch sizing befor
 // collected at some time.
 constexpr int64_t kTimeOfABatchNs = 60'000'000'000;
 
-// The file whose content the mutation changes; 0: none.
-uint64_t ContentOf(const Mutation& mutation) {
-  if (const auto* write = std::get_if<WriteOp>(&mutation.op)) return write->inode;
-  const auto* setattr = std::get_if<SetattrOp>(&mutation.op);
-  return setattr != nullptr && setattr->size ? setattr->inode : 0;
-}
-
 // About what it takes on the wire: a batch that is too long for a message never arrives.
 size_t WireBytes(const Mutation& mutation) {
   constexpr size_t kHead = 128;
@@ -97,12 +90,6 @@ bool MutationLog::CutQueued(uint64_t inode) const {
   return found != subjects_.end() && found->second.cuts != 0;
 }
 
-bool MutationLog::EndsRun(uint64_t content, uint64_t lease,
-                          std::unordered_set<uint64_t>* changed) const {
-  return content != 0 && !changed->insert(content).second &&
-         (lease == 0 || contents_->MustMatch(content));
-}
-
 Task<void> MutationLog::SendBatch() {
   std::vector<Item> items;
   std::vector<uint64_t> lease_of;
@@ -114,7 +101,7 @@ Task<void> MutationLog::SendBatch() {
     const uint64_t content =
         front->content_inode != 0 ? front->content_inode : ContentOf(front->mutation);
     const uint64_t lease = LeaseOf(front->zone);
-    if (EndsRun(content, lease, &changed)) break;
+    if (EndsRun(content, front->mutation, lease, &changed)) break;
     lease_of.push_back(lease);
     bytes += front->content_inode != 0 ? kContentItemBytes : WireBytes(front->mutation);
     Unindex(front);
@@ -217,8 +204,10 @@ Task<void> MutationLog::SendRestored() {
     for (; end < items.size() && end - begin < limits_.max_batch_mutations &&
            bytes < limits_.max_batch_bytes / 2;
          ++end) {
-      const uint64_t content = ContentOf(items[end].mutation);
-      if (EndsRun(content, lease_id_, &changed)) break;
+      const Mutation& mutation = items[end].mutation;
+      if (EndsRun(ContentOf(mutation), mutation, lease_id_, &changed)) break;
+      // It may stand for content, which may have been applied.
+      if (const auto* touch = std::get_if<TouchOp>(&mutation.op)) changed.insert(touch->inode);
       bytes += WireBytes(items[end].mutation);
     }
     const uint64_t recorded = items[begin].mutation.sequence;
@@ -313,10 +302,7 @@ void MutationLog::Finish(const std::vector<Item>& items, uint64_t last_sequence)
 
 Task<std::vector<MutationResult>> MutationLog::ApplyUntilAnswered(
     std::shared_ptr<std::vector<Mutation>> batch, std::vector<uint64_t> lease_of) {
-  for (size_t i = 0; i < batch->size(); ++i) {
-    Mutation& mutation = (*batch)[i];
-    if (lease_of[i] == 0 || contents_->MustMatch(ContentOf(mutation))) SetPrecondition(&mutation);
-  }
+  SetPreconditions(batch.get(), lease_of);
   const std::set<uint64_t> named(lease_of.begin(), lease_of.end());
   std::vector<uint64_t> leases;
   std::copy_if(named.begin(), named.end(), std::back_inserter(leases),
@@ -365,38 +351,15 @@ Task<std::vector<MutationResult>> MutationLog::ApplyInRuns(
     auto run = std::make_shared<std::vector<Mutation>>();
     std::unordered_set<uint64_t> changed;
     for (size_t i = results.size(); i < batch->size(); ++i) {
-      if (EndsRun(ContentOf((*batch)[i]), 0, &changed)) break;
-      run->push_back((*batch)[i]);
+      const Mutation& mutation = (*batch)[i];
+      if (EndsRun(ContentOf(mutation), mutation, 0, &changed)) break;
+      run->push_back(mutation);
     }
     const std::vector<uint64_t> none(run->size(), 0);
     const auto answer = co_await ApplyUntilAnswered(run, none);
     results.insert(results.end(), answer.begin(), answer.end());
   }
   co_return results;
-}
-
-void MutationLog::SetPrecondition(Mutation* mutation) const {
-  const uint64_t inode = ContentOf(*mutation);
-  if (inode == 0) return;
-  const uint64_t version = contents_->ContentVersion(inode);
-  if (version == 0) return;  // what it was made of may be on record
-  mutation->if_inode = inode;
-  mutation->if_content_version = version;
-}
-
-void MutationLog::TakeVersions(const std::vector<Mutation>& batch,
-                               const std::vector<MutationResult>& results) {
-  for (size_t i = 0; i < results.size(); ++i) {
-    if (results[i].error != 0 || results[i].content_version == 0) continue;
-    const auto* create = std::get_if<CreateOp>(&batch[i].op);
-    const auto* touch = std::get_if<TouchOp>(&batch[i].op);
-    // A touch that tells a version stands for content, which had been applied: see Restore.
-    const uint64_t inode = create != nullptr  ? create->inode
-                           : touch != nullptr ? touch->inode
-                                              : ContentOf(batch[i]);
-    // An answer without the question whether it is the version that we know may be an old one.
-    contents_->ContentApplied(inode, results[i].content_version, batch[i].if_inode == inode);
-  }
 }
 
 void MutationLog::Settle(const std::vector<Item>& items, const Part& part,

@@ -106,6 +106,25 @@ Result<void> SessionJournal::Append(const MutationRecord& record) {
   return {};
 }
 
+void SessionJournal::Expect(Ticket ticket, uint64_t content_version) {
+  if (ticket < first_ || ticket - first_ >= pending_.size()) return;
+  std::span<const uint8_t>& payload = pending_[ticket - first_];
+  auto decoded = Decode(static_cast<uint16_t>(RecordType::kMutation), payload);
+  auto* record = decoded ? std::get_if<MutationRecord>(&*decoded) : nullptr;
+  if (record == nullptr || record->mutation.if_content_version == content_version) return;
+  record->mutation.if_content_version = content_version;
+  // Who reads takes the last one of a ticket.
+  auto written = Write(*record);
+  if (!written) {
+    spdlog::error("journal: {}", written.error().ToString());
+    return;
+  }
+  pending_bytes_ += written->size();
+  pending_bytes_ -= payload.size();
+  payload = *written;
+  RewriteIfWorthIt();
+}
+
 Result<void> SessionJournal::Append(const BatchRecord& record) {
   auto written = Write(record);
   if (!written) return written.error();

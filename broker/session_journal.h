@@ -32,6 +32,8 @@ class SessionJournal {
 
   Result<void> Append(const MutationRecord& record);
   Result<void> Append(const BatchRecord& record);
+  // A change that is not settled is made on that version of the content by now.
+  void Expect(Ticket ticket, uint64_t content_version);
   void Append(const SettledRecord& record);
   void Append(const ElidedRecord& record);
   Result<void> Append(const AttachedRecord& record);

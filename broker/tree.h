@@ -236,8 +236,10 @@ class Tree {
   void NotifyOwner(MountPort* origin, uint64_t inode);
 
  private:
-  // The change takes the last name of the file: as it is known here.
+  bool ExpectsVersion(uint64_t inode, const Mutation& mutation) const;
+  // The change cuts the file, or takes its last name: as it is known here.
   void ExpectVersion(uint64_t inode, Mutation* mutation) const;
+  void ExpectVersionOfRemoved(uint64_t inode, Mutation* mutation) const;
   // It was taken for gone, and has a name at the gateway.
   void NotGone(uint64_t inode);
   static constexpr size_t kDeepest = 2048;  // a path has 4,096 bytes

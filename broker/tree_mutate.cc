@@ -214,16 +214,29 @@ void Tree::LoseName(uint64_t inode, bool directory, int64_t now_ns, bool again) 
 }
 
 // Acknowledged here, it may reach the gateway when the lease has ended, and another host has
-// changed what is about to go. Of what was changed here itself the content has a precondition.
-void Tree::ExpectVersion(uint64_t inode, Mutation* mutation) const {
+// changed what is about to be cut or to go.
+bool Tree::ExpectsVersion(uint64_t inode, const Mutation& mutation) const {
   const auto record = inodes_->Get(inode);
-  const bool here = log_->under_lease() || log_->HoldsZone(ZoneOf(*mutation));
-  if (!here || !record || !IsRegular(record->mode) || log_->PendingOf(inode) != 0 ||
+  return record && IsRegular(record->mode) &&
+         (log_->under_lease() || log_->HoldsZone(ZoneOf(mutation)));
+}
+
+// Of what was changed here itself the content has a precondition.
+void Tree::ExpectVersion(uint64_t inode, Mutation* mutation) const {
+  if (!ExpectsVersion(inode, *mutation) || log_->PendingOf(inode) != 0 ||
       contents_->IsDirty(inode)) {
     return;
   }
   mutation->if_content_version = contents_->ContentVersion(inode);
   if (mutation->if_content_version != 0) mutation->if_inode = inode;
+}
+
+// The log knows what comes of the version by what is ahead: also of one that the gateway has still
+// to make.
+void Tree::ExpectVersionOfRemoved(uint64_t inode, Mutation* mutation) const {
+  if (!ExpectsVersion(inode, *mutation)) return;
+  mutation->if_inode = inode;
+  mutation->if_content_version = contents_->ContentVersion(inode);
 }
 
 void Tree::ReclaimOrphan(uint64_t inode) {
@@ -281,7 +294,7 @@ Task<Result<void>> Tree::Remove(Origin origin, uint64_t parent, std::string name
   const Ticket elided =
       last_name && !directory ? log_->Elide(inode, parent, now, origin.place()) : 0;
   Mutation mutation{.time_ns = now, .op = op};
-  if (last_name) ExpectVersion(inode, &mutation);
+  if (last_name) ExpectVersionOfRemoved(inode, &mutation);
   const Ticket logged = elided != 0 ? elided
                                     : log_->Append(std::move(mutation), {inode}, {parent},
                                                    origin.place(), last_name ? inode : 0);

@@ -305,7 +305,7 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
                     .whiteout_gid = whiteout.gid};
   if (loses_last) KeepXattrs(plan.target);
   Mutation mutation{.time_ns = now, .op = op};
-  if (loses_last) ExpectVersion(plan.target, &mutation);
+  if (loses_last) ExpectVersionOfRemoved(plan.target, &mutation);
   // Nor is it to take a name that another host has given meanwhile.
   const uint64_t zone = lease_ ? 0 : ZoneOf(mutation);
   if ((log_->under_lease() || log_->HoldsZone(zone)) && plan.target == 0) {

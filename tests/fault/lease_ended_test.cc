@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include <future>
+#include <string>
+#include <vector>
 
 #include "tests/e2e/support/host_test.h"
 #include "tests/e2e/support/other_broker.h"
@@ -145,6 +147,54 @@ TEST_P(LeaseEnded, WhatAnotherHostHasMadeIsNotReplacedOrRemoved) {
   if (adopted()) {
     EXPECT_TRUE(e2e::WaitUntil(seconds(10), [&] { return e2e::ReadFile(At("saved")) == theirs; }));
   }
+}
+
+// Nor when what was written here before it is still to be sent.
+TEST_P(LeaseEnded, UnsentContentGoesWithItsFileAndNothingElseDoes) {
+  const std::string original = e2e::RandomBytes(1, 200'000);
+  const std::string theirs = e2e::RandomBytes(2, 200'000);
+  const std::string ours = e2e::RandomBytes(3, 200'000);
+  const std::vector<std::string> names = {"saved", "removed", "quiet", "gone"};
+  for (const std::string& name : names) e2e::WriteFile(At(name), original);
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Settled(); }));
+  ASSERT_TRUE(host().SessionStatus("work").at("write_lease"));
+  const auto change = [&] {
+    for (const char* name : {"saved", "quiet"}) {
+      const std::string fresh = At(std::string(name) + ".new");
+      e2e::WriteFile(fresh, ours);
+      ASSERT_EQ(rename(fresh.c_str(), At(name).c_str()), 0);
+    }
+    for (const char* name : {"removed", "gone"}) ASSERT_EQ(unlink(At(name).c_str()), 0);
+  };
+  host().FreezeGateway();
+  for (const std::string& name : names) Write(At(name), "unsent");
+  if (adopted()) {
+    host().KillBroker();
+  } else {
+    change();
+    host().KillBrokerAndMounts();
+  }
+  host().ThawGateway();
+  e2e::OtherBroker other(host());
+  const std::string there = other.Mount("work", "there");
+  Write(there + "/saved", theirs);
+  Write(there + "/removed", theirs);
+  if (adopted()) {
+    host().FreezeGateway();  // so that the lease is believed in
+    host().StartBroker();
+    change();
+    host().ThawGateway();
+  } else {
+    host().StartBroker();
+  }
+  ASSERT_TRUE(e2e::WaitUntil(seconds(60), [&] { return Settled() && Lost().size() == 2; }))
+      << Lost();
+  const std::string fresh = other.RemountFresh("work", there);
+  EXPECT_TRUE(e2e::ReadFile(fresh + "/saved") == theirs);
+  EXPECT_TRUE(e2e::ReadFile(fresh + "/removed") == theirs);
+  EXPECT_TRUE(e2e::ReadFile(fresh + "/saved.new") == ours);
+  EXPECT_TRUE(e2e::ReadFile(fresh + "/quiet") == ours);
+  EXPECT_FALSE(e2e::Exists(fresh + "/gone"));
 }
 
 // The gateway has taken content, and the broker dies before it knows.
