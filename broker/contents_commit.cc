@@ -30,7 +30,11 @@ constexpr uint64_t kComparedAtOnce = 64u << 20;
 Ticket Contents::Flush(uint64_t inode) {
   const NodePtr node = Find(inode);
   const auto record = inodes_->Get(inode);
-  if (node && node->replacing) return log_->PendingOf(inode);
+  if (node && node->replacing) {
+    if (node->replace_runs || !WrittenHere(*node)) return log_->PendingOf(inode);
+    // The next replacement would find it, and may never come.
+    KeepMixture(node);
+  }
   // Neither a store to a page that is writable already nor a second write in one tick of the clock
   // shows in the stamp: of what the kernel writes only the bytes tell.
   if (node && node->file && record && (record->flags & shm::kPassthroughWriter) != 0) {

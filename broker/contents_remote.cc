@@ -154,7 +154,7 @@ Task<Result<void>> Contents::Replace(Attr attr) {
     node->replace_runs = false;
     node->progress->NotifyAll();
     // Half of this and half of that is nothing to send, and is replaced at the next try.
-    if (done) node->replacing = false;
+    if (done || node->left_ns == 0) node->replacing = false;
   } else if (node->replacing && WrittenHere(*node)) {
     KeepMixture(node);
     co_return Error{EAGAIN, "written meanwhile"};

@@ -92,6 +92,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/session_refused.cc
   ${CMAKE_CURRENT_LIST_DIR}/spool_budget.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_aged.cc
+  ${CMAKE_CURRENT_LIST_DIR}/tree_follow.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_limits.cc
   ${CMAKE_CURRENT_LIST_DIR}/tree_link.cc
   ${CMAKE_CURRENT_LIST_DIR}/spool_check.cc

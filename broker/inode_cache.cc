@@ -84,6 +84,13 @@ void InodeCache::Adopt(std::vector<std::unique_ptr<shm::Segment>> slabs) {
   slabs_.DropUnused();
 }
 
+std::vector<uint64_t> InodeCache::Stale() const {
+  std::vector<uint64_t> inodes;
+  inodes.reserve(stale_.size());
+  for (const auto& [inode, known_by] : stale_) inodes.push_back(inode);
+  return inodes;
+}
+
 void InodeCache::AdoptStale() {
   EachInode([this](uint32_t index, InodeRecord record) {
     if ((record.flags & shm::kChanging) != 0) {

@@ -69,6 +69,7 @@ class InodeCache {
   // The gateway knows better than the record, which stays until Refresh(). Frontends ask meanwhile.
   void MarkStale(uint64_t inode);
   bool IsStale(uint64_t inode) const { return stale_.contains(inode); }
+  std::vector<uint64_t> Stale() const;
   // Takes the gateway's attributes; content is not touched. REQUIRES: in the table.
   void Refresh(const Attr& attr);
   // It is gone at the gateway: without a name from now on.

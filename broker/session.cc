@@ -301,6 +301,7 @@ Task<void> Session::Resume() {
   if (auto alive = co_await gateway_->KeepAlive(); alive) watcher_->LeaseIs(*alive);
   log_->Start();
   Start();
+  tree_->FollowStale();
   spdlog::info("session resumed on workspace {}", workspace());
 }
 

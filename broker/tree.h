@@ -219,6 +219,8 @@ class Tree {
   Task<void> ApplyRemote(std::vector<uint64_t> inodes, std::vector<WatchEvent::Name> names);
   // What was told of these long ago is asked for again; of the directories, all names.
   Task<void> Age(std::vector<uint64_t> inodes, std::vector<uint64_t> directories);
+  // What a dead broker knew to have changed, and may have brought up to date in part.
+  void FollowStale() { FollowOpen(inodes_->Stale()); }
   // Events were lost: nothing that is cached here is believed any more.
   Task<void> ForgetAll();
   // Brings the attributes of stale children up to date.
@@ -368,8 +370,13 @@ class Tree {
   void DropInode(uint64_t inode, RemoteChanges* kernels);
   void DropNames(uint32_t index, bool by_name, RemoteChanges* kernels);
   Task<void> TellKernels(RemoteChanges changes);
+  // ---- tree_follow.cc
   Task<void> FollowUp(std::vector<uint64_t> inodes, std::vector<uint64_t> lost);
   Task<void> RefreshWhenSettled(uint64_t inode);
+  // Those that are open and stale, until they are not.
+  void FollowOpen(const std::vector<uint64_t>& inodes);
+  Task<void> KeepFollowing(uint64_t inode);
+
   void MarkGone(uint64_t inode);
   bool MayForget(uint64_t inode) const;
   void DropNegatives(const std::set<uint64_t>& directories);
@@ -418,6 +425,7 @@ class Tree {
   std::unordered_map<std::string, std::shared_ptr<Event>> resolving_;  // misses under way
   // By directory whose listing comes: names that other hosts have changed meanwhile.
   std::unordered_map<uint64_t, std::set<std::string>*> listing_;
+  std::unordered_set<uint64_t> following_;         // see KeepFollowing
   std::unordered_map<uint64_t, uint32_t> misses_;  // names asked for, by incomplete directory
   XattrCache xattrs_;
   std::unordered_set<uint64_t> learning_xattrs_;

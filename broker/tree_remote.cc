@@ -9,6 +9,7 @@
 #include <boost/asio/post.hpp>
 #include <set>
 
+#include "broker/backoff.h"
 #include "broker/clock.h"
 #include "broker/tree.h"
 
@@ -46,6 +47,29 @@ Task<std::vector<uint64_t>> HeldBy(boost::asio::any_io_executor executor, const 
   co_return held;
 }
 
+// While the store of blocks is away, questions about attributes are answered at once.
+class ContentTries {
+ public:
+  explicit ContentTries(int64_t patience_ns) : patience_ns_(patience_ns) {}
+  void Done() { since_ns_ = 0; }
+  void Failed() {
+    if (since_ns_ == 0) since_ns_ = MonotonicNs();
+    ++failed_;
+  }
+  bool over() const { return since_ns_ != 0 && MonotonicNs() - since_ns_ > patience_ns_; }
+  // The first time it has mostly changed once more.
+  Task<void> Wait(boost::asio::any_io_executor executor) {
+    if (failed_ > 1) co_await backoff_.Wait(executor);
+    if (failed_ > 1) failed_ = 1;
+  }
+
+ private:
+  const int64_t patience_ns_;
+  int64_t since_ns_ = 0;
+  int failed_ = 0;
+  Backoff backoff_;
+};
+
 }  // namespace
 
 void Tree::SetLease(bool held) {
@@ -55,6 +79,12 @@ void Tree::SetLease(bool held) {
 
 Task<Result<void>> Tree::Refresh(std::vector<uint64_t> inodes) {
   Freshness::Question question(&inodes_->freshness());
+  // One that cannot be had keeps no other from being what it is now.
+  Result<void> first_failure;
+  const auto failed = [&first_failure](Error error) {
+    if (first_failure) first_failure = std::move(error);
+  };
+  ContentTries tries(patience_ns_);
   while (!inodes.empty()) {
     question.AskAgain();
     const size_t count = std::min(inodes.size(), kInodesAtOnce);
@@ -69,7 +99,10 @@ Task<Result<void>> Tree::Refresh(std::vector<uint64_t> inodes) {
         MarkGone(inode);
         continue;
       }
-      if (result.error != 0) co_return Error{result.error, "attributes"};
+      if (result.error != 0) {
+        failed(Error{result.error, "attributes"});
+        continue;
+      }
       if (inodes_->IndexOf(inode) != shm::kNoIndex && !inodes_->IsStale(inode)) continue;
       // Changed here meanwhile: whoever needs it waits for that first.
       if (log_->PendingOf(inode) != 0 || contents_->IsDirty(inode)) continue;
@@ -77,18 +110,24 @@ Task<Result<void>> Tree::Refresh(std::vector<uint64_t> inodes) {
       if (holds) {
         auto taken = co_await TakeFresh(result);
         if (taken) {
+          tries.Done();
           if (question.Holds(inode)) continue;
           inodes_->MarkStale(inode);
         } else if (taken.error().code != EAGAIN) {
-          co_return taken.error();
+          failed(taken.error());
+          continue;
+        } else if (tries.Failed(); tries.over()) {
+          failed(Error{ETIMEDOUT, "the content cannot be had: " + taken.error().message});
+          continue;
         }
       }
       again.push_back(inode);
     }
     inodes.resize(inodes.size() - count);
     inodes.insert(inodes.end(), again.begin(), again.end());
+    co_await tries.Wait(executor_);
   }
-  co_return Result<void>{};
+  co_return first_failure;
 }
 
 // EAGAIN: the content has changed once more.
@@ -223,41 +262,6 @@ Task<void> Tree::TellKernels(RemoteChanges changes) {
     }
     co_await mount->InvalidateAll(std::move(here));
   }
-}
-
-// Not before the acknowledgement: files that are open here follow the change, and what lost its
-// name is looked at whether it is gone.
-Task<void> Tree::FollowUp(std::vector<uint64_t> inodes, std::vector<uint64_t> lost) {
-  for (const uint64_t inode : lost) {
-    if (MayForget(inode) && inodes_->RemoveUnlessHeld(inode)) {
-      contents_->Destroy(inode);
-      xattrs_.Drop(inode);
-    }
-  }
-  std::vector<uint64_t> now;
-  const std::set<uint64_t> nameless(lost.begin(), lost.end());
-  std::set<uint64_t> all(inodes.begin(), inodes.end());
-  all.insert(lost.begin(), lost.end());
-  for (const uint64_t inode : all) {
-    if (!inodes_->IsStale(inode)) continue;
-    if (log_->PendingOf(inode) != 0 || contents_->MayBeDirty(inode)) {
-      tasks_->Spawn(RefreshWhenSettled(inode));
-    } else if (nameless.contains(inode) || contents_->HasOpens(inode)) {
-      now.push_back(inode);
-    }
-  }
-  (void)co_await Refresh(std::move(now));
-  for (const uint64_t inode : all) ReclaimOrphan(inode);
-}
-
-Task<void> Tree::RefreshWhenSettled(uint64_t inode) {
-  contents_->Flush(inode);
-  co_await log_->WaitIdle(inode);
-  if (!inodes_->IsStale(inode) || contents_->IsDirty(inode)) co_return;
-  RemoteChanges kernels;
-  DropInode(inode, &kernels);
-  co_await TellKernels(std::move(kernels));
-  if (contents_->HasOpens(inode)) (void)co_await Ensure(inode);
 }
 
 // What nobody uses goes, so that only what kernels hold remains to be told to them, and asked for
