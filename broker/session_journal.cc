@@ -166,6 +166,8 @@ Result<void> SessionJournal::Append(const AttachedRecord& record) {
   auto written = Write(record);
   if (!written) return written.error();
   contents_.Attach(record);
+  // Its record does not tell it, and who reads begins anew with that.
+  if (record.version != 0) WriteIfPossible(VersionRecord{record.inode, record.version});
   RewriteIfWorthIt();
   return {};
 }

@@ -293,6 +293,24 @@ TEST(SessionJournal, StaysSmallAndForgetsNothing) {
   }
 }
 
+// A removal that was refused puts a file on record again, as it is known.
+TEST(SessionJournal, AFileThatIsOnRecordAgainIsOfTheSameVersion) {
+  TempDir dir(kMemory);
+  const std::string directory = dir / "journal";
+  {
+    auto journal = std::move(*SessionJournal::Create(directory, {}));
+    ASSERT_TRUE(journal->Append(Attached(10, 1, 1)));
+    journal->Append(VersionRecord{10, 7});
+    const AttachedRecord again = *journal->contents().Find(10);
+    ASSERT_TRUE(journal->Append(again));
+    journal->Append(VersionRecord{10, 7});
+  }
+  JournalState found;
+  ASSERT_TRUE(SessionJournal::Open(directory, {}, &found));
+  ASSERT_NE(found.contents.Find(10), nullptr);
+  EXPECT_EQ(found.contents.Find(10)->version, 7u);
+}
+
 // A host that changes nothing hears of others all the time, and reads large files.
 TEST(SessionJournal, StaysSmallWithoutChanges) {
   TempDir dir(kMemory);
