@@ -224,8 +224,11 @@ bool Recovery::KeepRest() {
   std::error_code failed;
   std::filesystem::create_directories(kept.parent_path(), failed);
   if (!manifest_.store_dir.empty()) {
+    // It may have been begun before.
     std::filesystem::copy(ContentPath(), spool / "content",
-                          std::filesystem::copy_options::recursive, failed);
+                          std::filesystem::copy_options::recursive |
+                              std::filesystem::copy_options::overwrite_existing,
+                          failed);
   }
   if (!failed) std::filesystem::rename(spool, kept, failed);
   if (failed) {
