@@ -45,6 +45,42 @@ class RecoveryTest : public testing::Test {
     }
     return recovery.done();
   }
+  void Append(Ticket ticket, Mutation mutation, std::vector<uint64_t> subjects,
+              uint64_t orphan = 0) {
+    MutationRecord record;
+    record.ticket = ticket;
+    record.orphan = orphan;
+    record.subjects = std::move(subjects);
+    record.parents = {1};
+    record.mutation = std::move(mutation);
+    ASSERT_TRUE(journal_->Append(record));
+  }
+  // Of an unlink of what was never sent, when the broker died before the second record.
+  void AppendHalfAnElision(uint64_t inode) {
+    Append(1, Creation(inode), {inode});
+    AttachedRecord attached;
+    attached.inode = inode;
+    attached.file = 1;
+    attached.complete = attached.never_sent = attached.dirty = true;
+    ASSERT_TRUE(journal_->Append(attached));
+    temp_.Write("spool/s/content/1", "text");
+    Mutation times;
+    times.op = TouchOp{1};
+    Append(2, times, {}, inode);
+  }
+  std::vector<uint64_t> Created() const {
+    std::vector<uint64_t> created;
+    for (const auto& [sequence, mutation] : gateway_->applied) {
+      const auto* create = std::get_if<CreateOp>(&mutation.op);
+      if (create != nullptr) created.push_back(create->inode);
+    }
+    return created;
+  }
+  bool Wrote() const {
+    return std::any_of(gateway_->applied.begin(), gateway_->applied.end(), [](const auto& one) {
+      return std::holds_alternative<WriteOp>(one.second.op);
+    });
+  }
 
   TempDir temp_;
   const std::string spool_ = temp_ / "spool/s";
@@ -55,6 +91,22 @@ class RecoveryTest : public testing::Test {
   SpoolBudget budget_{loop_.get_executor(), temp_.path(), temp_ / "reserve", {}};
   std::unique_ptr<SessionJournal> journal_;
 };
+
+TEST_F(RecoveryTest, AFileThatWasNeverSentIsNotMadeWhenItsRemovalWasBegun) {
+  AppendHalfAnElision(10);
+  Append(3, Creation(11), {11});
+  ASSERT_TRUE(Recover());
+  EXPECT_EQ(Created(), std::vector<uint64_t>{11});
+  EXPECT_FALSE(Wrote());
+}
+
+TEST_F(RecoveryTest, SuchAFileIsMadeWhenItHasANameAgain) {
+  AppendHalfAnElision(10);
+  Append(3, Creation(10), {10});
+  ASSERT_TRUE(Recover());
+  EXPECT_EQ(Created(), std::vector<uint64_t>{10});
+  EXPECT_TRUE(Wrote());
+}
 
 TEST_F(RecoveryTest, KeepsWhatCannotBeReadAlsoWhenThatWasBegunBefore) {
   manifest_.store_dir = temp_ / "store";
