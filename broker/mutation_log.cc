@@ -174,6 +174,8 @@ void MutationLog::Restore(const JournalState& state) {
     item.appended_ns = MonotonicNs();
     for (uint64_t inode : item.subjects) subjects_[inode].last = item.ticket;
     for (uint64_t parent : item.parents) subjects_[parent].last = item.ticket;
+    // Of content there is nothing else on record.
+    if (entry.ticket != 0) settled_ = std::min(settled_, entry.ticket - 1);
     numbered.insert(entry.ticket);
     restored_.push_back(std::move(item));
   }

@@ -6,6 +6,9 @@
 
 #include <filesystem>
 #include <system_error>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
 
 #include "broker/backoff.h"
 #include "broker/clock.h"
@@ -51,6 +54,7 @@ Task<void> Recovery::Run() {
   space_.Set(DiskBytesBelow(spool_) +
              (manifest_.store_dir.empty() ? 0 : DiskBytesBelow(ContentPath())));
   co_await ReadJournal();
+  FinishElisions();
   UnsealContentFiles(ContentPath());  // an earlier recovery may have died
   co_await ApplyLanes();
   SealContents();
@@ -85,6 +89,26 @@ Task<void> Recovery::ReadJournal() {
     spdlog::warn("{}: {}", spool_, error_);
     co_await backoff.Wait(executor_);
   }
+}
+
+// A file that was removed before it was ever sent: the times of its directory, which name it, come
+// first in the journal, and the broker may have died before it wrote which changes they make
+// needless. It needs no record here: all of them settle with the times. What comes behind those
+// gives it a name again.
+void Recovery::FinishElisions() {
+  std::unordered_set<Ticket> numbered;
+  for (const auto& [sequence, entry] : state_.numbered) numbered.insert(entry.ticket);
+  std::unordered_map<uint64_t, std::vector<Ticket>> changes;  // by inode
+  std::vector<Ticket> needless;
+  for (const auto& [ticket, record] : state_.pending) {
+    if (record.subjects.size() == 1) changes[record.subjects.front()].push_back(ticket);
+    if (record.orphan == 0 || !std::holds_alternative<TouchOp>(record.mutation.op)) continue;
+    for (const Ticket change : changes[record.orphan]) {
+      if (!numbered.contains(change)) needless.push_back(change);
+    }
+    changes.erase(record.orphan);
+  }
+  for (const Ticket ticket : needless) state_.pending.erase(ticket);
 }
 
 Task<void> Recovery::SyncJournal() {
@@ -224,8 +248,11 @@ bool Recovery::KeepRest() {
   std::error_code failed;
   std::filesystem::create_directories(kept.parent_path(), failed);
   if (!manifest_.store_dir.empty()) {
+    // It may have been begun before.
     std::filesystem::copy(ContentPath(), spool / "content",
-                          std::filesystem::copy_options::recursive, failed);
+                          std::filesystem::copy_options::recursive |
+                              std::filesystem::copy_options::overwrite_existing,
+                          failed);
   }
   if (!failed) std::filesystem::rename(spool, kept, failed);
   if (failed) {

@@ -63,6 +63,7 @@ class Recovery {
  private:
   Task<void> Run();
   Task<void> ReadJournal();
+  void FinishElisions();
   Task<void> ApplyLanes();
   Task<void> SyncJournal();
   void SealContents();

@@ -143,7 +143,16 @@ void SessionJournal::Append(const SettledRecord& record) {
     ++first_;
   }
   while (!batches_.empty() && batches_.front().first_sequence <= record.sequence) {
-    batches_.pop_front();
+    BatchRecord& batch = batches_.front();
+    const uint64_t settled = record.sequence - batch.first_sequence + 1;
+    if (settled >= batch.entries.size()) {
+      batches_.pop_front();
+      continue;
+    }
+    // What is left of another life's is sent in runs.
+    batch.entries.erase(batch.entries.begin(),
+                        batch.entries.begin() + static_cast<std::ptrdiff_t>(settled));
+    batch.first_sequence += settled;
   }
   RewriteIfWorthIt();
 }
@@ -166,6 +175,8 @@ Result<void> SessionJournal::Append(const AttachedRecord& record) {
   auto written = Write(record);
   if (!written) return written.error();
   contents_.Attach(record);
+  // Its record does not tell it, and who reads begins anew with that.
+  if (record.version != 0) WriteIfPossible(VersionRecord{record.inode, record.version});
   RewriteIfWorthIt();
   return {};
 }

@@ -293,6 +293,47 @@ TEST(SessionJournal, StaysSmallAndForgetsNothing) {
   }
 }
 
+// What was sent is settled in parts when another life had numbered all of it at once.
+TEST(SessionJournal, NumbersBehindASettledOneOutliveARewrite) {
+  TempDir dir(kMemory);
+  const std::string directory = dir / "journal";
+  const JournalOptions options{.session = {}, .segment_bytes = 16384};
+  {
+    auto journal = std::move(*SessionJournal::Create(directory, options));
+    for (const Ticket ticket : {1, 2, 3}) ASSERT_TRUE(journal->Append(Creation(ticket, 20)));
+    const BatchRecord all{.first_sequence = 1, .entries = {{1, 0}, {2, 0}, {3, 0}}};
+    ASSERT_TRUE(journal->Append(all));
+    journal->Append(SettledRecord{.ticket = 1, .sequence = 1});
+    // Until it was rewritten.
+    for (uint64_t cursor = 1; cursor < 5000; ++cursor) {
+      journal->Append(WatchRecord{.cursor = cursor, .lease_id = 0});
+    }
+  }
+  JournalState found;
+  ASSERT_TRUE(SessionJournal::Open(directory, options, &found));
+  const std::map<uint64_t, BatchRecord::Entry> expected{{2, {2, 0}}, {3, {3, 0}}};
+  EXPECT_EQ(found.numbered, expected);
+  EXPECT_EQ(found.pending.size(), 2u);
+}
+
+// A removal that was refused puts a file on record again, as it is known.
+TEST(SessionJournal, AFileThatIsOnRecordAgainIsOfTheSameVersion) {
+  TempDir dir(kMemory);
+  const std::string directory = dir / "journal";
+  {
+    auto journal = std::move(*SessionJournal::Create(directory, {}));
+    ASSERT_TRUE(journal->Append(Attached(10, 1, 1)));
+    journal->Append(VersionRecord{10, 7});
+    const AttachedRecord again = *journal->contents().Find(10);
+    ASSERT_TRUE(journal->Append(again));
+    journal->Append(VersionRecord{10, 7});
+  }
+  JournalState found;
+  ASSERT_TRUE(SessionJournal::Open(directory, {}, &found));
+  ASSERT_NE(found.contents.Find(10), nullptr);
+  EXPECT_EQ(found.contents.Find(10)->version, 7u);
+}
+
 // A host that changes nothing hears of others all the time, and reads large files.
 TEST(SessionJournal, StaysSmallWithoutChanges) {
   TempDir dir(kMemory);

@@ -103,6 +103,26 @@ TEST_F(MutationLogTest, AGatewayThatForgotTheSessionGetsNewNumbers) {
   EXPECT_EQ(std::get<CreateOp>(fresh.applied[1].op).inode, 11u);
 }
 
+// Its content was noted as clean, and that its number is settled was not: nothing else is left.
+TEST_F(MutationLogTest, ANumberThatIsLeftOfContentIsWaitedFor) {
+  JournalState state;
+  state.next_ticket = 6;
+  state.next_sequence = 2;
+  state.numbered[1] = {.ticket = 5, .content_inode = 10};
+  Life life(&gateway_, NewJournal());
+  life.log->Restore(state);
+  ASSERT_TRUE(life.log->Continue(1));
+  gateway_.applied[1] = Mutation();
+  life.log->Start();
+  auto run = [](MutationLog* log) -> Task<size_t> {
+    co_await log->Drain();
+    const size_t left = log->pending();
+    co_await log->Stop();
+    co_return left;
+  };
+  EXPECT_EQ(RunTask(life.loop, run(life.log.get())), 0u);
+}
+
 // Without a restart.
 TEST_F(MutationLogTest, AGatewayThatForgetsTheSessionGetsNewNumbersAtOnce) {
   gateway_.forgets = true;
