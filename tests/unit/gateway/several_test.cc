@@ -252,6 +252,32 @@ TEST_F(Several, ASessionOutlivesItsGateway) {
   EXPECT_EQ(other.Lookup("twice").error(), ENOENT);
 }
 
+// Where a session belongs is kept under another hash tag than its row, by another master of a
+// cluster: that one may forget what it has answered.
+TEST_F(Several, ASessionWhosePlaceIsLostGoesOnWhereItWas) {
+  Client before = NewClient('1', 0);
+  ASSERT_TRUE(before.Open().ok());
+  for (const char* name : {"a", "b", "c"}) ASSERT_TRUE(Create(before, name).ok());
+  auto store = std::move(*RedisStore::Open([&] {
+    RedisOptions options;
+    options.socket = redis_.socket();
+    return options;
+  }()));
+  const std::string place = store->keys().WorkspaceOf(SessionId::From(before.session_id));
+  ASSERT_EQ((*store->Call({{"DEL", place}})).front().integer, 1);
+  Client after = NewClient('1', 1);
+  ASSERT_TRUE(after.Open().ok());
+  EXPECT_TRUE(after.opened.resumed());
+  EXPECT_EQ(after.opened.last_applied_sequence(), 3u);
+  // Sent again, since it was not answered: it is not done twice.
+  wire::ApplyRequest again;
+  wire::ApplyResponse response;
+  after.sequence = 2;
+  after.AddFile(&again, "twice", after.opened.inodes().first(), "");
+  ASSERT_TRUE(after.Apply(again, &response).ok());
+  EXPECT_EQ(after.Lookup("twice").error(), ENOENT);
+}
+
 // A holder that is cut off, and sends what it has when somebody else has been given its place, or
 // is just being given it: all of its batch is there before the other one looks, or none of it.
 TEST_F(Several, WhatIsSentUnderALeaseThatHasEndedIsNotApplied) {
