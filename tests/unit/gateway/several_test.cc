@@ -431,6 +431,43 @@ TEST_F(Several, WatchesGoOnWhereTheyWereWhenRedisDies) {
   EXPECT_EQ(follower.gaps(), 0) << "nothing of it was lost";
 }
 
+// As where a replica takes the place of a master that had not told it the newest event.
+TEST_F(Several, WhoHasSeenWhatRedisLosesIsToldOfAGap) {
+  Client one = NewClient('1', 0), two = NewClient('2', 1);
+  for (Client* client : {&one, &two}) ASSERT_TRUE(client->Open().ok());
+  Follower follower(Address(1), token_, two);
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return follower.streams() == 1; }));
+  auto store = std::move(*RedisStore::Open([&] {
+    RedisOptions options;
+    options.socket = redis_.socket();
+    return options;
+  }()));
+  const auto lose_newest = [&] {
+    const WorkspaceKey ws = (*store->Read())->FindWorkspace("work")->key;
+    const std::string log = store->keys().Log(ws);
+    const auto newest = store->Call({{"XREVRANGE", log, "+", "-", "COUNT", "1"}});
+    ASSERT_EQ(newest->front().items.size(), 1u);
+    const std::string id = newest->front().items[0].items[0].text;
+    ASSERT_EQ((*store->Call({{"XDEL", log, id}})).front().integer, 1);
+  };
+  // Found out when there is something new in the log.
+  ASSERT_TRUE(Create(one, "a").ok());
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return follower.Saw("a"); }));
+  EXPECT_EQ(follower.gaps(), 0);
+  lose_newest();
+  ASSERT_TRUE(Create(one, "b").ok());
+  EXPECT_TRUE(e2e::WaitUntil(seconds(20), [&] { return follower.gaps() == 1; }));
+  // And when the server is another one.
+  ASSERT_TRUE(Create(one, "c").ok());
+  EXPECT_TRUE(e2e::WaitUntil(seconds(20), [&] { return follower.Saw("c"); }));
+  lose_newest();
+  ASSERT_TRUE(store->Call({{"CLIENT", "KILL", "TYPE", "pubsub"}}));
+  EXPECT_TRUE(e2e::WaitUntil(seconds(20), [&] { return follower.gaps() == 2; }));
+  ASSERT_TRUE(Create(one, "d").ok());
+  EXPECT_TRUE(e2e::WaitUntil(seconds(20), [&] { return follower.Saw("d"); }));
+  EXPECT_EQ(follower.gaps(), 2);
+}
+
 TEST_F(Several, WhoIsFarBehindIsToldOfAGapAndOthersAreNot) {
   auto store = std::move(*RedisStore::Open([&] {
     RedisOptions options;
