@@ -319,7 +319,6 @@ Result<void> Claim(const Opened& opened, bool beside) {
   Result<std::string> identity =
       opened.redis != nullptr ? Result(opened.redis->identity()) : opened.sqlite->Identity();
   if (!identity) return identity.error();
-  if (opened.s3 != nullptr) return opened.s3->Claim(*identity);
   const auto has_content = UntilNoConflict([&]() -> Result<bool> {
     auto rows = opened.stores.metadata->Read();
     if (!rows) return rows.error();
@@ -329,6 +328,7 @@ Result<void> Claim(const Opened& opened, bool beside) {
                        [](const Workspace& one) { return one.used_bytes != 0; });
   });
   if (!has_content) return has_content.error();
+  if (opened.s3 != nullptr) return opened.s3->Claim(*identity, *has_content);
   // Not always was a directory claimed for a database.
   return opened.directory->Claim(*identity, opened.sqlite != nullptr, *has_content);
 }

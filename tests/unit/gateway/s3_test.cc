@@ -8,6 +8,7 @@
 #include "tests/unit/gateway/bench.h"
 #include "tests/unit/gateway/faulty_proxy.h"
 #include "tools/gateway/blocks/s3/s3_block_store.h"
+#include "tools/gateway/store_url.h"
 
 namespace airstore::gateway {
 namespace {
@@ -83,14 +84,45 @@ TEST_F(S3, KeepsGivesListsAndDeletesBlocks) {
 
 TEST_F(S3, IsForOneMetadataStore) {
   auto store = Open();
-  EXPECT_TRUE(store->Claim("one"));
-  EXPECT_TRUE(store->Claim("one"));
-  EXPECT_EQ(store->Claim("two").error().code, EEXIST);
+  EXPECT_TRUE(store->Claim("one", false));
+  EXPECT_TRUE(store->Claim("one", true)) << "its own";
+  EXPECT_EQ(store->Claim("two", false).error().code, EEXIST);
   EXPECT_TRUE(Listed(*store).empty());
   prefix += "-old";
   auto old = Open();
   ASSERT_TRUE(old->Put(Key('a'), "head", "data"));
-  EXPECT_EQ(old->Claim("one").error().code, EEXIST) << "whose blocks they are is not known";
+  EXPECT_EQ(old->Claim("one", true).error().code, EEXIST) << "whose blocks they are is not known";
+}
+
+TEST_F(S3, AnotherPlaceIsNotTakenForEmpty) {
+  auto store = Open();
+  const auto claimed = store->Claim("one", true);
+  ASSERT_FALSE(claimed);
+  EXPECT_EQ(claimed.error().code, ENOENT);
+  EXPECT_EQ(store->client().Get(prefix + "/store", 1024).error().code, ENOENT) << "nothing is left";
+
+  const TempDirectory directory;
+  const std::string metadata = "sqlite://" + directory.path() + "/one";
+  setenv("AWS_ACCESS_KEY_ID", options.keys.access_key.c_str(), 1);
+  setenv("AWS_SECRET_ACCESS_KEY", options.keys.secret_key.c_str(), 1);
+  const auto at = [&](const std::string& place) {
+    return "s3://" + options.bucket + "/" + place + "?endpoint=" + options.endpoint;
+  };
+  {
+    auto stores = OpenStores(metadata, at(prefix));
+    ASSERT_TRUE(stores) << stores.error().ToString();
+    auto txn = std::move(*stores->metadata->Write());
+    Workspace workspace;
+    workspace.id = "ws_1";
+    workspace.name = "work";
+    txn->AddUsage(txn->AddWorkspace(workspace), 4, 1);
+    ASSERT_TRUE(txn->Commit());
+  }
+  ASSERT_TRUE(OpenStores(metadata, at(prefix)));
+  const auto wrong = OpenStores(metadata, at(prefix + "-wrong"));
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().code, ENOENT);
+  EXPECT_NE(wrong.error().message.find("is it the right place?"), std::string::npos);
 }
 
 TEST_F(S3, ListsAndDeletesMoreThanAPageOverKeptConnections) {
