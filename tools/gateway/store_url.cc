@@ -223,6 +223,7 @@ Result<S3Place> S3PlaceFrom(StoreUrl url) {
   S3Options& options = place.options;
   options.bucket = url.host;
   if (options.bucket.empty()) return Wrong("needs a bucket");
+  if (url.port != 0 || !url.user.empty()) return Wrong("a bucket has no port and no user");
   place.prefix = url.path;
   while (place.prefix.starts_with('/')) place.prefix.erase(0, 1);
   while (place.prefix.ends_with('/')) place.prefix.pop_back();
@@ -231,6 +232,12 @@ Result<S3Place> S3PlaceFrom(StoreUrl url) {
   options.endpoint = Take(url, "endpoint", "https://s3." + options.region + ".amazonaws.com");
   if (!options.endpoint.starts_with("http://") && !options.endpoint.starts_with("https://")) {
     return Wrong("the endpoint begins with https:// or http://");
+  }
+  while (options.endpoint.ends_with('/')) options.endpoint.pop_back();
+  const std::string_view host =
+      std::string_view(options.endpoint).substr(options.endpoint.find(':') + 1);
+  if (host.size() < 3 || host.find_first_of("/?#@", 2) != std::string_view::npos) {
+    return Wrong("the endpoint is https://HOST or https://HOST:PORT");
   }
   const std::string style = Take(url, "style", amazon ? "virtual" : "path");
   if (style != "path" && style != "virtual") return Wrong("style is path or virtual");

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Blocks on a real S3 service, directly and through a proxy that misbehaves.
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <future>
 #include <thread>
 
 #include "tests/e2e/support/stores.h"
@@ -162,6 +167,41 @@ TEST_F(S3, HostsNamesKeysAndRegions) {
   const BlockKey keys[] = {Key('a'), Key('b')};
   EXPECT_TRUE(store->Delete(keys));
   EXPECT_TRUE(Listed(*store).empty());
+}
+
+// Curl's own header would leave out the port that its scheme usually has.
+TEST(S3Client, TheHostThatIsSignedIsTheOneThatIsSent) {
+  const UniqueFd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(80);
+  address.sin_addr.s_addr = htonl(0x7f505050);  // 127.80.80.80
+  if (bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+      listen(listener.get(), 1) != 0) {
+    GTEST_SKIP() << "port 80 is not to be had";
+  }
+  auto served = std::async(std::launch::async, [&] {
+    const UniqueFd peer(accept(listener.get(), nullptr, nullptr));
+    std::string request;
+    char buffer[4096];
+    while (request.find("\r\n\r\n") == std::string::npos) {
+      const ssize_t got = read(peer.get(), buffer, sizeof buffer);
+      if (got <= 0) break;
+      request.append(buffer, static_cast<size_t>(got));
+    }
+    const std::string_view answer = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+    EXPECT_EQ(write(peer.get(), answer.data(), answer.size()), static_cast<ssize_t>(answer.size()));
+    return request;
+  });
+  S3Options options;
+  options.endpoint = "http://127.80.80.80:80";
+  options.bucket = "b";
+  options.keys = {"key", "secret", ""};
+  S3Client client(std::move(options));
+  EXPECT_EQ(client.Get("name", 10).error().code, EACCES);
+  const std::string request = served.get();
+  EXPECT_NE(request.find("\r\nhost: 127.80.80.80:80\r\n"), std::string::npos) << request;
+  EXPECT_EQ(request.find("\r\nHost:"), std::string::npos) << request;
 }
 
 TEST_F(S3, SaysWhatIsWrong) {
