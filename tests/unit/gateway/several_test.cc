@@ -411,6 +411,37 @@ TEST_F(Several, LocksExcludeAcrossGatewaysAndOutliveThem) {
   EXPECT_TRUE(response.lapsed());
 }
 
+TEST_F(Several, NothingIsLeftOfASessionThatIsForgotten) {
+  Client one = NewClient('1', 0);
+  ASSERT_TRUE(one.Open().ok());
+  wire::AssertLocksRequest request;
+  wire::AssertLocksResponse response;
+  request.set_session_id(one.session_id);
+  ASSERT_TRUE(one.Call(&Stub::AssertLocks, request, &response).ok());
+  EXPECT_EQ(ExpireAll(0), 1u);
+  auto store = std::move(*RedisStore::Open([&] {
+    RedisOptions options;
+    options.socket = redis_.socket();
+    return options;
+  }()));
+  const SessionId id = SessionId::From(one.session_id);
+  const WorkspaceKey ws = (*store->Read())->GetSession(id)->workspace;
+  const auto expired = [&] { return (*store->WriteShared())->ReadLocks(ws).expired; };
+  EXPECT_TRUE(expired().contains(id)) << "it would be told";
+  gateways_[0]->ForgetOldSessions();
+  EXPECT_TRUE(expired().contains(id)) << "too young";
+  {
+    auto txn = std::move(*store->Write());
+    auto session = *txn->GetSession(id);
+    session.seen_ns -= 31ll * 24 * 3600 * 1'000'000'000;
+    txn->PutSession(session);
+    ASSERT_TRUE(txn->Commit());
+  }
+  gateways_[0]->ForgetOldSessions();
+  EXPECT_FALSE((*store->Read())->GetSession(id));
+  EXPECT_TRUE(expired().empty());
+}
+
 TEST_F(Several, WatchesGoOnWhereTheyWereWhenRedisDies) {
   Client one = NewClient('1', 0), two = NewClient('2', 1);
   for (Client* client : {&one, &two}) ASSERT_TRUE(client->Open().ok());
