@@ -40,7 +40,7 @@ class Bulletin {
   virtual Result<Told> LastBy(WorkspaceKey ws, const SessionId& session) = 0;
 
   // The session watches from that cursor on; a stream is added to the hub then. False: it was given
-  // up since it last did, and is to be told of a gap.
+  // up since it last did, or has seen what was lost, and is to be told of a gap.
   virtual Result<bool> Begin(WorkspaceKey ws, const SessionId& session, uint64_t cursor) = 0;
   virtual Result<void> Acknowledge(WorkspaceKey ws, const SessionId& session, uint64_t cursor) = 0;
   // The session has ended.

@@ -2,6 +2,7 @@
 #include "tools/gateway/collector.h"
 
 #include <algorithm>
+#include <map>
 #include <mutex>
 
 #include "broker/log_event.h"
@@ -16,11 +17,31 @@ constexpr size_t kRound = 256;  // short transactions: writers wait for them
 constexpr size_t kMostRefused = 4096;
 
 // How long a mark is for who has made it.
-int64_t MarkNs(int64_t grace_ns) { return std::min<int64_t>(grace_ns, 300ll * 1'000'000'000); }
-// So that it is listed as garbage again when that is over.
-int64_t MarkedAt(int64_t now_ns, int64_t grace_ns) { return now_ns - grace_ns + MarkNs(grace_ns); }
+constexpr int64_t kMostMarkNs = 300ll * 1'000'000'000;
+// A deletion that is tried again and again takes less than half of it.
+constexpr int64_t kLeastRemoteMarkNs = 90ll * 1'000'000'000;
+
+// What was marked is somebody's block now: the mark was over, and others have collected it, before
+// its bytes went. Its row stays: without it nobody would know what is missing. (Rows of a workspace
+// that was deleted have no mark either, nor a time.)
+bool IsStoredAgain(const BlockRecord& block) {
+  return !block.deleting && (block.live_bytes != 0 || block.touched_ns != 0);
+}
+
+void ExpectRows(MetadataReader& rows, const std::vector<BlockKey>& keys) {
+  std::map<WorkspaceKey, ExpectedRows> expected;
+  for (const BlockKey& key : keys) expected[key.workspace].blocks.push_back(key.id);
+  for (const auto& [ws, blocks] : expected) rows.Expect(ws, blocks);
+}
 
 }  // namespace
+
+int64_t Collector::MarkNs() const {
+  const bool is_remote = grace_ns_ != 0 && blocks_.store().is_remote();
+  return std::max(std::min(grace_ns_, kMostMarkNs), is_remote ? kLeastRemoteMarkNs : 0);
+}
+
+int64_t Collector::MarkedAt(int64_t now_ns) const { return now_ns - grace_ns_ + MarkNs(); }
 
 Result<size_t> Collector::Collect(int64_t now_ns, uint64_t* bytes) {
   const auto round = Pause();
@@ -58,7 +79,7 @@ Result<bool> Collector::CollectSome(int64_t now_ns, Refused* refused, size_t* co
 
 Result<std::vector<BlockStore::Kept>> Collector::DeleteMarked(const std::vector<BlockKey>& marked,
                                                               int64_t marked_ns) {
-  if (grace_ns_ != 0 && WallClockNs() - marked_ns > MarkNs(grace_ns_) / 2) {
+  if (grace_ns_ != 0 && WallClockNs() - marked_ns > MarkNs() / 2) {
     return Error{ETIMEDOUT, "marked for so long that another gateway may be at it"};
   }
   auto kept = blocks_.Delete(marked);
@@ -69,8 +90,16 @@ Result<std::vector<BlockStore::Kept>> Collector::DeleteMarked(const std::vector<
   AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
     auto writer = store_.Write();
     if (!writer) return writer.error();
+    ExpectRows(**writer, marked);
     for (const BlockKey& key : marked) {
-      if (!refused.contains(key)) (*writer)->DeleteBlock(key.workspace, key.id);
+      if (refused.contains(key)) continue;
+      const auto block = (*writer)->GetBlock(key.workspace, key.id);
+      if (block && IsStoredAgain(*block)) {
+        broker::LogEvent(spdlog::level::err, {{"block", ToHex(key.id.view())}},
+                         "a block was stored again while it was deleted: fsck tells whose it is");
+        continue;
+      }
+      (*writer)->DeleteBlock(key.workspace, key.id);
     }
     return (*writer)->Commit();
   }));
@@ -94,7 +123,7 @@ Result<Collector::Garbage> Collector::MarkGarbage(int64_t now_ns, const Refused&
     garbage.sizes.push_back(block ? block->size : 0);
     if (!block) continue;
     block->deleting = true;
-    block->touched_ns = MarkedAt(now_ns, grace_ns_);
+    block->touched_ns = MarkedAt(now_ns);
     (*writer)->PutBlock(key.workspace, *block);
   }
   AIRSTORE_TRY((*writer)->status());
@@ -137,8 +166,7 @@ Result<bool> Collector::MarkUnknown(const BlockKey& key, int64_t now_ns) {
     const bool lives = (*writer)->GetWorkspace(key.workspace).has_value();
     AIRSTORE_TRY((*writer)->status());
     if (known || !lives) return !known;
-    (*writer)->PutBlock(key.workspace,
-                        BlockRecord{key.id, 0, 0, 0, MarkedAt(now_ns, grace_ns_), true});
+    (*writer)->PutBlock(key.workspace, BlockRecord{key.id, 0, 0, 0, MarkedAt(now_ns), true});
     AIRSTORE_TRY((*writer)->Commit());
     return true;
   });

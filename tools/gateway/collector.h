@@ -7,7 +7,8 @@
 // then the row. A mutation that meets a marked row fails, storing the same id again is refused
 // until the row is gone, and a crash in between leaves a marked row for a round some minutes later:
 // until then it is for the gateway that has marked it. One that is stopped for half of that leaves
-// it alone, too. A block that the store does not let go stays so too, and keeps none of the others.
+// it alone, too. Should its bytes go later all the same, and be somebody's again by then, their row
+// stays. A block that the store does not let go stays so too, and keeps none of the others.
 //
 // Blocks without any row come from a crash between storing bytes and committing; Scrub() compares
 // the block store with the rows, and gives those that have none a marked one.
@@ -46,6 +47,9 @@ class Collector {
                         bool* gone = nullptr);
 
  private:
+  int64_t MarkNs() const;
+  // So that it is listed as garbage again when that is over.
+  int64_t MarkedAt(int64_t now_ns) const;
   using Refused = std::unordered_set<BlockKey, BlockKeyHash>;  // in this round
   // False: that was all.
   Result<bool> CollectSome(int64_t now_ns, Refused* refused, size_t* collected, uint64_t* bytes);

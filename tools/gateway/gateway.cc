@@ -212,11 +212,26 @@ void Gateway::ForgetOldSessions() {
   for (const SessionId& id : old) {
     // One that only reads is heard of without a trace in the store.
     if (sessions_->IsLive(id)) continue;
-    if (auto ended = batches_->EndSession(id); !ended) {
+    if (auto ended = EndOldSession(id); !ended) {
       broker::LogEvent(spdlog::level::err, {{"error", ended.error().ToString()}},
                        "end of an old session: {}", ended.error().ToString());
     }
   }
+}
+
+Result<void> Gateway::EndOldSession(const SessionId& id) {
+  std::optional<SessionRecord> session;
+  AIRSTORE_TRY(UntilNoConflict([&]() -> Result<void> {
+    auto reader = store_->Read();
+    if (!reader) return reader.error();
+    session = (*reader)->GetSession(id);
+    return (*reader)->status();
+  }));
+  const auto ended = batches_->EndSession(id);
+  if (!ended) return ended.error();
+  // What it is told of its locks when it comes back is for a session that is there.
+  if (session && *ended) return locks_->ReleaseSession(session->workspace, id);
+  return {};
 }
 
 void Gateway::CollectGarbage() {

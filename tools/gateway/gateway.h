@@ -100,6 +100,8 @@ class Gateway {
   Result<InodeNo> GrantInodes(WorkspaceKey ws, uint64_t count);
   // False: it had been closed, by another gateway.
   Result<bool> CloseSession(const SessionRecord& session);
+  // Ends those that nobody has heard of for a month, as housekeeping does now and then.
+  void ForgetOldSessions();
   Capacity capacity() const;
   Result<GatewayReport> Report();
 
@@ -113,7 +115,7 @@ class Gateway {
   void Expire();
   void Housekeep();
   void ExpireSessions();
-  void ForgetOldSessions();
+  Result<void> EndOldSession(const SessionId& id);
   void CollectGarbage();
 
   const GatewayOptions options_;

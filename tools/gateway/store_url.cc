@@ -223,6 +223,7 @@ Result<S3Place> S3PlaceFrom(StoreUrl url) {
   S3Options& options = place.options;
   options.bucket = url.host;
   if (options.bucket.empty()) return Wrong("needs a bucket");
+  if (url.port != 0 || !url.user.empty()) return Wrong("a bucket has no port and no user");
   place.prefix = url.path;
   while (place.prefix.starts_with('/')) place.prefix.erase(0, 1);
   while (place.prefix.ends_with('/')) place.prefix.pop_back();
@@ -231,6 +232,12 @@ Result<S3Place> S3PlaceFrom(StoreUrl url) {
   options.endpoint = Take(url, "endpoint", "https://s3." + options.region + ".amazonaws.com");
   if (!options.endpoint.starts_with("http://") && !options.endpoint.starts_with("https://")) {
     return Wrong("the endpoint begins with https:// or http://");
+  }
+  while (options.endpoint.ends_with('/')) options.endpoint.pop_back();
+  const std::string_view host =
+      std::string_view(options.endpoint).substr(options.endpoint.find(':') + 1);
+  if (host.size() < 3 || host.find_first_of("/?#@", 2) != std::string_view::npos) {
+    return Wrong("the endpoint is https://HOST or https://HOST:PORT");
   }
   const std::string style = Take(url, "style", amazon ? "virtual" : "path");
   if (style != "path" && style != "virtual") return Wrong("style is path or virtual");
@@ -319,7 +326,6 @@ Result<void> Claim(const Opened& opened, bool beside) {
   Result<std::string> identity =
       opened.redis != nullptr ? Result(opened.redis->identity()) : opened.sqlite->Identity();
   if (!identity) return identity.error();
-  if (opened.s3 != nullptr) return opened.s3->Claim(*identity);
   const auto has_content = UntilNoConflict([&]() -> Result<bool> {
     auto rows = opened.stores.metadata->Read();
     if (!rows) return rows.error();
@@ -329,6 +335,7 @@ Result<void> Claim(const Opened& opened, bool beside) {
                        [](const Workspace& one) { return one.used_bytes != 0; });
   });
   if (!has_content) return has_content.error();
+  if (opened.s3 != nullptr) return opened.s3->Claim(*identity, *has_content);
   // Not always was a directory claimed for a database.
   return opened.directory->Claim(*identity, opened.sqlite != nullptr, *has_content);
 }

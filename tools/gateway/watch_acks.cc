@@ -95,7 +95,9 @@ void WatchAcks::WhenSeenBy(WorkspaceKey ws, const std::set<SessionId>& who, uint
 void WatchAcks::Hear(WorkspaceKey ws, const SessionId& session, uint64_t cursor) {
   {
     std::lock_guard lock(mu_);
-    watchers_[session].workspace = ws;
+    Watcher& watcher = watchers_[session];
+    watcher.workspace = ws;
+    if (cursor == 0) watcher.acknowledged = 0;
   }
   Acknowledge(session, cursor);
 }

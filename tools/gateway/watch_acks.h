@@ -49,7 +49,8 @@ class WatchAcks {
   // The same, of those that the caller knows to watch, at whichever gateway. Acknowledgements of
   // theirs that came before are known from Hear().
   void WhenSeenBy(WorkspaceKey ws, const std::set<SessionId>& who, uint64_t cursor, Done done);
-  // A session that watches here or elsewhere has acknowledged.
+  // A session that watches here or elsewhere has acknowledged. 0: it begins with a gap, and what it
+  // acknowledged before counts no more (events may have been lost, and cursors come again).
   void Hear(WorkspaceKey ws, const SessionId& session, uint64_t cursor);
 
  private:

@@ -231,6 +231,31 @@ TEST(Collector, WhatAnotherGatewayIsDeletingIsNotStoredUnderItsHands) {
   }
 }
 
+// A deletion that takes longer than the mark is good for: what it takes is somebody's again.
+TEST(Collector, TheRowOfWhatIsStoredAgainStays) {
+  Bench b;
+  const InodeNo f = b.MakeFile(kRootInode, "f");
+  const BlockId id = BlockId::From("BLOCKBLOCKBLOCK1");
+  const auto put = [&] { return b.collector->StorePut(b.ws, id, "data", ContentHash("data")); };
+  ASSERT_TRUE(put());
+  HeldUp slow(*b.block_store);
+  Blocks slow_blocks(slow, 1 << 20);
+  Collector elsewhere(*b.store, slow_blocks, Bench::kGraceNs);
+  const int64_t later = WallClockNs() + kLaterNs;
+  auto collecting = std::async(std::launch::async, [&] { return elsewhere.Collect(later); });
+  slow.reached.get_future().wait();
+  EXPECT_EQ(*b.collector->Collect(later + 45'000'000'000), 0u) << "a store elsewhere may be slow";
+  EXPECT_EQ(*b.collector->Collect(later + 300'000'000'000), 1u);
+  ASSERT_TRUE(put());
+  ASSERT_EQ(b.Error(WriteOp{f, {{0, 4, BlockSource{id, 0}}}, {}, {}}), 0);
+  slow.go_on.set_value();
+  ASSERT_TRUE(collecting.get());
+  const auto row = (*b.store->Read())->GetBlock(b.ws, id);
+  ASSERT_TRUE(row);
+  EXPECT_EQ(row->live_bytes, 4u);
+  EXPECT_EQ(b.StoredBlocks(), 0u) << "which a check tells";
+}
+
 TEST(Collector, WhatAScrubTakesBeforeItIsCommittedIsStoredAgain) {
   Bench b;
   const InodeNo f = b.MakeFile(kRootInode, "f");

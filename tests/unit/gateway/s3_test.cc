@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Blocks on a real S3 service, directly and through a proxy that misbehaves.
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <future>
 #include <thread>
 
 #include "tests/e2e/support/stores.h"
 #include "tests/unit/gateway/bench.h"
 #include "tests/unit/gateway/faulty_proxy.h"
 #include "tools/gateway/blocks/s3/s3_block_store.h"
+#include "tools/gateway/store_url.h"
 
 namespace airstore::gateway {
 namespace {
@@ -83,14 +89,45 @@ TEST_F(S3, KeepsGivesListsAndDeletesBlocks) {
 
 TEST_F(S3, IsForOneMetadataStore) {
   auto store = Open();
-  EXPECT_TRUE(store->Claim("one"));
-  EXPECT_TRUE(store->Claim("one"));
-  EXPECT_EQ(store->Claim("two").error().code, EEXIST);
+  EXPECT_TRUE(store->Claim("one", false));
+  EXPECT_TRUE(store->Claim("one", true)) << "its own";
+  EXPECT_EQ(store->Claim("two", false).error().code, EEXIST);
   EXPECT_TRUE(Listed(*store).empty());
   prefix += "-old";
   auto old = Open();
   ASSERT_TRUE(old->Put(Key('a'), "head", "data"));
-  EXPECT_EQ(old->Claim("one").error().code, EEXIST) << "whose blocks they are is not known";
+  EXPECT_EQ(old->Claim("one", true).error().code, EEXIST) << "whose blocks they are is not known";
+}
+
+TEST_F(S3, AnotherPlaceIsNotTakenForEmpty) {
+  auto store = Open();
+  const auto claimed = store->Claim("one", true);
+  ASSERT_FALSE(claimed);
+  EXPECT_EQ(claimed.error().code, ENOENT);
+  EXPECT_EQ(store->client().Get(prefix + "/store", 1024).error().code, ENOENT) << "nothing is left";
+
+  const TempDirectory directory;
+  const std::string metadata = "sqlite://" + directory.path() + "/one";
+  setenv("AWS_ACCESS_KEY_ID", options.keys.access_key.c_str(), 1);
+  setenv("AWS_SECRET_ACCESS_KEY", options.keys.secret_key.c_str(), 1);
+  const auto at = [&](const std::string& place) {
+    return "s3://" + options.bucket + "/" + place + "?endpoint=" + options.endpoint;
+  };
+  {
+    auto stores = OpenStores(metadata, at(prefix));
+    ASSERT_TRUE(stores) << stores.error().ToString();
+    auto txn = std::move(*stores->metadata->Write());
+    Workspace workspace;
+    workspace.id = "ws_1";
+    workspace.name = "work";
+    txn->AddUsage(txn->AddWorkspace(workspace), 4, 1);
+    ASSERT_TRUE(txn->Commit());
+  }
+  ASSERT_TRUE(OpenStores(metadata, at(prefix)));
+  const auto wrong = OpenStores(metadata, at(prefix + "-wrong"));
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().code, ENOENT);
+  EXPECT_NE(wrong.error().message.find("is it the right place?"), std::string::npos);
 }
 
 TEST_F(S3, ListsAndDeletesMoreThanAPageOverKeptConnections) {
@@ -130,6 +167,41 @@ TEST_F(S3, HostsNamesKeysAndRegions) {
   const BlockKey keys[] = {Key('a'), Key('b')};
   EXPECT_TRUE(store->Delete(keys));
   EXPECT_TRUE(Listed(*store).empty());
+}
+
+// Curl's own header would leave out the port that its scheme usually has.
+TEST(S3Client, TheHostThatIsSignedIsTheOneThatIsSent) {
+  const UniqueFd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(80);
+  address.sin_addr.s_addr = htonl(0x7f505050);  // 127.80.80.80
+  if (bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+      listen(listener.get(), 1) != 0) {
+    GTEST_SKIP() << "port 80 is not to be had";
+  }
+  auto served = std::async(std::launch::async, [&] {
+    const UniqueFd peer(accept(listener.get(), nullptr, nullptr));
+    std::string request;
+    char buffer[4096];
+    while (request.find("\r\n\r\n") == std::string::npos) {
+      const ssize_t got = read(peer.get(), buffer, sizeof buffer);
+      if (got <= 0) break;
+      request.append(buffer, static_cast<size_t>(got));
+    }
+    const std::string_view answer = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+    EXPECT_EQ(write(peer.get(), answer.data(), answer.size()), static_cast<ssize_t>(answer.size()));
+    return request;
+  });
+  S3Options options;
+  options.endpoint = "http://127.80.80.80:80";
+  options.bucket = "b";
+  options.keys = {"key", "secret", ""};
+  S3Client client(std::move(options));
+  EXPECT_EQ(client.Get("name", 10).error().code, EACCES);
+  const std::string request = served.get();
+  EXPECT_NE(request.find("\r\nhost: 127.80.80.80:80\r\n"), std::string::npos) << request;
+  EXPECT_EQ(request.find("\r\nHost:"), std::string::npos) << request;
 }
 
 TEST_F(S3, SaysWhatIsWrong) {

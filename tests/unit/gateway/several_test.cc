@@ -252,6 +252,32 @@ TEST_F(Several, ASessionOutlivesItsGateway) {
   EXPECT_EQ(other.Lookup("twice").error(), ENOENT);
 }
 
+// Where a session belongs is kept under another hash tag than its row, by another master of a
+// cluster: that one may forget what it has answered.
+TEST_F(Several, ASessionWhosePlaceIsLostGoesOnWhereItWas) {
+  Client before = NewClient('1', 0);
+  ASSERT_TRUE(before.Open().ok());
+  for (const char* name : {"a", "b", "c"}) ASSERT_TRUE(Create(before, name).ok());
+  auto store = std::move(*RedisStore::Open([&] {
+    RedisOptions options;
+    options.socket = redis_.socket();
+    return options;
+  }()));
+  const std::string place = store->keys().WorkspaceOf(SessionId::From(before.session_id));
+  ASSERT_EQ((*store->Call({{"DEL", place}})).front().integer, 1);
+  Client after = NewClient('1', 1);
+  ASSERT_TRUE(after.Open().ok());
+  EXPECT_TRUE(after.opened.resumed());
+  EXPECT_EQ(after.opened.last_applied_sequence(), 3u);
+  // Sent again, since it was not answered: it is not done twice.
+  wire::ApplyRequest again;
+  wire::ApplyResponse response;
+  after.sequence = 2;
+  after.AddFile(&again, "twice", after.opened.inodes().first(), "");
+  ASSERT_TRUE(after.Apply(again, &response).ok());
+  EXPECT_EQ(after.Lookup("twice").error(), ENOENT);
+}
+
 // A holder that is cut off, and sends what it has when somebody else has been given its place, or
 // is just being given it: all of its batch is there before the other one looks, or none of it.
 TEST_F(Several, WhatIsSentUnderALeaseThatHasEndedIsNotApplied) {
@@ -385,6 +411,37 @@ TEST_F(Several, LocksExcludeAcrossGatewaysAndOutliveThem) {
   EXPECT_TRUE(response.lapsed());
 }
 
+TEST_F(Several, NothingIsLeftOfASessionThatIsForgotten) {
+  Client one = NewClient('1', 0);
+  ASSERT_TRUE(one.Open().ok());
+  wire::AssertLocksRequest request;
+  wire::AssertLocksResponse response;
+  request.set_session_id(one.session_id);
+  ASSERT_TRUE(one.Call(&Stub::AssertLocks, request, &response).ok());
+  EXPECT_EQ(ExpireAll(0), 1u);
+  auto store = std::move(*RedisStore::Open([&] {
+    RedisOptions options;
+    options.socket = redis_.socket();
+    return options;
+  }()));
+  const SessionId id = SessionId::From(one.session_id);
+  const WorkspaceKey ws = (*store->Read())->GetSession(id)->workspace;
+  const auto expired = [&] { return (*store->WriteShared())->ReadLocks(ws).expired; };
+  EXPECT_TRUE(expired().contains(id)) << "it would be told";
+  gateways_[0]->ForgetOldSessions();
+  EXPECT_TRUE(expired().contains(id)) << "too young";
+  {
+    auto txn = std::move(*store->Write());
+    auto session = *txn->GetSession(id);
+    session.seen_ns -= 31ll * 24 * 3600 * 1'000'000'000;
+    txn->PutSession(session);
+    ASSERT_TRUE(txn->Commit());
+  }
+  gateways_[0]->ForgetOldSessions();
+  EXPECT_FALSE((*store->Read())->GetSession(id));
+  EXPECT_TRUE(expired().empty());
+}
+
 TEST_F(Several, WatchesGoOnWhereTheyWereWhenRedisDies) {
   Client one = NewClient('1', 0), two = NewClient('2', 1);
   for (Client* client : {&one, &two}) ASSERT_TRUE(client->Open().ok());
@@ -403,6 +460,43 @@ TEST_F(Several, WatchesGoOnWhereTheyWereWhenRedisDies) {
     EXPECT_TRUE(e2e::WaitUntil(seconds(20), [&] { return follower.Saw(name); })) << name;
   }
   EXPECT_EQ(follower.gaps(), 0) << "nothing of it was lost";
+}
+
+// As where a replica takes the place of a master that had not told it the newest event.
+TEST_F(Several, WhoHasSeenWhatRedisLosesIsToldOfAGap) {
+  Client one = NewClient('1', 0), two = NewClient('2', 1);
+  for (Client* client : {&one, &two}) ASSERT_TRUE(client->Open().ok());
+  Follower follower(Address(1), token_, two);
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return follower.streams() == 1; }));
+  auto store = std::move(*RedisStore::Open([&] {
+    RedisOptions options;
+    options.socket = redis_.socket();
+    return options;
+  }()));
+  const auto lose_newest = [&] {
+    const WorkspaceKey ws = (*store->Read())->FindWorkspace("work")->key;
+    const std::string log = store->keys().Log(ws);
+    const auto newest = store->Call({{"XREVRANGE", log, "+", "-", "COUNT", "1"}});
+    ASSERT_EQ(newest->front().items.size(), 1u);
+    const std::string id = newest->front().items[0].items[0].text;
+    ASSERT_EQ((*store->Call({{"XDEL", log, id}})).front().integer, 1);
+  };
+  // Found out when there is something new in the log.
+  ASSERT_TRUE(Create(one, "a").ok());
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return follower.Saw("a"); }));
+  EXPECT_EQ(follower.gaps(), 0);
+  lose_newest();
+  ASSERT_TRUE(Create(one, "b").ok());
+  EXPECT_TRUE(e2e::WaitUntil(seconds(20), [&] { return follower.gaps() == 1; }));
+  // And when the server is another one.
+  ASSERT_TRUE(Create(one, "c").ok());
+  EXPECT_TRUE(e2e::WaitUntil(seconds(20), [&] { return follower.Saw("c"); }));
+  lose_newest();
+  ASSERT_TRUE(store->Call({{"CLIENT", "KILL", "TYPE", "pubsub"}}));
+  EXPECT_TRUE(e2e::WaitUntil(seconds(20), [&] { return follower.gaps() == 2; }));
+  ASSERT_TRUE(Create(one, "d").ok());
+  EXPECT_TRUE(e2e::WaitUntil(seconds(20), [&] { return follower.Saw("d"); }));
+  EXPECT_EQ(follower.gaps(), 2);
 }
 
 TEST_F(Several, WhoIsFarBehindIsToldOfAGapAndOthersAreNot) {

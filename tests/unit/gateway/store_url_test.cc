@@ -117,9 +117,15 @@ TEST(StoreUrl, S3) {
   EXPECT_EQ(place->options.endpoint, "http://127.0.0.1:9000");
   EXPECT_FALSE(place->options.virtual_host);
   EXPECT_EQ(place->options.http.connections, 4u);
+  place = S3("s3://bucket?endpoint=https://h:443/");
+  ASSERT_TRUE(place) << place.error().ToString();
+  EXPECT_EQ(place->options.endpoint, "https://h:443");
   for (const char* wrong :
        {"s3://", "s3:///x", "s3://b?endpoint=h", "s3://b?style=odd", "s3://b?connections=0",
-        "s3://b?credentials=/nowhere", "s3://b?secret=x"}) {
+        "s3://b?credentials=/nowhere", "s3://b?secret=x", "s3://b:9000/", "s3://user@b/",
+        "s3://b?endpoint=http://", "s3://b?endpoint=https:///", "s3://b?endpoint=http://h/path",
+        "s3://b?endpoint=http://h%3fx", "s3://b?endpoint=http://h%23x",
+        "s3://b?endpoint=http://user@h"}) {
     EXPECT_FALSE(S3(wrong)) << wrong;
   }
 }

@@ -36,28 +36,44 @@ RedisNews News(char kind, WorkspaceKey ws = 0, const SessionId* session = nullpt
   return news;
 }
 
+RedisCommand TailCommand(const RedisKeys& keys, WorkspaceKey ws) {
+  RedisCommand tail = {"HMGET", keys.LogTail(ws)};
+  tail.insert(tail.end(), kTailFields.begin(), kTailFields.end());
+  return tail;
+}
+
+// Whether the log does not know an event that somebody has had from it: it was one of a server that
+// had not passed it on when it died. `entries`: from that event on.
+bool IsLost(uint64_t cursor, const std::vector<RedisReply>& entries,
+            const ForgottenEvents& forgotten) {
+  if (cursor <= forgotten.cursor) return false;
+  return entries.empty() || entries[0].items.empty() ||
+         CursorOf(entries[0].items[0].text) != cursor;
+}
+
 struct LogPage {
   std::vector<LoggedEvent> events;
   bool last = false;  // nothing comes behind them
+  bool lost = false;  // there is no such event any more as to go on from
   ForgottenEvents forgotten;
 };
 
-// What is behind `from`; no events when some of them are forgotten.
+// What is behind `from`, the cursor of an event; no events when some of them are forgotten or lost.
 Result<LogPage> ReadLog(RedisStore& store, WorkspaceKey ws, uint64_t from) {
-  RedisCommand tail = {"HMGET", store.keys().LogTail(ws)};
-  tail.insert(tail.end(), kTailFields.begin(), kTailFields.end());
   // The tail behind the events: had some been forgotten before we read, it says so.
   auto replies = store.Call(
-      {{"XRANGE", store.keys().Log(ws), "(" + IdOf(from), "+", "COUNT", std::to_string(kPage)},
-       std::move(tail)});
+      {{"XRANGE", store.keys().Log(ws), IdOf(from), "+", "COUNT", std::to_string(kPage + 1)},
+       TailCommand(store.keys(), ws)});
   if (!replies) return replies.error();
   LogPage page;
   page.forgotten = ForgottenFrom((*replies)[1]);
-  if (page.forgotten.cursor > from) return page;
-  for (const RedisReply& entry : (*replies)[0].items) {
+  const std::vector<RedisReply>& entries = (*replies)[0].items;
+  page.lost = IsLost(from, entries, page.forgotten);
+  if (page.lost || page.forgotten.cursor > from) return page;
+  for (const RedisReply& entry : entries) {
     auto event = EventFrom(entry);
     if (!event) return Error{EIO, "Redis: damaged event"};
-    page.events.push_back(std::move(*event));
+    if (event->event.cursor != from) page.events.push_back(std::move(*event));
   }
   page.last = page.events.size() < kPage;
   return page;
@@ -241,6 +257,7 @@ void RedisBulletin::TellAcknowledged() {
     watching = watching_;
   }
   for (const auto& [session, at] : watching) {
+    if (at.acknowledged == 0) continue;  // it is said once, when the watch begins
     Send(News(RedisNews::kAck, at.workspace, &session, at.acknowledged));
   }
 }
@@ -258,9 +275,7 @@ void RedisBulletin::Send(const RedisNews& news) {
 Result<void> RedisBulletin::Follow(WorkspaceKey ws) {
   std::lock_guard lock(pull_mu_);
   if (!hub_.Followed(ws)) {
-    RedisCommand tail = {"HMGET", keys_.LogTail(ws)};
-    tail.insert(tail.end(), kTailFields.begin(), kTailFields.end());
-    auto replies = store_.Call({std::move(tail)});
+    auto replies = store_.Call({TailCommand(keys_, ws)});
     if (!replies) return replies.error();
     hub_.Follow(ws, ForgottenFrom(replies->front()));
   }
@@ -279,6 +294,11 @@ Result<void> RedisBulletin::Pull(WorkspaceKey ws) {
 Result<void> RedisBulletin::PullSome(WorkspaceKey ws, uint64_t from, bool* all) {
   auto page = ReadLog(store_, ws, from);
   if (!page) return page.error();
+  if (page->lost) {
+    spdlog::warn("events of a workspace are lost: whoever has seen them is told of a gap");
+    hub_.Unfollow(ws);
+    return {};
+  }
   if (page->forgotten.cursor > from) {
     hub_.Follow(ws, page->forgotten);
     return {};
@@ -379,11 +399,15 @@ Result<Told> RedisBulletin::LastBy(WorkspaceKey ws, const SessionId& session) {
 
 Result<bool> RedisBulletin::Begin(WorkspaceKey ws, const SessionId& session, uint64_t cursor) {
   const std::string field(session.view());
-  auto replies = store_.CallAtOnce(
-      {{"HGET", keys_.Watchers(ws), field}, {"HSET", keys_.Watchers(ws), field, "0"}});
+  auto replies = store_.CallAtOnce({{"HGET", keys_.Watchers(ws), field},
+                                    {"HSET", keys_.Watchers(ws), field, "0"},
+                                    {"XRANGE", keys_.Log(ws), IdOf(cursor), IdOf(cursor)},
+                                    TailCommand(keys_, ws)});
   if (!replies) return replies.error();
   AIRSTORE_TRY(Follow(ws));
-  const bool in_time = replies->front().text != "1";
+  // Every cursor that brokers have is of an event, or of before there was any.
+  const bool lost = IsLost(cursor, (*replies)[2].items, ForgottenFrom((*replies)[3]));
+  const bool in_time = replies->front().text != "1" && !lost;
   AIRSTORE_TRY(Acknowledge(ws, session, in_time ? cursor : 0));
   return in_time;
 }
@@ -394,7 +418,7 @@ Result<void> RedisBulletin::Acknowledge(WorkspaceKey ws, const SessionId& sessio
     std::lock_guard lock(mu_);
     Watching& at = watching_[session];
     at.workspace = ws;
-    at.acknowledged = std::max(at.acknowledged, cursor);
+    at.acknowledged = cursor == 0 ? 0 : std::max(at.acknowledged, cursor);
   }
   const RedisNews news = News(RedisNews::kAck, ws, &session, cursor);
   auto sent = store_.Call({{"PUBLISH", keys_.Channel(), news.Pack()}});
@@ -459,7 +483,7 @@ Result<std::vector<InodeNo>> ChangedSince(RedisStore& store, WorkspaceKey ws, ui
   for (bool last = false; !last;) {
     const auto page = ReadLog(store, ws, *cursor);
     if (!page) return page.error();
-    if (page->forgotten.cursor > *cursor) {
+    if (page->lost || page->forgotten.cursor > *cursor) {
       return Error{ESTALE, "the log has forgotten what was changed"};
     }
     for (const LoggedEvent& logged : page->events) {

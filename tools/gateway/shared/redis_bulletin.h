@@ -12,6 +12,9 @@
 // then logs are looked at each second besides, and whoever waits for an acknowledgement in vain
 // does what it does when a watcher is slow.
 //
+// A server that takes a dead one's place may not know the newest events. Whoever has seen those
+// then goes on from a cursor that the log does not have, and is told of a gap.
+//
 // Threads: any; a thread of its own listens to the channel.
 // Ownership: borrows the store.
 #pragma once
@@ -75,7 +78,8 @@ class RedisBulletin final : public Bulletin {
   void GiveUp(WorkspaceKey ws, const SessionId& session);
   Result<void> Follow(WorkspaceKey ws);
   Result<void> Pull(WorkspaceKey ws);  // REQUIRES: pull_mu_
-  // What of the log is no longer there, and what is new behind `from`.
+  // What of the log is no longer there, and what is new behind `from`. Where that was lost itself
+  // the workspace is not followed any more.
   Result<void> PullSome(WorkspaceKey ws, uint64_t from, bool* all);
   void Tell(const RedisNews& news);
   void TellAcknowledged();

@@ -18,7 +18,7 @@ Result<std::unique_ptr<S3BlockStore>> S3BlockStore::Open(S3Options options,
   return store;
 }
 
-Result<void> S3BlockStore::Claim(const std::string& identity) {
+Result<void> S3BlockStore::Claim(const std::string& identity, bool has_content) {
   const std::string name = prefix_ + "store";
   const std::string ours = ToHex(identity);
   auto theirs = client_.Get(name, 1024);
@@ -34,6 +34,11 @@ Result<void> S3BlockStore::Claim(const std::string& identity) {
       return Error{
           EEXIST, "the bucket has blocks under '" + prefix_ + "', and nothing says of which store"};
     }
+  }
+  if (has_content) {
+    return Error{ENOENT, "the bucket has no blocks under '" + prefix_ +
+                             "', and files have content: is it the right place? If the blocks " +
+                             "are lost, make the object " + name + " with the text " + ours};
   }
   return client_.Put(name, ours, {});
 }

@@ -31,8 +31,9 @@ class S3BlockStore final : public BlockStore {
   bool is_remote() const override { return true; }
 
   // Blocks are deleted when the metadata does not know them: so they are for one metadata store,
-  // and none but it may come here. EEXIST: this is another one's.
-  Result<void> Claim(const std::string& identity);
+  // and none but it may come here. EEXIST: this is another one's. `has_content`: there are blocks
+  // for certain; ENOENT: but there are none here, so this is not the place.
+  Result<void> Claim(const std::string& identity, bool has_content);
 
   S3Client& client() { return client_; }
   std::string NameOf(const BlockKey& key) const;

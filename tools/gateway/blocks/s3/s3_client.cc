@@ -52,13 +52,14 @@ HttpRequest S3Client::Sign(const Call& call, const std::string& payload_sha256) 
   if (!options_.keys.session_token.empty()) {
     to_sign.headers.emplace_back("x-amz-security-token", options_.keys.session_token);
   }
+  // As a header of the request, too: curl's own leaves out a port that is usual.
+  to_sign.headers.emplace_back("host", host_);
   HttpRequest request;
   request.method = call.method;
   request.body = call.body;
   request.largest_answer = call.largest_answer;
   request.give_up = call.give_up;
   for (const auto& [name, value] : to_sign.headers) request.headers.push_back(name + ": " + value);
-  to_sign.headers.emplace_back("host", host_);
   request.headers.push_back("authorization: " +
                             Authorization(options_.keys, {options_.region, "s3"}, date, to_sign));
   request.url = scheme_ + "://" + host_ + UriEncode(path, true);

@@ -335,13 +335,17 @@ void RedisTransaction::PutSession(const SessionRecord& session) {
   const WorkspaceKey ws = session.workspace;
   const std::string guard = keys_.SessionGuard(ws, session.id);
   const std::string field(session.id.view());
+  const bool is_elsewhere = PlaceOf(session.id) != ws;
   // A new one must not come from elsewhere meanwhile.
   const bool fresh = !view_.Find(guard, keys_.Sessions(ws), field);
-  if (fresh || PlaceOf(session.id) != ws) {
+  if (fresh || is_elsewhere) {
     // At once: where there is a row its place is known. The other way round is nobody's session.
     (void)view_.Ask("", {{"SET", keys_.WorkspaceOf(session.id), FieldOf(ws)}});
     store_.NotePlace(session.id, ws);
   }
+  // Places have another hash tag than rows, and may be lost without them. Who did not find it
+  // thinks that the session is new, and would have it begin anew with what it has done already.
+  if (!fresh && is_elsewhere) view_.Fail({kStoreConflict, "the place of the session was lost"});
   view_.Put(guard, keys_.Sessions(ws), field, RowOf(session));
 }
 
