@@ -113,7 +113,10 @@ TEST_F(MutationLogTest, ANumberThatIsLeftOfContentIsWaitedFor) {
   life.log->Restore(state);
   ASSERT_TRUE(life.log->Continue(1));
   gateway_.applied[1] = Mutation();
+  gateway_.silent = true;  // it does not answer at once
   life.log->Start();
+  life.RunUntilAsked(gateway_, 1);
+  gateway_.silent = false;
   auto run = [](MutationLog* log) -> Task<size_t> {
     co_await log->Drain();
     const size_t left = log->pending();
