@@ -403,9 +403,15 @@ TEST_F(Halves, ASessionWithoutItsPlaceIsOpenedAgain) {
     auto txn = std::move(*two->Write());
     EXPECT_FALSE(txn->GetSession(Session(1)));
     txn->PutSession(session);
-    ASSERT_TRUE(txn->Commit());
+    EXPECT_EQ(txn->Commit().error().code, kStoreConflict) << "it has a row, which is not read yet";
   }
   EXPECT_TRUE((*Open()->Read())->GetSession(Session(1)));
+  {
+    auto txn = std::move(*two->Write());
+    ASSERT_TRUE(txn->GetSession(Session(1)));
+    txn->PutSession(session);
+    ASSERT_TRUE(txn->Commit());
+  }
   {
     auto txn = std::move(*two->Write());
     txn->DeleteSession(Session(1));
