@@ -52,6 +52,7 @@ Written Overwrite(int fd, const std::vector<FetchedRange>& ranges, uint64_t offs
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) {
       result.error = written < 0 ? errno : ENOSPC;
+      result.mtime_ns = ModifiedNs(fd);
       return result;
     }
     done += static_cast<size_t>(written);
@@ -146,7 +147,10 @@ Task<Result<void>> Contents::Replace(Attr attr) {
   }
   Result<void> done;
   if (node->file->complete && (node->passthrough_used || node->writers() != 0)) {
-    if (node->replace_runs) co_return Error{EAGAIN, "being replaced"};
+    if (node->replace_runs) {
+      while (node->replace_runs) co_await node->progress->Wait();
+      co_return Error{EAGAIN, "being replaced"};
+    }
     node->replacing = node->replace_runs = true;
     ++node->opening;
     done = co_await ReplaceInPlace(node, attr);
@@ -229,8 +233,8 @@ Task<Result<void>> Contents::ReplaceInPlace(NodePtr node, Attr attr) {
         overwrite(fd, std::move(fetched->ranges), offset, length, node->left_ns),
         boost::asio::use_awaitable);
     if (written.error == EAGAIN) co_return keep();
-    if (written.error != 0) co_return Error{written.error, "write to content file"};
     node->left_ns = written.mtime_ns;
+    if (written.error != 0) co_return Error{written.error, "write to content file"};
     hashes.insert(hashes.end(), written.hashes.begin(), written.hashes.end());
   }
   if (node->file != file) co_return Error{EAGAIN, "replaced"};

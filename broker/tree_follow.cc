@@ -48,6 +48,7 @@ Task<void> Tree::KeepFollowing(uint64_t inode) {
   Backoff backoff;
   while (!stopping_ && inodes_->IsStale(inode) && contents_->HasOpens(inode)) {
     co_await backoff.Wait(executor_);
+    if (stopping_) break;  // nothing is sent any more
     contents_->Flush(inode);
     co_await log_->WaitIdle(inode);
     if (inodes_->IsStale(inode) && !contents_->IsDirty(inode)) (void)co_await Ensure(inode);

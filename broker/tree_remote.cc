@@ -125,6 +125,7 @@ Task<Result<void>> Tree::Refresh(std::vector<uint64_t> inodes) {
     }
     inodes.resize(inodes.size() - count);
     inodes.insert(inodes.end(), again.begin(), again.end());
+    if (stopping_) co_return Error{ESHUTDOWN, "the session ends"};
     co_await tries.Wait(executor_);
   }
   co_return first_failure;

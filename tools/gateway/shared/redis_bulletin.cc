@@ -274,12 +274,17 @@ void RedisBulletin::Send(const RedisNews& news) {
 
 Result<void> RedisBulletin::Follow(WorkspaceKey ws) {
   std::lock_guard lock(pull_mu_);
-  if (!hub_.Followed(ws)) {
-    auto replies = store_.Call({TailCommand(keys_, ws)});
-    if (!replies) return replies.error();
-    hub_.Follow(ws, ForgottenFrom(replies->front()));
+  // Once more from the tail where what was followed is lost.
+  for (int tries = 0; tries < 2; ++tries) {
+    if (!hub_.Followed(ws)) {
+      auto replies = store_.Call({TailCommand(keys_, ws)});
+      if (!replies) return replies.error();
+      hub_.Follow(ws, ForgottenFrom(replies->front()));
+    }
+    AIRSTORE_TRY(Pull(ws));
+    if (hub_.Followed(ws)) break;
   }
-  return Pull(ws);
+  return {};
 }
 
 Result<void> RedisBulletin::Pull(WorkspaceKey ws) {
@@ -398,13 +403,14 @@ Result<Told> RedisBulletin::LastBy(WorkspaceKey ws, const SessionId& session) {
 // ---- Watchers
 
 Result<bool> RedisBulletin::Begin(WorkspaceKey ws, const SessionId& session, uint64_t cursor) {
+  // Before the mark of a gap is taken away: without a stream nobody is told of it.
+  AIRSTORE_TRY(Follow(ws));
   const std::string field(session.view());
   auto replies = store_.CallAtOnce({{"HGET", keys_.Watchers(ws), field},
                                     {"HSET", keys_.Watchers(ws), field, "0"},
                                     {"XRANGE", keys_.Log(ws), IdOf(cursor), IdOf(cursor)},
                                     TailCommand(keys_, ws)});
   if (!replies) return replies.error();
-  AIRSTORE_TRY(Follow(ws));
   // Every cursor that brokers have is of an event, or of before there was any.
   const bool lost = IsLost(cursor, (*replies)[2].items, ForgottenFrom((*replies)[3]));
   const bool in_time = replies->front().text != "1" && !lost;
