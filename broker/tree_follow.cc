@@ -2,6 +2,7 @@
 //
 // Files that are open here follow what other hosts make of them.
 #include <set>
+#include <vector>
 
 #include "broker/backoff.h"
 #include "broker/tree.h"

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
-#include <set>
 
 #include "broker/backoff.h"
 #include "broker/clock.h"
@@ -59,8 +58,9 @@ class ContentTries {
   bool over() const { return since_ns_ != 0 && MonotonicNs() - since_ns_ > patience_ns_; }
   // The first time it has mostly changed once more.
   Task<void> Wait(boost::asio::any_io_executor executor) {
-    if (failed_ > 1) co_await backoff_.Wait(executor);
-    if (failed_ > 1) failed_ = 1;
+    if (failed_ <= 1) co_return;
+    failed_ = 1;
+    co_await backoff_.Wait(executor);
   }
 
  private:

@@ -35,6 +35,12 @@ class LeaseEnded : public e2e::MountTest, public testing::WithParamInterface<boo
     const UniqueFd file = e2e::Open(path, O_RDWR);
     e2e::WriteAt(file.get(), content, 0);
   }
+  // As an editor saves.
+  void SaveOver(const std::string& name, const std::string& content) {
+    const std::string fresh = At(name + ".new");
+    e2e::WriteFile(fresh, content);
+    ASSERT_EQ(rename(fresh.c_str(), At(name).c_str()), 0);
+  }
   bool Settled() {
     const nlohmann::json status = host().Status();
     for (const auto& session : status.at("sessions")) {
@@ -106,11 +112,7 @@ TEST_P(LeaseEnded, WhatAnotherHostHasMadeIsNotReplacedOrRemoved) {
   ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Settled(); }));
   ASSERT_TRUE(host().SessionStatus("work").at("write_lease"));
   const auto change = [&] {
-    for (const char* name : {"saved", "quiet", "free"}) {
-      const std::string fresh = At(std::string(name) + ".new");
-      e2e::WriteFile(fresh, ours);
-      ASSERT_EQ(rename(fresh.c_str(), At(name).c_str()), 0);
-    }
+    for (const char* name : {"saved", "quiet", "free"}) SaveOver(name, ours);
     for (const char* name : {"removed", "gone"}) ASSERT_EQ(unlink(At(name).c_str()), 0);
   };
   if (adopted()) {
@@ -159,11 +161,7 @@ TEST_P(LeaseEnded, UnsentContentGoesWithItsFileAndNothingElseDoes) {
   ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Settled(); }));
   ASSERT_TRUE(host().SessionStatus("work").at("write_lease"));
   const auto change = [&] {
-    for (const char* name : {"saved", "quiet"}) {
-      const std::string fresh = At(std::string(name) + ".new");
-      e2e::WriteFile(fresh, ours);
-      ASSERT_EQ(rename(fresh.c_str(), At(name).c_str()), 0);
-    }
+    for (const char* name : {"saved", "quiet"}) SaveOver(name, ours);
     for (const char* name : {"removed", "gone"}) ASSERT_EQ(unlink(At(name).c_str()), 0);
   };
   host().FreezeGateway();
