@@ -162,6 +162,7 @@ void Contents::Closed(const NodePtr& node) {
     return;
   }
   if (node->passthrough_used) {
+    Charge(node);  // nobody looks at it any more
     Refresh(node->inode);
     Flush(node->inode);
     SetFlags(node->inode, 0, shm::kPassthroughOpen | shm::kPassthroughWriter);

@@ -25,8 +25,10 @@ namespace {
 
 constexpr int64_t kStatfsFreshNs = 1'000'000'000;
 constexpr uint64_t kMostUnsentBytes = 64u << 20;
-constexpr int64_t kUnsentFreshNs = 100'000'000;     // counting looks at every file
-constexpr int64_t kStatfsPatienceNs = 500'000'000;  // df is to answer, also without a gateway
+constexpr int64_t kUnsentFreshNs = 100'000'000;  // counting looks at every file
+// df is to answer, also without a gateway: the first time, and once it is known to be away.
+constexpr int64_t kStatfsPatienceNs = 500'000'000;
+constexpr int64_t kStatfsShortPatienceNs = 50'000'000;
 constexpr int64_t kArrivalPatienceNs = 30'000'000'000;
 constexpr auto kSyncLinger = std::chrono::seconds(1);
 
@@ -268,7 +270,7 @@ void Session::Start() {
   watcher_->Start();
   tasks_.Spawn(KeepAlive());
   // So that there is an answer when the gateway goes away.
-  tasks_.Spawn(AskStatfs());
+  tasks_.Spawn(NoteStatfs());
 }
 
 Task<void> Session::Resume() {
@@ -314,20 +316,31 @@ Task<Result<void>> Session::Arrive() {
 
 Task<Result<StatFs>> Session::Statfs() {
   if (statfs_ && MonotonicNs() - statfs_at_ns_ < kStatfsFreshNs) co_return *statfs_;
-  auto answer =
-      co_await Before(MonotonicNs() + kStatfsPatienceNs, &tasks_, executor_, gateway_->Statfs());
-  if (answer) {
-    statfs_ = *answer;
-    statfs_at_ns_ = MonotonicNs();
-    made_since_ = log_->pending();
-    co_return *answer;
-  }
+  // Known to be away: nobody waits for it each time.
+  const int64_t patience_ns = statfs_late_ ? kStatfsShortPatienceNs : kStatfsPatienceNs;
+  if (statfs_ && statfs_late_ && asking_statfs_) co_return *statfs_;
+  auto answer = co_await Before(MonotonicNs() + patience_ns, &tasks_, executor_, AskStatfs());
+  if (answer) co_return *answer;
   // A gateway that is away is no reason for df to fail.
+  statfs_late_ = true;
   if (statfs_) co_return *statfs_;
   co_return answer.error();
 }
 
-Task<void> Session::AskStatfs() { (void)co_await Statfs(); }
+Task<Result<StatFs>> Session::AskStatfs() {
+  asking_statfs_ = true;
+  auto answer = co_await gateway_->Statfs();
+  asking_statfs_ = false;
+  if (answer) {
+    statfs_ = *answer;
+    statfs_at_ns_ = MonotonicNs();
+    statfs_late_ = false;
+    made_since_ = log_->pending();
+  }
+  co_return answer;
+}
+
+Task<void> Session::NoteStatfs() { (void)co_await AskStatfs(); }
 
 Task<void> Session::CountAll() {
   contents_->FlushAll();
@@ -355,7 +368,7 @@ Task<Result<void>> Session::AdmitBytes(uint64_t bytes) {
   if (statfs_->free_bytes < bytes) co_return Error{EDQUOT, "bytes of the workspace"};
   if (const int64_t now = MonotonicNs(); now - statfs_at_ns_ > kStatfsFreshNs) {
     statfs_at_ns_ = now;  // asked once, however long the answer takes
-    tasks_.Spawn(AskStatfs());
+    tasks_.Spawn(NoteStatfs());
   }
   co_return Result<void>{};
 }

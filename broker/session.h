@@ -169,7 +169,8 @@ class Session {
   // Until the gateway knows the session again.
   Task<void> Resume();
   Task<void> KeepAlive();
-  Task<void> AskStatfs();
+  Task<Result<StatFs>> AskStatfs();
+  Task<void> NoteStatfs();
   // Exactly: with all that was changed here.
   Task<void> CountAll();
   Task<Result<uint64_t>> Reopen();
@@ -206,6 +207,8 @@ class Session {
   std::unique_ptr<Watcher> watcher_;
   std::optional<StatFs> statfs_;
   int64_t statfs_at_ns_ = 0;
+  bool statfs_late_ = false;  // the gateway has not answered in time
+  bool asking_statfs_ = false;
   bool too_much_unsent_ = false;
   int64_t unsent_counted_ns_ = 0;
   uint64_t made_since_ = 0;               // inodes, since the gateway told how many there are

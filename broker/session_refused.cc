@@ -128,7 +128,7 @@ void Session::Refused(const Mutation& mutation, const std::vector<uint64_t>& sub
   tree_->DropAfterRefusal(mutation, subjects, error);
   if (error == EDQUOT) {  // perhaps a quota that is new here
     statfs_at_ns_ = 0;
-    tasks_.Spawn(AskStatfs());
+    tasks_.Spawn(NoteStatfs());
   }
 }
 

@@ -363,7 +363,10 @@ class Tree {
   bool IsCached(uint32_t index, uint64_t inode, uint64_t zone) const;
   // tree_remote.cc
   Task<void> ForgetThose(std::function<bool(uint64_t inode)> which);
-  Task<Result<void>> Refresh(std::vector<uint64_t> inodes);
+  // One that cannot be had keeps no other from being what it is now, and either is a failure or
+  // just stays stale: who wants it asks again.
+  enum class OfOne { kFails, kStaysStale };
+  Task<Result<void>> Refresh(std::vector<uint64_t> inodes, OfOne failure = OfOne::kFails);
   Task<Result<void>> TakeFresh(const ResolveResult& result);
   void DropName(uint64_t parent, const std::string& name, RemoteChanges* kernels,
                 std::vector<uint64_t>* lost);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Files that are open here follow what other hosts make of them.
+#include <cerrno>
+#include <chrono>
 #include <set>
 #include <vector>
 
@@ -8,6 +10,12 @@
 #include "broker/tree.h"
 
 namespace airstore::broker {
+namespace {
+
+// What has lost a block is read from its beginning each time, and may never be whole again.
+constexpr std::chrono::minutes kFollowEvery{1};
+
+}  // namespace
 
 // Not before the acknowledgement: files that are open here follow the change, and what lost its
 // name is looked at whether it is gone.
@@ -46,13 +54,16 @@ void Tree::FollowOpen(const std::vector<uint64_t>& inodes) {
 // Who has it open in the kernel, or mapped, asks nothing, and would go on with what a failure has
 // left of it.
 Task<void> Tree::KeepFollowing(uint64_t inode) {
-  Backoff backoff;
+  Backoff backoff(kFollowEvery);
   while (!stopping_ && inodes_->IsStale(inode) && contents_->HasOpens(inode)) {
     co_await backoff.Wait(executor_);
     if (stopping_) break;  // nothing is sent any more
     contents_->Flush(inode);
     co_await log_->WaitIdle(inode);
-    if (inodes_->IsStale(inode) && !contents_->IsDirty(inode)) (void)co_await Ensure(inode);
+    if (!inodes_->IsStale(inode) || contents_->IsDirty(inode)) continue;
+    const auto fresh = co_await Ensure(inode);
+    // That has waited for the gateway, which may be back soon.
+    if (!fresh && fresh.error().code == ETIMEDOUT) backoff = Backoff(kFollowEvery);
   }
   following_.erase(inode);
 }

@@ -77,12 +77,11 @@ void Tree::SetLease(bool held) {
   for (MountPort* mount : mounts_->all()) mount->SetSynchronous(!held);
 }
 
-Task<Result<void>> Tree::Refresh(std::vector<uint64_t> inodes) {
+Task<Result<void>> Tree::Refresh(std::vector<uint64_t> inodes, OfOne failure) {
   Freshness::Question question(&inodes_->freshness());
-  // One that cannot be had keeps no other from being what it is now.
   Result<void> first_failure;
-  const auto failed = [&first_failure](Error error) {
-    if (first_failure) first_failure = std::move(error);
+  const auto failed = [&first_failure, failure](Error error) {
+    if (first_failure && failure == OfOne::kFails) first_failure = std::move(error);
   };
   ContentTries tries(patience_ns_);
   while (!inodes.empty()) {
@@ -171,7 +170,7 @@ Task<Result<void>> Tree::RefreshChildren(uint64_t directory) {
     at = entry.dir_next;
   }
   const std::vector<uint64_t> asked = stale;
-  AIRSTORE_TRY_CO(co_await Refresh(std::move(stale)));
+  AIRSTORE_TRY_CO(co_await Refresh(std::move(stale), OfOne::kStaysStale));
   for (const uint64_t inode : asked) NoteParent(directory, inode);
   co_return Result<void>{};
 }

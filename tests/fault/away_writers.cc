@@ -165,6 +165,7 @@ Writer::Writer(std::string directory, std::string name)
     : directory_(std::move(directory)), name_(std::move(name)) {}
 
 void Writer::Start() {
+  stop_.store(false);
   thread_ = std::thread([this] {
     while (!stop_.load() && surprise_.empty()) Step();
   });

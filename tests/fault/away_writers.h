@@ -21,8 +21,8 @@ class Writer {
   Writer(std::string directory, std::string name);
   virtual ~Writer() = default;
 
-  void Start();
-  void Stop();  // and waits
+  void Start();  // or goes on
+  void Stop();   // and waits
 
   const std::string& name() const { return name_; }
   uint64_t accepted() const { return accepted_.load(); }

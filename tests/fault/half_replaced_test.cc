@@ -43,6 +43,7 @@ class HalfReplaced : public e2e::HostTest {
   // Their change is known here, its bytes are not, and this host has tried.
   void ChangeThere() {
     host().broker().Signal(SIGSTOP);
+    e2e::WriteFile(there_ + "/other", "small");
     const UniqueFd file = e2e::Open(there_ + "/file", O_RDWR);
     e2e::WriteAt(file.get(), theirs_, 0);
     ASSERT_EQ(fsync(file.get()), 0);
@@ -69,6 +70,8 @@ TEST_F(HalfReplaced, BecomesWhatItIsToBeWithoutBeingAsked) {
   ASSERT_EQ(Content(file.get()), original_);
   ChangeThere();
   EXPECT_NE(Content(file.get()), theirs_);
+  // That is nothing to others of the directory.
+  EXPECT_EQ(e2e::NamesIn(here_).size(), 2u);
   Show();
   EXPECT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Content(file.get()) == theirs_; }));
 }
