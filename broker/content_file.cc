@@ -12,7 +12,6 @@
 #include <utility>
 
 #include "broker/clock.h"
-#include "broker/content_seal.h"
 #include "shm/base/fault.h"
 
 namespace airstore::broker {
@@ -56,7 +55,7 @@ int ContentFile::fd() const {
     // What we read is no use of the file: passthrough opens have flags of their own.
     constexpr int kFlags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NOATIME;
     slot->fd = UniqueFd(open(slot->path.c_str(), kFlags | O_NONBLOCK));
-    if (!slot->fd && (errno == EWOULDBLOCK || (errno == EPERM && !sealed))) {
+    if (!slot->fd && (errno == EWOULDBLOCK || (errno == EPERM && !seal))) {
       // A broker has died while it asked who has the file open, and the kernel keeps its descriptor
       // with the lease. That was given because nobody had: the registration is in nobody's way.
       slot->pool->DropAdoptedBackings(slot);
@@ -144,13 +143,13 @@ void ContentPool::DropAdoptedBackings(ContentSlot* slot) {
   slot->adopted_backings = false;
 }
 
-bool ContentPool::Seal(ContentFile* file) {
-  if (!file->sealed) file->sealed = SealContentFile(file->slot->path);
-  return file->sealed;
+std::shared_ptr<PendingSeal> ContentPool::Seal(ContentFile* file) {
+  file->seal = std::make_shared<PendingSeal>(file->slot->path);
+  return file->seal;
 }
 
 void ContentPool::Unseal(ContentFile* file) {
-  if (std::exchange(file->sealed, false)) UnsealContentFile(file->slot->path);
+  if (const auto seal = std::exchange(file->seal, nullptr)) seal->CallOff();
 }
 
 bool ContentPool::Refill() {
@@ -196,7 +195,7 @@ Result<ContentSlot*> ContentPool::MakeSlot() {
 
 void ContentPool::Return(const ContentFile& used) {
   ContentSlot* slot = used.slot;
-  if (used.sealed) UnsealContentFile(slot->path);
+  if (used.seal) used.seal->CallOff();
   const bool held = !used.needed && hold_ && hold_(used);
   // Who still maps it keeps what is in it: such a file is not used again.
   const bool spare = !used.needed && !held && !used.given_away && ready_.size() < kSpareFiles &&

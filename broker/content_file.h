@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "broker/block_hashes.h"
+#include "broker/content_seal.h"
 #include "shm/base/fd.h"
 #include "shm/base/result.h"
 
@@ -92,7 +93,7 @@ struct ContentFile {
   bool sent_again = false;
   // What it took on disk when the gateway had all of it: what it takes beyond that is unsent.
   uint64_t settled_bytes = 0;
-  bool sealed = false;  // see ContentPool::Seal
+  std::shared_ptr<PendingSeal> seal = {};  // it is sealed, or about to be
   // The record that it is not needed any more is before this one in the journal.
   uint64_t released_lsn = 0;
 
@@ -130,10 +131,10 @@ class ContentPool {
   void RemoveOthers();
   // More descriptors are open than there should be: park files that nobody has open.
   bool crowded() const { return open_count_ >= open_limit_; }
-  // Nobody can make the file grow or be written until Unseal: writes fail with EPERM, stores to
-  // parts of a map that are not on disk yet with SIGBUS. False: the file system cannot do that.
-  bool Seal(ContentFile* file);
-  void Unseal(ContentFile* file);
+  // Nobody can make the file grow or be written from what this returns has Run until Unseal: writes
+  // fail with EPERM, stores to parts of a map that are not on disk yet with SIGBUS.
+  static std::shared_ptr<PendingSeal> Seal(ContentFile* file);
+  static void Unseal(ContentFile* file);
   // Closes descriptor and registrations until the file is asked for again. REQUIRES: not open.
   void Park(ContentSlot* slot);
   // From now on nothing is emptied or removed: the session ends, and what is in the files may be

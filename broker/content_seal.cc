@@ -28,6 +28,17 @@ bool SealContentFile(const std::string& path) { return SetImmutable(path, true);
 
 void UnsealContentFile(const std::string& path) { SetImmutable(path, false); }
 
+bool PendingSeal::Run() {
+  const std::lock_guard lock(mutex_);
+  return called_off_ || SealContentFile(path_);
+}
+
+void PendingSeal::CallOff() {
+  const std::lock_guard lock(mutex_);
+  called_off_ = true;
+  UnsealContentFile(path_);
+}
+
 void UnsealContentFiles(const std::string& directory) {
   std::error_code failed;
   for (std::filesystem::directory_iterator at(directory, failed), end; !failed && at != end;

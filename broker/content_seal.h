@@ -12,7 +12,9 @@
 // Threads: any.
 #pragma once
 
+#include <mutex>
 #include <string>
+#include <utility>
 
 namespace airstore::broker {
 
@@ -22,5 +24,21 @@ bool SealContentFile(const std::string& path);
 void UnsealContentFile(const std::string& path);
 // All files in it.
 void UnsealContentFiles(const std::string& directory);
+
+// A seal that is on its way in a thread of its own: the file system writes the whole file to the
+// disk before it has it. Writers of the file wait from its beginning on.
+class PendingSeal {
+ public:
+  explicit PendingSeal(std::string path) : path_(std::move(path)) {}
+  // False: the file cannot be sealed.
+  bool Run();
+  // Sealed or not yet, from here on the file is not; waits for a Run that is in the middle of it.
+  void CallOff();
+
+ private:
+  const std::string path_;
+  std::mutex mutex_;
+  bool called_off_ = false;
+};
 
 }  // namespace airstore::broker

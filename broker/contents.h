@@ -25,6 +25,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -397,6 +398,7 @@ class Contents : public ContentSource {
   std::chrono::nanoseconds LookEvery() const;
   void LookAtKernelWrites();
   void SealGrowing();
+  Task<void> Seal(NodePtr node, std::shared_ptr<PendingSeal> seal);
   void Unseal(const NodePtr& node);
   bool EvictOne(uint64_t inode);
   bool MakeRoom(uint64_t bytes);
@@ -443,6 +445,7 @@ class Contents : public ContentSource {
   std::function<void()> sync_soon_;  // set: files are held
   SpoolBudget::Share unsent_;
   std::unordered_set<uint64_t> sealed_;
+  std::optional<boost::asio::thread_pool> sealers_;
   int64_t debounce_at_ns_ = 0;
   bool stopped_ = false;
   std::unordered_set<uint64_t> watched_;  // inodes with writers or maps, for the debounce timer

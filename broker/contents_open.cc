@@ -169,7 +169,7 @@ void Contents::Closed(const NodePtr& node) {
     node->passthrough_used = false;
   }
   watched_.erase(node->inode);
-  if (node->file && node->file->sealed) Unseal(node);
+  if (node->file && node->file->seal) Unseal(node);
   NoteClean(node);
   if (node->file && node->file->refused && !IsDirty(*node) && !log_->ContentPending(node->inode)) {
     DropRefused(node);

@@ -11,6 +11,11 @@
 #include "broker/contents.h"
 
 namespace airstore::broker {
+namespace {
+
+constexpr size_t kSealers = 4;  // threads, once the spool has been full
+
+}  // namespace
 
 // What a file takes beyond what it took when the gateway had all of it: what is overwritten in
 // place takes no more. A file that is being completed holds nothing of ours.
@@ -41,7 +46,7 @@ std::chrono::nanoseconds Contents::LookEvery() const {
   const std::chrono::nanoseconds debounce(options_.debounce_ns);
   const bool kernel = std::any_of(watched_.begin(), watched_.end(), [this](uint64_t inode) {
     const NodePtr node = Find(inode);
-    return node && node->file && node->passthrough_used && !node->file->sealed;
+    return node && node->file && node->passthrough_used && !node->file->seal;
   });
   return kernel ? std::min(debounce, options_.budget->look_every()) : debounce;
 }
@@ -74,15 +79,12 @@ void Contents::SealGrowing() {
   const size_t before = sealed_.size();
   for (const uint64_t inode : watched_) {
     const NodePtr node = Find(inode);
-    if (!node || !node->file || !node->passthrough_used || node->file->sealed ||
+    if (!node || !node->file || !node->passthrough_used || node->file->seal ||
         node->charged <= node->charged_before) {
       continue;
     }
-    if (!pool_.Seal(node->file.get())) {
-      spdlog::warn("{} cannot be sealed: the spool's limit may be exceeded",
-                   node->file->slot->path);
-      continue;
-    }
+    if (!sealers_) sealers_.emplace(kSealers);
+    tasks_->Spawn(Seal(node, ContentPool::Seal(node->file.get())));
     sealed_.insert(inode);
   }
   if (sealed_.size() != before) {
@@ -91,8 +93,20 @@ void Contents::SealGrowing() {
   }
 }
 
+// Not on the event loop: it takes as long as the disk needs for the file.
+Task<void> Contents::Seal(NodePtr node, std::shared_ptr<PendingSeal> seal) {
+  auto run = [](std::shared_ptr<PendingSeal> what) -> Task<bool> { co_return what->Run(); };
+  Task<bool> running = run(seal);
+  const bool done = co_await boost::asio::co_spawn(sealers_->get_executor(), std::move(running),
+                                                   boost::asio::use_awaitable);
+  if (done || !node->file || node->file->seal != seal) co_return;
+  spdlog::warn("{} cannot be sealed: the spool's limit may be exceeded", node->file->slot->path);
+  node->file->seal.reset();
+  sealed_.erase(node->inode);
+}
+
 void Contents::Unseal(const NodePtr& node) {
-  if (!node->file || !node->file->sealed) return;
+  if (!node->file || !node->file->seal) return;
   pool_.Unseal(node->file.get());
   sealed_.erase(node->inode);
 }
