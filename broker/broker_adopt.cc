@@ -208,6 +208,7 @@ Task<Outcome<Nothing>> Broker::Upgrade(const Caller& caller, std::string program
 void Broker::LetGo() {
   workers_.join();
   fetchers_.join();
+  for (const SlotPtr& slot : sessions_) slot->session->contents().EndSeals();
   for (const MountPtr& mount : mounts_) mount->LetGo();
 }
 

@@ -30,7 +30,11 @@ void UnsealContentFile(const std::string& path) { SetImmutable(path, false); }
 
 bool PendingSeal::Run() {
   const std::lock_guard lock(mutex_);
-  return called_off_ || SealContentFile(path_);
+  if (called_off_) return true;
+  running_.store(true);
+  sealed_.store(SealContentFile(path_));
+  running_.store(false);
+  return sealed_.load();
 }
 
 void PendingSeal::CallOff() {

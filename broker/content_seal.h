@@ -12,6 +12,7 @@
 // Threads: any.
 #pragma once
 
+#include <atomic>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -34,9 +35,14 @@ class PendingSeal {
   bool Run();
   // Sealed or not yet, from here on the file is not; waits for a Run that is in the middle of it.
   void CallOff();
+  // Run has ended, or has not begun.
+  bool idle() const { return !running_.load(); }
+  bool sealed() const { return sealed_.load(); }
 
  private:
   const std::string path_;
+  std::atomic<bool> running_{false};
+  std::atomic<bool> sealed_{false};
   std::mutex mutex_;
   bool called_off_ = false;
 };

@@ -196,6 +196,9 @@ class Contents : public ContentSource {
   void Start();
   // Ends what runs by itself. REQUIRES: no mounts.
   void Stop();
+  // Nothing is sealed any more once it returns: another broker takes the files over, and takes off
+  // the seals that it finds.
+  void EndSeals();
 
   // contents_sync.cc
   // The bytes of its content file are on stable storage when it returns; of its name and whose it

@@ -46,7 +46,8 @@ std::chrono::nanoseconds Contents::LookEvery() const {
   const std::chrono::nanoseconds debounce(options_.debounce_ns);
   const bool kernel = std::any_of(watched_.begin(), watched_.end(), [this](uint64_t inode) {
     const NodePtr node = Find(inode);
-    return node && node->file && node->passthrough_used && !node->file->seal;
+    return node && node->file && node->passthrough_used &&
+           !(node->file->seal && node->file->seal->sealed());
   });
   return kernel ? std::min(debounce, options_.budget->look_every()) : debounce;
 }
@@ -65,18 +66,20 @@ void Contents::LookAtKernelWrites() {
   if (options_.budget->sealing()) {
     SealGrowing();
   } else if (!sealed_.empty() && options_.budget->unsealing()) {
-    spdlog::info("the spool has room again: {} files may be written again", sealed_.size());
     for (const uint64_t inode : std::vector<uint64_t>(sealed_.begin(), sealed_.end())) {
-      if (const NodePtr node = Find(inode)) Unseal(node);
+      const NodePtr node = Find(inode);
+      // One that is being written to the disk is waited for at a later look.
+      if (node && node->file && node->file->seal && !node->file->seal->idle()) continue;
+      if (node) Unseal(node);
+      sealed_.erase(inode);
     }
-    sealed_.clear();
+    if (sealed_.empty()) spdlog::info("the spool has room again: all files may be written");
   }
 }
 
 // What is only written in place, as many maps are, takes no room and is left alone: a seal would
 // be a SIGBUS to a program that stores into a map.
 void Contents::SealGrowing() {
-  const size_t before = sealed_.size();
   for (const uint64_t inode : watched_) {
     const NodePtr node = Find(inode);
     if (!node || !node->file || !node->passthrough_used || node->file->seal ||
@@ -87,10 +90,6 @@ void Contents::SealGrowing() {
     tasks_->Spawn(Seal(node, ContentPool::Seal(node->file.get())));
     sealed_.insert(inode);
   }
-  if (sealed_.size() != before) {
-    spdlog::warn("the spool is nearly full: {} files that the kernel writes into are sealed",
-                 sealed_.size());
-  }
 }
 
 // Not on the event loop: it takes as long as the disk needs for the file.
@@ -99,10 +98,19 @@ Task<void> Contents::Seal(NodePtr node, std::shared_ptr<PendingSeal> seal) {
   Task<bool> running = run(seal);
   const bool done = co_await boost::asio::co_spawn(sealers_->get_executor(), std::move(running),
                                                    boost::asio::use_awaitable);
-  if (done || !node->file || node->file->seal != seal) co_return;
-  spdlog::warn("{} cannot be sealed: the spool's limit may be exceeded", node->file->slot->path);
-  node->file->seal.reset();
-  sealed_.erase(node->inode);
+  if (!node->file || node->file->seal != seal) co_return;
+  const std::string& path = node->file->slot->path;
+  if (done) {
+    spdlog::warn("the spool is nearly full: {}, which the kernel writes into, is sealed", path);
+  } else {
+    spdlog::warn("{} cannot be sealed: the spool's limit may be exceeded", path);
+  }
+}
+
+void Contents::EndSeals() {
+  if (!sealers_) return;
+  sealers_->stop();
+  sealers_->join();
 }
 
 void Contents::Unseal(const NodePtr& node) {

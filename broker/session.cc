@@ -318,7 +318,7 @@ Task<Result<StatFs>> Session::Statfs() {
   if (statfs_ && MonotonicNs() - statfs_at_ns_ < kStatfsFreshNs) co_return *statfs_;
   // Known to be away: nobody waits for it each time.
   const int64_t patience_ns = statfs_late_ ? kStatfsShortPatienceNs : kStatfsPatienceNs;
-  if (statfs_ && statfs_late_ && asking_statfs_) co_return *statfs_;
+  if (statfs_ && statfs_late_ && asking_statfs_ != 0) co_return *statfs_;
   auto answer = co_await Before(MonotonicNs() + patience_ns, &tasks_, executor_, AskStatfs());
   if (answer) co_return *answer;
   // A gateway that is away is no reason for df to fail.
@@ -328,10 +328,12 @@ Task<Result<StatFs>> Session::Statfs() {
 }
 
 Task<Result<StatFs>> Session::AskStatfs() {
-  asking_statfs_ = true;
+  const uint64_t question = ++statfs_asked_;
+  ++asking_statfs_;
   auto answer = co_await gateway_->Statfs();
-  asking_statfs_ = false;
-  if (answer) {
+  --asking_statfs_;
+  if (answer && question > statfs_answered_) {
+    statfs_answered_ = question;
     statfs_ = *answer;
     statfs_at_ns_ = MonotonicNs();
     statfs_late_ = false;
@@ -350,8 +352,7 @@ Task<void> Session::CountAll() {
   };
   const int64_t deadline = MonotonicNs() + options_.io_timeout_ns;
   if (!co_await Before(deadline, &tasks_, executor_, settle(log_.get()))) co_return;
-  statfs_at_ns_ = 0;
-  (void)co_await Statfs();
+  (void)co_await Before(MonotonicNs() + kStatfsPatienceNs, &tasks_, executor_, AskStatfs());
 }
 
 Task<Result<void>> Session::AdmitInode() {

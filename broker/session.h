@@ -208,7 +208,9 @@ class Session {
   std::optional<StatFs> statfs_;
   int64_t statfs_at_ns_ = 0;
   bool statfs_late_ = false;  // the gateway has not answered in time
-  bool asking_statfs_ = false;
+  size_t asking_statfs_ = 0;
+  uint64_t statfs_asked_ = 0;     // questions
+  uint64_t statfs_answered_ = 0;  // the last one whose answer is known
   bool too_much_unsent_ = false;
   int64_t unsent_counted_ns_ = 0;
   uint64_t made_since_ = 0;               // inodes, since the gateway told how many there are
