@@ -31,7 +31,7 @@ void UnsealContentFiles(const std::string& directory);
 class PendingSeal {
  public:
   explicit PendingSeal(std::string path) : path_(std::move(path)) {}
-  // False: the file cannot be sealed.
+  // False: the file cannot be sealed. True also when it was called off before: see sealed().
   bool Run();
   // Sealed or not yet, from here on the file is not; waits for a Run that is in the middle of it.
   void CallOff();
