@@ -57,6 +57,9 @@ class Broker : public BrokerApi {
   using HandOver = std::function<Task<Outcome<Nothing>>(std::string program, ProgressFn progress)>;
   // Who carries an upgrade out.
   void OnUpgrade(HandOver hand_over) { hand_over_ = std::move(hand_over); }
+  // Waits until no mount is being made, ended or recovered; a successor would find half of it.
+  // False: that takes too long. When it is true, nothing else has run since.
+  Task<bool> Settle();
   // For status: of the connection to that address.
   using HealthOf = std::function<GatewayHealth(const std::string& address)>;
   void OnHealth(HealthOf health_of) { health_of_ = std::move(health_of); }

@@ -178,6 +178,22 @@ bool Broker::AdoptMount(const SlotPtr& slot, const MountManifest& manifest, Fron
   return true;
 }
 
+Task<bool> Broker::Settle() {
+  const auto settled = [this] {
+    return starting_.empty() && !opening_ &&
+           std::all_of(mounts_.begin(), mounts_.end(), [](const MountPtr& mount) {
+             return mount->state() == Mount::State::kReady || mount->state() == Mount::State::kDead;
+           });
+  };
+  boost::asio::steady_timer timer(executor_);
+  for (int tries = 0; !settled(); ++tries) {
+    if (tries == kMostTriesToSettle) co_return false;
+    timer.expires_after(kSettlePause);
+    co_await timer.async_wait(boost::asio::use_awaitable);
+  }
+  co_return true;
+}
+
 Task<Outcome<Nothing>> Broker::Upgrade(const Caller& caller, std::string program,
                                        ProgressFn progress) {
   const auto refuse = [](FailureKind kind, std::string message, std::string advice) {
@@ -188,19 +204,8 @@ Task<Outcome<Nothing>> Broker::Upgrade(const Caller& caller, std::string program
                      "sudo airctl upgrade");
   }
   if (!hand_over_) co_return refuse(FailureKind::kInternal, "this broker cannot be replaced", "");
-  const auto settled = [this] {
-    return starting_.empty() && !opening_ &&
-           std::all_of(mounts_.begin(), mounts_.end(), [](const MountPtr& mount) {
-             return mount->state() == Mount::State::kReady || mount->state() == Mount::State::kDead;
-           });
-  };
-  boost::asio::steady_timer timer(executor_);
-  for (int tries = 0; !settled(); ++tries) {
-    if (tries == kMostTriesToSettle) {
-      co_return refuse(FailureKind::kBusy, "a mount is being made or ended", "try again later");
-    }
-    timer.expires_after(kSettlePause);
-    co_await timer.async_wait(boost::asio::use_awaitable);
+  if (!co_await Settle()) {
+    co_return refuse(FailureKind::kBusy, "a mount is being made or ended", "try again later");
   }
   co_return co_await hand_over_(std::move(program), std::move(progress));
 }

@@ -60,6 +60,8 @@ class Handover {
   // and nothing has changed.
   Task<Outcome<Nothing>> Prepare(std::string program, const ProgressFn& progress);
   bool prepared() const { return prepared_; }
+  // Ends the program; the failure to answer with.
+  Outcome<Nothing> CallOff(std::string why) { return Give(FailureKind::kBusy, std::move(why)); }
   // REQUIRES: prepared, and everything of ours is let go. Blocks. False: the new broker did not
   // take over, and is gone.
   bool Complete(int lock, int control);

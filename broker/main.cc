@@ -170,6 +170,10 @@ int Run(const Options& options, const std::vector<std::string>& arguments,
   broker.OnUpgrade([&](std::string program, ProgressFn progress) -> Task<Outcome<Nothing>> {
     if (program.empty()) program = own_program;
     auto prepared = co_await handover.Prepare(program, progress);
+    // Mounts were served, made and ended meanwhile.
+    if (prepared.value && !co_await broker.Settle()) {
+      co_return handover.CallOff("a mount is being made or ended");
+    }
     // Nothing of ours runs from here on.
     if (prepared.value) loop.stop();
     co_return prepared;

@@ -88,8 +88,12 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
 
   // Has clients send what they keep to themselves.
   Task<void> WriteBack();
-  // The frontend looks for another broker from here on; nothing else may be called any more.
-  void LetGo() { frontend_.CloseChannel(); }
+  // The frontend looks for another broker from here on; nothing else may be called any more. Who
+  // holds a lane open is taken by the successor for a frontend that may still write into it.
+  void LetGo() {
+    frontend_.CloseChannel();
+    lane_.reset();
+  }
   void SendSlab(const shm::Segment& segment);
   void SendSlabEnded(uint32_t index);
   // Hands a read-only descriptor of a content file to the frontend.
@@ -158,6 +162,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   Result<void> Prepare();
   // mount_device.cc
   Result<std::unique_ptr<MountDevice>> MakeDevice();
+  Result<void> CheckDevice(int device) const;
   std::unique_ptr<MountDevice> AdoptDevice(UniqueFd device, uint32_t minor) const;
   // What a frontend that serves NFS must know besides.
   std::string ExportText() const;

@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -93,6 +95,25 @@ TEST_F(BrokerUpgrade, MemoryOfTheOldOneComesBack) {
   EXPECT_EQ(slabs(), 1);
   for (int i = 0; i < kFiles; ++i) ASSERT_EQ(unlink(name(i).c_str()), 0) << strerror(errno);
   EXPECT_TRUE(e2e::WaitUntil(seconds(10), [&] { return slabs() == 0; })) << slabs();
+}
+
+// One that somebody has taken away is still known, until airctl unmounts it.
+TEST_F(BrokerUpgrade, ADeadMountDoesNotTakeTheOthersAlong) {
+  const std::string taken = host().Mount("work", "taken");
+  e2e::WriteFile(taken + "/file", "content");
+  const UniqueFd kept = e2e::Open(At("file"), O_RDWR);
+  ASSERT_EQ(umount2(taken.c_str(), MNT_DETACH), 0) << strerror(errno);
+  ASSERT_TRUE(e2e::WaitUntil(seconds(10), [&] {
+    const nlohmann::json status = host().Status();
+    return std::any_of(status.at("mounts").begin(), status.at("mounts").end(),
+                       [](const auto& mount) { return mount.at("state") == "dead"; });
+  })) << host().Status();
+  e2e::Finished said;
+  ASSERT_TRUE(host().UpgradeBroker("", &said)) << said.All();
+  EXPECT_EQ(e2e::ReadSome(kept.get(), 7, 0), "content");
+  e2e::WriteAt(kept.get(), "CONTENT", 0);
+  ASSERT_EQ(fsync(kept.get()), 0) << strerror(errno);
+  EXPECT_EQ(e2e::ReadFile(At("file")), "CONTENT");
 }
 
 TEST_F(BrokerUpgrade, ToWhatIsNoBrokerIsRefused) {
