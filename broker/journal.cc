@@ -66,8 +66,14 @@ Result<std::unique_ptr<Journal>> Journal::Open(const std::string& directory,
   *end = End{};
   bool reading = true;
   uint64_t expected = 0;
-  for (const uint64_t number : NumbersIn(directory)) {
+  const std::vector<uint64_t> numbers = NumbersIn(directory);
+  for (const uint64_t number : numbers) {
     const std::string path = journal->PathOf(number);
+    // Power was lost when the disk had the new segment's name and nothing else of it.
+    if (number == numbers.back() && JournalSegment::IsBlank(path)) {
+      if (unlink(path.c_str()) != 0) return SysError("remove " + path);
+      continue;
+    }
     std::unique_ptr<JournalSegment> segment;
     if (reading) {
       auto opened = JournalSegment::Open(path, options.session, number);
@@ -130,8 +136,9 @@ Result<void> Journal::StartSegment() {
 }
 
 Result<void> Journal::Admit() {
-  if (spare_ || current().room() > Reserve()) return {};
-  return MakeSpare();
+  auto made = MakeSpare();
+  if (made || current().room() > Reserve()) return {};
+  return made;
 }
 
 Result<std::span<const uint8_t>> Journal::Append(uint16_t type, std::span<const uint8_t> payload) {
@@ -142,6 +149,7 @@ Result<std::span<const uint8_t>> Journal::Append(uint16_t type, std::span<const 
   if (current().room() < bytes) AIRSTORE_TRY(StartSegment());
   if (const int error = Reach(FaultPoint::kJournalBeforeAppend)) return Error{error, "journal"};
   const uint8_t* at = current().Append(next_lsn_++, type, payload);
+  appended_bytes_ += bytes;
   Reach(FaultPoint::kJournalAfterAppend);
   return std::span<const uint8_t>(at, payload.size());
 }
@@ -170,21 +178,22 @@ Result<void> Journal::Rewrite(const std::function<Result<void>()>& append_live) 
     }
     current().CutTo(end);
     next_lsn_ = lsn;
+    // Before somebody else has the room: what settles the rest may need it.
+    (void)MakeSpare();
     return done;
   }
   Reach(FaultPoint::kJournalRewritten);
   if (options_.keep_until_synced) {
-    given_up_ = first;
-    given_up_lsn_ = next_lsn_;
+    given_up_.push_back({segments_[first].number, next_lsn_});
   } else {
-    Release(first);
+    ReleaseBefore(segments_[first].number);
   }
   return {};
 }
 
 // Oldest first: what is left after a death in between is still one journal.
-void Journal::Release(size_t count) {
-  for (; count > 0; --count) {
+void Journal::ReleaseBefore(uint64_t number) {
+  while (segments_.front().number < number) {
     Numbered& oldest = segments_.front();
     const std::string path = PathOf(oldest.number);
     // The disk may see what a spare is overwritten with before it sees the new name.
@@ -201,7 +210,10 @@ void Journal::Release(size_t count) {
 
 uint64_t Journal::OldBytes() const {
   uint64_t bytes = 0;
-  for (size_t i = given_up_; i + 1 < segments_.size(); ++i) bytes += segments_[i].segment->bytes();
+  const uint64_t needed_from = given_up_.empty() ? 0 : given_up_.back().needed_from;
+  for (size_t i = 0; i + 1 < segments_.size(); ++i) {
+    if (segments_[i].number >= needed_from) bytes += segments_[i].segment->bytes();
+  }
   return bytes;
 }
 
@@ -222,7 +234,10 @@ std::vector<UniqueFd> Journal::Unsynced() const {
 
 void Journal::Synced(uint64_t lsn) {
   synced_lsn_ = std::max(synced_lsn_, lsn);
-  if (given_up_ != 0 && synced_lsn_ >= given_up_lsn_) Release(std::exchange(given_up_, 0));
+  while (!given_up_.empty() && synced_lsn_ >= given_up_.front().end_lsn) {
+    ReleaseBefore(given_up_.front().needed_from);
+    given_up_.pop_front();
+  }
 }
 
 }  // namespace airstore::broker

@@ -62,6 +62,8 @@ class Journal {
   Result<void> Rewrite(const std::function<Result<void>()>& append_live);
 
   uint64_t next_lsn() const { return next_lsn_; }
+  // Since it was opened, with what did not stay.
+  uint64_t appended_bytes() const { return appended_bytes_; }
   // On disk, with what is in reserve.
   uint64_t bytes() const { return (segments_.size() + (spare_ ? 1 : 0)) * options_.segment_bytes; }
   // In segments before the one being written.
@@ -73,12 +75,17 @@ class Journal {
   // Records before it are on stable storage.
   uint64_t synced_lsn() const { return synced_lsn_; }
   // Segments were given up that only Synced removes.
-  bool keeps() const { return given_up_ != 0; }
+  bool keeps() const { return !given_up_.empty(); }
 
  private:
   struct Numbered {
     uint64_t number = 0;
     std::unique_ptr<JournalSegment> segment;
+  };
+  // A rewrite that is not on stable storage yet.
+  struct GivenUp {
+    uint64_t needed_from = 0;  // number of the segment it begins in: those before are given up
+    uint64_t end_lsn = 0;      // once records before it are on stable storage
   };
 
   Journal(std::string directory, const JournalOptions& options)
@@ -87,7 +94,7 @@ class Journal {
   std::string SparePath() const { return directory_ + "/spare"; }
   Result<void> MakeSpare();
   Result<void> StartSegment();
-  void Release(size_t count);
+  void ReleaseBefore(uint64_t number);
   uint64_t OldBytes() const;
   uint64_t Reserve() const { return options_.segment_bytes / 4; }
   JournalSegment& current() { return *segments_.back().segment; }
@@ -98,9 +105,9 @@ class Journal {
   std::unique_ptr<JournalSegment> spare_;
   uint64_t next_number_ = 1;
   uint64_t next_lsn_ = 1;
+  uint64_t appended_bytes_ = 0;
   uint64_t synced_lsn_ = 1;  // records before it are on stable storage
-  size_t given_up_ = 0;      // the first segments, not needed once given_up_lsn_ is synced
-  uint64_t given_up_lsn_ = 0;
+  std::deque<GivenUp> given_up_;
 };
 
 }  // namespace airstore::broker

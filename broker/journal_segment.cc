@@ -7,8 +7,10 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <vector>
 
 namespace airstore::broker {
 namespace {
@@ -111,6 +113,21 @@ Result<std::unique_ptr<JournalSegment>> JournalSegment::Open(const std::string& 
   }
   (*segment)->seed_ = Seed(head);
   return segment;
+}
+
+bool JournalSegment::IsBlank(const std::string& path) {
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  struct stat info {};
+  if (!fd || fstat(fd.get(), &info) != 0 || info.st_size == 0) return false;
+  std::vector<uint8_t> piece(64 << 10);
+  for (off_t at = 0;; at += static_cast<off_t>(piece.size())) {
+    const ssize_t got = pread(fd.get(), piece.data(), piece.size(), at);
+    if (got < 0) return false;
+    if (std::any_of(piece.begin(), piece.begin() + got, [](uint8_t byte) { return byte != 0; })) {
+      return false;
+    }
+    if (got < static_cast<ssize_t>(piece.size())) return true;
+  }
 }
 
 void JournalSegment::Format(const shm::SessionId& session, uint64_t number, uint64_t first_lsn) {

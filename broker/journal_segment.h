@@ -42,6 +42,9 @@ class JournalSegment {
                                                       const shm::SessionId& session,
                                                       uint64_t number);
 
+  // Nothing was ever written to the file.
+  static bool IsBlank(const std::string& path);
+
   // Makes it an empty segment, whatever it was.
   void Format(const shm::SessionId& session, uint64_t number, uint64_t first_lsn);
   uint64_t first_lsn() const;

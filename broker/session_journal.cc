@@ -11,6 +11,7 @@ namespace {
 
 constexpr uint64_t kContentBytes = 64;  // about what a record of an attached file takes
 constexpr uint64_t kEntryBytes = 8;     // and one of a batch
+constexpr uint64_t kMoreBytes = 4 << 20;
 
 }  // namespace
 
@@ -283,13 +284,22 @@ uint64_t SessionJournal::live_bytes() const {
 // Never more than every second byte is old, and each byte is rewritten about once.
 void SessionJournal::RewriteIfWorthIt() {
   const uint64_t old = journal_->old_bytes();
-  if (old == 0 || old < 2 * live_bytes()) return;
+  const uint64_t counted = live_bytes();
+  const uint64_t live = counted + uncounted_bytes_;
+  if (old == 0 || old < 2 * live) return;
+  // Without room for it the next try would end the same way, after the same work.
+  if (old < failed_.old_bytes + kMoreBytes && live > failed_.live_bytes / 2) return;
+  failed_ = {};
   std::deque<std::span<const uint8_t>> moved;
+  const uint64_t before = journal_->appended_bytes();
   auto done = journal_->Rewrite([&] { return WriteLive(&moved); });
   if (done) {
     pending_ = std::move(moved);
+    const uint64_t written = journal_->appended_bytes() - before;
+    uncounted_bytes_ = written > counted ? written - counted : 0;
   } else {
     spdlog::warn("journal: {}", done.error().ToString());
+    failed_ = {old, live};
   }
 }
 

@@ -80,6 +80,12 @@ class SessionJournal {
   WatchRecord watch_;
   NamelessXattrs xattrs_;
   CountersRecord counters_;
+  uint64_t uncounted_bytes_ = 0;  // of the last rewrite, beyond live_bytes(): locks, and heads
+  struct Failed {
+    uint64_t old_bytes = 0;
+    uint64_t live_bytes = 0;
+  };
+  Failed failed_;  // what there was when a rewrite found no room
 };
 
 }  // namespace airstore::broker

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <xxhash.h>
 
@@ -229,6 +230,82 @@ TEST(Journal, RewriteThatFailsHasNotHappened) {
   journal = Open(dir.path(), &found, &end);
   EXPECT_EQ(found, expected);
   EXPECT_FALSE(end.damaged);
+}
+
+// On a disk that is full: what settles the rest must find room.
+TEST(Journal, RewriteThatFindsNoRoomLeavesTheReserve) {
+  TempDir dir(kMemory);
+  if (mount("none", dir.path().c_str(), "tmpfs", 0, "size=80k") != 0) {
+    GTEST_SKIP() << "no file system of its own: " << strerror(errno);
+  }
+  const std::string directory = dir.path() + "/journal";
+  fs::create_directory(directory);
+  JournalOptions options = Options();
+  options.segment_bytes = 8192;
+  const std::string payload(1000, 'x');
+  const std::string others = dir.path() + "/others";
+  std::ofstream(others) << std::string(20'000, 'o');
+  {
+    auto journal = std::move(*Journal::Create(directory, options));
+    while (journal->Admit()) ASSERT_TRUE(journal->Append(kType, Bytes(payload)));
+    fs::remove(others);  // not enough for all of it
+    EXPECT_FALSE(journal->Rewrite([&]() -> Result<void> {
+      for (;;) {
+        auto kept = journal->Append(kType, Bytes(payload));
+        if (!kept) return kept.error();
+      }
+    }));
+    EXPECT_TRUE(fs::exists(directory + "/spare"));
+  }
+  umount2(dir.path().c_str(), MNT_DETACH);
+}
+
+// Each time that the disk has caught up with one of them, what that one gave up goes.
+TEST(Journal, RewritesThatFollowEachOtherGiveUpWhatIsSynced) {
+  TempDir dir(kMemory);
+  JournalOptions options = Options();
+  options.keep_until_synced = true;
+  auto journal = std::move(*Journal::Create(dir.path(), options));
+  uint64_t seen_by_disk = 0;
+  for (int round = 0; round < 50; ++round) {
+    Fill(journal.get(), 60, static_cast<uint64_t>(round));
+    ASSERT_TRUE(journal->Rewrite([&]() -> Result<void> {
+      auto kept = journal->Append(kType, Bytes("kept"));
+      if (!kept) return kept.error();
+      return {};
+    }));
+    // It is always one rewrite behind.
+    journal->Synced(std::exchange(seen_by_disk, journal->next_lsn()));
+    EXPECT_TRUE(journal->keeps());
+    ASSERT_LE(Segments(dir.path()).size(), 40u);
+  }
+  journal->Synced(journal->next_lsn());
+  EXPECT_FALSE(journal->keeps());
+  EXPECT_LE(Segments(dir.path()).size(), 2u);
+}
+
+// The disk had the name of a new segment when power was lost, and none of its pages.
+TEST(Journal, ASegmentThatIsOnlyANameIsNone) {
+  TempDir dir(kMemory);
+  auto journal = std::move(*Journal::Create(dir.path(), Options()));
+  Entries expected = Fill(journal.get(), 60, 5);
+  journal.reset();
+  const std::string last = Segments(dir.path()).back().filename().string();
+  char name[32];
+  snprintf(name, sizeof name, "/segment-%016llx", std::stoull(last.substr(8), nullptr, 16) + 1);
+  std::ofstream(dir.path() + name) << std::string(kSegment, '\0');
+  Entries found;
+  Journal::End end;
+  journal = Open(dir.path(), &found, &end);
+  EXPECT_EQ(found, expected);
+  EXPECT_FALSE(end.incomplete);
+  EXPECT_FALSE(end.damaged);
+  const Entries more = Fill(journal.get(), 60, 6);
+  expected.insert(expected.end(), more.begin(), more.end());
+  journal.reset();
+  found.clear();
+  journal = Open(dir.path(), &found, &end);
+  EXPECT_EQ(found, expected);
 }
 
 TEST(Journal, RefusesWhatNoSegmentHolds) {
