@@ -39,6 +39,18 @@ bool PendingSeal::Run() {
 
 void PendingSeal::CallOff() {
   const std::lock_guard lock(mutex_);
+  CallOffLocked();
+}
+
+bool PendingSeal::TryCallOff() {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock) return false;
+  CallOffLocked();
+  return true;
+}
+
+// REQUIRES: mutex_.
+void PendingSeal::CallOffLocked() {
   called_off_ = true;
   UnsealContentFile(path_);
 }

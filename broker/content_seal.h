@@ -35,11 +35,15 @@ class PendingSeal {
   bool Run();
   // Sealed or not yet, from here on the file is not; waits for a Run that is in the middle of it.
   void CallOff();
+  // False, and nothing has happened: a Run is in the middle of it.
+  bool TryCallOff();
   // Run has ended, or has not begun.
   bool idle() const { return !running_.load(); }
   bool sealed() const { return sealed_.load(); }
 
  private:
+  void CallOffLocked();
+
   const std::string path_;
   std::atomic<bool> running_{false};
   std::atomic<bool> sealed_{false};

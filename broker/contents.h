@@ -199,6 +199,9 @@ class Contents : public ContentSource {
   // Nothing is sealed any more once it returns: another broker takes the files over, and takes off
   // the seals that it finds.
   void EndSeals();
+  // Takes the seal off the inode's file; one that is on its way is waited for, as long as the disk
+  // needs to write the file.
+  Task<void> AwaitUnsealed(uint64_t inode);
 
   // contents_sync.cc
   // The bytes of its content file are on stable storage when it returns; of its name and whose it
@@ -403,6 +406,7 @@ class Contents : public ContentSource {
   void SealGrowing();
   Task<void> Seal(NodePtr node, std::shared_ptr<PendingSeal> seal);
   void Unseal(const NodePtr& node);
+  Task<void> AwaitUnsealed(NodePtr node);
   bool EvictOne(uint64_t inode);
   bool MakeRoom(uint64_t bytes);
 

@@ -140,6 +140,9 @@ Result<std::shared_ptr<ContentFile>> Contents::TakeFile(uint64_t inode) {
 }
 
 bool Contents::MayLetGo(const NodePtr& node) const {
+  // A frontend may have it open by itself, and the gateway has it no more.
+  const auto record = inodes_->Get(node->inode);
+  if (record && (record->flags & shm::kOrphan) != 0) return false;
   return node->opens() == 0 && node->opening == 0 && node->sending == 0 && !node->loading_small &&
          !node->replacing && !node->passthrough_used &&
          (!node->file || node->file->fetching.empty()) && !IsDirty(*node) &&

@@ -66,7 +66,8 @@ Task<Result<uint64_t>> Contents::CopyInto(NodePtr target, CopyRange range, CallP
   AIRSTORE_TRY_CO(co_await EnsureRange(range.source, range.source_offset, range.length));
   const std::shared_ptr<ContentFile> to = target->file;
   if (!to || to->fd() < 0) co_return Error{EIO, "copy into a file that is gone"};
-  Unseal(target);
+  co_await AwaitUnsealed(target);
+  if (target->file != to) co_return Error{EIO, "copy into a file that is gone"};
   // What the lane still holds of before must not come back.
   journal_->Append(CutRecord{range.target, call});
   const auto record = inodes_->Get(range.source);

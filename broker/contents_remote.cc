@@ -142,7 +142,8 @@ Task<Result<void>> Contents::Replace(Attr attr) {
   const NodePtr node = Find(attr.inode);
   if (!node || !node->file) co_return Result<void>{};
   if (node->file->base_version == attr.content_version && !node->file->other_cut) {
-    if (node->file->complete) SetTimes(attr.inode, attr.atime_ns, attr.mtime_ns);
+    co_await AwaitUnsealed(node);
+    if (node->file && node->file->complete) SetTimes(attr.inode, attr.atime_ns, attr.mtime_ns);
     co_return Result<void>{};
   }
   Result<void> done;
@@ -209,7 +210,9 @@ Task<Result<void>> Contents::ReplaceInPlace(NodePtr node, Attr attr) {
   };
   // What a program here has put there goes to lost+found, and nobody writes over it before.
   if (WrittenHere(*node)) co_return keep();
-  Unseal(node);
+  co_await AwaitUnsealed(node);
+  if (node->file != file) co_return Error{EAGAIN, "replaced"};
+  if (WrittenHere(*node)) co_return keep();
   if (ftruncate(fd, static_cast<off_t>(attr.size)) != 0) {
     co_return SysError("resize content file " + file->slot->path);
   }

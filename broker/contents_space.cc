@@ -98,6 +98,7 @@ Task<void> Contents::Seal(NodePtr node, std::shared_ptr<PendingSeal> seal) {
   Task<bool> running = run(seal);
   const bool done = co_await boost::asio::co_spawn(sealers_->get_executor(), std::move(running),
                                                    boost::asio::use_awaitable);
+  node->progress->NotifyAll();
   if (!node->file || node->file->seal != seal) co_return;
   const std::string& path = node->file->slot->path;
   if (done) {
@@ -117,6 +118,18 @@ void Contents::Unseal(const NodePtr& node) {
   if (!node->file || !node->file->seal) return;
   pool_.Unseal(node->file.get());
   sealed_.erase(node->inode);
+}
+
+// For who may wait: the file system holds the file for as long as the seal takes.
+Task<void> Contents::AwaitUnsealed(NodePtr node) {
+  while (node->file && node->file->seal && !node->file->seal->TryCallOff()) {
+    co_await node->progress->Wait();
+  }
+  Unseal(node);
+}
+
+Task<void> Contents::AwaitUnsealed(uint64_t inode) {
+  if (const NodePtr node = Find(inode)) co_await AwaitUnsealed(node);
 }
 
 bool Contents::EvictOne(uint64_t inode) {

@@ -79,13 +79,16 @@ Task<Result<void>> Contents::Truncate(uint64_t inode, uint64_t size) {
     node->progress->NotifyAll();
   } else {
     result = co_await MakeWritable(node);
-    if (result) Unseal(node);
+    if (result) co_await AwaitUnsealed(node);
+    if (result && !node->file) result = Error{EIO, "truncate of a file that is gone"};
     Reach(FaultPoint::kContentBeforeTruncate);
     if (result && ftruncate(node->file->fd(), static_cast<off_t>(size)) != 0) {
       result = SysError("truncate content file");
     }
     Reach(FaultPoint::kContentAfterTruncate);
     if (result) {
+      // The disk must not have it long before its record, or it looks like content that was lost.
+      if (sync_soon_) sync_soon_();
       ContentFile& file = *node->file;
       ++file.truncations;
       file.refused = false;  // the rest is to be sent with it

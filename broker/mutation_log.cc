@@ -286,6 +286,11 @@ Ticket MutationLog::PendingOf(uint64_t inode) const {
   return found == subjects_.end() || found->second.last <= settled_ ? 0 : found->second.last;
 }
 
+bool MutationLog::IsWaitedFor(uint64_t inode) const {
+  const auto found = subjects_.find(inode);
+  return found != subjects_.end() && found->second.waiters != 0;
+}
+
 int64_t MutationLog::PendingSince(uint64_t inode) const {
   const auto found = subjects_.find(inode);
   if (found == subjects_.end() || found->second.last <= settled_) return 0;

@@ -148,6 +148,8 @@ class MutationLog {
   }
   // Greatest unsettled ticket of the inode, 0 if nothing of it is pending.
   Ticket PendingOf(uint64_t inode) const;
+  // Somebody learns how a change of it turned out.
+  bool IsWaitedFor(uint64_t inode) const;
   // Monotonic time at which the oldest pending item of the inode was appended; 0: none.
   int64_t PendingSince(uint64_t inode) const;
   // Waits until everything up to the ticket is settled, without lingering; returns the errno of

@@ -380,6 +380,7 @@ class Tree {
   void FollowOpen(const std::vector<uint64_t>& inodes);
   Task<void> KeepFollowing(uint64_t inode);
 
+  void NoteWriteError(uint64_t inode, int error);
   void MarkGone(uint64_t inode);
   bool MayForget(uint64_t inode) const;
   void DropNegatives(const std::set<uint64_t>& directories);

@@ -348,6 +348,9 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
   const Busy busy(this, inode);
   AIRSTORE_TRY_CO(CheckSetattr(*before, &change));
   AIRSTORE_TRY_CO(log_->Admit());
+  if ((change.valid & (shm::kSetAtime | shm::kSetMtime)) != 0) {
+    co_await contents_->AwaitUnsealed(inode);
+  }
   if (resize) {
     if (IsDirectory(before->mode)) co_return Error{EISDIR, "truncate"};
     if (!IsRegular(before->mode)) co_return Error{EINVAL, "truncate"};
@@ -473,6 +476,7 @@ Task<Result<void>> Tree::Fallocate(Origin origin, uint64_t inode, uint64_t offse
                                    int mode) {
   AIRSTORE_TRY_CO(co_await Ensure(inode));
   co_await AnnounceData(origin.mount, inode, offset, length);
+  co_await contents_->AwaitUnsealed(inode);
   AIRSTORE_TRY_CO(contents_->Fallocate(inode, offset, length, mode, origin.place()));
   co_await NotifyData(origin.mount, inode, offset, length);
   co_return Result<void>{};

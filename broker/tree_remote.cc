@@ -324,6 +324,12 @@ void Tree::NotGone(uint64_t inode) {
   contents_->NotGone(inode);
 }
 
+void Tree::NoteWriteError(uint64_t inode, int error) {
+  inodes_->Update(inode, [error](shm::InodeRecord& record) {
+    if (record.write_error == 0) record.write_error = static_cast<uint32_t>(error);
+  });
+}
+
 void Tree::DropAfterRefusal(const Mutation& mutation, const std::vector<uint64_t>& subjects,
                             int error) {
   std::vector<uint64_t> inodes = subjects;
@@ -342,7 +348,11 @@ void Tree::DropAfterRefusal(const Mutation& mutation, const std::vector<uint64_t
     name(rename->old_parent, rename->old_name);
     name(rename->new_parent, rename->new_name);
   } else if (const auto* setattr = std::get_if<SetattrOp>(&mutation.op)) {
-    if (setattr->size) contents_->CutRefused(setattr->inode);
+    if (setattr->size) {
+      contents_->CutRefused(setattr->inode);
+      // Who has cut it was told that it is done: the next fsync or close says that it is not.
+      if (!log_->IsWaitedFor(setattr->inode)) NoteWriteError(setattr->inode, error);
+    }
   } else if (const auto* write = std::get_if<WriteOp>(&mutation.op)) {
     if (error == ENOENT) MarkGone(write->inode);
     return;  // the content is kept

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -70,8 +71,9 @@ TEST_F(HalfReplaced, BecomesWhatItIsToBeWithoutBeingAsked) {
   ASSERT_EQ(Content(file.get()), original_);
   ChangeThere();
   EXPECT_NE(Content(file.get()), theirs_);
-  // That is nothing to others of the directory.
-  EXPECT_EQ(e2e::NamesIn(here_).size(), 2u);
+  // That is nothing to others of the directory, which is listed anew after their change.
+  ASSERT_EQ(mkdir((there_ + "/third").c_str(), 0755), 0) << strerror(errno);
+  EXPECT_TRUE(e2e::WaitUntil(seconds(10), [&] { return e2e::NamesIn(here_).size() == 3; }));
   Show();
   EXPECT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Content(file.get()) == theirs_; }));
 }

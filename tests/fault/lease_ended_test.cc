@@ -103,6 +103,31 @@ TEST_P(LeaseEnded, TheFirstAtTheGatewayStandsAndTheOtherIsKept) {
   }
 }
 
+// Nobody waits for a cut under the lease; who has made it learns of it when he asks whether it is
+// kept.
+TEST_P(LeaseEnded, ARefusedCutIsTheErrorOfTheNextFsync) {
+  if (!adopted()) GTEST_SKIP() << "nobody has the file open any more";
+  const std::string theirs = e2e::RandomBytes(2, 200'000);
+  e2e::WriteFile(At("file"), e2e::RandomBytes(1, 200'000));
+  ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Settled(); }));
+  ASSERT_TRUE(host().SessionStatus("work").at("write_lease"));
+  host().KillBroker();
+  e2e::OtherBroker other(host());
+  const std::string there = other.Mount("work", "there");
+  Write(there + "/file", theirs);
+  host().FreezeGateway();  // so that the lease is believed in
+  host().StartBroker();
+  const UniqueFd file = e2e::Open(At("file"), O_RDONLY);
+  ASSERT_EQ(truncate(At("file").c_str(), 100), 0) << strerror(errno);
+  host().ThawGateway();
+  ASSERT_TRUE(e2e::WaitUntil(seconds(60), [&] { return Settled() && Lost().size() == 1; }))
+      << Lost();
+  EXPECT_EQ(Lost().at(0).at("what"), "setattr");
+  EXPECT_EQ(ErrnoOf(fsync(file.get())), ESTALE);
+  EXPECT_EQ(ErrnoOf(fsync(file.get())), 0);
+  EXPECT_TRUE(e2e::WaitUntil(seconds(10), [&] { return e2e::ReadFile(At("file")) == theirs; }));
+}
+
 // Neither by a file that takes its name, nor by removing it, nor by a name that was free.
 TEST_P(LeaseEnded, WhatAnotherHostHasMadeIsNotReplacedOrRemoved) {
   const std::string original = e2e::RandomBytes(1, 200'000);

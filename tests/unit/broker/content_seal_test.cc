@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <string>
+#include <thread>
 
 #include "shm/base/fd.h"
 #include "tests/unit/broker/temp_dir.h"
@@ -44,6 +45,25 @@ TEST_F(PendingSealTest, WhatIsCalledOffBeforehandSealsNothing) {
   seal.CallOff();
   EXPECT_TRUE(seal.Run());
   EXPECT_FALSE(seal.sealed());
+  EXPECT_EQ(ErrnoOfWriting(), 0);
+}
+
+TEST_F(PendingSealTest, WhoMustNotWaitCallsOffWhatIsNotUnderWay) {
+  PendingSeal seal(path_);
+  ASSERT_TRUE(seal.Run());
+  EXPECT_TRUE(seal.TryCallOff());
+  EXPECT_EQ(ErrnoOfWriting(), 0);
+  // Of many megabytes that the disk has not: it takes a while.
+  const std::string piece(1 << 20, 'x');
+  for (int i = 0; i < 256; ++i) ASSERT_GT(write(file_.get(), piece.data(), piece.size()), 0);
+  PendingSeal slow(path_);
+  std::thread sealing([&] { slow.Run(); });
+  while (slow.idle() && !slow.sealed()) std::this_thread::yield();
+  const bool waited_for = slow.TryCallOff();
+  const bool done = slow.sealed();
+  sealing.join();
+  EXPECT_TRUE(done || !waited_for);
+  EXPECT_TRUE(slow.TryCallOff());
   EXPECT_EQ(ErrnoOfWriting(), 0);
 }
 
