@@ -55,6 +55,7 @@ Result<void> Mount::TakeOver(const MountManifest& manifest, FrontendLink* link) 
   if (link->session != session_->id() || link->mount_index != index_) {
     return Error{EPROTO, "the frontend is of another mount"};
   }
+  AIRSTORE_TRY(CheckDevice(link->device.get()));
   shm::MetaWriter& meta = session_->inodes().meta();
   auto ledger =
       MountLedger::Adopt(SpoolFile("ledger"), meta.reader().view().geometry().inode_capacity);

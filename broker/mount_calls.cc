@@ -56,7 +56,8 @@ Task<void> Mount::HandleCall(shm::Call call) {
   if (begun_ns != 0) NoteCall(call, reply, begun_ns);
   // Who has been killed meanwhile would never close what it opened.
   const bool late = closes_ != closes && Opens(call, reply);
-  const bool wanted = call_watch_->End(watched) && !late;
+  const bool ours = call_watch_->End(watched);  // else its slot may be another call's by now
+  const bool wanted = ours && !late;
   for (const uint64_t directory : locked) {
     locked_directories_.erase(locked_directories_.find(directory));
   }
@@ -64,7 +65,7 @@ Task<void> Mount::HandleCall(shm::Call call) {
   if (change) EndChange(call, change, reply.error, answered);
   if (!wanted) {
     Undo(call, reply);
-    if (late) GiveUp(call.slot, ESTALE);
+    if (late && ours) GiveUp(call.slot, ESTALE);
   }
 }
 

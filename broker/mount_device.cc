@@ -3,6 +3,7 @@
 // What a mount's device is, by its backend.
 #include "broker/mount_device.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "broker/fuse_device.h"
@@ -37,6 +38,19 @@ Result<std::unique_ptr<MountDevice>> Mount::MakeDevice() {
   auto device = FuseDevice::Mount(mount_options);
   if (!device) return device.error();
   return std::unique_ptr<MountDevice>(std::move(*device));
+}
+
+// What a frontend hands over may be anything, and a write into it must not block the event loop.
+Result<void> Mount::CheckDevice(int device) const {
+  struct stat info {};
+  struct stat fuse {};
+  if (fstat(device, &info) != 0) return SysError("look at the mount's device");
+  if (is_nfs() && S_ISSOCK(info.st_mode)) return {};
+  if (!is_nfs() && S_ISCHR(info.st_mode) && stat("/dev/fuse", &fuse) == 0 &&
+      info.st_rdev == fuse.st_rdev) {
+    return {};
+  }
+  return Error{EPROTO, "what the frontend serves is no device of a mount"};
 }
 
 std::unique_ptr<MountDevice> Mount::AdoptDevice(UniqueFd device, uint32_t minor) const {

@@ -18,6 +18,7 @@ Task<void> Mount::Serve() {
   const auto self = shared_from_this();
   while (state_ != State::kGone) {
     if (!co_await DrainLane()) {
+      frontend_.Kill();  // one that means harm would keep its lane, and who recovers waits for that
       Detach();
       break;
     }

@@ -232,8 +232,13 @@ Result<std::unique_ptr<Segment>> Segment::Attach(UniqueFd fd, const Identity& ex
   auto region = Map(fd.get(), *bytes, writable ? bip::read_write : bip::read_only);
   if (!region) return Error{region.error().code, Describe("map", expected)};
   std::unique_ptr<Segment> segment(new Segment(std::move(fd), *std::move(region)));
-  const AttachState state = CheckHeader(segment->header(), expected, *bytes);
-  if (state != AttachState::kOk) return Mismatch(state, expected, &segment->header());
+  // Not from the map: whoever else has the file may cut it, and nobody guards the map yet.
+  SegmentHeader header;
+  if (pread(segment->fd(), &header, sizeof(header), 0) != ssize_t{sizeof(header)}) {
+    return Mismatch(AttachState::kTooShort, expected, nullptr);
+  }
+  const AttachState state = CheckHeader(header, expected, *bytes);
+  if (state != AttachState::kOk) return Mismatch(state, expected, &header);
   return segment;
 }
 
