@@ -225,6 +225,7 @@ class Session {
   LostFound lost_;
   std::vector<std::shared_ptr<Losing>> losing_;
   bool writing_lost_ = false;
+  std::chrono::nanoseconds lost_write_took_{0};
   Event lost_written_;
   std::unordered_map<uint64_t, std::string> refused_names_;  // of creations: nobody else has them
   LogLimit not_resumed_{std::chrono::minutes(1)};

@@ -9,8 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 
+#include "broker/clock.h"
 #include "broker/content_copy.h"
 #include "broker/mutation_names.h"
 #include "broker/session.h"
@@ -21,6 +23,7 @@ namespace {
 
 // Refusals seldom come alone.
 constexpr auto kLinger = std::chrono::milliseconds(20);
+constexpr int kLingerShare = 9;  // at most a tenth of the time goes into writing
 constexpr size_t kRefusedNames = 1u << 16;
 
 // The worker is everybody's: so much data is copied before others have their turn.
@@ -183,14 +186,18 @@ Task<Result<std::string>> Session::AddLost(LostItem item) {
 }
 
 Task<void> Session::WriteLost() {
-  boost::asio::steady_timer linger(executor_, kLinger);
+  // The manifest is written as a whole: the longer it is, the more goes into it at once.
+  boost::asio::steady_timer linger(
+      executor_, std::max<std::chrono::nanoseconds>(kLinger, kLingerShare * lost_write_took_));
   co_await linger.async_wait(boost::asio::use_awaitable);
   const auto batch = std::move(losing_);
   losing_.clear();
   writing_lost_ = false;
   std::vector<LostItem> items;
   for (const auto& losing : batch) items.push_back(losing->item);
+  const int64_t begun_ns = MonotonicNs();
   const auto written = lost_.Add(&items);
+  lost_write_took_ = std::chrono::nanoseconds(MonotonicNs() - begun_ns);
   for (size_t i = 0; i < batch.size(); ++i) {
     batch[i]->item = std::move(items[i]);
     batch[i]->done = written;
