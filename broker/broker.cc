@@ -311,6 +311,10 @@ Task<Outcome<MountStatus>> Broker::Mount(const Caller& caller, const MountSpec& 
                                 "being mounted",
                                 "use --backend nfs --serve-only");
   }
+  if (spec.nfs_auth_none && spec.backend == "fuse") {
+    co_return Fail<MountStatus>(FailureKind::kUsage, "--nfs-auth-none is for the nfs backend",
+                                "use --backend nfs --nfs-auth-none");
+  }
   if (spec.mountpoint.empty() || spec.mountpoint.front() != '/') {
     co_return Fail<MountStatus>(FailureKind::kUsage, "the mount point must be an absolute path");
   }

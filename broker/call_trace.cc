@@ -2,9 +2,6 @@
 #include "broker/call_trace.h"
 
 #include <algorithm>
-#include <cctype>
-#include <cmath>
-#include <cstdlib>
 
 #include "shm/counters.h"
 
@@ -13,39 +10,6 @@ namespace {
 
 constexpr size_t kMostCalls = 1024;
 constexpr int64_t kWatchNs = 10'000'000'000;
-
-std::string Trimmed(const std::string& text) {
-  const size_t first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string::npos) return "";
-  return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
-}
-
-double UnitNs(const std::string& unit) {
-  if (unit == "ns") return 1;
-  if (unit == "us" || unit == "\xc2\xb5s") return 1e3;
-  if (unit == "ms") return 1e6;
-  if (unit == "s") return 1e9;
-  if (unit == "m") return 60e9;
-  if (unit == "h") return 3600e9;
-  return 0;
-}
-
-// 0: it makes no sense.
-int64_t GoDuration(const std::string& text) {
-  double total = 0;
-  size_t at = 0;
-  if (text.empty()) return 0;
-  while (at < text.size()) {
-    const size_t number_end = text.find_first_not_of("0123456789.", at);
-    if (number_end == at || number_end == std::string::npos) return 0;
-    const size_t unit_end = std::min(text.find_first_of("0123456789.", number_end), text.size());
-    const double unit = UnitNs(text.substr(number_end, unit_end - number_end));
-    if (unit == 0) return 0;
-    total += std::strtod(text.substr(at, number_end - at).c_str(), nullptr) * unit;
-    at = unit_end;
-  }
-  return total >= 1 && total < 1e17 ? static_cast<int64_t>(total) : 0;
-}
 
 // The histogram that an operation's time is in.
 std::string RowOf(shm::Op op) {
@@ -72,25 +36,6 @@ std::string RowOf(shm::Op op) {
 }
 
 }  // namespace
-
-TraceSettings ParseTraceSettings(const std::string& on, const std::string& interval,
-                                 const std::string& slow_ms) {
-  TraceSettings settings;
-  std::string word = Trimmed(on);
-  std::transform(word.begin(), word.end(), word.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  for (const char* yes : {"1", "true", "yes", "y", "on"}) settings.on = settings.on || word == yes;
-  if (const int64_t ns = GoDuration(Trimmed(interval)); ns > 0) {
-    settings.interval = std::chrono::nanoseconds(ns);
-  }
-  const std::string limit = Trimmed(slow_ms);
-  char* end = nullptr;
-  const long long ms = std::strtoll(limit.c_str(), &end, 10);
-  if (!limit.empty() && *end == '\0') {
-    settings.slow = std::chrono::milliseconds(std::clamp<long long>(ms, 0, 1'000'000'000));
-  }
-  return settings;
-}
 
 const char* NameOfOp(shm::Op op) {
   switch (op) {

@@ -7,27 +7,16 @@
 // Threads: the event loop. Off, a call costs the comparison in Wants().
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <map>
 #include <string>
 #include <vector>
 
+#include "broker/trace_settings.h"
 #include "shm/lane.h"
 
 namespace airstore::broker {
-
-// AIRSTORE_FUSE_TRACE and the two that go with it.
-struct TraceSettings {
-  bool on = false;
-  std::chrono::nanoseconds interval{2'000'000'000};
-  std::chrono::nanoseconds slow{50'000'000};  // 0: no lines about calls
-};
-// Forgiving, as these variables always were: what makes no sense is the default. `interval` is a
-// duration as in Go ("2s", "500ms", "1m30s"), `slow_ms` a number of milliseconds.
-TraceSettings ParseTraceSettings(const std::string& on, const std::string& interval,
-                                 const std::string& slow_ms);
 
 struct TracedCall {
   uint64_t number = 0;   // ascending

@@ -24,6 +24,7 @@ add_library(airstore_broker_host STATIC
   ${CMAKE_CURRENT_LIST_DIR}/restart_policy.cc
   ${CMAKE_CURRENT_LIST_DIR}/run_program.cc
   ${CMAKE_CURRENT_LIST_DIR}/service_manager.cc
-  ${CMAKE_CURRENT_LIST_DIR}/state_dir.cc)
+  ${CMAKE_CURRENT_LIST_DIR}/state_dir.cc
+  ${CMAKE_CURRENT_LIST_DIR}/trace_settings.cc)
 target_link_libraries(airstore_broker_host
   PRIVATE airstore_options airstore_siphash airstore_descriptor_message PUBLIC airstore_metrics_address)

@@ -14,6 +14,7 @@
 #include "broker/gateway_address.h"
 #include "broker/metrics_address.h"
 #include "broker/options_keys.h"
+#include "broker/trace_settings.h"
 
 namespace airstore::broker {
 namespace {
@@ -82,6 +83,21 @@ bool IsTraceWord(const std::string& text) {
                                                   "0", "false", "no",  "n", "off"};
   return std::any_of(kWords.begin(), kWords.end(),
                      [&](const char* known) { return word == known; });
+}
+
+struct TraceKey {
+  std::string_view name;
+  const char* expected;
+  bool (*makes_sense)(const std::string&);
+};
+const TraceKey* TraceKeyOf(const OptionKey& key) {
+  static const std::array<TraceKey, 3> kKeys = {
+      {{"fuse_trace", "1, true, yes, y, on or off", IsTraceWord},
+       {"fuse_trace_interval", "a time such as \"2s\" or \"1m30s\"", IsTraceInterval},
+       {"fuse_trace_slow_ms", "milliseconds, such as 50", IsTraceLimit}}};
+  const auto* found = std::find_if(kKeys.begin(), kKeys.end(),
+                                   [&](const TraceKey& one) { return one.name == key.name; });
+  return found == kKeys.end() ? nullptr : found;
 }
 
 // Whether a directory is there, or can be made.
@@ -233,6 +249,7 @@ std::string Expected(const OptionKey& key) {
   if (key.name == std::string_view("log_level")) {
     return "one of trace, debug, info, warn, error, off";
   }
+  if (const auto* trace = TraceKeyOf(key)) return trace->expected;
   if (const auto* words = WordsOf(key)) {
     std::string text = "one of ";
     for (const char* word : *words)
@@ -269,6 +286,8 @@ Result<void> SetOption(Options& options, const OptionKey& key, const std::string
     }
     const auto* words = WordsOf(key);
     if (words != nullptr && std::none_of(words->begin(), words->end(), known)) return wrong();
+    const auto* trace = TraceKeyOf(key);
+    if (trace != nullptr && !trace->makes_sense(text)) return wrong();
     options.*std::get<OptionKey::Text>(key.target) = text;
   }
   return {};
@@ -342,10 +361,6 @@ Result<void> CheckOptions(const Options& options) {
     return Error{EINVAL, "the socket's path is longer than 107 bytes: " + options.socket};
   }
   if (options.io_timeout.count() == 0) return Error{EINVAL, "io_timeout is 0"};
-  if (!IsTraceWord(options.fuse_trace)) {
-    return Error{EINVAL, "fuse_trace: expected 1, true, yes, y, on or off, found \"" +
-                             options.fuse_trace + "\""};
-  }
   if (!options.metrics.empty()) {
     if (auto address = ParseMetricsAddress(options.metrics); !address) return address.error();
   }

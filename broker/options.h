@@ -52,10 +52,10 @@ struct Options {
   std::string access_session;
   bool access_log = true;
 
-  // call_trace.h; read forgivingly.
-  std::string fuse_trace;
-  std::string fuse_trace_interval;
-  std::string fuse_trace_slow_ms;
+  // trace_settings.h.
+  std::string fuse_trace = "off";
+  std::string fuse_trace_interval = "2s";
+  std::string fuse_trace_slow_ms = "50";
 
   std::string config_file;  // that was read; empty: none
 };

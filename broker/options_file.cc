@@ -15,9 +15,11 @@ namespace {
 // A value as the text that a flag would give; an error for a type the key cannot have.
 Result<std::string> TextOf(const toml::node& node, const OptionKey& key) {
   const bool is_flag = std::holds_alternative<OptionKey::Flag>(key.target);
-  const bool is_text = std::holds_alternative<OptionKey::Text>(key.target);
+  // These are numbers and words as one likes, as in the environment.
+  const bool is_trace = std::string_view(key.name).starts_with("fuse_trace");
+  const bool is_text = std::holds_alternative<OptionKey::Text>(key.target) && !is_trace;
   if (const auto* text = node.as_string(); text != nullptr && !is_flag) return text->get();
-  if (const auto* flag = node.as_boolean(); flag != nullptr && is_flag) {
+  if (const auto* flag = node.as_boolean(); flag != nullptr && (is_flag || is_trace)) {
     return std::string(flag->get() ? "true" : "false");
   }
   if (const auto* number = node.as_integer(); number != nullptr && !is_flag && !is_text) {

@@ -83,6 +83,8 @@ Result<Options> Merge(const Flags& flags, const GetEnv& getenv) {
     const char* value = getenv(name.c_str());
     if (value == nullptr) continue;
     const auto set = SetOption(options, key, value);
+    // As these variables always were: what makes no sense is left out.
+    if (!set && std::string_view(key.name).starts_with("fuse_trace_")) continue;
     if (!set) return Error{EINVAL, name + ": " + set.error().message};
   }
   for (const auto& [key, value] : flags.values) {

@@ -58,6 +58,8 @@ TEST_F(VirtualTools, RunAtTheGateway) {
   const Finished help = RunProgram({At("Tools/hello"), "--help"});
   EXPECT_EQ(help.code, 0);
   EXPECT_EQ(help.out, "help of hello\n\nIt runs at the gateway, and reads no standard input.\n");
+  EXPECT_EQ(RunProgram({At("Tools/hello"), "-h"}).out, help.out);
+  EXPECT_EQ(RunProgram({At("Tools/hello"), "-h", "db"}).out, "out:-h|out:db|");
   EXPECT_EQ(RunProgram({At("Tools/big")}).out, std::string(5000000, 'x'));
   EXPECT_EQ(RunProgram({At("Tools/x.local"), "1", "2"}).out, "local 1 2\n");
   const Finished odd = RunProgram({At("Tools/hello"), "no \xff text"});

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <cstring>
 
@@ -17,6 +18,11 @@ namespace wire = control::v1;
 
 constexpr int kTickMs = 200;
 
+// What systemctl and journalctl need for a user's own broker.
+std::string Whose(const std::string& path) {
+  return geteuid() == 0 || path.starts_with("/run/airstore/") ? "" : "--user ";
+}
+
 Failure NotRunning(const std::string& path, int code) {
   if (code == EACCES || code == EPERM) {
     return {wire::FAILURE_KIND_PERMISSION, "you may not connect to the broker at " + path,
@@ -24,8 +30,8 @@ Failure NotRunning(const std::string& path, int code) {
   }
   return {wire::FAILURE_KIND_UNREACHABLE,
           "the broker is not running (" + path + ": " + strerror(code) + ")",
-          "start it ('systemctl start airstored', or run 'airstored'), or name its socket with "
-          "--socket"};
+          "start it ('systemctl " + Whose(path) +
+              "start airstored', or run 'airstored'), or name its socket with --socket"};
 }
 
 }  // namespace
@@ -49,11 +55,12 @@ Outcome<BrokerClient> BrokerClient::Connect(const std::string& path) {
 Failure BrokerClient::Lost() {
   if (Late()) {
     return {wire::FAILURE_KIND_UNREACHABLE, "the broker at " + path_ + " does not answer",
-            "look whether it hangs, and what its log says ('journalctl -u airstored')"};
+            "look whether it hangs, and what its log says ('journalctl " + Whose(path_) +
+                "-u airstored')"};
   }
   lost_ = true;
   return {wire::FAILURE_KIND_UNREACHABLE, "the broker at " + path_ + " ended before it answered",
-          "look into its log ('journalctl -u airstored')"};
+          "look into its log ('journalctl " + Whose(path_) + "-u airstored')"};
 }
 
 bool BrokerClient::Late() const {

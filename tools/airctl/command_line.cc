@@ -13,6 +13,7 @@
 
 #include "tools/airctl/failure.h"
 #include "tools/airctl/since.h"
+#include "tools/airctl/trace.h"
 
 namespace airstore::airctl {
 namespace {
@@ -233,9 +234,14 @@ void AddTrace(CLI::App* app, Invocation& out) {
                    "Each call to airstored that took as long (default: 50; 0: all of them)")
       ->option_text("MS")
       ->check(Between(0, 1e9, "a time in milliseconds"));
-  trace->add_option("--op", out.ops, "Only these: lookup, open, read, rename, ...")
+  std::string names;
+  for (const std::string& op : TracedOps()) names += (names.empty() ? "" : ", ") + op;
+  trace->add_option("--op", out.ops, "Only these: " + names)
       ->option_text("OP...")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->check([names](const std::string& op) {
+        return TracedOps().contains(op) ? "" : "\"" + op + "\" is no operation; there are " + names;
+      });
   trace->add_option("--for", out.timeout_seconds, "End after this long (default: at Ctrl-C)")
       ->option_text("SECONDS")
       ->check(Between(kShortest, kLongest, "a time in seconds, above 0"));
@@ -408,7 +414,7 @@ void AddAccessLog(CLI::App* app, Invocation& out) {
            }
            out.since_ms = *since;
          },
-         "Not before: so long ago (10m, 2h, 3d), a day, or a time in UTC")
+         "Not before: so long ago (10m, 2h, 3d), a day (UTC), or a time in UTC")
       ->option_text("T");
   log->add_option("--limit", out.limit, "The newest ones only (default: 1000)")
       ->option_text("N")

@@ -155,11 +155,16 @@ Trouble Unmount(const Invocation& asked, const Surroundings& around) {
   const auto answer = Ask(asked, request, "unmounting " + Printable(mountpoint));
   if (!answer.value) {
     // No broker, or one that does not know it: a mount that was left behind.
-    const bool unknown = answer.failure.kind == wire::FAILURE_KIND_UNREACHABLE ||
-                         answer.failure.kind == wire::FAILURE_KIND_NOT_FOUND;
+    const bool not_its = answer.failure.kind == wire::FAILURE_KIND_NOT_FOUND;
+    const bool unknown = not_its || answer.failure.kind == wire::FAILURE_KIND_UNREACHABLE;
     if (!unknown || !IsAirstoreMount(mountpoint)) return answer.failure;
+    Failure failure = answer.failure;
+    // Another broker's is that one's to detach: it keeps what is unsent.
+    if (asked.force && not_its && IsServed(mountpoint)) {
+      failure.advice = "--socket names another broker, which may serve it";
+      return failure;
+    }
     if (!asked.force) {
-      Failure failure = answer.failure;
       if (IsStaleMount(mountpoint)) {
         failure.message = mountpoint + " is a stale mount that nobody serves";
         failure.advice = "airctl unmount --force " + ShellWord(mountpoint);

@@ -23,6 +23,14 @@ std::optional<Failure> DebugShm(const Invocation& asked, const Surroundings& aro
 // A tar archive of what tells what is going on, without tokens.
 std::optional<Failure> DebugBundle(const Invocation& asked, const Surroundings& around);
 
+// What airstored has logged last, in the file that this configuration names, or else in the
+// journal.
+struct LogEnd {
+  std::string from;  // where that is
+  std::string text;
+};
+LogEnd EndOfLog(const std::string& configuration);
+
 // Where the broker of that socket has its state: --state-dir, beside the socket, or the default.
 std::string StateDirectory(const Invocation& asked, const GetEnv& getenv);
 

@@ -4,8 +4,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
-#include <cstdio>
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
@@ -46,19 +44,6 @@ std::string TextOf(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// What a program prints; nothing: it failed.
-std::optional<std::string> OutputOf(const char* command) {
-  FILE* pipe = popen(command, "re");
-  if (pipe == nullptr) return std::nullopt;
-  std::string out;
-  std::array<char, 4096> piece{};
-  for (size_t got = 0; (got = fread(piece.data(), 1, piece.size(), pipe)) > 0;) {
-    out.append(piece.data(), got);
-  }
-  if (pclose(pipe) != 0) return std::nullopt;
-  return out;
-}
-
 Outcome<wire::StatusResponse> Status(const std::string& socket) {
   Progress progress("asking the broker", false);
   auto client = BrokerClient::Connect(socket);
@@ -89,8 +74,8 @@ class Folder {
   Folder& operator=(const Folder&) = delete;
 
   const std::string& path() const { return path_; }
-  void Put(const std::string& name, const std::string& text) {
-    if (text.empty()) return;
+  void Put(const std::string& name, const std::string& text, const std::string& from = "") {
+    if (text.empty()) return Miss(name, "nothing was found" + (from.empty() ? "" : " in " + from));
     std::ofstream file(path_ + "/" + name);
     file << WithoutSecrets(text);
     if (!file.flush()) Miss(name, "it could not be written");
@@ -137,7 +122,8 @@ std::optional<Failure> DebugBundle(const Invocation& asked, const Surroundings& 
   const auto add = [&](std::vector<Finding> more) {
     for (Finding& finding : more) found.findings.push_back(std::move(finding));
   };
-  add(LookAtHost({}));
+  const std::string configured = ConfigurationFile(around.getenv);
+  add(LookAtHost({.configuration = configured}));
   if (const auto status = Status(asked.socket); status.value) {
     folder.Put("status.json", ToJson(*status.value));
     add(LookAtBroker(*status.value));
@@ -165,14 +151,12 @@ std::optional<Failure> DebugBundle(const Invocation& asked, const Surroundings& 
   uname(&name);
   folder.Put("versions.txt", std::string("airctl " AIRSTORE_VERSION "\nLinux ") + name.release +
                                  " " + name.machine + "\n" + TextOf("/etc/os-release"));
-  folder.Put("airstored.toml", TextOf("/etc/airstore/airstored.toml"));
+  const std::string configuration = TextOf(configured);
+  folder.Put("airstored.toml", configuration, configured);
   folder.Put("mountinfo.txt", TextOf("/proc/self/mountinfo"));
-  if (const auto log = OutputOf("journalctl -u airstored -n 5000 --no-pager 2>/dev/null")) {
-    folder.Put("log.txt", *log);
-  } else {
-    folder.Miss("log.txt", "journalctl does not say it");
-  }
-  folder.Put("missing.txt", folder.missing());
+  const LogEnd log = EndOfLog(configuration);
+  folder.Put("log.txt", log.text, log.from);
+  if (!folder.missing().empty()) folder.Put("missing.txt", folder.missing());
   const std::string archive = asked.name.empty() ? "airstore-bundle.tar.gz" : asked.name;
   if (!Pack(folder.path(), archive)) {
     return Failure{wire::FAILURE_KIND_HOST, "tar could not write " + archive,

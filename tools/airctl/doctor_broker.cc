@@ -56,7 +56,8 @@ Finding Gateway(const std::string& address, const std::string& trouble) {
   const std::string what = "gateway " + address;
   if (trouble.empty()) return {what, true, "it can be connected to", ""};
   return {what, false, trouble,
-          "on its host: systemctl restart airstore-gateway; or correct gateway in airstored.toml"};
+          "correct gateway = ... in airstored.toml (an airstore-gateway of this host: "
+          "\"127.0.0.1:7070\"); or on its host: systemctl restart airstore-gateway"};
 }
 
 }  // namespace

@@ -36,7 +36,7 @@ Outcome<wire::StatusResponse> AskBroker(const std::string& socket) {
 
 std::optional<Failure> Doctor(const Invocation& asked, const Surroundings& around) {
   Diagnosis found = Diagnose({}, geteuid() == 0);
-  Append(LookAtHost({}), &found);
+  Append(LookAtHost({.configuration = ConfigurationFile(around.getenv)}), &found);
   const auto status = AskBroker(asked.socket);
   if (status.value) {
     Append(LookAtBroker(*status.value), &found);

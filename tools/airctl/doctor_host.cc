@@ -150,6 +150,19 @@ std::vector<Finding> Tokens(const HostPaths& paths) {
 
 }  // namespace
 
+std::string ConfigurationFile(const GetEnv& getenv) {
+  const auto variable = [&](const char* name) {
+    const char* value = getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  if (const std::string named = variable("AIRSTORE_CONFIG"); !named.empty()) return named;
+  if (geteuid() == 0) return kHostConfiguration;
+  std::string home = variable("XDG_CONFIG_HOME");
+  if (home.empty()) home = variable("HOME") + "/.config";
+  const std::string own = home + "/airstore/airstored.toml";
+  return access(own.c_str(), F_OK) == 0 ? own : kHostConfiguration;
+}
+
 std::vector<Finding> LookAtHost(const HostPaths& paths) {
   std::vector<Finding> out = {Kernel(paths), Passthrough(), OpenFiles(), Clock()};
   for (auto* look : {&Configuration, &Tokens}) {

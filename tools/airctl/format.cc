@@ -64,6 +64,17 @@ std::string HumanTime(int64_t ns) {
   return text;
 }
 
+std::string UtcTime(int64_t ms) {
+  const time_t seconds = static_cast<time_t>(ms / 1000);
+  tm utc{};
+  char text[32];
+  if (gmtime_r(&seconds, &utc) == nullptr ||
+      strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc) == 0) {
+    return "-";
+  }
+  return text;
+}
+
 namespace {
 
 // Of the character that begins there: 0: it is none in UTF-8.

@@ -17,6 +17,8 @@ std::string HumanDuration(uint64_t ms);
 std::string HumanLatency(uint64_t ns);
 // "2024-05-17 09:30", local time; "-" for 0
 std::string HumanTime(int64_t ns);
+// "2024-05-17T09:30:05Z", as --since takes it
+std::string UtcTime(int64_t ms);
 
 // Without what would move the cursor or change the colours of a terminal.
 std::string Printable(const std::string& text);

@@ -101,6 +101,14 @@ bool IsStaleMount(const std::string& path) {
   return IsAirstoreMount(path) && IsStaleCode(StatSoon(path, info));
 }
 
+bool IsServed(const std::string& path) {
+  struct stat info {};
+  const int code = StatSoon(path, info);
+  // Of FUSE the kernel knows; an NFS client waits for a server that is gone.
+  if (broker::IsOurNfs(broker::MountedAt(path))) return code != ETIMEDOUT && code != ESTALE;
+  return !IsStaleCode(code);
+}
+
 // Where everybody may make names, somebody else's directory or link is no place of ours.
 Outcome<std::string> MakeMountPoint(const std::string& path) {
   if (mkdir(path.c_str(), 0755) == 0 || IsAirstoreMount(path)) return path;

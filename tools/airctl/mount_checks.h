@@ -28,5 +28,7 @@ bool IsInAirstoreMount(const std::string& path);
 bool IsAirstoreMount(const std::string& path);
 // ... but nobody serves it.
 bool IsStaleMount(const std::string& path);
+// Somebody may serve the one that is there.
+bool IsServed(const std::string& path);
 
 }  // namespace airstore::airctl

@@ -216,7 +216,7 @@ void PrintAccess(std::ostream& out, const wire::AccessEvents& list, bool colours
   for (const wire::AccessEvent& item : list.events()) {
     const Cell outcome =
         item.error().empty() ? Cell(item.outcome()) : Cell(item.error(), Colour::kWarn);
-    table.Add({HumanTime(item.ts_ms() * 1'000'000), item.path(), std::to_string(item.offset()),
+    table.Add({UtcTime(item.ts_ms()), item.path(), std::to_string(item.offset()),
                HumanBytes(static_cast<uint64_t>(item.read_bytes())),
                std::to_string(item.latency_ms()) + " ms", item.cache_source(), item.mount(),
                outcome});

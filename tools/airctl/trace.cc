@@ -57,6 +57,16 @@ void PrintCall(const Invocation& asked, const Surroundings& around, const wire::
   around.out << "\n";
 }
 
+void PrintMissed(const Invocation& asked, const Surroundings& around, uint64_t calls) {
+  if (asked.json) {
+    wire::TraceResponse missed;
+    missed.set_missed(calls);
+    around.out << ToJsonLine(missed) << "\n";
+    return;
+  }
+  around.out << "(" << calls << " more calls in between)\n";
+}
+
 // What was added since.
 void PrintInterval(const Invocation& asked, const Surroundings& around,
                    const wire::TraceResponse& before, const wire::TraceResponse& now) {
@@ -101,6 +111,16 @@ Outcome<wire::TraceResponse> AskOnce(const Invocation& asked, const wire::Reques
 
 }  // namespace
 
+const std::set<std::string>& TracedOps() {
+  static const std::set<std::string> names = {
+      "copy_file_range", "create",  "fallocate", "flush",    "fsync",    "getattr",     "getlk",
+      "getxattr",        "link",    "listxattr", "lookup",   "lseek",    "mkdir",       "mknod",
+      "mutation",        "open",    "read",      "readdir",  "readlink", "removexattr", "rename",
+      "rmdir",           "setattr", "setlk",     "setxattr", "statfs",   "symlink",     "tmpfile",
+      "unlink",          "unlock",  "write"};
+  return names;
+}
+
 std::optional<Failure> Trace(const Invocation& asked, const Surroundings& around) {
   const auto mountpoint = AbsoluteMountPoint(asked.mountpoint);
   wire::Request request;
@@ -118,9 +138,7 @@ std::optional<Failure> Trace(const Invocation& asked, const Surroundings& around
     auto answer = AskOnce(asked, request);
     if (!answer.value) return answer.failure;
     for (const wire::TracedCall& call : answer.value->calls()) PrintCall(asked, around, call);
-    if (answer.value->missed() != 0 && !asked.json) {
-      around.out << "(" << answer.value->missed() << " more calls in between)\n";
-    }
+    if (answer.value->missed() != 0) PrintMissed(asked, around, answer.value->missed());
     trace->set_after(answer.value->next());
     const auto now = Clock::now();
     const bool over = asked.timeout_seconds > 0 &&

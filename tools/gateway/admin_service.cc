@@ -103,7 +103,7 @@ AdminService::Reactor* AdminService::CreateToken(Context* context,
     if (!writer) return StoreStatus("create token", writer.error());
     const auto workspace = (*writer)->FindWorkspace(request->workspace());
     if (auto ok = (*writer)->status(); !ok) return StoreStatus("create token", ok.error());
-    if (!workspace) return {grpc::StatusCode::NOT_FOUND, "no such workspace"};
+    if (!workspace) return {grpc::StatusCode::NOT_FOUND, NoWorkspace(request->workspace())};
     std::string secret = NewSecret();
     const WipeAtEnd wipe(secret);
     TokenRecord token;
@@ -132,7 +132,7 @@ AdminService::Reactor* AdminService::ListTokens(Context* context,
     if (!request->workspace().empty()) {
       const auto workspace = (*reader)->FindWorkspace(request->workspace());
       if (auto ok = (*reader)->status(); !ok) return StoreStatus("list tokens", ok.error());
-      if (!workspace) return {grpc::StatusCode::NOT_FOUND, "no such workspace"};
+      if (!workspace) return {grpc::StatusCode::NOT_FOUND, NoWorkspace(request->workspace())};
       only = workspace->key;
     }
     for (const TokenRecord& token : (*reader)->ListTokens(only)) {
@@ -152,7 +152,8 @@ AdminService::Reactor* AdminService::RevokeToken(Context* context,
       if (!writer) return StoreStatus("revoke token", writer.error());
       if (!(*writer)->RevokeToken(request->id(), WallClockNs())) {
         if (auto ok = (*writer)->status(); !ok) return StoreStatus("revoke token", ok.error());
-        return {grpc::StatusCode::NOT_FOUND, "no such token"};
+        return {grpc::StatusCode::NOT_FOUND, "there is no token '" + request->id().substr(0, 64) +
+                                                 "' ('airctl token list' lists them)"};
       }
       if (auto done = (*writer)->Commit(); !done) return StoreStatus("revoke token", done.error());
     }
@@ -169,7 +170,7 @@ AdminService::Reactor* AdminService::QueryAccessLog(Context* context,
     if (!reader) return StoreStatus("query access log", reader.error());
     const auto workspace = (*reader)->FindWorkspace(request->workspace());
     if (auto ok = (*reader)->status(); !ok) return StoreStatus("query access log", ok.error());
-    if (!workspace) return {grpc::StatusCode::NOT_FOUND, "no such workspace"};
+    if (!workspace) return {grpc::StatusCode::NOT_FOUND, NoWorkspace(request->workspace())};
     constexpr uint32_t kUsual = 1000, kMost = 5000;
     AccessQuery query;
     query.path = request->path();

@@ -10,6 +10,7 @@
 #include "tools/gateway/clock.h"
 #include "tools/gateway/copy/workspace_copy.h"
 #include "tools/gateway/data_directory.h"
+#include "tools/gateway/failed.h"
 
 namespace airstore::gateway {
 namespace {
@@ -89,20 +90,19 @@ int CopyMain(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    if (error.get_exit_code() == 0) return app.exit(error);
+    return Failed({EINVAL, std::string(error.what()) + ": see airstore-gateway copy --help"},
+                  "copy: ");
   }
   for (const auto& [place, side] : {std::pair{&from, "from"}, std::pair{&to, "to"}}) {
     if (!place->directory.empty() || !place->metadata.empty()) continue;
-    std::fprintf(stderr,
-                 "airstore-gateway: copy needs --%s-data, or --%s-metadata and --%s-blocks\n", side,
-                 side, side);
-    return 2;
+    const std::string option = "--" + std::string(side);
+    return Failed(
+        {EINVAL, "needs " + option + "-data, or " + option + "-metadata and " + option + "-blocks"},
+        "copy: ");
   }
   const auto done = Copy(from, to, workspace, as);
-  if (!done) {
-    std::fprintf(stderr, "airstore-gateway: copy: %s\n", done.error().ToString().c_str());
-    return 1;
-  }
+  if (!done) return Failed(done.error(), "copy: ");
   std::printf("copied and compared %llu files and directories, %llu blocks with %llu bytes",
               static_cast<unsigned long long>(done->inodes),
               static_cast<unsigned long long>(done->blocks),

@@ -278,7 +278,7 @@ Result<Workspace> Gateway::SetQuota(const std::string& name_or_id, const Quota& 
     if (!writer) return writer.error();
     auto workspace = (*writer)->FindWorkspace(name_or_id);
     AIRSTORE_TRY((*writer)->status());
-    if (!workspace) return Error{ENOENT, "no such workspace"};
+    if (!workspace) return Error{ENOENT, NoWorkspace(name_or_id)};
     workspace->quota_bytes = quota.bytes.value_or(workspace->quota_bytes);
     workspace->quota_inodes = quota.inodes.value_or(workspace->quota_inodes);
     (*writer)->SetQuota(workspace->key, workspace->quota_bytes, workspace->quota_inodes);
@@ -295,7 +295,7 @@ Result<void> Gateway::DeleteWorkspace(const std::string& name_or_id) {
     if (!writer) return writer.error();
     const auto workspace = (*writer)->FindWorkspace(name_or_id);
     AIRSTORE_TRY((*writer)->status());
-    if (!workspace) return Error{ENOENT, "no such workspace"};
+    if (!workspace) return Error{ENOENT, NoWorkspace(name_or_id)};
     key = workspace->key;
     id = workspace->id;
     (*writer)->DeleteWorkspace(key);

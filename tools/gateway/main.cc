@@ -4,7 +4,7 @@
 // gateway, serves until SIGTERM or SIGINT.
 //
 // Threads: signals are blocked before any thread starts and taken by the main thread only.
-// Fails how: one line on stderr; 2 for a bad command line, 1 for everything else.
+// Fails how: one line on stderr; 2 for a bad command line or configuration, 1 for everything else.
 #include <signal.h>
 #include <unistd.h>
 
@@ -17,6 +17,7 @@
 #include "broker/metrics_address.h"
 #include "tools/gateway/call_meter.h"
 #include "tools/gateway/copy_main.h"
+#include "tools/gateway/failed.h"
 #include "tools/gateway/gateway.h"
 #include "tools/gateway/metrics.h"
 #include "tools/gateway/server.h"
@@ -40,8 +41,8 @@ void AddFlags(CLI::App& app, Options& options, int64_t& gc_grace, int64_t& sessi
                  "they are elsewhere")
       ->required();
   app.add_option("--metadata", options.gateway.metadata,
-                 "URL of the metadata: sqlite:///FILE, redis://..., rediss://... "
-                 "(default DATA/metadata.sqlite)");
+                 "URL of the metadata: sqlite:///FILE, redis://..., redis+sentinel://..., "
+                 "redis+cluster://..., rediss... with TLS (default DATA/metadata.sqlite)");
   app.add_option(
       "--blocks", options.gateway.blocks,
       "URL of the blocks: file:///DIRECTORY, s3://BUCKET/PREFIX?... (default DATA/blocks)");
@@ -147,7 +148,8 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    if (error.get_exit_code() == 0) return app.exit(error);
+    return Failed({EINVAL, std::string(error.what()) + ": see airstore-gateway --help"});
   }
   options.gateway.gc_grace = std::chrono::seconds(gc_grace);
   options.gateway.session_lifetime = std::chrono::seconds(session_seconds);
@@ -156,17 +158,11 @@ int Main(int argc, char** argv) {
     options.server.protocol = protocol == "v1" ? Protocol::kV1 : Protocol::kV2;
   }
   const auto log = broker::SetUpLog(options.log);
-  if (!log) {
-    std::fprintf(stderr, "airstore-gateway: %s\n", log.error().ToString().c_str());
-    return 1;
-  }
+  if (!log) return Failed(log.error());
 
   if (!options.config_file.empty()) {
     auto config = ReadConfigFile(options.config_file);
-    if (!config) {
-      std::fprintf(stderr, "airstore-gateway: %s\n", config.error().message.c_str());
-      return 2;
-    }
+    if (!config) return Failed({EINVAL, config.error().message});
     options.server.config = std::move(*config);
   }
 
@@ -176,11 +172,8 @@ int Main(int argc, char** argv) {
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
-  if (auto served = Serve(std::move(options), *log, signals); !served) {
-    std::fprintf(stderr, "airstore-gateway: %s\n", served.error().ToString().c_str());
-    return 1;
-  }
-  return 0;
+  const auto served = Serve(std::move(options), *log, signals);
+  return served ? 0 : Failed(served.error());
 }
 
 }  // namespace

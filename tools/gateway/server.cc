@@ -4,10 +4,15 @@
 #include <grpcpp/ext/health_check_service_server_builder_option.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <charconv>
 #include <fstream>
 #include <sstream>
 
+#include "shm/base/fd.h"
 #include "tools/gateway/admin_service.h"
 #include "tools/gateway/call_meter.h"
 #include "tools/gateway/storage_service.h"
@@ -19,10 +24,67 @@ constexpr int kMaxMessageBytes = 16 << 20;
 constexpr std::chrono::seconds kStopGrace{2};
 
 Result<std::string> ReadFile(const std::string& path) {
+  errno = 0;
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) return SysError("read " + path, errno != 0 ? errno : EIO);
+  if (!file) return SysError("read " + path, errno != 0 ? errno : EIO);
+  // Also of an empty file, and then with no errno.
+  if (!(text << file.rdbuf()) && errno != 0) return SysError("read " + path);
+  if (text.view().empty()) return Error{EINVAL, path + " is empty"};
   return text.str();
+}
+
+bool IsUnix(const std::string& listen) {
+  return listen.starts_with("unix:") || listen.starts_with("unix-abstract:");
+}
+
+struct Place {
+  std::string host;
+  std::string port;
+};
+
+// Of what is no socket of this host.
+Result<Place> PlaceOf(const std::string& listen) {
+  const size_t colon = listen.rfind(':');
+  Place place{listen.substr(0, colon), colon == listen.npos ? "" : listen.substr(colon + 1)};
+  uint16_t number = 0;
+  const char* const end = place.port.data() + place.port.size();
+  const auto [stop, error] = std::from_chars(place.port.data(), end, number);
+  const bool bracketed = place.host.starts_with('[') && place.host.ends_with(']');
+  if (error != std::errc() || stop != end ||
+      (!bracketed && place.host.find(':') != std::string::npos)) {
+    return Error{EINVAL, "--listen \"" + listen + "\": expected host:port or unix:/path"};
+  }
+  if (bracketed) place.host = place.host.substr(1, place.host.size() - 2);
+  return place;
+}
+
+// gRPC does not say it.
+Error WhyNot(const ServerOptions& options) {
+  const std::string what = "cannot listen on " + options.listen;
+  if (IsUnix(options.listen)) {
+    const std::string path = options.listen.substr(options.listen.find(':') + 1);
+    const std::string in = path.substr(0, path.rfind('/') + 1);
+    if (!in.empty() && access(in.c_str(), W_OK | X_OK) != 0) return SysError(what);
+  } else if (const auto place = PlaceOf(options.listen); place) {
+    addrinfo hints{};
+    hints.ai_flags = AI_PASSIVE;
+    hints.ai_socktype = SOCK_STREAM;
+    addrinfo* found = nullptr;
+    const char* host = place->host.empty() ? nullptr : place->host.c_str();
+    if (getaddrinfo(host, place->port.c_str(), &hints, &found) != 0) {
+      return Error{EADDRNOTAVAIL, what};
+    }
+    const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, freeaddrinfo);
+    for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
+      const UniqueFd fd(socket(one->ai_family, one->ai_socktype | SOCK_CLOEXEC, 0));
+      const int on = 1;
+      if (fd) setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+      if (fd && bind(fd.get(), one->ai_addr, one->ai_addrlen) != 0) return SysError(what);
+    }
+  }
+  if (!options.tls_cert.empty()) return Error{EKEYREJECTED, what + " with this certificate"};
+  return Error{EIO, what};
 }
 
 Result<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(const ServerOptions& options) {
@@ -34,8 +96,8 @@ Result<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(const ServerOpt
       return Error{EINVAL, "--tls-client-ca needs --tls-cert and --tls-key"};
     }
     if (!options.insecure && !IsLocalAddress(options.listen)) {
-      return Error{EPERM, "plain text on " + options.listen +
-                              " would show tokens to the network: use TLS, or --insecure"};
+      return Error{EINVAL, "plain text on " + options.listen +
+                               " would show tokens to the network: use TLS, or --insecure"};
     }
     return grpc::InsecureServerCredentials();
   }
@@ -101,6 +163,9 @@ Result<std::unique_ptr<Server>> Server::Start(Gateway& gateway, const ServerOpti
 }
 
 Result<void> Server::Listen(const ServerOptions& options) {
+  if (!IsUnix(options.listen)) {
+    if (const auto place = PlaceOf(options.listen); !place) return place.error();
+  }
   auto credentials = MakeCredentials(options);
   if (!credentials) return credentials.error();
   grpc::EnableDefaultHealthCheckService(true);
@@ -114,11 +179,8 @@ Result<void> Server::Listen(const ServerOptions& options) {
   if (v1_) v1_->Register(builder);
   builder.RegisterService(admin_.get());
   server_ = builder.BuildAndStart();
-  if (!server_) {
-    return Error{EADDRINUSE, "cannot listen on " + options.listen +
-                                 " (in use, not an address of this host, or a bad certificate)"};
-  }
-  if (options.listen.starts_with("unix")) port_ = 0;
+  if (!server_) return WhyNot(options);
+  if (IsUnix(options.listen)) port_ = 0;
   return {};
 }
 

@@ -4,7 +4,8 @@
 //
 // Threads: Start() and Stop() from one thread; everything else happens in gRPC's and the pools'.
 // Ownership: borrows the gateway. Stop() ends streams and waits for calls; the destructor stops.
-// Fails: Start() when TLS files are unreadable, plain text is not allowed, or the port is in use.
+// Fails: Start() when TLS files are unreadable, or the port is in use; EINVAL, saying why: the
+// options make no sense, or plain text is not allowed.
 #pragma once
 
 #include <memory>

@@ -124,6 +124,11 @@ bool IsWorkspaceName(std::string_view name) {
   });
 }
 
+std::string NoWorkspace(std::string_view name) {
+  return "there is no workspace '" + std::string(name.substr(0, 64)) +
+         "' ('airctl workspace list' lists them)";
+}
+
 bool IsPrincipal(std::string_view principal) {
   if (principal.empty() || principal.size() > 128) return false;
   return std::all_of(principal.begin(), principal.end(),

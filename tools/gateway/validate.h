@@ -8,6 +8,7 @@
 // Fails how: each answers 0 or the errno for the operation.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "tools/gateway/types.h"
@@ -28,6 +29,8 @@ int CheckRange(uint64_t offset, uint64_t length);
 
 // 1..64 of [A-Za-z0-9._-], not starting with '.'.
 bool IsWorkspaceName(std::string_view name);
+// What is said to administrators of one that is not there; `name` may be anything.
+std::string NoWorkspace(std::string_view name);
 // 1..128 bytes of printable ASCII: it goes to logs and listings.
 bool IsPrincipal(std::string_view principal);
 

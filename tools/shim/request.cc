@@ -71,8 +71,9 @@ Result<Request> ParseRequest(const std::vector<std::string>& arguments, const Ge
   request.arguments.assign(
       arguments.begin() + static_cast<ptrdiff_t>(std::min(next, arguments.size())),
       arguments.end());
-  request.help = !request.arguments.empty() &&
-                 (request.arguments[0] == "--help" || request.arguments[0] == "-h");
+  // In front of others it may be the tool's own, as of psql.
+  const bool only_h = request.arguments.size() == 1 && request.arguments[0] == "-h";
+  request.help = only_h || (!request.arguments.empty() && request.arguments[0] == "--help");
   request.socket = Text(getenv, "AIRSTORE_TOOL_SOCKET");
   request.ticket = Text(getenv, "AIRSTORE_TOOL_TICKET");
   if (!request.socket.empty()) return request;

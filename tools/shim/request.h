@@ -17,7 +17,7 @@ struct Request {
   std::string ticket;
   std::string tool;
   std::vector<std::string> arguments;
-  bool help = false;
+  bool help = false;  // what the tool's is: --help in front, or -h alone
 };
 
 using GetEnv = std::function<const char*(const char*)>;

@@ -138,6 +138,11 @@ TEST_F(CommandLineTest, KnowsEveryCommand) {
   EXPECT_EQ(trace.invocation->command, Command::kTrace);
   EXPECT_EQ(trace.invocation->slow_ms, 0.5);
   EXPECT_EQ(trace.invocation->ops, (std::vector<std::string>{"open", "read"}));
+  const auto unknown = Parse({"trace", "/m", "--op", "open,reed"});
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_NE(unknown.text.find("\"reed\" is no operation; there are copy_file_range, "),
+            std::string::npos)
+      << unknown.text;
   EXPECT_EQ(trace.invocation->timeout_seconds, 3);
   const auto log =
       Parse({"access-log", "w", "--path", "p", "--since", "1970-01-02", "--limit", "7"});

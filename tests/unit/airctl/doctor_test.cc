@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -83,6 +84,21 @@ TEST_F(DoctorTest, LooksAtTheConfiguration) {
   const Finding wrong = of("/bin/ls");  // it knows no --check-config
   EXPECT_FALSE(wrong.good);
   EXPECT_NE(wrong.says.find("--config"), std::string::npos) << wrong.says;
+}
+
+TEST_F(DoctorTest, KnowsWhichConfigurationHolds) {
+  std::string named;
+  const GetEnv getenv = [&](const char* name) -> const char* {
+    return std::string(name) == "AIRSTORE_CONFIG"   ? named.c_str()
+           : std::string(name) == "XDG_CONFIG_HOME" ? temp_.path().c_str()
+                                                    : nullptr;
+  };
+  EXPECT_EQ(ConfigurationFile(getenv), kHostConfiguration);
+  std::filesystem::create_directory(temp_ / "airstore");
+  const std::string own = temp_.Write("airstore/airstored.toml", "");
+  EXPECT_EQ(ConfigurationFile(getenv), geteuid() == 0 ? kHostConfiguration : own);
+  named = "/named";
+  EXPECT_EQ(ConfigurationFile(getenv), "/named");
 }
 
 TEST_F(DoctorTest, FindsTokensThatOthersMayRead) {

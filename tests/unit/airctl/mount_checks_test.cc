@@ -88,6 +88,7 @@ class StaleMountTest : public testing::Test {
 TEST_F(StaleMountTest, IsSeenAndCleared) {
   device_.reset();
   EXPECT_TRUE(IsStaleMount(temp_.path()));
+  EXPECT_FALSE(IsServed(temp_.path()));
   const auto path = CheckMountPoint(temp_.path(), {});
   ASSERT_FALSE(path.value);
   EXPECT_EQ(path.failure.kind, control::v1::FAILURE_KIND_BUSY);
@@ -98,6 +99,7 @@ TEST_F(StaleMountTest, IsSeenAndCleared) {
 
 TEST_F(StaleMountTest, LiveMountThatDoesNotAnswerIsNotWaitedFor) {
   EXPECT_FALSE(IsStaleMount(temp_.path()));
+  EXPECT_TRUE(IsServed(temp_.path()));
   EXPECT_TRUE(
       CheckMountPoint(temp_.path(), {}).value);  // whether it is in the way, the broker knows
 }

@@ -50,6 +50,7 @@ TEST(Format, TimesAreReadable) {
   EXPECT_EQ(HumanLatency(8300), "8.3 us");
   EXPECT_EQ(HumanLatency(1'200'000), "1.2 ms");
   EXPECT_EQ(HumanTime(0), "-");
+  EXPECT_EQ(UtcTime(1'769'860'805'999), "2026-01-31T12:00:05Z");
 }
 
 TEST(Table, AlignsColumns) {

@@ -82,6 +82,25 @@ TEST_F(OptionsTest, ReadsEveryKindFromTheFile) {
   EXPECT_EQ(line.options.inode_limit, 5000u);
 }
 
+TEST_F(OptionsTest, TraceMayBeNumbersAndWords) {
+  EXPECT_NE(Parse({"--check-config"})
+                .text.find("fuse_trace = off\nfuse_trace_interval = 2s\nfuse_trace_slow_ms = 50\n"),
+            std::string::npos);
+  Configure("fuse_trace = true\nfuse_trace_interval = \"1m30s\"\nfuse_trace_slow_ms = 7\n");
+  environment_.erase("AIRSTORE_CONFIG");  // of what was parsed before
+  // The variables are read as they always were.
+  environment_["AIRSTORE_FUSE_TRACE_INTERVAL"] = "2 seconds";
+  environment_["AIRSTORE_FUSE_TRACE_SLOW_MS"] = "abc";
+  const auto line = Parse({"--check-config"});
+  ASSERT_EQ(line.exit_code, 0) << line.text;
+  EXPECT_NE(
+      line.text.find("fuse_trace = true\nfuse_trace_interval = 1m30s\nfuse_trace_slow_ms = 7\n"),
+      std::string::npos)
+      << line.text;
+  EXPECT_EQ(Parse({"--fuse-trace-interval", "2 seconds"}).exit_code, 2);
+  EXPECT_EQ(Parse({"--fuse-trace-slow-ms", "abc"}).exit_code, 2);
+}
+
 TEST_F(OptionsTest, OwnStateDirMeansOwnSocket) {
   EXPECT_EQ(Parse({"--state-dir", "/tmp/x"}).options.socket, "/tmp/x/control.sock");
   EXPECT_EQ(Parse({"--state-dir", "/tmp/x", "--socket", "/tmp/s"}).options.socket, "/tmp/s");
@@ -121,6 +140,10 @@ INSTANTIATE_TEST_SUITE_P(
                     BadFile{"log_level = \"loud\"\n", "expected one of trace"},
                     BadFile{"io_timeout = \"soon\"\n", "expected a time"},
                     BadFile{"write_debounce_ms = -1\n", "expected milliseconds"},
+                    BadFile{"fuse_trace = 5\n", ":1: fuse_trace: expected 1, true, yes"},
+                    BadFile{"fuse_trace_interval = \"2 seconds\"\n", "interval: expected a time"},
+                    BadFile{"fuse_trace_interval = 2\n", "interval: expected a time"},
+                    BadFile{"fuse_trace_slow_ms = \"abc\"\n", "slow_ms: expected milliseconds"},
                     BadFile{"[table]\nx = 1\n", ":1: table: there is no such key"},
                     BadFile{"gateway = \n", ":1: "}));
 

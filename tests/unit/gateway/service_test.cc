@@ -757,8 +757,10 @@ TEST_F(Service, DeletingAWorkspaceEndsItsSessionsAndItsTokensSayThatItIsGone) {
   wire::ListTokensResponse tokens;
   ASSERT_TRUE(Admin().Call(&AdminStub::ListTokens, wire::ListTokensRequest(), &tokens).ok());
   for (const auto& token : tokens.tokens()) EXPECT_FALSE(token.workspace().empty());
-  EXPECT_EQ(CodeOf(Admin().Call(&AdminStub::DeleteWorkspace, request, &response)),
-            grpc::StatusCode::NOT_FOUND);
+  const auto gone = Admin().Call(&AdminStub::DeleteWorkspace, request, &response);
+  EXPECT_EQ(CodeOf(gone), grpc::StatusCode::NOT_FOUND);
+  EXPECT_NE(gone.error_message().find("'" + workspace_id_ + "'"), std::string::npos)
+      << gone.error_message();
 }
 
 TEST_F(Service, HostileRequestsAreRefusedWithoutHarm) {
@@ -843,6 +845,31 @@ TEST_F(Service, ListensWithTls) {
   wire::ListWorkspacesResponse listed;
   const auto status = stub->ListWorkspaces(&context, wire::ListWorkspacesRequest(), &listed);
   EXPECT_TRUE(status.ok()) << status.error_message();
+}
+
+TEST_F(Service, SaysWhyItDoesNotListen) {
+  ServerOptions options;
+  const auto error = [&](const std::string& listen) {
+    options.listen = listen;
+    auto server = Server::Start(*gateway_, options);
+    return server ? Error{0, "it listens"} : server.error();
+  };
+  for (const char* nonsense : {"nonsense", "host:", "host:port", "1:2:3", "127.0.0.1:70707"}) {
+    const Error wrong = error(nonsense);
+    EXPECT_EQ(wrong.code, EINVAL) << nonsense;
+    EXPECT_NE(wrong.message.find("expected host:port"), std::string::npos) << wrong.message;
+  }
+  EXPECT_EQ(error("0.0.0.0:0").code, EINVAL) << "plain text";
+  EXPECT_EQ(error("unix:/none/there").code, ENOENT);
+  options.listen = "127.0.0.1:0";
+  const auto first = Server::Start(*gateway_, options);
+  ASSERT_TRUE(first);
+  EXPECT_EQ(error("127.0.0.1:" + std::to_string((*first)->port())).code, EADDRINUSE);
+  options.tls_cert = options.tls_key = directory_.path() + "/empty.pem";
+  std::ofstream{options.tls_cert};
+  EXPECT_EQ(error("127.0.0.1:0").message, options.tls_cert + " is empty");
+  std::ofstream(options.tls_cert) << "no certificate";
+  EXPECT_EQ(error("127.0.0.1:0").code, EKEYREJECTED);
 }
 
 TEST(ServerOptions, PlainTextStaysLocal) {

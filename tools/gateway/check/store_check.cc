@@ -9,6 +9,7 @@
 #include "broker/log_event.h"
 #include "tools/gateway/blocks/block_name.h"
 #include "tools/gateway/clock.h"
+#include "tools/gateway/validate.h"
 
 namespace airstore::gateway {
 namespace {
@@ -38,7 +39,7 @@ Result<uint64_t> StoreCheck::Start(Kind kind, CheckOptions options) {
       found = (*reader)->FindWorkspace(options.workspace).has_value();
       return (*reader)->status();
     }));
-    if (!found) return Error{ENOENT, "no such workspace"};
+    if (!found) return Error{ENOENT, NoWorkspace(options.workspace)};
   }
   const std::lock_guard lock(mu_);
   if (thread_.joinable()) {
