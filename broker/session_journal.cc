@@ -288,7 +288,10 @@ void SessionJournal::RewriteIfWorthIt() {
   const uint64_t live = counted + uncounted_bytes_;
   if (old == 0 || old < 2 * live) return;
   // Without room for it the next try would end the same way, after the same work.
-  if (old < failed_.old_bytes + kMoreBytes && live > failed_.live_bytes / 2) return;
+  if (failed_.old_bytes != 0 && old < failed_.old_bytes + kMoreBytes &&
+      live > failed_.live_bytes / 2) {
+    return;
+  }
   failed_ = {};
   std::deque<std::span<const uint8_t>> moved;
   const uint64_t before = journal_->appended_bytes();
