@@ -11,6 +11,7 @@ namespace {
 
 constexpr uint64_t kContentBytes = 64;  // about what a record of an attached file takes
 constexpr uint64_t kEntryBytes = 8;     // and one of a batch
+// Old records that come until a rewrite that failed is tried again.
 constexpr uint64_t kMoreBytes = 4 << 20;
 
 }  // namespace
