@@ -67,11 +67,15 @@ Result<WorkloadResult> RunOne(const RunnerOptions& options, const std::vector<Ta
     if (!prepared) return In(*workload, target, prepared.error());
     Settle(target);
   }
-  for (unsigned round = 0; round < options.rounds; ++round) {
+  const unsigned rounds = options.rounds * workload->turns();
+  for (unsigned round = 0; round < rounds; ++round) {
     for (const size_t turn : TurnsOfRound(targets.size(), round)) {
       const Target& target = targets[turn];
       if (options.stopped()) return stopped;
-      options.progress(result.name + ": round " + std::to_string(round + 1) + " " + target.name);
+      if (round % workload->turns() == 0) {
+        options.progress(result.name + ": round " + std::to_string(round / workload->turns() + 1) +
+                         " " + target.name);
+      }
       auto value = MeasureOn(target, workload, round);
       if (!value) return In(*workload, target, value.error());
       result.values[target.name].push_back(*value);

@@ -32,6 +32,10 @@ class Workload {
   // Untimed, once per target before the first round.
   virtual Result<void> Prepare(const Target& target) = 0;
   virtual Result<double> Run(const Target& target, unsigned round) = 0;
+  // Measurements of a target in a round, each in turn with those of the others. More than one short
+  // one where a neighbour of this machine, who comes and goes within a second, would decide a ratio
+  // near 1.
+  virtual unsigned turns() const { return 1; }
 };
 
 struct WorkloadOptions {
