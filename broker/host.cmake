@@ -7,6 +7,7 @@ add_library(airstore_broker_host STATIC
   ${CMAKE_CURRENT_LIST_DIR}/gateway_address.cc
   ${CMAKE_CURRENT_LIST_DIR}/control_socket.cc
   ${CMAKE_CURRENT_LIST_DIR}/durable_file.cc
+  ${CMAKE_CURRENT_LIST_DIR}/event_loop.cc
   ${CMAKE_CURRENT_LIST_DIR}/fuse_device.cc
   ${CMAKE_CURRENT_LIST_DIR}/fuse_mount.cc
   ${CMAKE_CURRENT_LIST_DIR}/names.cc

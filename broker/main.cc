@@ -17,6 +17,7 @@
 
 #include "broker/broker.h"
 #include "broker/control_server.h"
+#include "broker/event_loop.h"
 #include "broker/grpc_admin.h"
 #include "broker/grpc_gateway.h"
 #include "broker/handover.h"
@@ -240,7 +241,7 @@ int Run(const Options& options, const std::vector<std::string>& arguments,
           }(&broker, &clean, &loop));
   });
   spdlog::info("airstored {} serves {}", AIRSTORE_VERSION, (*control)->path());
-  loop.run();
+  RunEventLoop(&loop);
   if (leaves || handover.prepared()) {
     // As after a crash: all that a successor needs is on record. Nothing is torn down here, because
     // what would be removed is the successor's.

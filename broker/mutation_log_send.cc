@@ -19,8 +19,9 @@ namespace airstore::broker {
 namespace {
 
 // How long an append waits for company. Long enough for a burst (unpacking, a build's temporary
-// files) to become one batch, short enough that nobody notices.
-constexpr auto kLinger = std::chrono::milliseconds(10);
+// files) to become one batch, and for what a batch costs three processes not to compete with the
+// burst; short enough that nobody notices.
+constexpr auto kLinger = std::chrono::milliseconds(25);
 constexpr size_t kContentItemBytes = 64u << 10;  // guess for batch sizing before the write is built
 
 // How long a write may wait for those that are built behind it: the blocks that it refers to are

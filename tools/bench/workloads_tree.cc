@@ -51,6 +51,7 @@ class SmallFiles final : public Workload {
   SmallFiles() : noise_(pattern_.NewBuffer()), buffer_(kMostBytes + 1) {}
   const char* name() const override { return "small_files"; }
   const char* unit() const override { return "file/s"; }
+  unsigned turns() const override { return 4; }
   std::string unavailable() const override {
     if (geteuid() == 0) return {};
     return "dropping dentries and inodes needs root";
@@ -67,15 +68,17 @@ class SmallFiles final : public Workload {
     return {};
   }
 
-  Result<double> Run(const Target& /*target*/, unsigned /*round*/) override {
+  Result<double> Run(const Target& /*target*/, unsigned round) override {
+    const unsigned count = kFiles / turns();
+    const unsigned first = round % turns() * count;
     std::vector<std::string> paths;
-    for (unsigned i = 0; i < kFiles; ++i) paths.push_back(Path(i));
+    for (unsigned i = 0; i < count; ++i) paths.push_back(Path(first + i));
     if (auto dropped = DropDentriesAndInodes(); !dropped) return dropped.error();
     const Stopwatch watch;
-    for (unsigned i = 0; i < kFiles; ++i) {
-      if (auto done = ReadOne(paths[i], i, false); !done) return done.error();
+    for (unsigned i = 0; i < count; ++i) {
+      if (auto done = ReadOne(paths[i], first + i, false); !done) return done.error();
     }
-    return kFiles / watch.seconds();
+    return count / watch.seconds();
   }
 
  private:
@@ -137,13 +140,14 @@ class CreateCycle final : public Workload {
  public:
   const char* name() const override { return "create_cycle"; }
   const char* unit() const override { return "op/s"; }
+  unsigned turns() const override { return 10; }
   Result<void> Prepare(const Target& /*target*/) override { return MakeDirectory("create"); }
 
   Result<double> Run(const Target& /*target*/, unsigned round) override {
     const std::string prefix = Numbered("create/r", round) + "-";
     const Stopwatch watch;
     uint64_t count = 0;
-    while (watch.seconds() < kLoopSeconds) {
+    while (watch.seconds() < kLoopSeconds / turns()) {
       const std::string path = Numbered(prefix, count++);
       if (auto done = WriteNewFile(path, data_.data(), kBlockBytes); !done) return done.error();
       if (unlink(path.c_str()) != 0) return SysError("unlink " + path);
