@@ -60,7 +60,9 @@ void Declare(CLI::App* app, Options* options) {
       ->delimiter(',');
   app->add_option("--repo", options->workload.repository,
                   "git repository; turns git_clone, git_checkout and tar on");
-  app->add_option("--rounds", options->runner.rounds, "measurements per workload and target")
+  app->add_option(
+         "--rounds", options->runner.rounds,
+         "rounds per workload: each target is measured once in each, or in several short turns")
       ->check(CLI::PositiveNumber);
   app->add_option("--size", options->workload.file_mib, "MiB of the large file")
       ->check(CLI::PositiveNumber);

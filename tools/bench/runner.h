@@ -20,7 +20,7 @@ struct WorkloadResult {
   std::string name;
   std::string unit;
   std::string skipped;                                // why, if it did not run
-  std::map<std::string, std::vector<double>> values;  // by target, one per round
+  std::map<std::string, std::vector<double>> values;  // by target, one per turn of a round
 };
 
 struct RunnerOptions {

@@ -31,7 +31,8 @@ class Workload {
   virtual std::string unavailable() const { return {}; }
   // Untimed, once per target before the first round.
   virtual Result<void> Prepare(const Target& target) = 0;
-  virtual Result<double> Run(const Target& target, unsigned round) = 0;
+  // Counts turns, over all rounds.
+  virtual Result<double> Run(const Target& target, unsigned turn) = 0;
   // Measurements of a target in a round, each in turn with those of the others. More than one short
   // one where a neighbour of this machine, who comes and goes within a second, would decide a ratio
   // near 1.

@@ -17,6 +17,7 @@
 
 #include "shm/base/fd.h"
 #include "tools/bench/block_pattern.h"
+#include "tools/bench/drop_caches.h"
 #include "tools/bench/statistics.h"
 #include "tools/bench/workload.h"
 
@@ -256,9 +257,7 @@ class RandomRead final : public FileWorkload {
 Result<void> ForgetCleanPages() {
   if (geteuid() != 0) return {};
   sync();
-  const UniqueFd fd(open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC));
-  if (!fd || write(fd.get(), "1\n", 2) != 2) return SysError("drop_caches");
-  return {};
+  return DropCache(KernelCache::kCleanPages);
 }
 
 class RandomWrite final : public FileWorkload {

@@ -15,6 +15,7 @@
 
 #include "shm/base/fd.h"
 #include "tools/bench/block_pattern.h"
+#include "tools/bench/drop_caches.h"
 #include "tools/bench/workload.h"
 
 namespace airstore::bench {
@@ -125,8 +126,7 @@ class SmallFiles final : public Workload {
   // clears the "recently used" marks.
   static Result<void> DropDentriesAndInodes() {
     for (int pass = 0; pass < 3; ++pass) {
-      const UniqueFd fd(open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC));
-      if (!fd || write(fd.get(), "2\n", 2) != 2) return SysError("drop_caches");
+      AIRSTORE_TRY(DropCache(KernelCache::kDentriesAndInodes));
     }
     return {};
   }
