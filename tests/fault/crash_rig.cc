@@ -139,6 +139,8 @@ void CrashRig::Kill(Scene& scene) {
     const uint64_t before = board_.fired(*plan.point);
     board_.Arm(*plan.point, FaultAction::kKill, plan.dying_ms, plan.skip, 1);
     scene.result.at_point = AwaitFired(plan, before);
+    // While a frontend dies the broker goes on sending.
+    if (!plan.category->broker) scene.result.at_stake = StakeOfLiving(scene.workspace);
     if (scene.result.at_point) Sleep(plan.dying_ms);
   }
   KillRest(scene);
@@ -173,7 +175,7 @@ void CrashRig::KillRest(Scene& scene) {
       Sleep(scene.Below(150));
     }
     scene.result.at_stake = ReadAtStake(host_->Path("state"));
-  } else {
+  } else if (scene.result.at_stake.total() == 0) {
     scene.result.at_stake = StakeOfLiving(scene.workspace);
   }
   if (scene.result.at_stake.total() == 0) scene.Problem("there was nothing at stake");

@@ -22,7 +22,7 @@ struct CrashResult {
   std::vector<std::string> problems;  // empty: it holds
   bool at_point = false;              // the process was killed there
   uint64_t acknowledged = 0;
-  AtStake at_stake;  // when all that the plan says was dead
+  AtStake at_stake;  // when all that the plan says was dead, or about to be
   std::chrono::milliseconds took{0};
 };
 
