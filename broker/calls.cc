@@ -67,6 +67,10 @@ class Answer {
       auto room = co_await session_->budget().Admit(session_->patience());
       if (!room) co_return Failed(ENOSPC);
     }
+    if (!before) {
+      auto there = co_await AwaitGateway();
+      if (!there) co_return Failed(there.error().code);
+    }
     Result<void> done;
     if (before) {
       done = co_await Finish(*before);
@@ -102,6 +106,39 @@ class Answer {
         return (args_.flags & FALLOC_FL_PUNCH_HOLE) == 0;
       default:
         return false;
+    }
+  }
+
+  // What waits for the gateway's answer is not begun while there is none to be had: it would be
+  // done later, although its caller was told that it has failed.
+  Task<Result<void>> AwaitGateway() {
+    // A client that asks again is told what became of what it has asked for.
+    if (mount_->spec().backend == "nfs") co_return Result<void>{};
+    Tree& tree = session_->tree();
+    switch (static_cast<Op>(args_.op)) {
+      case Op::kRename:
+        AIRSTORE_TRY_CO(co_await tree.AwaitGateway(tree.ZoneOfNames(args_.inode2)));
+        co_return co_await tree.AwaitGateway(tree.ZoneOfNames(args_.inode));
+      case Op::kMknod:
+      case Op::kMkdir:
+      case Op::kSymlink:
+      case Op::kCreate:
+      case Op::kUnlink:
+      case Op::kRmdir:
+        co_return co_await tree.AwaitGateway(tree.ZoneOfNames(args_.inode));
+      case Op::kLink:
+        co_return co_await tree.AwaitGateway(tree.ZoneOfNames(args_.inode2));
+      case Op::kSetattr:
+        // Times are set by the kernel, too, which does not try again.
+        if ((args_.valid & (shm::kSetMode | shm::kSetUid | shm::kSetGid | shm::kSetSize)) == 0) {
+          co_return Result<void>{};
+        }
+        co_return co_await tree.AwaitGateway(tree.ZoneOfInode(args_.inode));
+      case Op::kSetxattr:
+      case Op::kRemovexattr:
+        co_return co_await tree.AwaitGateway(tree.ZoneOfInode(args_.inode));
+      default:
+        co_return Result<void>{};
     }
   }
 

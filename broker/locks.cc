@@ -264,6 +264,7 @@ int Locks::Change(LockRecord::Action action, const LockCall& call, uint64_t uniq
 void Locks::Forget(const WaiterPtr& waiter) {
   requests_.erase(RequestOf(*waiter));
   Poke(waiter);
+  waiter->limit.cancel();
   const auto file = waiting_.find(waiter->call.inode);
   std::erase(file->second, waiter);
   if (!file->second.empty()) return;

@@ -90,7 +90,7 @@ class Locks {
  private:
   struct Waiter {
     Waiter(const boost::asio::any_io_executor& executor, const LockCall& what, const Asker& who)
-        : call(what), asker(who), pause(executor) {}
+        : call(what), asker(who), pause(executor), limit(executor) {}
     LockCall call;
     Asker asker;
     bool asking = false;  // Ask runs for it
@@ -98,6 +98,7 @@ class Locks {
     bool done = false;    // whatever its client wants by now
     uint64_t left = 0;    // number of the wish left at the gateway; 0: none
     boost::asio::steady_timer pause;
+    boost::asio::steady_timer limit;  // of who does not want to wait
   };
   using WaiterPtr = std::shared_ptr<Waiter>;
   using Request = std::pair<uint32_t, uint64_t>;  // mount and number
@@ -139,6 +140,7 @@ class Locks {
   // locks_shared.cc
   int StartAsking(const LockCall& call, const Asker& asker);
   Task<void> Ask(WaiterPtr waiter);
+  Task<void> EndAtLimit(WaiterPtr waiter);
   Task<int> AskGateway(WaiterPtr waiter);
   void DecideHere(const WaiterPtr& waiter);
   Task<void> Pause(WaiterPtr waiter, std::chrono::milliseconds time);

@@ -32,6 +32,7 @@ LockCall Nothing(uint64_t inode, bool flock, const LockOwner& owner) {
 void Locks::Stop() {
   stopping_ = true;
   PokeAll();
+  for (const auto& [request, waiter] : requests_) waiter->limit.cancel();
   asserted_event_.NotifyAll();
 }
 
@@ -157,11 +158,13 @@ Task<void> Locks::Pause(WaiterPtr waiter, milliseconds time) {
 
 Task<void> Locks::Ask(WaiterPtr waiter) {
   const uint64_t inode = waiter->call.inode;
-  const int64_t deadline = MonotonicNs() + patience_ns_;
+  if (!waiter->asker.wait) tasks_->Spawn(EndAtLimit(waiter));
   milliseconds pause = kShortestPause;
   bool once_more = !waiter->asker.wait && IsClosing(waiter->call);
   while (IsWaiting(waiter) && !stopping_) {
     waiter->news = false;
+    // Not in the file's turn, or who unlocks would wait for the gateway, too.
+    if (!IsUnlock(waiter->call)) co_await Asserted();
     co_await TakeTurn(inode);
     int error = kNoAnswer;
     if (!shared_) {
@@ -172,7 +175,6 @@ Task<void> Locks::Ask(WaiterPtr waiter) {
     if (IsWaiting(waiter)) error = co_await AskGateway(waiter);
     EndTurn(inode);
     if (!IsWaiting(waiter)) break;
-    if (error == kNoAnswer && !waiter->asker.wait && MonotonicNs() > deadline) error = ETIMEDOUT;
     if (error == kNoAnswer) {
       co_await Pause(waiter, pause);
       pause = std::min(pause * 2, kLongestPause);
@@ -189,6 +191,16 @@ Task<void> Locks::Ask(WaiterPtr waiter) {
   if (waiter->left != 0 && shared_ && !stopping_) (void)co_await gateway_->CancelLock(waiter->left);
 }
 
+// Wherever its question hangs. What was unlocked is so, and the gateway hears of it later.
+Task<void> Locks::EndAtLimit(WaiterPtr waiter) {
+  if (!IsWaiting(waiter) || stopping_) co_return;
+  waiter->limit.expires_after(std::chrono::nanoseconds(patience_ns_));
+  boost::system::error_code ignored;
+  co_await waiter->limit.async_wait(
+      boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
+  if (IsWaiting(waiter) && !stopping_) Answer(waiter, waiter->done ? 0 : ETIMEDOUT);
+}
+
 // REQUIRES: the file's turn. kNoAnswer: to be asked again.
 Task<int> Locks::AskGateway(WaiterPtr waiter) {
   const LockCall call = waiter->call;
@@ -201,8 +213,7 @@ Task<int> Locks::AskGateway(WaiterPtr waiter) {
     Change(LockRecord::Action::kSet, call, waiter->asker.unique);
     waiter->done = true;
   }
-  if (!unlock) co_await Asserted();
-  if (!IsWaiting(waiter) || !shared_) co_return kNoAnswer;
+  if (!IsWaiting(waiter) || !shared_ || (!unlock && !asserted_)) co_return kNoAnswer;
   if (!unlock && TakeLost(call)) co_return ENOLCK;
   LockAsk ask;
   if (waiter->asker.wait) {

@@ -111,6 +111,9 @@ class Tree {
   uint64_t ZoneOfNames(uint64_t directory) const;
   uint64_t ZoneOfInode(uint64_t inode) const;
   uint64_t ZoneOf(const Mutation& mutation) const;
+  // Of changes in a zone that is not leased: they are not begun while the gateway is known to be
+  // away. ETIMEDOUT after the patience.
+  Task<Result<void>> AwaitGateway(uint64_t zone);
   // Gives up what is cached of a zone, and tells the gateway through `tell`. False: something of it
   // is in use; nothing was told.
   Task<bool> ForgetZone(uint64_t zone, std::function<Task<void>()> tell);

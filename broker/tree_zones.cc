@@ -11,7 +11,9 @@
 #include <boost/asio/post.hpp>
 #include <utility>
 
+#include "broker/backoff.h"
 #include "broker/clock.h"
+#include "broker/deadline.h"
 #include "broker/tree.h"
 
 namespace airstore::broker {
@@ -68,6 +70,25 @@ uint64_t Tree::ZoneOf(const Mutation& mutation) const {
   if (const auto* gone = std::get_if<RemoveXattrOp>(&mutation.op)) return ZoneOfInode(gone->inode);
   if (const auto* touch = std::get_if<TouchOp>(&mutation.op)) return ZoneOfNames(touch->inode);
   return 0;
+}
+
+Task<Result<void>> Tree::AwaitGateway(uint64_t zone) {
+  const auto away = [this] {
+    const std::string state = gateway_->state();
+    return state == "connecting" || state == "unreachable";
+  };
+  if (ZoneIsHere(zone) || !away()) co_return Result<void>{};
+  gateway_->Reconnect();
+  const int64_t deadline = MonotonicNs() + patience_ns_;
+  Backoff backoff(std::chrono::milliseconds(500));
+  for (;;) {
+    // Its state follows from what becomes of questions.
+    (void)co_await Before(deadline, tasks_, executor_, gateway_->Statfs());
+    if (!away()) co_return Result<void>{};
+    if (stopping_) co_return Error{ESHUTDOWN, "the session ends"};
+    if (MonotonicNs() > deadline) co_return Error{ETIMEDOUT, "the gateway does not answer"};
+    co_await backoff.Wait(executor_);
+  }
 }
 
 void Tree::WaitedForGateway(uint64_t inode) {
