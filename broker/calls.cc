@@ -128,18 +128,31 @@ class Answer {
         co_return co_await tree.AwaitGateway(tree.ZoneOfNames(args_.inode));
       case Op::kLink:
         co_return co_await tree.AwaitGateway(tree.ZoneOfNames(args_.inode2));
+      case Op::kOpen:
+        if ((args_.flags & O_TRUNC) == 0) co_return Result<void>{};
+        co_return co_await AwaitGatewayFor(args_.inode);
       case Op::kSetattr:
         // Times are set by the kernel, too, which does not try again.
         if ((args_.valid & (shm::kSetMode | shm::kSetUid | shm::kSetGid | shm::kSetSize)) == 0) {
           co_return Result<void>{};
         }
-        co_return co_await tree.AwaitGateway(tree.ZoneOfInode(args_.inode));
-      case Op::kSetxattr:
+        co_return co_await AwaitGatewayFor(args_.inode);
       case Op::kRemovexattr:
-        co_return co_await tree.AwaitGateway(tree.ZoneOfInode(args_.inode));
+        // Mostly there are none, and no write waits for that.
+        if ((args_.valid & shm::kKillSetId) != 0) co_return Result<void>{};
+        co_return co_await AwaitGatewayFor(args_.inode);
+      case Op::kSetxattr:
+        co_return co_await AwaitGatewayFor(args_.inode);
       default:
         co_return Result<void>{};
     }
+  }
+
+  Task<Result<void>> AwaitGatewayFor(uint64_t inode) {
+    const auto record = session_->inodes().Get(inode);
+    // It does not know of what has no name any more.
+    if (record && (record->flags & shm::kOrphan) != 0) co_return Result<void>{};
+    co_return co_await session_->tree().AwaitGateway(session_->tree().ZoneOfInode(inode));
   }
 
   Task<Result<void>> Dispatch() {

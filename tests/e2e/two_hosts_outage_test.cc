@@ -51,7 +51,7 @@ class TwoHostsOutage : public MountTest {
 };
 
 TEST_F(TwoHostsOutage, ChangesEndInTimeAndHaveNotHappened) {
-  for (const char* name : {"gone", "old", "cut", "mode", "linked", "attribute"}) {
+  for (const char* name : {"gone", "old", "cut", "emptied", "mode", "linked", "attribute"}) {
     WriteFile(At(name), "content");
   }
   ASSERT_EQ(mkdir(At("olddir").c_str(), 0755), 0);
@@ -63,6 +63,7 @@ TEST_F(TwoHostsOutage, ChangesEndInTimeAndHaveNotHappened) {
       [&] { return unlink(path("gone").c_str()); },
       [&] { return rename(path("old").c_str(), path("older").c_str()); },
       [&] { return truncate(path("cut").c_str(), 1); },
+      [&] { return open(path("emptied").c_str(), O_TRUNC | O_WRONLY | O_CLOEXEC); },
       [&] { return chmod(path("mode").c_str(), 0600); },
       [&] { return link(path("linked").c_str(), path("link").c_str()); },
       [&] { return symlink("linked", path("symlink").c_str()); },
@@ -90,10 +91,53 @@ TEST_F(TwoHostsOutage, ChangesEndInTimeAndHaveNotHappened) {
     now.erase("later");
     EXPECT_EQ(now, names) << where;
     EXPECT_EQ(Stat(where + "/cut").st_size, 7) << where;
+    EXPECT_EQ(Stat(where + "/emptied").st_size, 7) << where;
     EXPECT_EQ(Stat(where + "/mode").st_mode, mode) << where;
     EXPECT_EQ(Stat(where + "/linked").st_nlink, 1u) << where;
     EXPECT_EQ(getxattr((where + "/attribute").c_str(), "user.a", nullptr, 0), -1) << where;
   }
+}
+
+// It has no part in what is written, and does not know of what has no name.
+TEST_F(TwoHostsOutage, WhatIsNotItsToDecideGoesOn) {
+  const std::string served = host().Mount("work", "served", {"--passthrough", "off"});
+  WriteFile(served + "/file", "content");
+  ASSERT_EQ(setxattr((served + "/file").c_str(), "user.a", "b", 1, 0), 0);
+  const UniqueFd file(open((served + "/file").c_str(), O_RDWR | O_CLOEXEC));
+  ASSERT_TRUE(file);
+  ASSERT_EQ(pwrite(file.get(), "C", 1, 0), 1);
+  const UniqueFd nameless(open(served.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  ASSERT_TRUE(nameless);
+  LoseGateway();
+  const auto begun = Now();
+  EXPECT_EQ(pwrite(file.get(), "later", 5, 7), 5);
+  EXPECT_EQ(ErrnoOf(ftruncate(nameless.get(), 100)), 0);
+  EXPECT_EQ(ErrnoOf(fchmod(nameless.get(), 0640)), 0);
+  EXPECT_EQ(ErrnoOf(fsetxattr(nameless.get(), "user.a", "b", 1, 0)), 0);
+  EXPECT_LT(Now() - begun, kIoTimeout);
+  host().StartGateway();
+  EXPECT_TRUE(WaitUntil(seconds(20), [&] { return fsync(file.get()) == 0; }));
+  EXPECT_EQ(ReadFile(There("file")), "Contentlater");
+}
+
+// Who has written under a lock has unlocked, although nobody else can have it before that is sent.
+TEST_F(TwoHostsOutage, WhoUnlocksAfterAWriteHasUnlocked) {
+  WriteFile(At("file"), "early");
+  Locker holder;
+  const int held = holder.Open(At("file"), O_RDWR);
+  ASSERT_EQ(holder.TryLock(held, Kind::kProcess, {F_WRLCK, 0, 10}), 0);
+  Locker elsewhere;
+  const int theirs = elsewhere.Open(There("file"), O_RDWR);
+  const UniqueFd file(open(At("file").c_str(), O_WRONLY | O_CLOEXEC));
+  LoseGateway();
+  ASSERT_EQ(pwrite(file.get(), "after", 5, 0), 5);
+  const auto begun = Now();
+  EXPECT_EQ(holder.TryLock(held, Kind::kProcess, {F_UNLCK, 0, 0}), 0);
+  EXPECT_LT(Now() - begun, kLimit);
+  host().StartGateway();
+  elsewhere.StartLock(theirs, Kind::kProcess, {F_WRLCK, 0, 10});
+  EXPECT_EQ(elsewhere.Result(seconds(30)), 0);
+  EXPECT_EQ(ReadFile(There("file")), "after");
 }
 
 TEST_F(TwoHostsOutage, LocksEndInTimeAndAreNotHeld) {
