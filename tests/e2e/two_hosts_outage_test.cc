@@ -27,8 +27,11 @@ class TwoHostsOutage : public MountTest {
   static constexpr seconds kIoTimeout{1};
   static constexpr seconds kLimit = kIoTimeout + seconds(2);
   HostOptions Options() const override {
-    return {.broker_arguments = {"--io-timeout", std::to_string(kIoTimeout.count()) + "s"},
-            .gateway_arguments = {"--session-seconds", "60"}};
+    HostOptions options;
+    options.broker_arguments = {"--io-timeout", std::to_string(kIoTimeout.count()) + "s"};
+    options.gateway_arguments = {"--session-seconds", "60"};
+    options.one_gateway = true;
+    return options;
   }
   void SetUp() override {
     MountTest::SetUp();
