@@ -93,11 +93,10 @@ class Locks {
         : call(what), asker(who), pause(executor), limit(executor) {}
     LockCall call;
     Asker asker;
-    bool asking = false;    // Ask runs for it
-    bool news = false;      // since it was last asked for
-    bool done = false;      // whatever its client wants by now
-    bool promised = false;  // its client was told that it is unlocked, and it will be
-    uint64_t left = 0;      // number of the wish left at the gateway; 0: none
+    bool asking = false;  // Ask runs for it
+    bool news = false;    // since it was last asked for
+    bool done = false;    // whatever its client wants by now
+    uint64_t left = 0;    // number of the wish left at the gateway; 0: none
     boost::asio::steady_timer pause;
     boost::asio::steady_timer limit;  // of who does not want to wait
   };
@@ -131,7 +130,6 @@ class Locks {
   WaiterPtr Wait(const LockCall& call, const Asker& asker);
   Task<void> NotForLong(WaiterPtr waiter);
   bool IsWaiting(const WaiterPtr& waiter) const;
-  bool IsWanted(const WaiterPtr& waiter) const { return IsWaiting(waiter) || waiter->promised; }
   void Forget(const WaiterPtr& waiter);
   void Answer(const WaiterPtr& waiter, int error);
   void ServeWaiters(uint64_t inode);

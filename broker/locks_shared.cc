@@ -162,7 +162,7 @@ Task<void> Locks::Ask(WaiterPtr waiter) {
   if (!waiter->asker.wait) tasks_->Spawn(EndAtLimit(waiter));
   milliseconds pause = kShortestPause;
   bool once_more = !waiter->asker.wait && IsClosing(waiter->call);
-  while (IsWanted(waiter) && !stopping_) {
+  while (IsWaiting(waiter) && !stopping_) {
     waiter->news = false;
     // Not in the file's turn, or who unlocks would wait for the gateway, too.
     if (!IsUnlock(waiter->call)) co_await Ready(waiter->call);
@@ -173,7 +173,7 @@ Task<void> Locks::Ask(WaiterPtr waiter) {
       EndTurn(inode);
       break;
     }
-    if (IsWanted(waiter)) error = co_await AskGateway(waiter);
+    if (IsWaiting(waiter)) error = co_await AskGateway(waiter);
     EndTurn(inode);
     if (!IsWaiting(waiter)) break;
     if (error == kNoAnswer) {
@@ -195,12 +195,13 @@ Task<void> Locks::Ask(WaiterPtr waiter) {
 // Before a lock is asked for. What was written under one that becomes a shared one goes first.
 Task<void> Locks::Ready(LockCall call) {
   co_await Asserted();
-  if (call.range.type == LockType::kShared && table().HasLocks(call.inode)) {
+  if (shared_ && call.range.type == LockType::kShared && table().HasLocks(call.inode)) {
     co_await coherence_.publish(call.inode);
   }
 }
 
-// Wherever its question hangs. Who unlocks has done so for good: it goes on without him.
+// Wherever its question hangs. An unlock that waits for what was written is not given up: hardly
+// anybody tries one again.
 Task<void> Locks::EndAtLimit(WaiterPtr waiter) {
   if (!IsWaiting(waiter) || stopping_) co_return;
   waiter->limit.expires_after(std::chrono::nanoseconds(patience_ns_));
@@ -208,22 +209,20 @@ Task<void> Locks::EndAtLimit(WaiterPtr waiter) {
   co_await waiter->limit.async_wait(
       boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
   if (!IsWaiting(waiter) || stopping_) co_return;
-  waiter->promised = IsUnlock(waiter->call);
-  Answer(waiter, waiter->done || waiter->promised ? 0 : ETIMEDOUT);
+  if (waiter->done || !IsUnlock(waiter->call)) Answer(waiter, waiter->done ? 0 : ETIMEDOUT);
 }
 
 // REQUIRES: the file's turn. kNoAnswer: to be asked again.
 Task<int> Locks::AskGateway(WaiterPtr waiter) {
   const LockCall call = waiter->call;
   const bool unlock = IsUnlock(call);
-  // In the turn: what its owner locks next comes behind it.
   if (unlock && table().HasLocks(call.inode)) co_await coherence_.publish(call.inode);
   // Whoever unlocks does not wait for the gateway: it hears of it when it is there.
-  if (unlock && IsWanted(waiter)) {
+  if (unlock && IsWaiting(waiter)) {
     Change(LockRecord::Action::kSet, call, waiter->asker.unique);
     waiter->done = true;
   }
-  if (!IsWanted(waiter) || !shared_ || (!unlock && !asserted_)) co_return kNoAnswer;
+  if (!IsWaiting(waiter) || !shared_ || (!unlock && !asserted_)) co_return kNoAnswer;
   if (!unlock && TakeLost(call)) co_return ENOLCK;
   LockAsk ask;
   if (waiter->asker.wait) {
@@ -255,14 +254,10 @@ Task<int> Locks::AskGateway(WaiterPtr waiter) {
 
 // The lease was granted while it waited.
 void Locks::DecideHere(const WaiterPtr& waiter) {
-  if (!IsWanted(waiter)) return;
+  if (!IsWaiting(waiter)) return;
   waiter->asking = false;
   waiter->left = 0;
   const LockCall& call = waiter->call;
-  if (waiter->promised) {
-    Change(LockRecord::Action::kSet, call, waiter->asker.unique);
-    return ServeWaiters(call.inode);
-  }
   if (table().Conflict(call) == nullptr) {
     if (!IsUnlock(call)) NoteGrant(RequestOf(*waiter), call);
     const int error = Change(LockRecord::Action::kSet, call, waiter->asker.unique);
