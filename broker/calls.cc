@@ -67,7 +67,8 @@ class Answer {
       auto room = co_await session_->budget().Admit(session_->patience());
       if (!room) co_return Failed(ENOSPC);
     }
-    if (!before) {
+    // Under the lease nothing waits for it.
+    if (!before && !session_->tree().lease()) {
       auto there = co_await AwaitGateway();
       if (!there) co_return Failed(there.error().code);
     }
@@ -114,20 +115,7 @@ class Answer {
   Task<Result<void>> AwaitGateway() {
     // A client that asks again is told what became of what it has asked for.
     if (mount_->spec().backend == "nfs") co_return Result<void>{};
-    Tree& tree = session_->tree();
     switch (static_cast<Op>(args_.op)) {
-      case Op::kRename:
-        AIRSTORE_TRY_CO(co_await tree.AwaitGateway(tree.ZoneOfNames(args_.inode2)));
-        co_return co_await tree.AwaitGateway(tree.ZoneOfNames(args_.inode));
-      case Op::kMknod:
-      case Op::kMkdir:
-      case Op::kSymlink:
-      case Op::kCreate:
-      case Op::kUnlink:
-      case Op::kRmdir:
-        co_return co_await tree.AwaitGateway(tree.ZoneOfNames(args_.inode));
-      case Op::kLink:
-        co_return co_await tree.AwaitGateway(tree.ZoneOfNames(args_.inode2));
       case Op::kOpen:
         if ((args_.flags & O_TRUNC) == 0) co_return Result<void>{};
         co_return co_await AwaitGatewayFor(args_.inode);
@@ -144,8 +132,15 @@ class Answer {
       case Op::kSetxattr:
         co_return co_await AwaitGatewayFor(args_.inode);
       default:
-        co_return Result<void>{};
+        break;
     }
+    if (!ChangesNames(call_)) co_return Result<void>{};
+    Tree& tree = session_->tree();
+    const std::vector<uint64_t> directories = LockedDirectories(call_);
+    for (const uint64_t directory : directories) {
+      AIRSTORE_TRY_CO(co_await tree.AwaitGateway(tree.ZoneOfNames(directory)));
+    }
+    co_return Result<void>{};
   }
 
   Task<Result<void>> AwaitGatewayFor(uint64_t inode) {

@@ -176,7 +176,7 @@ class Locks {
   bool asserted_ = false;  // it knows what is held here
   bool asserting_ = false;
   bool stopping_ = false;
-  uint64_t version_ = 0;  // of the table
+  uint64_t version_ = 0;  // of the table, and of what is to be asserted
   uint64_t asserts_ = 0;  // begun
   uint64_t next_left_ = 1;
   std::set<uint64_t> turns_;  // inodes of which something is being asked or told

@@ -77,23 +77,21 @@ Task<Result<void>> Tree::AwaitGateway(uint64_t zone) {
     const std::string state = gateway_->state();
     return state == "connecting" || state == "unreachable";
   };
-  if (ZoneIsHere(zone)) co_return Result<void>{};
+  if (ZoneIsHere(zone) || !away()) co_return Result<void>{};
+  gateway_->Reconnect();
   const std::vector<ResolveItem> anything(1, GetattrItem{shm::kRootInode, 0});
   const int64_t deadline = MonotonicNs() + patience_ns_;
   Backoff backoff(std::chrono::milliseconds(500));
-  for (bool first = true; away(); first = false) {
-    if (first) gateway_->Reconnect();
+  for (;;) {
     // Its state follows from what becomes of questions.
     if (!forgetting_) {
       (void)co_await Before(deadline, tasks_, executor_, gateway_->Resolve(anything));
     }
     if (stopping_) co_return Error{ESHUTDOWN, "the session ends"};
-    if (!away()) break;
+    if (!away()) co_return Result<void>{};
     if (MonotonicNs() > deadline) co_return Error{ETIMEDOUT, "the gateway does not answer"};
     co_await backoff.Wait(executor_);
   }
-  if (stopping_) co_return Error{ESHUTDOWN, "the session ends"};
-  co_return Result<void>{};
 }
 
 void Tree::WaitedForGateway(uint64_t inode) {

@@ -7,6 +7,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <functional>
 #include <set>
@@ -135,9 +136,10 @@ TEST_F(TwoHostsOutage, WhoUnlocksAfterAWriteWaitsUntilItIsSent) {
   const UniqueFd file(open(At("file").c_str(), O_WRONLY | O_CLOEXEC));
   LoseGateway();
   ASSERT_EQ(pwrite(file.get(), "after", 5, 0), 5);
-  int unlocked = -1;
+  std::atomic<int> unlocked = -1;
   std::thread unlocking([&] { unlocked = holder.TryLock(held, Kind::kProcess, {F_UNLCK, 0, 0}); });
   std::this_thread::sleep_for(kLimit);
+  EXPECT_EQ(unlocked, -1) << "it did not wait";
   host().StartGateway();
   elsewhere.StartLock(theirs, Kind::kProcess, {F_WRLCK, 0, 10});
   EXPECT_EQ(elsewhere.Result(seconds(30)), 0);
