@@ -129,6 +129,22 @@ bool AckLog::Wrong(const std::string& what) {
   return false;
 }
 
+bool AckLog::Write(int fd, const std::string& bytes, std::optional<off64_t> offset) {
+  const auto from = [&](size_t done) {
+    const char* data = bytes.data() + done;
+    const size_t left = bytes.size() - done;
+    return offset ? pwrite(fd, data, left, *offset + static_cast<off64_t>(done))
+                  : write(fd, data, left);
+  };
+  const ssize_t written = from(0);
+  if (written < 0) return Fail("write");
+  if (written == static_cast<ssize_t>(bytes.size())) return true;
+  const auto done = static_cast<size_t>(written);
+  if (from(done) < 0) return Fail("rest of a write");
+  return Wrong("write of " + std::to_string(bytes.size()) + " bytes that ended after " +
+               std::to_string(done) + ", although more could be written");
+}
+
 bool AckLog::over() const { return Exists(path_ + kStop) || Exists(path_ + kEnding); }
 
 const std::map<std::string, LoadProgram>& LoadPrograms() {

@@ -9,6 +9,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,9 @@ class AckLog {
   bool Fail(const std::string& what);
   // Bytes that were read are not those that were written, or the like. Returns false.
   bool Wrong(const std::string& what);
+  // All of it at the descriptor's place, or at `offset`. A write ends in the middle when its mount
+  // ends between two of its requests: what is left must fail then. False when it did.
+  bool Write(int fd, const std::string& bytes, std::optional<off64_t> offset = {});
   bool over() const;
 
  private:

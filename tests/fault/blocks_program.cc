@@ -64,15 +64,16 @@ class Writer {
       // Without passthrough a store is the kernel's until it is written back.
       if (!order_.passthrough && msync(map_, Bytes(), MS_SYNC) != 0) return log_.Fail("msync");
     } else {
-      errno = ENOSPC;  // of a short write
       const bool copied = random_() % 4 == 0;
       const int fd = copied ? source_.get() : file_.get();
       off64_t from = copied ? 0 : offset;
       off64_t to = offset;
       constexpr auto kWhole = static_cast<ssize_t>(kBlock);
-      if (pwrite(fd, bytes.data(), kBlock, from) != kWhole) return log_.Fail("write");
-      if (copied && copy_file_range(fd, &from, file_.get(), &to, kBlock, 0) != kWhole) {
-        return log_.Fail("copy");
+      if (!log_.Write(fd, bytes, from)) return false;
+      if (copied) {
+        const ssize_t moved = copy_file_range(fd, &from, file_.get(), &to, kBlock, 0);
+        if (moved < 0) return log_.Fail("copy");
+        if (moved != kWhole) return log_.Wrong("copy of " + std::to_string(moved) + " bytes");
       }
     }
     versions_[block] = version;

@@ -44,10 +44,7 @@ bool WriteFile(AckLog& log, const LoadOrder& order, uint64_t number, std::mt1993
   for (uint64_t record = 0; record < kRecords && !log.over(); ++record) {
     const std::string bytes = RecordOf(order.seed, number * kRecords + record);
     log.Line(Words("s", number, record));
-    errno = ENOSPC;  // of a short write
-    if (write(file.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
-      return log.Fail("write");
-    }
+    if (!log.Write(file.get(), bytes)) return false;
     if (named && !log.Ack(Words("w", number, record))) return false;
     if (!named) {
       if (rename(temporary.c_str(), name.c_str()) != 0) return log.Fail("rename");
