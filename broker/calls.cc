@@ -269,12 +269,15 @@ class Answer {
   // An earlier broker has made the change and died before it answered.
   Task<Result<void>> Finish(shm::Executed executed) {
     const auto op = static_cast<Op>(args_.op);
-    std::vector<WatchEvent::Name> names;
-    if (op != Op::kSetxattr && op != Op::kRemovexattr) {
-      names.push_back({op == Op::kLink ? args_.inode2 : args_.inode, call_.name});
+    std::vector<WatchEvent::Name> takes, gives;
+    if (op == Op::kUnlink || op == Op::kRmdir || op == Op::kRename) {
+      takes.push_back({args_.inode, call_.name});
+    } else if (op != Op::kSetxattr && op != Op::kRemovexattr) {
+      gives.push_back({op == Op::kLink ? args_.inode2 : args_.inode, call_.name});
     }
-    if (op == Op::kRename) names.push_back({args_.inode2, call_.name2});
-    AIRSTORE_TRY_CO(co_await session_->tree().FinishChange(origin_, executed, std::move(names)));
+    if (op == Op::kRename) gives.push_back({args_.inode2, call_.name2});
+    AIRSTORE_TRY_CO(co_await session_->tree().FinishChange(origin_, executed, std::move(takes),
+                                                           std::move(gives)));
     switch (op) {
       case Op::kCreate:
         co_return co_await Open(executed.inode, args_.flags & ~static_cast<uint32_t>(O_TRUNC));
@@ -317,6 +320,7 @@ class Answer {
       AIRSTORE_TRY_CO(co_await MayKillSetId());
     }
     change.of_group = IsOfGroup(args_.inode);
+    if (const auto cut = mount_->CutBefore(call_)) change.cut_by = cut->ticket;
     AIRSTORE_TRY_CO(co_await session_->tree().Setattr(origin_, args_.inode, change));
     co_return Fill(args_.inode);
   }
@@ -451,6 +455,7 @@ class Answer {
       AttrChange empty;
       empty.valid = shm::kSetSize | (args_.valid & shm::kKillSetId);
       empty.of_group = IsOfGroup(inode);
+      if (const auto cut = mount_->CutBefore(call_)) empty.cut_by = cut->ticket;
       AIRSTORE_TRY_CO(co_await session_->tree().Setattr(origin_, inode, empty));
     }
     co_await TakeReads(inode);
@@ -553,8 +558,9 @@ class Answer {
     if (record && end > record->size) {
       AIRSTORE_TRY_CO(co_await session_->AdmitBytes(end - record->size));
     }
-    AIRSTORE_TRY_CO(co_await session_->tree().Fallocate(origin_, args_.inode, args_.offset,
-                                                        args_.size, static_cast<int>(args_.flags)));
+    const bool done = mount_->CutBefore(call_).has_value();
+    AIRSTORE_TRY_CO(co_await session_->tree().Fallocate(
+        origin_, args_.inode, args_.offset, args_.size, static_cast<int>(args_.flags), done));
     co_return Fill(args_.inode);
   }
 

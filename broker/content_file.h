@@ -66,6 +66,7 @@ struct ContentFile {
   std::vector<bool> valid = {};
   uint64_t valid_count = 0;
   std::set<uint64_t> fetching = {};  // blocks on their way
+  size_t runs = 0;                   // ... in so many questions
 
   // What the gateway has (or was sent): XXH3 by block, 0 where never sent. `sent` is how the file
   // looked when that was so; a file that still looks so is clean.

@@ -31,6 +31,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "broker/append_place.h"
 #include "broker/content_copy.h"
 #include "broker/content_file.h"
 #include "broker/content_upload.h"
@@ -140,10 +141,10 @@ class Contents : public ContentSource {
   // Of what is in a content file and not empty.
   std::optional<FileEnd> End(uint64_t inode) const;
 
-  // Bytes that a writer has sent through its daemon. EIO when the file was not opened for writing.
-  // ENOSPC: not now, but they were accepted: to be tried again.
-  Result<void> Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
-                     int64_t time_ns);
+  // Bytes that a writer has sent through its daemon; where they went. EIO when the file was not
+  // opened for writing. ENOSPC: not now, but they were accepted: to be tried again.
+  Result<uint64_t> Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
+                         int64_t time_ns, Placing placing = Placing::kAtOffset);
   // Where `bytes` more go that are appended through a daemon. The next append is answered when
   // these are there, or will never be: none gets a place that another one is about to fill.
   Task<Result<uint64_t>> Append(AppendCall call, uint64_t inode, uint64_t bytes);
@@ -249,6 +250,7 @@ class Contents : public ContentSource {
   Task<Mutation> BuildWrite(uint64_t inode) override;
   int BuildError(uint64_t inode) const override;
   bool BuildsOnPending(uint64_t inode) const override;
+  bool TakesLong(uint64_t inode) const override;
   bool HasMore(uint64_t inode) const override;
   void ForgetParts(uint64_t inode) override;
   Settled ContentSettled(uint64_t inode, int error) override;

@@ -24,6 +24,7 @@ namespace {
 
 // The worker is everybody's: so much of a file is compared before others have their turn.
 constexpr uint64_t kComparedAtOnce = 64u << 20;
+constexpr uint64_t kLongContent = 8u << 20;
 
 }  // namespace
 
@@ -228,6 +229,11 @@ Task<int> Contents::BuildLarge(const NodePtr& node, uint64_t from, const FileSta
 int Contents::BuildError(uint64_t inode) const {
   const NodePtr node = Find(inode);
   return node ? node->build_error : 0;
+}
+
+bool Contents::TakesLong(uint64_t inode) const {
+  const auto record = inodes_->Get(inode);
+  return record && record->size > kLongContent;
 }
 
 bool Contents::HasMore(uint64_t inode) const {

@@ -21,6 +21,7 @@ namespace {
 
 constexpr uint64_t kReadaheadStart = 4;  // blocks
 constexpr uint64_t kReadaheadMost = 64;
+constexpr size_t kMostRuns = 8;  // questions under way for one file
 
 // What a reader is told. EACCES: the token is not valid any more.
 int ErrnoFor(const Error& error) {
@@ -194,10 +195,12 @@ Task<Result<void>> Contents::EnsureBlocks(NodePtr node, uint64_t first, uint64_t
 void Contents::StartFetches(const NodePtr& node, uint64_t first, uint64_t last) {
   ContentFile& file = *node->file;
   const uint64_t longest = std::max<uint64_t>(1, limits_.max_fetch_bytes / kContentBlock);
+  // Who wants all of a large file asks on as it comes: else none of it might come in time.
+  const bool many = last - first >= longest;
   const auto wanted = [&](uint64_t block) {
     return !file.valid[block] && !file.fetching.contains(block);
   };
-  for (uint64_t block = first; block <= last;) {
+  for (uint64_t block = first; block <= last && !(many && file.runs >= kMostRuns);) {
     if (!wanted(block)) {
       ++block;
       continue;
@@ -205,6 +208,7 @@ void Contents::StartFetches(const NodePtr& node, uint64_t first, uint64_t last) 
     uint64_t count = 1;
     while (block + count <= last && count < longest && wanted(block + count)) ++count;
     for (uint64_t i = 0; i < count; ++i) file.fetching.insert(block + i);
+    ++file.runs;
     tasks_->Spawn(FetchRun(node, node->file, block, count));
     block += count;
   }
@@ -259,6 +263,7 @@ Task<void> Contents::FetchRun(NodePtr node, std::shared_ptr<ContentFile> file, u
     }
     co_await backoff.Wait(executor_);
   }
+  --file->runs;
   for (uint64_t i = 0; i < count; ++i) file->fetching.erase(first + i);
   if (node->file == file) {
     if (error != 0) node->fetch_error = error;

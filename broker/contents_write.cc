@@ -19,8 +19,8 @@ using shm::InodeRecord;
 
 }  // namespace
 
-Result<void> Contents::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
-                             int64_t time_ns) {
+Result<uint64_t> Contents::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
+                                 int64_t time_ns, Placing placing) {
   const NodePtr node = Find(inode);
   if (!node || !node->file || !node->file->complete || node->writers() == 0) {
     // It was answered already.
@@ -29,10 +29,24 @@ Result<void> Contents::Write(uint64_t inode, uint64_t offset, std::span<const ui
   }
   Unseal(node);  // it was accepted
   Reach(FaultPoint::kContentBeforeWrite);
+  const auto kernel_writes = [&] {
+    const auto record = inodes_->Get(inode);
+    return record && (record->flags & shm::kPassthroughWriter) != 0;
+  };
+  bool at_end = placing != Placing::kAtOffset && !data.empty() && kernel_writes();
+  if (at_end && placing == Placing::kRepeatedly) {
+    if (const auto found = FindAppended(node->file->fd(), offset, data)) {
+      at_end = false;
+      offset = *found;
+    }
+  }
   size_t done = 0;
   while (done < data.size()) {
-    const ssize_t written = pwrite(node->file->fd(), data.data() + done, data.size() - done,
-                                   static_cast<off_t>(offset + done));
+    const int fd = node->file->fd();
+    const auto rest = data.subspan(done);
+    const ssize_t written =
+        at_end ? WriteAtEnd(fd, rest)
+               : pwrite(fd, rest.data(), rest.size(), static_cast<off_t>(offset + done));
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) {
       const int code = written < 0 ? errno : ENOSPC;
@@ -46,6 +60,7 @@ Result<void> Contents::Write(uint64_t inode, uint64_t offset, std::span<const ui
     }
     done += static_cast<size_t>(written);
   }
+  if (at_end) offset = static_cast<uint64_t>(lseek(node->file->fd(), 0, SEEK_CUR)) - data.size();
   Reach(FaultPoint::kContentAfterWrite);
   const uint64_t allocated = Charge(node);
   inodes_->Update(inode, [&](InodeRecord& record) {
@@ -59,7 +74,7 @@ Result<void> Contents::Write(uint64_t inode, uint64_t offset, std::span<const ui
   node->dirty_hint = true;
   node->last_change_ns = MonotonicNs();
   if (node->dirty_since_ns == 0) node->dirty_since_ns = node->last_change_ns;
-  return {};
+  return offset;
 }
 
 Task<Result<void>> Contents::Truncate(uint64_t inode, uint64_t size) {

@@ -42,6 +42,7 @@ add_library(airstore_broker_core STATIC
   ${CMAKE_CURRENT_LIST_DIR}/content_upload.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_adopt.cc
+  ${CMAKE_CURRENT_LIST_DIR}/append_place.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_append.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_cache.cc
   ${CMAKE_CURRENT_LIST_DIR}/contents_commit.cc

@@ -166,6 +166,9 @@ struct RenameOp {
   uint64_t whiteout = 0;  // inode of the device that takes the old name; 0: none
   uint32_t whiteout_uid = 0;
   uint32_t whiteout_gid = 0;
+  // What is meant by the old name, and of an exchange by the new one; 0: whatever is there.
+  uint64_t inode = 0;
+  uint64_t exchanged = 0;
 };
 struct SetattrOp {
   uint64_t inode = 0;

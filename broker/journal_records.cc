@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "broker/journal_records.h"
 
+#include <linux/fs.h>
+
 namespace airstore::broker {
 namespace {
 
@@ -249,6 +251,12 @@ Result<AnyRecord> Read<MutationRecord>(std::span<const uint8_t> payload) {
   ReadOp(from, index, &record.mutation,
          std::make_index_sequence<std::variant_size_v<decltype(record.mutation.op)>>());
   if (!from.done()) return Error{EPROTO, "journal record of a change"};
+  // What is meant is in the record already.
+  if (auto* rename = std::get_if<RenameOp>(&record.mutation.op)) {
+    const bool exchange = (rename->flags & RENAME_EXCHANGE) != 0;
+    if (!record.subjects.empty()) rename->inode = record.subjects[0];
+    if (exchange && record.subjects.size() > 1) rename->exchanged = record.subjects[1];
+  }
   return AnyRecord(std::move(record));
 }
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <thread>
 
+#include "broker/append_place.h"
 #include "broker/content_file.h"
 #include "broker/mount_ledger.h"
 #include "broker/remap.h"
@@ -20,9 +21,11 @@ namespace {
 constexpr auto kFrontendPoll = std::chrono::milliseconds(10);
 constexpr int kMostPolls = 200;
 
-Result<void> WriteAll(const std::string& path, std::span<const uint8_t> data, uint64_t offset) {
-  const UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+Result<void> WriteAll(const std::string& path, std::span<const uint8_t> data, uint64_t offset,
+                      bool append) {
+  const UniqueFd file(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
   if (!file) return SysError("open " + path);
+  if (append) offset = PlaceOfReplayed(file.get(), offset, data);
   size_t done = 0;
   while (done < data.size()) {
     const ssize_t written = pwrite(file.get(), data.data() + done, data.size() - done,
@@ -75,7 +78,8 @@ Result<void> ReplayQueue(shm::LaneConsumer* lane, uint32_t mount, uint64_t handl
     if (entry == nullptr || !entry->dirty) continue;
     // Applied before the file was cut: now it would undo that.
     if (entry->cut.mount == mount && lane->popped() < entry->cut.position) continue;
-    AIRSTORE_TRY(WriteAll(directory + "/" + std::to_string(entry->file), item.data, item.offset));
+    AIRSTORE_TRY(WriteAll(directory + "/" + std::to_string(entry->file), item.data, item.offset,
+                          (item.flags & shm::kWriteAppends) != 0));
     ++writes;
   }
   lane->MarkApplied();

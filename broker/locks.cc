@@ -165,7 +165,7 @@ void Locks::Interrupt(uint32_t mount, uint64_t unique) {
   const bool waits = found != requests_.end();
   if (waits) {
     const WaiterPtr waiter = found->second;  // Answer takes it out
-    Answer(waiter, waiter->done ? 0 : EINTR);
+    Settle(waiter, waiter->done ? 0 : EINTR);
   }
   // Its frontend, which could not reach us, has let the client go before we granted this.
   if (const Grant* grant = FindGrant(request); grant != nullptr && grant->undelivered) {
@@ -270,6 +270,19 @@ void Locks::Forget(const WaiterPtr& waiter) {
   if (!file->second.empty()) return;
   waiting_.erase(file);
   Publish(waiter->call.inode);
+}
+
+void Locks::Settle(const WaiterPtr& waiter, int error) {
+  if (error != 0 && waiter->granted) {
+    const Request request = RequestOf(*waiter);
+    if (FindGrant(request) != nullptr) {
+      TakeBack(request.first, request.second);
+    } else {
+      GiveUpOwn(waiter->call);
+      AssertAgain();
+    }
+  }
+  Answer(waiter, error);
 }
 
 void Locks::Answer(const WaiterPtr& waiter, int error) {

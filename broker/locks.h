@@ -47,7 +47,8 @@ class Locks {
   // So that locks order what hosts read and write, also in files that stay open.
   struct Coherence {
     std::function<Task<void>(uint64_t inode)> publish;  // what was written, before others may lock
-    std::function<Task<void>(uint64_t inode)> refresh;  // what others have, once it is locked
+    // What others have, once it is locked; errno.
+    std::function<Task<int>(uint64_t inode)> refresh;
   };
 
   // `patience_ns`: for the gateway, of those who do not want to wait for a lock.
@@ -93,10 +94,11 @@ class Locks {
         : call(what), asker(who), pause(executor), limit(executor) {}
     LockCall call;
     Asker asker;
-    bool asking = false;  // Ask runs for it
-    bool news = false;    // since it was last asked for
-    bool done = false;    // whatever its client wants by now
-    uint64_t left = 0;    // number of the wish left at the gateway; 0: none
+    bool asking = false;   // Ask runs for it
+    bool news = false;     // since it was last asked for
+    bool done = false;     // whatever its client wants by now
+    bool granted = false;  // and what others wrote under it is being fetched
+    uint64_t left = 0;     // number of the wish left at the gateway; 0: none
     boost::asio::steady_timer pause;
     boost::asio::steady_timer limit;  // of who does not want to wait
   };
@@ -132,6 +134,8 @@ class Locks {
   bool IsWaiting(const WaiterPtr& waiter) const;
   void Forget(const WaiterPtr& waiter);
   void Answer(const WaiterPtr& waiter, int error);
+  // The same; with an error a lock that was granted meanwhile is taken back.
+  void Settle(const WaiterPtr& waiter, int error);
   void ServeWaiters(uint64_t inode);
   Task<void> ServeAllSoon();
   void Publish(uint64_t inode);

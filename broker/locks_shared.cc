@@ -124,6 +124,7 @@ Task<void> Locks::Assert() {
   }
   asserting_ = false;
   asserted_event_.NotifyAll();
+  PokeAll();  // their wishes went with what was known
 }
 
 // Its owner hears of it when it uses locks of the file again.
@@ -184,8 +185,8 @@ Task<void> Locks::Ask(WaiterPtr waiter) {
     } else if (error == EAGAIN && std::exchange(once_more, false)) {
       co_await Pause(waiter, kShortestPause);
     } else {
-      if (error == 0) co_await coherence_.refresh(inode);
-      if (IsWaiting(waiter)) Answer(waiter, error);
+      if (error == 0 && !IsUnlock(waiter->call)) error = co_await coherence_.refresh(inode);
+      if (IsWaiting(waiter)) Settle(waiter, error);
     }
   }
   waiter->asking = false;
@@ -209,7 +210,7 @@ Task<void> Locks::EndAtLimit(WaiterPtr waiter) {
   co_await waiter->limit.async_wait(
       boost::asio::redirect_error(boost::asio::use_awaitable, ignored));
   if (!IsWaiting(waiter) || stopping_) co_return;
-  if (waiter->done || !IsUnlock(waiter->call)) Answer(waiter, waiter->done ? 0 : ETIMEDOUT);
+  if (waiter->done || !IsUnlock(waiter->call)) Settle(waiter, waiter->done ? 0 : ETIMEDOUT);
 }
 
 // REQUIRES: the file's turn. kNoAnswer: to be asked again.
@@ -245,7 +246,7 @@ Task<int> Locks::AskGateway(WaiterPtr waiter) {
     const int error =
         wanted ? Change(LockRecord::Action::kSet, call, waiter->asker.unique) : ECANCELED;
     if (error != 0) AssertAgain();  // without it
-    waiter->done = error == 0;
+    waiter->granted = error == 0;
     co_return error;
   }
   if (call.flock) GiveUpOwn(call);

@@ -113,6 +113,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   // What came of the call, if it was carried out before: by an earlier broker that has not
   // answered, or as the one that it asks for once more.
   std::optional<shm::Executed> ExecutedBefore(const shm::Call& call) const;
+  // Of a call that takes content away, and may do more: whether an earlier broker has done that.
+  std::optional<shm::Executed> CutBefore(const shm::Call& call) const;
   // What its frontend has accepted is where the session sees it.
   bool QueueApplied() const { return !in_service() || lane_->AllApplied(); }
   void SetMounts(uint32_t count) { lane_->SetMounts(count); }
@@ -194,7 +196,7 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   // Tells the frontend how far that is.
   void MarkDrained();
   // Puts a write into its file, when there is room for it.
-  Task<void> ApplyWrite(const shm::LaneConsumer::Item& item);
+  Task<uint64_t> ApplyWrite(const shm::LaneConsumer::Item& item);
   Task<void> NotifyWrite(uint64_t inode, uint64_t offset, uint64_t length);
   Task<void> HandleCall(shm::Call call);
   // nullptr: nobody will ask for it once more. Of what is asked for once more: when the first has

@@ -96,6 +96,12 @@ std::optional<shm::Executed> Mount::ExecutedBefore(const shm::Call& call) const 
   return session_->tree().ExecutedBefore({index_, call.position});
 }
 
+std::optional<shm::Executed> Mount::CutBefore(const shm::Call& call) const {
+  if (call.executed) return call.executed;
+  if (call.position > lane_->adopted_until()) return std::nullopt;
+  return session_->tree().ExecutedBefore({index_, call.position});
+}
+
 void Mount::TakeOverOpens() {
   if (lane_->Unanswered(ledger_->last_opened())) ledger_->TakeBackLastOpened();
   for (const auto& [index, opens] : ledger_->AllOpens()) {

@@ -98,32 +98,44 @@ Task<void> Mount::HandleWrite(const shm::LaneConsumer::Item& item) {
     ledger_->Handled(lane_->popped());
     co_return;
   }
+  uint64_t offset = item.offset;
   // What an earlier broker has written may have been cut off since.
   if (lane_->popped() > ledger_->handled()) {
     // While it waits for room nobody else may say that it is applied: its bytes are in the arena.
     ++notifying_;
-    co_await ApplyWrite(item);
+    offset = co_await ApplyWrite(item);
     --notifying_;
     ledger_->Handled(lane_->popped());
   }
   if (session_->mounts().size() > 1) {
     ++notifying_;
-    session_->tasks().Spawn(NotifyWrite(item.inode, item.offset, item.data.size()));
+    session_->tasks().Spawn(NotifyWrite(item.inode, offset, item.data.size()));
   }
 }
 
 // It was accepted while there was room: without, it waits, and all that was queued behind it.
-Task<void> Mount::ApplyWrite(const shm::LaneConsumer::Item& item) {
+Task<uint64_t> Mount::ApplyWrite(const shm::LaneConsumer::Item& item) {
   constexpr auto kPause = std::chrono::milliseconds(50);
-  auto written = session_->contents().Write(item.inode, item.offset, item.data, item.time_ns);
+  Placing placing = Placing::kAtOffset;
+  if ((item.flags & shm::kWriteAppends) != 0) {
+    const bool repeats =
+        (item.flags & shm::kWriteRepeats) != 0 || lane_->popped() <= lane_->adopted_until();
+    placing = repeats ? Placing::kRepeatedly : Placing::kAppended;
+  }
+  const auto write = [&] {
+    return session_->contents().Write(item.inode, item.offset, item.data, item.time_ns, placing);
+  };
+  auto written = write();
   boost::asio::steady_timer timer(executor_);
   while (!written && written.error().code == ENOSPC && state_ != State::kDead) {
     timer.expires_after(kPause);
     co_await timer.async_wait(boost::asio::use_awaitable);
     options_.budget->Look();
-    written = session_->contents().Write(item.inode, item.offset, item.data, item.time_ns);
+    written = write();
   }
-  if (!written) spdlog::warn("write to inode {}: {}", item.inode, written.error().ToString());
+  if (written) co_return *written;
+  spdlog::warn("write to inode {}: {}", item.inode, written.error().ToString());
+  co_return item.offset;
 }
 
 // As a write, applied when no other mount's kernel shows what was before.

@@ -49,6 +49,8 @@ class ContentSource {
   virtual int BuildError(uint64_t /*inode*/) const { return 0; }
   // What is sent of it may refer to what is in flight: it is built when that is settled.
   virtual bool BuildsOnPending(uint64_t inode) const = 0;
+  // To build and send it may take longer than others should wait for what they have changed before.
+  virtual bool TakesLong(uint64_t /*inode*/) const { return false; }
   // The write that was built last is a part, and not the last one.
   virtual bool HasMore(uint64_t inode) const = 0;
   // The other parts are not to be built: the next write begins anew.

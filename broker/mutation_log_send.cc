@@ -103,6 +103,8 @@ Task<void> MutationLog::SendBatch() {
         front->content_inode != 0 ? front->content_inode : ContentOf(front->mutation);
     const uint64_t lease = LeaseOf(front->zone);
     if (EndsRun(content, front->mutation, lease, &changed)) break;
+    // Who has made what comes before it is answered when the batch is.
+    if (front->content_inode != 0 && !items.empty() && contents_->TakesLong(content)) break;
     lease_of.push_back(lease);
     bytes += front->content_inode != 0 ? kContentItemBytes : WireBytes(front->mutation);
     Unindex(front);

@@ -220,9 +220,14 @@ Result<void> Session::Assemble(boost::asio::thread_pool* workers,
   contents_->SetRefreshStale([this](uint64_t inode) { return tree_->Ensure(inode); });
   locks_ = std::make_unique<Locks>(executor_, &tasks_, gateway_.get(), journal_.get(),
                                    inodes_.get(), &mounts_, options_.io_timeout_ns);
-  locks_->SetCoherence(
-      {[this](uint64_t inode) { return Publish(inode); },
-       [this](uint64_t inode) -> Task<void> { (void)co_await tree_->Ensure(inode); }});
+  locks_->SetCoherence({[this](uint64_t inode) { return Publish(inode); },
+                        [this](uint64_t inode) -> Task<int> {
+                          auto fresh = co_await tree_->Ensure(inode);
+                          const int error = fresh ? 0 : fresh.error().code;
+                          co_return error == ESTALE || error == ENOENT
+                              ? 0
+                              : error;  // nobody writes it any more
+                        }});
   if (gateway_->traits().lone_locks) locks_->Alone();
   watcher_ =
       std::make_unique<Watcher>(executor_, &tasks_, gateway_.get(), tree_.get(), contents_.get(),

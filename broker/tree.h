@@ -56,6 +56,9 @@ struct AttrChange {
   // Who changes it is in the file's group, or root: the set-group-id bit of a file that its group
   // may not execute stays.
   bool of_group = true;
+  // An earlier broker has given it that size, by the change of that number: what is in the file by
+  // now may have been written behind it.
+  std::optional<Ticket> cut_by = {};
 };
 
 // Where a change comes from.
@@ -174,9 +177,10 @@ class Tree {
   // shall show that.
   void ExpectRead(uint64_t inode);
   Task<Result<void>> Setattr(Origin origin, uint64_t inode, AttrChange change);
-  // `mode`: of fallocate(2). The file is open for writing.
+  // `mode`: of fallocate(2). The file is open for writing. `done`: by an earlier broker, all but
+  // telling the other mounts.
   Task<Result<void>> Fallocate(Origin origin, uint64_t inode, uint64_t offset, uint64_t length,
-                               int mode);
+                               int mode, bool done);
   // How much of it was copied. The target is open for writing.
   Task<Result<uint64_t>> CopyRange(Origin origin, broker::CopyRange range);
 
@@ -192,9 +196,11 @@ class Tree {
   Task<Result<void>> KillCapabilities(Origin origin, uint64_t inode);
 
   // The rest of a change that was carried out by a broker that has died: tells the other mounts and
-  // waits like the change itself. `name`s as in it; an empty second one: there is none.
+  // waits like the change itself. `takes`, `gives`: the names that it takes from the inode and
+  // gives to it. ESTALE: the gateway had refused it, and it is to be asked for again.
   Task<Result<void>> FinishChange(Origin origin, shm::Executed executed,
-                                  std::vector<WatchEvent::Name> names);
+                                  std::vector<WatchEvent::Name> takes,
+                                  std::vector<WatchEvent::Name> gives);
 
   // Paths from the root, of those of the inodes that have a name in the table. For people: it looks
   // at every entry.
@@ -220,6 +226,8 @@ class Tree {
   // Another host changed these; returns when nothing older is shown by any mount. What is pending
   // here stays, and is looked at again when the gateway has it.
   Task<void> ApplyRemote(std::vector<uint64_t> inodes, std::vector<WatchEvent::Name> names);
+  Task<Result<void>> AskWhatCameOf(uint64_t inode, std::vector<WatchEvent::Name> takes,
+                                   std::vector<WatchEvent::Name> gives);
   // What was told of these long ago is asked for again; of the directories, all names.
   Task<void> Age(std::vector<uint64_t> inodes, std::vector<uint64_t> directories);
   // What a dead broker knew to have changed, and may have brought up to date in part.
@@ -443,6 +451,8 @@ class Tree {
   std::set<uint64_t> announcing_;  // inodes whose content other kernels are writing out
   // Calls whose changes were pending when their broker died.
   std::map<std::pair<uint32_t, uint64_t>, shm::Executed> executed_before_;
+  Ticket adopted_until_ = 0;  // of a dead broker; the others of them were settled
+  std::unordered_set<Ticket> adopted_unsettled_;
 };
 
 }  // namespace airstore::broker

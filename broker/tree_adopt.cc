@@ -22,6 +22,8 @@ std::optional<uint64_t> ExecutedInode(const MutationRecord& record) {
   if (const auto* unlink = std::get_if<UnlinkOp>(&op)) return unlink->inode;
   if (std::holds_alternative<RenameOp>(op) && !record.subjects.empty()) return record.subjects[0];
   if (std::holds_alternative<TouchOp>(op) && record.orphan != 0) return record.orphan;
+  const auto* setattr = std::get_if<SetattrOp>(&op);
+  if (setattr != nullptr && setattr->size) return setattr->inode;
   if (const auto* xattr = std::get_if<SetXattrOp>(&op)) return xattr->inode;
   if (const auto* xattr = std::get_if<RemoveXattrOp>(&op)) return xattr->inode;
   return std::nullopt;
@@ -42,7 +44,10 @@ void Tree::Adopt(const JournalState& state) {
       inodes_->directories().Set(entry.inode, entry.parent);
     }
   }
+  adopted_until_ = state.next_ticket;
+  for (const auto& [sequence, entry] : state.numbered) adopted_unsettled_.insert(entry.ticket);
   for (const auto& [ticket, record] : state.pending) {
+    adopted_unsettled_.insert(ticket);
     const auto inode = ExecutedInode(record);
     if (!inode || record.call.mount == CallPlace::kNoMount) continue;
     const bool elided = std::holds_alternative<TouchOp>(record.mutation.op);
@@ -188,11 +193,41 @@ void Tree::ReclaimOrphans() {
   for (const uint64_t inode : orphans) ReclaimOrphan(inode);
 }
 
+// What the gateway answered is not on record: it may have been a refusal that nobody heard of.
+Task<Result<void>> Tree::AskWhatCameOf(uint64_t inode, std::vector<WatchEvent::Name> takes,
+                                       std::vector<WatchEvent::Name> gives) {
+  std::vector<WatchEvent::Name> names = takes;
+  names.insert(names.end(), gives.begin(), gives.end());
+  co_await ApplyRemote(std::vector<uint64_t>(1, inode), std::move(names));
+  for (const WatchEvent::Name& entry : takes) {
+    auto found = co_await Lookup(entry.parent, entry.name);
+    if (!found && found.error().code != ENOENT) co_return found.error();
+    if (!found || *found != inode) continue;
+    NotGone(inode);
+    co_return Error{ESTALE, "a change that was refused"};
+  }
+  for (const WatchEvent::Name& entry : gives) {
+    auto found = co_await Lookup(entry.parent, entry.name);
+    if (!found && found.error().code != ENOENT) co_return found.error();
+    if (!found || *found != inode) co_return Error{ESTALE, "a change that was refused"};
+  }
+  co_return Result<void>{};
+}
+
 Task<Result<void>> Tree::FinishChange(Origin origin, shm::Executed executed,
-                                      std::vector<WatchEvent::Name> names) {
+                                      std::vector<WatchEvent::Name> takes,
+                                      std::vector<WatchEvent::Name> gives) {
   co_await NotifyData(origin.mount, executed.inode, 0, 0);
-  for (const WatchEvent::Name& entry : names) {
+  for (const WatchEvent::Name& entry : takes) {
     co_await NotifyName(origin.mount, entry.parent, entry.name);
+  }
+  for (const WatchEvent::Name& entry : gives) {
+    co_await NotifyName(origin.mount, entry.parent, entry.name);
+  }
+  const bool settled = executed.ticket != 0 && executed.ticket < adopted_until_ &&
+                       !adopted_unsettled_.contains(executed.ticket);
+  if (settled && !lease_) {
+    AIRSTORE_TRY_CO(co_await AskWhatCameOf(executed.inode, std::move(takes), std::move(gives)));
   }
   ReclaimOrphan(executed.inode);
   co_return co_await Committed(executed.ticket, executed.inode, 0);

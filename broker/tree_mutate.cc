@@ -325,12 +325,13 @@ void Tree::ApplyRemove(const UnlinkOp& op, int64_t time_ns, bool again) {
 Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange change) {
   // What a change of owner or content does to more than itself.
   const bool resize = (change.valid & shm::kSetSize) != 0;
+  const bool cuts = resize && !change.cut_by;
   const bool gives_away = (change.valid & (shm::kSetUid | shm::kSetGid)) != 0;
   const bool kills_setid = gives_away || (change.valid & shm::kKillSetId) != 0 || change.valid == 0;
   const bool kills_capabilities = gives_away || resize || change.valid == 0;
   const bool needs_xattrs = kills_capabilities || (change.valid & shm::kSetMode) != 0;
   const std::vector<uint64_t> subjects(1, inode);
-  if (resize) co_await AnnounceData(origin.mount, inode, 0, 0);
+  if (cuts) co_await AnnounceData(origin.mount, inode, 0, 0);
   AnnouncedChange announced(inodes_, mounts_, origin.mount, {});
   std::optional<shm::InodeRecord> before;
   for (;;) {
@@ -354,7 +355,7 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
   if (resize) {
     if (IsDirectory(before->mode)) co_return Error{EISDIR, "truncate"};
     if (!IsRegular(before->mode)) co_return Error{EINVAL, "truncate"};
-    AIRSTORE_TRY_CO(co_await contents_->Truncate(inode, change.size));
+    if (cuts) AIRSTORE_TRY_CO(co_await contents_->Truncate(inode, change.size));
   }
   if ((change.valid & (shm::kSetMode | shm::kSetUid | shm::kSetGid)) != 0) {
     NotifyOwner(origin.mount, inode);
@@ -370,7 +371,7 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
   if (mode != record->mode || (change.valid & shm::kSetMode) != 0) op.mode = mode & 07777;
   if ((change.valid & shm::kSetUid) != 0) op.uid = change.uid;
   if ((change.valid & shm::kSetGid) != 0) op.gid = change.gid;
-  if (resize) {
+  if (cuts) {
     op.size = change.size;
     op.mtime_ns = now;
   }
@@ -383,15 +384,16 @@ Task<Result<void>> Tree::Setattr(Origin origin, uint64_t inode, AttrChange chang
     // Content that is still queued goes out as it is when its turn comes, so it must come after
     // the cut, or the cut would take away what was written behind it; and after the times, which
     // a later write outdates.
-    const bool behind = resize || (change.valid & shm::kSetMtime) != 0;
+    const bool behind = cuts || (change.valid & shm::kSetMtime) != 0;
     Mutation mutation{.time_ns = now, .op = op};
-    if (resize) ExpectVersion(inode, &mutation);
+    if (cuts) ExpectVersion(inode, &mutation);
     queued = behind && log_->TakeContent(inode);
     ticket = log_->Append(std::move(mutation), {inode}, {}, origin.place());
   }
+  if (resize) Began(origin, inode, cuts ? ticket : *change.cut_by);
   ApplySetattr(op);
   if (ticket != 0) Applied(ticket);
-  if ((change.valid & (shm::kSetAtime | shm::kSetMtime | shm::kSetSize)) != 0) {
+  if (cuts || (change.valid & (shm::kSetAtime | shm::kSetMtime)) != 0) {
     contents_->SetTimes(inode, op.atime_ns.value_or(record->atime_ns),
                         op.mtime_ns.value_or(record->mtime_ns));
   }
@@ -473,11 +475,14 @@ void Tree::ApplySetattr(const SetattrOp& op) {
 }
 
 Task<Result<void>> Tree::Fallocate(Origin origin, uint64_t inode, uint64_t offset, uint64_t length,
-                                   int mode) {
+                                   int mode, bool done) {
   AIRSTORE_TRY_CO(co_await Ensure(inode));
-  co_await AnnounceData(origin.mount, inode, offset, length);
-  co_await contents_->AwaitUnsealed(inode);
-  AIRSTORE_TRY_CO(contents_->Fallocate(inode, offset, length, mode, origin.place()));
+  if (!done) {
+    co_await AnnounceData(origin.mount, inode, offset, length);
+    co_await contents_->AwaitUnsealed(inode);
+    AIRSTORE_TRY_CO(contents_->Fallocate(inode, offset, length, mode, origin.place()));
+  }
+  Began(origin, inode, 0);
   co_await NotifyData(origin.mount, inode, offset, length);
   co_return Result<void>{};
 }

@@ -302,7 +302,9 @@ Task<Result<void>> Tree::Rename(Origin origin, uint64_t parent, std::string name
                     .flags = flags & ~uint32_t{RENAME_WHITEOUT},
                     .whiteout = whiteout_inode,
                     .whiteout_uid = whiteout.uid,
-                    .whiteout_gid = whiteout.gid};
+                    .whiteout_gid = whiteout.gid,
+                    .inode = plan.inode,
+                    .exchanged = exchange ? plan.target : 0};
   if (loses_last) KeepXattrs(plan.target);
   Mutation mutation{.time_ns = now, .op = op};
   if (loses_last) ExpectVersionOfRemoved(plan.target, &mutation);

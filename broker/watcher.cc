@@ -9,6 +9,7 @@
 
 #include "broker/backoff.h"
 #include "broker/clock.h"
+#include "broker/deadline.h"
 
 namespace airstore::broker {
 namespace {
@@ -246,8 +247,15 @@ Task<Result<void>> Watcher::Arrive(int64_t deadline_ns) {
   while (!arrived_) {
     auto acquired = co_await gateway_->AcquireLease(shm::kRootInode);
     if (acquired && !acquired->held_by_other) {
+      if (acquired->lease_id != 0) {
+        auto hold = [](Watcher* self, AcquiredLease lease) -> Task<Result<void>> {
+          co_await self->Hold(lease);
+          co_return Result<void>{};
+        };
+        Task<Result<void>> holding = hold(this, *acquired);
+        AIRSTORE_TRY_CO(co_await Before(deadline_ns, tasks_, executor_, std::move(holding)));
+      }
       arrived_ = true;
-      if (acquired->lease_id != 0) co_await Hold(*acquired);
       break;
     }
     if (!acquired && acquired.error().code != EAGAIN) co_return acquired.error();

@@ -62,6 +62,8 @@ void EncodeOp(const RenameOp& op, wire::Mutation* to) {
   out->set_new_parent(op.new_parent);
   out->set_new_name(op.new_name);
   out->set_flags(op.flags);
+  out->set_inode(op.inode);
+  out->set_exchanged(op.exchanged);
   if (op.whiteout == 0) return;
   out->set_whiteout(op.whiteout);
   out->set_whiteout_uid(op.whiteout_uid);

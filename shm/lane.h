@@ -45,6 +45,9 @@ inline constexpr uint64_t kMinArenaBytes = 4ull << 20;  // ... and at least
 inline constexpr uint64_t kArenaRingOffset = 4096;      // where the ring begins in the segment
 inline constexpr int64_t kForever = INT64_MAX;          // of waits, in nanoseconds
 inline constexpr uint32_t kMaxWrite = 1u << 20;         // greatest payload of one kWrite record
+// Flags of a kWrite record.
+inline constexpr uint32_t kWriteAppends = 1;  // to the file's end; its place was told by kAppend
+inline constexpr uint32_t kWriteRepeats = 2;  // its request is made again: it may have been queued
 
 uint64_t LaneBytes(uint32_t inode_uses);
 
@@ -95,7 +98,7 @@ class LaneConsumer {
     Call call;            // kCall
     uint64_t inode = 0;   // kWrite, kRelease, kForget, kTouch
     uint64_t offset = 0;  // kWrite
-    uint32_t flags = 0;   // kRelease, kReads
+    uint32_t flags = 0;   // kRelease, kReads, kWrite
     uint64_t unique = 0;  // kInterrupt
     int64_t time_ns = 0;
     std::span<const uint8_t> data;  // kWrite: in the arena, valid until MarkApplied
@@ -283,8 +286,9 @@ class LaneProducer {
   // Copies the bytes into the arena and queues a write. Waits when queue or arena is full; nothing
   // when there was no room in time, and nothing is queued then.
   // REQUIRES: data.size() <= kMaxWrite. Returns the record's place: WaitApplied(it) to be sure.
+  // `append`: goes to the file's end, which was `offset` when the broker was asked.
   std::optional<uint64_t> QueueWrite(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
-                                     int64_t time_ns);
+                                     int64_t time_ns, bool append = false);
   // These do not wait: what finds no room is queued when there is some.
   // Does nothing when it was done for this very request before.
   void QueueRelease(uint64_t inode, uint32_t flags);

@@ -68,13 +68,15 @@ void LaneProducer::TakeOver() {
 }
 
 std::optional<uint64_t> LaneProducer::QueueWrite(uint64_t inode, uint64_t offset,
-                                                 std::span<const uint8_t> data, int64_t time_ns) {
+                                                 std::span<const uint8_t> data, int64_t time_ns,
+                                                 bool append) {
   AIRSTORE_CHECK(data.size() <= kMaxWrite);
   Message message{};
   message.op = QueueOp::kWrite;
   message.inode = inode;
   message.offset = offset;
   message.time_ns = time_ns;
+  if (append) message.flags = kWriteAppends | (RequestRepeated() ? kWriteRepeats : 0);
   Place place;
   if (!Reserve(message, data.size(), &place)) {
     const Waiting waiting(this);

@@ -9,6 +9,7 @@ namespace airstore::shm {
 namespace {
 
 constexpr uint32_t kReleaseFlags = kOpenModeMask | kOpenForWrite;
+constexpr uint32_t kWriteFlags = kWriteAppends | kWriteRepeats;
 
 }  // namespace
 
@@ -48,6 +49,7 @@ std::string LaneConsumer::Take(const QueueRecord& record, QueueOp op, Item* item
 
 std::string LaneConsumer::TakeWrite(uint64_t position, uint32_t length, Item* item) {
   if (item->inode == 0) return "write to inode 0";
+  if ((item->flags & ~kWriteFlags) != 0) return "write with flags " + std::to_string(item->flags);
   if (length > kMaxWrite) return "write of " + std::to_string(length) + " bytes";
   if (item->offset > static_cast<uint64_t>(INT64_MAX) - length) return "write beyond any file";
   if (position < arena_popped_ || position - arena_applied_ > ring_bytes_ - length) {

@@ -17,13 +17,17 @@ void ContentFds::Insert(uint64_t id, UniqueFd fd) {
     ContentFd shared = std::make_shared<const UniqueFd>(std::move(fd));
     if (const auto found = by_id_.find(id); found != by_id_.end()) {
       found->second->fd = std::move(shared);
+      items_.splice(items_.begin(), items_, found->second);
     } else {
       items_.push_front({id, 0, std::move(shared)});
       by_id_[id] = items_.begin();
     }
-    if (items_.size() > kLimit) {
-      by_id_.erase(items_.back().id);
-      items_.pop_back();
+    // One that nobody has taken yet is waited for, perhaps by a thread that does not get to run.
+    for (auto item = items_.end(); items_.size() > kLimit && item != items_.begin();) {
+      --item;
+      if (item->inode == 0 && items_.size() <= kMostUntaken) continue;
+      by_id_.erase(item->id);
+      item = items_.erase(item);
     }
   }
   arrived_.notify_all();

@@ -26,6 +26,7 @@ using ContentFd = std::shared_ptr<const UniqueFd>;
 class ContentFds {
  public:
   static constexpr size_t kLimit = 128;
+  static constexpr size_t kMostUntaken = 2 * kLimit;  // with those that nobody has waited for yet
 
   // nullptr: not here.
   ContentFd Get(uint64_t id);

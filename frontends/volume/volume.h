@@ -219,7 +219,7 @@ class Volume {
   int AnnounceWrite(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset,
                     uint64_t size);
   int Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
-            Visible visible = Visible::kToAskers);
+            Visible visible = Visible::kToAskers, bool append = false);
   // As a write does: no effect where there are no set-id bits.
   int KillSetId(Request& request, uint64_t inode);
   // ... no file capabilities.

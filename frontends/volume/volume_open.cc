@@ -234,7 +234,8 @@ int Volume::AwaitRoom(Request& request, uint64_t inode, uint64_t offset, uint64_
   return error == ENOSPC && IsInPlace(request, inode, offset, bytes) ? 0 : error;
 }
 
-int Volume::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data, Visible visible) {
+int Volume::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data, Visible visible,
+                  bool append) {
   const Stopwatch watch(*lane_, shm::kLatencyWrite);
   if (options_.read_only || shm::IsVirtual(inode)) return EROFS;
   if (offset > kGreatestSize || data.size() > kGreatestSize - offset) return EFBIG;
@@ -243,7 +244,7 @@ int Volume::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data
   const int64_t time_ns = shm::FileClockNs();
   while (!data.empty()) {
     const auto part = data.first(std::min<size_t>(data.size(), shm::kMaxWrite));
-    const auto place = lane_->QueueWrite(inode, offset, part, time_ns);
+    const auto place = lane_->QueueWrite(inode, offset, part, time_ns, append);
     if (!place) return ETIMEDOUT;
     data = data.subspan(part.size());
     offset += part.size();
@@ -325,7 +326,8 @@ int Volume::CopyRange(Request& request, const CopyArgs& copy, uint64_t* copied) 
 int Volume::Append(Request& request, uint64_t inode, OpenHandle handle, uint64_t offset,
                    std::span<const uint8_t> data) {
   if (options_.read_only || shm::IsVirtual(inode)) return EROFS;
-  if (lane_->was_shared()) {
+  const bool asks = lane_->was_shared();
+  if (asks) {
     shm::RequestArgs args = Args(shm::Op::kAppend, inode);
     args.offset = offset;
     args.size = data.size();
@@ -334,7 +336,7 @@ int Volume::Append(Request& request, uint64_t inode, OpenHandle handle, uint64_t
     if (reply.error != 0) return reply.error;
     offset = reply.value;
   }
-  return Write(inode, offset, data, VisibleThrough(handle));
+  return Write(inode, offset, data, VisibleThrough(handle), asks);
 }
 
 // Stores to maps of the file through other mounts that their kernels have not told yet come first,

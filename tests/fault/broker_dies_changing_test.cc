@@ -7,6 +7,7 @@
 #include <linux/posix_acl.h>
 #include <linux/posix_acl_xattr.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include <future>
 
 #include "tests/e2e/support/host_test.h"
+#include "tests/e2e/support/other_broker.h"
 #include "tests/fault/switchboard.h"
 
 namespace airstore::fault {
@@ -57,6 +59,55 @@ const std::string kCapability(
     "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
     "\x00\x00",
     20);
+
+// A process that has a file open for writing. Ours may not: who starts a broker would inherit the
+// descriptor, and its end waits for that broker.
+class OtherWriter {
+ public:
+  explicit OtherWriter(const std::string& path) {
+    int to[2], from[2];
+    if (pipe2(to, O_CLOEXEC) != 0 || pipe2(from, O_CLOEXEC) != 0) abort();
+    child_ = fork();
+    if (child_ == 0) {
+      close(to[1]);
+      const int file = open(path.c_str(), O_RDWR);
+      char told = file >= 0 ? 'y' : 'n';
+      (void)!write(from[1], &told, 1);
+      char text[64];
+      const ssize_t length = read(to[0], text, sizeof text);
+      told = length > 0 && pwrite(file, text, static_cast<size_t>(length), 0) == length ? 'y' : 'n';
+      (void)!write(from[1], &told, 1);
+      (void)!read(to[0], text, sizeof text);
+      _exit(0);
+    }
+    to_.reset(to[1]);
+    from_.reset(from[0]);
+    close(to[0]);
+    close(from[1]);
+    EXPECT_EQ(Answer(), 'y') << path;
+  }
+  ~OtherWriter() {
+    to_.reset();
+    waitpid(child_, nullptr, 0);
+  }
+  OtherWriter(const OtherWriter&) = delete;
+  OtherWriter& operator=(const OtherWriter&) = delete;
+  // At the beginning of the file.
+  bool Write(const std::string& text) {
+    return write(to_.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+           Answer() == 'y';
+  }
+
+ private:
+  char Answer() {
+    char told = 'n';
+    (void)!read(from_.get(), &told, 1);
+    return told;
+  }
+
+  pid_t child_ = 0;
+  UniqueFd to_, from_;
+};
 
 class BrokerDiesChanging : public e2e::MountTest {
  protected:
@@ -306,6 +357,38 @@ TEST_P(UnsentAttributes, OutliveTheBroker) {
 
 INSTANTIATE_TEST_SUITE_P(, UnsentAttributes, testing::Bool(),
                          [](const auto& mode) { return mode.param ? "Adopted" : "Replayed"; });
+
+// A cut is seen before it is answered, and what is written behind it is not cut by the next broker.
+TEST_F(BrokerDiesChanging, WhatWasWrittenBehindACutStays) {
+  e2e::OtherBroker other(host());
+  (void)other.Mount("work", "there");  // from now on a cut waits for the gateway
+  const std::string second = host().Mount("work", "second");
+  const std::string old = e2e::RandomBytes(1, 300'000);
+  using Cut = std::function<int(const std::string&)>;
+  const std::pair<const char*, Cut> cuts[] = {
+      {"truncate", [](const std::string& path) { return ErrnoOf(truncate(path.c_str(), 0)); }},
+      {"open",
+       [](const std::string& path) { return ErrnoOf(e2e::Open(path, O_WRONLY | O_TRUNC).get()); }}};
+  for (const auto& [name, cut] : cuts) {
+    SCOPED_TRACE(name);
+    e2e::WriteFile(At(name), old);
+    OtherWriter behind(second + "/" + name);
+    host().FreezeGateway();
+    std::future<int> outcome =
+        std::async(std::launch::async, [&cut = cut, path = At(name)] { return cut(path); });
+    ASSERT_TRUE(e2e::WaitUntil(seconds(5), [&] { return e2e::Stat(At(name)).st_size == 0; }));
+    ASSERT_TRUE(behind.Write("behind"));
+    EXPECT_EQ(outcome.wait_for(seconds(0)), std::future_status::timeout) << "it did not wait";
+    Restart();
+    host().ThawGateway();
+    EXPECT_EQ(outcome.get(), 0);
+    EXPECT_EQ(e2e::ReadFile(At(name)), "behind");
+    EXPECT_EQ(e2e::ReadFile(second + "/" + name), "behind");
+  }
+  host().Unmount(second);
+  RemountFresh();
+  for (const auto& [name, cut] : cuts) EXPECT_EQ(e2e::ReadFile(At(name)), "behind");
+}
 
 }  // namespace
 }  // namespace airstore::fault

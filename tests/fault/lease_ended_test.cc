@@ -133,12 +133,15 @@ TEST_P(LeaseEnded, WhatAnotherHostHasMadeIsNotReplacedOrRemoved) {
   const std::string original = e2e::RandomBytes(1, 200'000);
   const std::string theirs = e2e::RandomBytes(2, 200'000);
   const std::string ours = e2e::RandomBytes(3, 200'000);
-  for (const char* name : {"saved", "removed", "quiet", "gone"}) e2e::WriteFile(At(name), original);
+  for (const char* name : {"saved", "removed", "moved", "quiet", "gone"}) {
+    e2e::WriteFile(At(name), original);
+  }
   ASSERT_TRUE(e2e::WaitUntil(seconds(20), [&] { return Settled(); }));
   ASSERT_TRUE(host().SessionStatus("work").at("write_lease"));
   const auto change = [&] {
     for (const char* name : {"saved", "quiet", "free"}) SaveOver(name, ours);
     for (const char* name : {"removed", "gone"}) ASSERT_EQ(unlink(At(name).c_str()), 0);
+    ASSERT_EQ(rename(At("moved").c_str(), At("elsewhere").c_str()), 0);
   };
   if (adopted()) {
     host().KillBroker();
@@ -153,6 +156,8 @@ TEST_P(LeaseEnded, WhatAnotherHostHasMadeIsNotReplacedOrRemoved) {
   Write(there + "/saved", theirs);
   Write(there + "/removed", theirs);
   e2e::WriteFile(there + "/free", theirs);
+  ASSERT_EQ(unlink((there + "/moved").c_str()), 0);
+  e2e::WriteFile(there + "/moved", theirs);
   if (adopted()) {
     host().FreezeGateway();  // so that the lease is believed in
     host().StartBroker();
@@ -161,12 +166,13 @@ TEST_P(LeaseEnded, WhatAnotherHostHasMadeIsNotReplacedOrRemoved) {
   } else {
     host().StartBroker();
   }
-  ASSERT_TRUE(e2e::WaitUntil(seconds(60), [&] { return Settled() && Lost().size() == 3; }))
+  ASSERT_TRUE(e2e::WaitUntil(seconds(60), [&] { return Settled() && Lost().size() == 4; }))
       << Lost();
   const std::string fresh = other.RemountFresh("work", there);
-  for (const char* name : {"saved", "removed", "free"}) {
+  for (const char* name : {"saved", "removed", "free", "moved"}) {
     EXPECT_TRUE(e2e::ReadFile(fresh + "/" + name) == theirs) << name;
   }
+  EXPECT_FALSE(e2e::Exists(fresh + "/elsewhere"));
   for (const char* name : {"saved.new", "free.new", "quiet"}) {
     EXPECT_TRUE(e2e::ReadFile(fresh + "/" + name) == ours) << name;
   }

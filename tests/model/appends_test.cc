@@ -24,10 +24,11 @@ struct Record {
 
 class Appends : public e2e::MountTest {
  protected:
-  static void Append(const std::string& path, uint32_t writer, uint32_t count, bool reopen) {
-    UniqueFd file = e2e::Open(path, O_WRONLY | O_APPEND);
+  static void Append(const std::string& path, uint32_t writer, uint32_t count, bool reopen,
+                     int flags = 0) {
+    UniqueFd file = e2e::Open(path, O_WRONLY | O_APPEND | flags);
     for (uint32_t number = 0; number < count; ++number) {
-      if (reopen && number % 16 == 15) file = e2e::Open(path, O_WRONLY | O_APPEND);
+      if (reopen && number % 16 == 15) file = e2e::Open(path, O_WRONLY | O_APPEND | flags);
       Record record{writer, number, {}};
       memset(record.filling, static_cast<int>(1 + number % 100), sizeof record.filling);
       ASSERT_EQ(write(file.get(), &record, sizeof record), static_cast<ssize_t>(sizeof record));
@@ -80,6 +81,33 @@ TEST_F(Appends, OfSeveralMountsDoNotOverlap) {
   RemountFresh();
   std::vector<uint32_t> next(writers);
   EXPECT_EQ(Check(e2e::ReadFile(At("log")), &next), size_t{writers} * count);
+}
+
+// The kernel of one mount appends to the content file itself and asks nobody; others go through
+// their daemons.
+TEST_F(Appends, ThroughTheKernelAndThroughDaemonsDoNotOverlap) {
+  const auto count = static_cast<uint32_t>(e2e::EnvOr("AIRSTORE_APPENDS", 400));
+  const std::string second = host().Mount("work", "second", {"--passthrough", "off"});
+  const std::string third = host().Mount("work", "third");
+  e2e::WriteFile(At("log"), "");
+  std::vector<std::thread> threads;
+  // First, or the kernel would not be let near a file that a daemon writes.
+  UniqueFd held = e2e::Open(At("log"), O_WRONLY | O_APPEND);
+  threads.emplace_back([=, this] { Append(At("log"), 0, 20 * count, false); });
+  threads.emplace_back([=] { Append(second + "/log", 1, count, false); });
+  threads.emplace_back([=] { Append(third + "/log", 2, count, false, O_DSYNC); });
+  threads.emplace_back([=] { Append(second + "/log", 3, count, true); });
+  for (std::thread& thread : threads) thread.join();
+  held.reset();
+  ASSERT_FALSE(HasFailure());
+  std::vector<uint32_t> next(4);
+  EXPECT_EQ(Check(e2e::ReadFile(At("log")), &next), size_t{23} * count);
+  EXPECT_EQ(next, (std::vector<uint32_t>{20 * count, count, count, count}));
+  host().Unmount(second);
+  host().Unmount(third);
+  RemountFresh();
+  next.assign(4, 0);
+  EXPECT_EQ(Check(e2e::ReadFile(At("log")), &next), size_t{23} * count);
 }
 
 }  // namespace

@@ -77,9 +77,10 @@ Mutation FromWire(const wire::Mutation& m) {
       break;
     case wire::Mutation::kRename:
       mutation.op =
-          RenameOp{m.rename().old_parent(),   m.rename().old_name(),    m.rename().new_parent(),
-                   m.rename().new_name(),     m.rename().flags(),       m.rename().whiteout(),
-                   m.rename().whiteout_uid(), m.rename().whiteout_gid()};
+          RenameOp{m.rename().old_parent(),   m.rename().old_name(),     m.rename().new_parent(),
+                   m.rename().new_name(),     m.rename().flags(),        m.rename().whiteout(),
+                   m.rename().whiteout_uid(), m.rename().whiteout_gid(), m.rename().inode(),
+                   m.rename().exchanged()};
       break;
     case wire::Mutation::kSetattr:
       mutation.op = FromWire(m.setattr());

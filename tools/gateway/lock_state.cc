@@ -132,6 +132,8 @@ LockAnswer LockState::Set(const LockWish& wish, std::optional<LockSpec>* conflic
 
 bool LockState::Assert(const SessionId& session, const std::vector<LockWish>& held,
                        std::vector<LockWish>* lost, Told* told) {
+  // Who still waits there asks again; of a host's earlier life nobody does.
+  std::erase_if(waits, [&](const auto& wait) { return wait.first.first == session; });
   std::set<FileKey> before;
   for (auto& [key, locks] : files) {
     if (std::erase_if(locks, [&](const LockSpec& one) { return one.owner.session == session; })) {

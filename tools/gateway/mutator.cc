@@ -218,8 +218,10 @@ int Mutator::Do(const RenameOp& op) {
   if (const int error = FindDirectory(op.new_parent, &new_parent); error != 0) return error;
   const auto source_ino = tree_.store().GetEntry(ws, op.old_parent, op.old_name);
   if (!source_ino) return ENOENT;
+  if (op.ino != 0 && op.ino != *source_ino) return ESTALE;
   const auto target_ino = tree_.store().GetEntry(ws, op.new_parent, op.new_name);
   if (!target_ino && op.flags == kRenameExchange) return ENOENT;
+  if (op.exchanged != 0 && op.exchanged != target_ino) return ESTALE;
   if (target_ino && op.flags == kRenameNoReplace) return EEXIST;
   if (target_ino == source_ino) return 0;  // two names of one file: POSIX says do nothing
   Inode* source = tree_.Find(*source_ino);

@@ -7,6 +7,7 @@ namespace airstore::gateway {
 namespace {
 
 constexpr std::chrono::seconds kBetweenAsks{1};
+constexpr std::chrono::seconds kBreak{5};  // without a look for so long: nobody was at work
 
 }  // namespace
 
@@ -197,6 +198,8 @@ Result<Sessions::Acquired> SessionTable::Acquire(const SessionRecord& session, I
   if (RecallSome(session, {kRootInode}, &lock)) return Acquired{{}, true};
   if (!may_write) return Acquired{};
   lock.lock();
+  // It may have expired since it was admitted. A lease of who is not here would never end.
+  live_.try_emplace(session.id, Live{session, SteadyNow()});
   const LeaseRecord* zone = nullptr;
   for (const auto& [id, lease] : leases_) {
     const LeaseRecord& record = lease.record;
@@ -315,6 +318,11 @@ Result<void> SessionTable::DropInterests(const std::vector<SessionRecord>& of) {
 
 Result<std::vector<SessionRecord>> SessionTable::Expire(SteadyTime now) {
   std::unique_lock lock(mu_);
+  // A silence that this process has slept through is nobody's: what they said waits to be heard.
+  const auto since_look = now - std::exchange(looked_, now);
+  if (since_look > kBreak) {
+    for (auto& [id, live] : live_) live.seen += since_look;
+  }
   std::vector<SessionRecord> expired;
   std::vector<LeaseRecord> leases;
   for (const auto& [id, live] : live_) {

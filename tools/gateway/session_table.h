@@ -85,6 +85,7 @@ class SessionTable final : public Sessions {
   std::vector<Waiter> waiters_;
   std::map<std::pair<SessionId, InodeNo>, SteadyTime> asked_;  // to forget a zone
   uint64_t last_lease_id_ = 0;
+  SteadyTime looked_ = SteadyNow();  // by Expire
 };
 
 }  // namespace airstore::gateway

@@ -233,6 +233,8 @@ struct RenameOp {
   uint32_t flags = 0;
   InodeNo whiteout = 0;  // takes the old name; 0: none
   uint32_t whiteout_uid = 0, whiteout_gid = 0;
+  InodeNo ino = 0;        // what is meant by the old name; 0: whatever is there
+  InodeNo exchanged = 0;  // and of an exchange by the new one
 };
 inline constexpr uint32_t kRenameNoReplace = 1;
 inline constexpr uint32_t kRenameExchange = 2;

@@ -10,6 +10,7 @@
 #include <boost/asio/io_context.hpp>
 
 #include "tests/unit/broker/fake_mount.h"
+#include "tests/unit/broker/log_life.h"
 #include "tests/unit/broker/run_task.h"
 #include "tests/unit/broker/temp_dir.h"
 
@@ -23,6 +24,16 @@ LockCall Range(uint64_t owner, LockType type, uint64_t first, uint64_t last, uin
 }
 
 using Answers = std::vector<std::pair<uint64_t, int>>;
+
+// Gives every lock.
+class GivingGateway : public OnceGateway {
+ public:
+  Task<Result<AssertedLocks>> AssertLocks(std::vector<LockCall> held) override {
+    asserted = held.size();
+    co_return AssertedLocks{};
+  }
+  size_t asserted = 0;  // as it was told last
+};
 
 // A broker's locks; Die() leaves the journal to the next one.
 class LocksOfSession : public testing::Test {
@@ -45,7 +56,7 @@ class LocksOfSession : public testing::Test {
     attr.inode = kFile;
     attr.mode = S_IFREG | 0644;
     AIRSTORE_CHECK(inodes_->Insert(attr, false).has_value());
-    locks_ = std::make_unique<Locks>(loop_.get_executor(), &tasks_, nullptr, journal_.get(),
+    locks_ = std::make_unique<Locks>(loop_.get_executor(), &tasks_, &gateway, journal_.get(),
                                      inodes_.get(), &mounts_, 1'000'000'000);
     locks_->Alone();
   }
@@ -69,6 +80,7 @@ class LocksOfSession : public testing::Test {
 
   FakeMount first{0};
   FakeMount second{1};
+  GivingGateway gateway;
   MountSet mounts_;
   boost::asio::io_context loop_;
 
@@ -180,6 +192,29 @@ TEST_F(LocksOfSession, WhoClosesItsFileDoesNotWaitForTheNextBrokerEither) {
   EXPECT_EQ(Set(Range(1, LockType::kUnlock, 0, 9), 12), 0);
   EXPECT_TRUE(first.answers.empty());
   EXPECT_FALSE(Marked());
+}
+
+// What others wrote under it is to be read by whoever is given it.
+TEST_F(LocksOfSession, ALockIsNotGivenWithoutWhatOthersWrote) {
+  int error = ETIMEDOUT;
+  locks().SetCoherence({[](uint64_t) -> Task<void> { co_return; },
+                        [&error](uint64_t) -> Task<int> { co_return error; }});
+  Spawn(loop_.get_executor(), locks().Share());
+  const auto run = [&] {
+    loop_.restart();
+    loop_.run();
+  };
+  run();
+  ASSERT_EQ(Set(Range(1, LockType::kExclusive, 0, 9), 10, true), Locks::kDeferred);
+  run();
+  EXPECT_EQ(first.answers, (Answers{{10, ETIMEDOUT}}));
+  EXPECT_FALSE(Marked());
+  EXPECT_EQ(gateway.asserted, 0u);
+  error = 0;
+  ASSERT_EQ(Set(Range(1, LockType::kExclusive, 0, 9), 12, true), Locks::kDeferred);
+  run();
+  EXPECT_EQ(first.answers, (Answers{{10, ETIMEDOUT}, {12, 0}}));
+  EXPECT_TRUE(Marked());
 }
 
 TEST_F(LocksOfSession, TheNextBrokerGoesOn) {

@@ -19,12 +19,28 @@ UniqueFd Null() { return UniqueFd(open("/dev/null", O_RDONLY | O_CLOEXEC)); }
 
 TEST(ContentFds, KeepsTheMostRecentlyUsed) {
   ContentFds fds;
-  for (uint64_t id = 1; id <= ContentFds::kLimit; ++id) fds.Insert(id, Null());
+  for (uint64_t id = 1; id <= ContentFds::kLimit; ++id) {
+    fds.Insert(id, Null());
+    EXPECT_NE(nullptr, fds.Wait(id, id, 0, milliseconds(1)));
+  }
   EXPECT_NE(nullptr, fds.Get(1));
   fds.Insert(1000, Null());
   EXPECT_EQ(ContentFds::kLimit, fds.size());
   EXPECT_NE(nullptr, fds.Get(1));
   EXPECT_EQ(nullptr, fds.Get(2));
+}
+
+TEST(ContentFds, KeepsWhatIsStillWaitedFor) {
+  ContentFds fds;
+  fds.Insert(1, Null());
+  for (uint64_t id = 2; id <= 2 * ContentFds::kLimit; ++id) {
+    fds.Insert(id, Null());
+    EXPECT_NE(nullptr, fds.Wait(id, id, 0, milliseconds(1)));
+  }
+  EXPECT_EQ(ContentFds::kLimit, fds.size());
+  EXPECT_NE(nullptr, fds.Wait(1, 1, 0, milliseconds(1)));
+  for (uint64_t id = 1000; id < 1000 + 3 * ContentFds::kLimit; ++id) fds.Insert(id, Null());
+  EXPECT_EQ(ContentFds::kMostUntaken, fds.size());
 }
 
 TEST(ContentFds, WaitsForADescriptorToCome) {

@@ -157,5 +157,15 @@ TEST_F(GatewayLocks, WhatIsSaidReplacesWhatWasKnown) {
   EXPECT_EQ(Set(Range(kTwo, LockMode::kShared, 9, 9)), LockAnswer::kHeld);
 }
 
+TEST_F(GatewayLocks, AWishOfAnEarlierLifeIsNone) {
+  ASSERT_EQ(Set(Range(kOne, LockMode::kExclusive, 0, 0)), LockAnswer::kDone);
+  ASSERT_EQ(Set(Range(kTwo, LockMode::kExclusive, 1, 1)), LockAnswer::kDone);
+  ASSERT_EQ(Set(Waiting(Range(kOne, LockMode::kShared, 1, 1), 1)), LockAnswer::kHeld);
+  const LockWish wants = Waiting(Range(kTwo, LockMode::kShared, 0, 0), 1);
+  EXPECT_EQ(Set(wants), LockAnswer::kDeadlock);
+  EXPECT_TRUE(Assert(kOne, {Range(kOne, LockMode::kExclusive, 0, 0)}));
+  EXPECT_EQ(Set(wants), LockAnswer::kHeld) << "nobody waits there any more";
+}
+
 }  // namespace
 }  // namespace airstore::gateway

@@ -111,6 +111,25 @@ TEST_P(Names, RenameMovesBetweenDirectories) {
   EXPECT_EQ(b.Get(d)->parent, kRootInode);
 }
 
+TEST_P(Names, RenameMovesNothingElseThanWhatIsMeant) {
+  const InodeNo a = b.MakeFile(kRootInode, "a");
+  const InodeNo c = b.MakeFile(kRootInode, "c");
+  RenameOp op{kRootInode, "a", kRootInode, "d"};
+  op.ino = c;
+  EXPECT_EQ(b.Error(op), ESTALE);
+  op.ino = a;
+  EXPECT_EQ(b.Error(op), 0);
+  EXPECT_EQ(b.Find(kRootInode, "d"), a);
+  RenameOp exchange{kRootInode, "d", kRootInode, "c", kRenameExchange};
+  exchange.ino = a;
+  exchange.exchanged = a;
+  EXPECT_EQ(b.Error(exchange), ESTALE);
+  exchange.exchanged = c;
+  EXPECT_EQ(b.Error(exchange), 0);
+  EXPECT_EQ(b.Find(kRootInode, "c"), a);
+  EXPECT_EQ(b.Find(kRootInode, "d"), c);
+}
+
 TEST_P(Names, RenameReplacesWhatMayBeReplaced) {
   const InodeNo a = b.MakeFile(kRootInode, "a");
   const InodeNo old = b.MakeFile(kRootInode, "b");

@@ -52,14 +52,19 @@ class SessionTables : public testing::Test {
     const auto leases = *table->LeasesOf(session);
     return leases.empty() ? std::nullopt : std::optional(leases.front());
   }
-  Result<std::vector<SessionRecord>> Expire(int seconds) {
-    return table->Expire(SteadyNow() + std::chrono::seconds(seconds));
+  // Looks as often as a gateway does, from `from` on.
+  Result<std::vector<SessionRecord>> Expire(int seconds, int from = 0) {
+    for (int at = from; at < seconds; at += 4) {
+      EXPECT_TRUE(table->Expire(start + std::chrono::seconds(at))->empty()) << at;
+    }
+    return table->Expire(start + std::chrono::seconds(seconds));
   }
   std::optional<LeaseRecord> Acquire(const SessionId& id) { return Ask(id).lease; }
 
   Bench b;
   std::vector<uint64_t> recalled;
   std::unique_ptr<SessionTable> table;
+  const SteadyTime start = SteadyNow();
 };
 
 TEST_F(SessionTables, ALeaseIsForOneAloneAndIsRecalled) {
@@ -103,6 +108,13 @@ TEST_F(SessionTables, SilenceLosesTheLeaseButNotTheSession) {
   EXPECT_FALSE(LeaseOf(kOne));
   EXPECT_TRUE(Acquire(kTwo));
   EXPECT_TRUE(table->Find(kOne)->has_value());
+}
+
+TEST_F(SessionTables, AStandstillOfTheGatewayIsNobodysSilence) {
+  ASSERT_TRUE(Acquire(kOne));
+  EXPECT_TRUE(table->Expire(start + std::chrono::seconds(600))->empty());
+  EXPECT_TRUE(LeaseOf(kOne));
+  EXPECT_EQ(Expire(662, 600)->size(), 1u);
 }
 
 TEST_F(SessionTables, AfterARestartEveryoneHasTimeToComeBack) {
