@@ -20,15 +20,14 @@ enum class Placing {
   kRepeatedly,  // the same, and it may be in the file already: its broker or frontend has died
 };
 
-// As write(2), at the end of the file, whoever else appends to it. Moves the descriptor's offset
-// behind the bytes.
-ssize_t WriteAtEnd(int fd, std::span<const uint8_t> data);
+// As write(2), at the end of the file, whoever else appends to it. `place`: where that was.
+ssize_t WriteAtEnd(int fd, std::span<const uint8_t> data, uint64_t* place);
 
 // Where these very bytes are, at `from` or not far behind it.
 std::optional<uint64_t> FindAppended(int fd, uint64_t from, std::span<const uint8_t> data);
 
-// For an append that is applied when nobody uses the file any more: where it is, or the place it
-// was given when nothing else is there, or the end of the file.
-uint64_t PlaceOfReplayed(int fd, uint64_t given, std::span<const uint8_t> data);
+// For an append that is applied when nobody uses the file any more: the place it was given when
+// nothing else is there, or the end of the file. `begun`: it may be in the file already.
+uint64_t PlaceOfReplayed(int fd, uint64_t given, std::span<const uint8_t> data, bool begun);
 
 }  // namespace airstore::broker

@@ -303,6 +303,13 @@ class Answer {
     return {};
   }
 
+  // One that was perhaps refused is made once more.
+  std::optional<Ticket> CutBefore() const {
+    const auto cut = mount_->CutBefore(call_);
+    if (!cut || session_->tree().AnsweredBefore(*cut)) return std::nullopt;
+    return cut->ticket;
+  }
+
   Task<Result<void>> Setattr() {
     AttrChange change{.valid = args_.valid,
                       .mode = args_.mode,
@@ -320,7 +327,7 @@ class Answer {
       AIRSTORE_TRY_CO(co_await MayKillSetId());
     }
     change.of_group = IsOfGroup(args_.inode);
-    if (const auto cut = mount_->CutBefore(call_)) change.cut_by = cut->ticket;
+    change.cut_by = CutBefore();
     AIRSTORE_TRY_CO(co_await session_->tree().Setattr(origin_, args_.inode, change));
     co_return Fill(args_.inode);
   }
@@ -455,7 +462,7 @@ class Answer {
       AttrChange empty;
       empty.valid = shm::kSetSize | (args_.valid & shm::kKillSetId);
       empty.of_group = IsOfGroup(inode);
-      if (const auto cut = mount_->CutBefore(call_)) empty.cut_by = cut->ticket;
+      empty.cut_by = CutBefore();
       AIRSTORE_TRY_CO(co_await session_->tree().Setattr(origin_, inode, empty));
     }
     co_await TakeReads(inode);

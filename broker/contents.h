@@ -142,9 +142,11 @@ class Contents : public ContentSource {
   std::optional<FileEnd> End(uint64_t inode) const;
 
   // Bytes that a writer has sent through its daemon; where they went. EIO when the file was not
-  // opened for writing. ENOSPC: not now, but they were accepted: to be tried again.
+  // opened for writing. ENOSPC: not now, but they were accepted: to be tried again, from where
+  // `progress` is then.
   Result<uint64_t> Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
-                         int64_t time_ns, Placing placing = Placing::kAtOffset);
+                         int64_t time_ns, Placing placing = Placing::kAtOffset,
+                         size_t* progress = nullptr);
   // Where `bytes` more go that are appended through a daemon. The next append is answered when
   // these are there, or will never be: none gets a place that another one is about to fill.
   Task<Result<uint64_t>> Append(AppendCall call, uint64_t inode, uint64_t bytes);

@@ -20,7 +20,7 @@ using shm::InodeRecord;
 }  // namespace
 
 Result<uint64_t> Contents::Write(uint64_t inode, uint64_t offset, std::span<const uint8_t> data,
-                                 int64_t time_ns, Placing placing) {
+                                 int64_t time_ns, Placing placing, size_t* progress) {
   const NodePtr node = Find(inode);
   if (!node || !node->file || !node->file->complete || node->writers() == 0) {
     // It was answered already.
@@ -40,12 +40,14 @@ Result<uint64_t> Contents::Write(uint64_t inode, uint64_t offset, std::span<cons
       offset = *found;
     }
   }
-  size_t done = 0;
+  size_t here = 0;
+  size_t& done = progress != nullptr ? *progress : here;
+  uint64_t place = offset;
   while (done < data.size()) {
     const int fd = node->file->fd();
     const auto rest = data.subspan(done);
     const ssize_t written =
-        at_end ? WriteAtEnd(fd, rest)
+        at_end ? WriteAtEnd(fd, rest, &place)
                : pwrite(fd, rest.data(), rest.size(), static_cast<off_t>(offset + done));
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) {
@@ -58,9 +60,9 @@ Result<uint64_t> Contents::Write(uint64_t inode, uint64_t offset, std::span<cons
           inode, [&](InodeRecord& record) { record.write_error = static_cast<uint32_t>(code); });
       return SysError("write to content file", code);
     }
+    if (at_end) offset = place - done;
     done += static_cast<size_t>(written);
   }
-  if (at_end) offset = static_cast<uint64_t>(lseek(node->file->fd(), 0, SEEK_CUR)) - data.size();
   Reach(FaultPoint::kContentAfterWrite);
   const uint64_t allocated = Charge(node);
   inodes_->Update(inode, [&](InodeRecord& record) {

@@ -22,10 +22,10 @@ constexpr auto kFrontendPoll = std::chrono::milliseconds(10);
 constexpr int kMostPolls = 200;
 
 Result<void> WriteAll(const std::string& path, std::span<const uint8_t> data, uint64_t offset,
-                      bool append) {
+                      bool append, bool begun) {
   const UniqueFd file(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
   if (!file) return SysError("open " + path);
-  if (append) offset = PlaceOfReplayed(file.get(), offset, data);
+  if (append) offset = PlaceOfReplayed(file.get(), offset, data, begun);
   size_t done = 0;
   while (done < data.size()) {
     const ssize_t written = pwrite(file.get(), data.data() + done, data.size() - done,
@@ -48,18 +48,24 @@ Result<std::unique_ptr<shm::LaneConsumer>> Adopt(UniqueFd lane_file, UniqueFd ar
   return shm::LaneConsumer::Adopt(std::move(*lane), std::move(*arena));
 }
 
+// Places in the queue.
+struct Done {
+  uint64_t handled = 0;
+  uint64_t begun = 0;  // an append that may have been made
+};
+
 // How far the dead broker had carried out the queue, and perhaps not said so there: what it wrote
 // may have been overwritten since.
-uint64_t HandledBefore(const shm::LaneConsumer& lane, const std::string& spool, uint32_t mount) {
+Done DoneBefore(const shm::LaneConsumer& lane, const std::string& spool, uint32_t mount) {
   const std::string path = spool + "/" + MountLedger::FileName(mount);
   auto ledger = MountLedger::Adopt(path, lane.inode_uses());
-  if (ledger) return (*ledger)->handled();
+  if (ledger) return {(*ledger)->handled(), (*ledger)->begun()};
   if (ledger.error().code != ENOENT) spdlog::error("{}", ledger.error().ToString());
-  return 0;
+  return {};
 }
 
 // Calls were not answered and releases change nothing here: only bytes count.
-Result<void> ReplayQueue(shm::LaneConsumer* lane, uint32_t mount, uint64_t handled,
+Result<void> ReplayQueue(shm::LaneConsumer* lane, uint32_t mount, const Done& done,
                          const std::string& directory, const ContentTable& contents,
                          const std::string& name) {
   lane->FrontendGone();
@@ -73,13 +79,14 @@ Result<void> ReplayQueue(shm::LaneConsumer* lane, uint32_t mount, uint64_t handl
       break;
     }
     if (next == shm::LaneConsumer::Next::kEmpty) break;
-    if (item.op != shm::QueueOp::kWrite || lane->popped() <= handled) continue;
+    if (item.op != shm::QueueOp::kWrite || lane->popped() <= done.handled) continue;
     const AttachedRecord* entry = contents.Find(item.inode);
     if (entry == nullptr || !entry->dirty) continue;
     // Applied before the file was cut: now it would undo that.
     if (entry->cut.mount == mount && lane->popped() < entry->cut.position) continue;
     AIRSTORE_TRY(WriteAll(directory + "/" + std::to_string(entry->file), item.data, item.offset,
-                          (item.flags & shm::kWriteAppends) != 0));
+                          (item.flags & shm::kWriteAppends) != 0, lane->popped() == done.begun));
+    lane->MarkApplied();  // once: a later one may have been written over it when this is repeated
     ++writes;
   }
   lane->MarkApplied();
@@ -135,7 +142,7 @@ Result<void> Replay(LaneFiles files, const std::string& spool, uint32_t mount,
     if (OfOtherAbi(spool, mount)) *unread = true;
     return {};
   }
-  return ReplayQueue(lane->get(), mount, HandledBefore(**lane, spool, mount), directory, contents,
+  return ReplayQueue(lane->get(), mount, DoneBefore(**lane, spool, mount), directory, contents,
                      files.name);
 }
 

@@ -97,6 +97,7 @@ class Locks {
     bool asking = false;   // Ask runs for it
     bool news = false;     // since it was last asked for
     bool done = false;     // whatever its client wants by now
+    bool wished = false;   // the gateway tells when it is free
     bool granted = false;  // and what others wrote under it is being fetched
     uint64_t left = 0;     // number of the wish left at the gateway; 0: none
     boost::asio::steady_timer pause;

@@ -124,7 +124,10 @@ Task<void> Locks::Assert() {
   }
   asserting_ = false;
   asserted_event_.NotifyAll();
-  PokeAll();  // their wishes went with what was known
+  // Their wishes went with what was known.
+  for (const auto& [request, waiter] : requests_) {
+    if (waiter->wished) Poke(waiter);
+  }
 }
 
 // Its owner hears of it when it uses locks of the file again.
@@ -181,7 +184,9 @@ Task<void> Locks::Ask(WaiterPtr waiter) {
       co_await Pause(waiter, pause);
       pause = std::min(pause * 2, kLongestPause);
     } else if (error == EAGAIN && waiter->asker.wait) {
+      waiter->wished = true;
       co_await Pause(waiter, kAskAgain);
+      waiter->wished = false;
     } else if (error == EAGAIN && std::exchange(once_more, false)) {
       co_await Pause(waiter, kShortestPause);
     } else {

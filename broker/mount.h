@@ -25,6 +25,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "broker/append_place.h"
 #include "broker/broker_api.h"
 #include "broker/call_trace.h"
 #include "broker/call_watch.h"
@@ -197,6 +198,8 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   void MarkDrained();
   // Puts a write into its file, when there is room for it.
   Task<uint64_t> ApplyWrite(const shm::LaneConsumer::Item& item);
+  Placing PlacingOf(const shm::LaneConsumer::Item& item);
+  bool AppendedBefore(const shm::LaneConsumer::Item& item);
   Task<void> NotifyWrite(uint64_t inode, uint64_t offset, uint64_t length);
   Task<void> HandleCall(shm::Call call);
   // nullptr: nobody will ask for it once more. Of what is asked for once more: when the first has
@@ -296,7 +299,9 @@ class Mount : public MountPort, public std::enable_shared_from_this<Mount> {
   size_t slabs_sent_ = 0;
   uint64_t wakeups_ = 0;
   uint64_t ready_us_ = 0;
-  std::string access_id_;  // by which a gateway is told of reads
+  std::string access_id_;                 // by which a gateway is told of reads
+  std::array<uint64_t, 256> appended_{};  // requests whose appends came last
+  size_t next_appended_ = 0;
 };
 
 }  // namespace airstore::broker

@@ -4,6 +4,8 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "broker/log_event.h"
 #include "broker/session.h"
 
@@ -99,11 +101,12 @@ Task<void> Mount::HandleWrite(const shm::LaneConsumer::Item& item) {
     co_return;
   }
   uint64_t offset = item.offset;
+  const bool appended = AppendedBefore(item);
   // What an earlier broker has written may have been cut off since.
   if (lane_->popped() > ledger_->handled()) {
     // While it waits for room nobody else may say that it is applied: its bytes are in the arena.
     ++notifying_;
-    offset = co_await ApplyWrite(item);
+    if (!appended) offset = co_await ApplyWrite(item);
     --notifying_;
     ledger_->Handled(lane_->popped());
   }
@@ -113,17 +116,32 @@ Task<void> Mount::HandleWrite(const shm::LaneConsumer::Item& item) {
   }
 }
 
+Placing Mount::PlacingOf(const shm::LaneConsumer::Item& item) {
+  if ((item.flags & shm::kWriteAppends) == 0) return Placing::kAtOffset;
+  const bool begun = lane_->popped() == ledger_->begun();
+  // Of a request of before we came, which the frontend of then may have queued.
+  const bool repeats = (item.flags & shm::kWriteRepeats) != 0 && lane_->adopted_until() != 0;
+  ledger_->Begun(lane_->popped());
+  return begun || repeats ? Placing::kRepeatedly : Placing::kAppended;
+}
+
+// The frontend that had queued it has died before it could answer, and the next one repeats it.
+bool Mount::AppendedBefore(const shm::LaneConsumer::Item& item) {
+  if ((item.flags & shm::kWriteAppends) == 0 || item.unique == 0) return false;
+  const auto end = appended_.end();
+  if (std::find(appended_.begin(), end, item.unique) != end) return true;
+  appended_[next_appended_++ % appended_.size()] = item.unique;
+  return false;
+}
+
 // It was accepted while there was room: without, it waits, and all that was queued behind it.
 Task<uint64_t> Mount::ApplyWrite(const shm::LaneConsumer::Item& item) {
   constexpr auto kPause = std::chrono::milliseconds(50);
-  Placing placing = Placing::kAtOffset;
-  if ((item.flags & shm::kWriteAppends) != 0) {
-    const bool repeats =
-        (item.flags & shm::kWriteRepeats) != 0 || lane_->popped() <= lane_->adopted_until();
-    placing = repeats ? Placing::kRepeatedly : Placing::kAppended;
-  }
+  const Placing placing = PlacingOf(item);
+  size_t progress = 0;
   const auto write = [&] {
-    return session_->contents().Write(item.inode, item.offset, item.data, item.time_ns, placing);
+    return session_->contents().Write(item.inode, item.offset, item.data, item.time_ns, placing,
+                                      &progress);
   };
   auto written = write();
   boost::asio::steady_timer timer(executor_);

@@ -69,6 +69,7 @@ struct MountLedger::Header {
   std::atomic<uint64_t> handled;
   Change release;  // the entry as it is to be
   Change open;     // the entry as it was
+  std::atomic<uint64_t> begun;
 };
 
 std::string MountLedger::FileName(uint32_t mount_index) {
@@ -174,6 +175,12 @@ Result<std::unique_ptr<MountLedger>> MountLedger::Adopt(const std::string& path,
   }
   (*ledger)->ReadBackings();
   return ledger;
+}
+
+uint64_t MountLedger::begun() const { return header().begun.load(std::memory_order_relaxed); }
+
+void MountLedger::Begun(uint64_t position) {
+  header().begun.store(position, std::memory_order_release);
 }
 
 uint64_t MountLedger::handled() const { return header().handled.load(std::memory_order_relaxed); }

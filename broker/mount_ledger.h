@@ -50,6 +50,9 @@ class MountLedger {
   // Records up to this place in the queue have had their effect, calls excepted.
   uint64_t handled() const;
   void Handled(uint64_t position);
+  // The append at this place in the queue may have been made. 0: none.
+  uint64_t begun() const;
+  void Begun(uint64_t position);
   // Asked before Opened: whether there is room on the disk to note it.
   Result<void> Admit(uint32_t inode_index);
   // An open is about to be answered, by the call at that place. `mode`: shm::OpenMode.

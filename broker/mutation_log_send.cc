@@ -95,6 +95,7 @@ Task<void> MutationLog::SendBatch() {
   std::vector<Item> items;
   std::vector<uint64_t> lease_of;
   std::unordered_set<uint64_t> changed;
+  bool changes = false;
   size_t bytes = 0;
   while (!items_.empty() && items.size() < limits_.max_batch_mutations &&
          bytes < limits_.max_batch_bytes / 2) {
@@ -104,7 +105,8 @@ Task<void> MutationLog::SendBatch() {
     const uint64_t lease = LeaseOf(front->zone);
     if (EndsRun(content, front->mutation, lease, &changed)) break;
     // Who has made what comes before it is answered when the batch is.
-    if (front->content_inode != 0 && !items.empty() && contents_->TakesLong(content)) break;
+    if (front->content_inode != 0 && changes && contents_->TakesLong(content)) break;
+    changes = changes || front->content_inode == 0;
     lease_of.push_back(lease);
     bytes += front->content_inode != 0 ? kContentItemBytes : WireBytes(front->mutation);
     Unindex(front);

@@ -80,6 +80,8 @@ class Tree {
   // ---- tree_adopt.cc: what a dead broker left, before anything else.
   // Makes anew what is not in the tables, and finishes the change that it died in.
   void Adopt(const JournalState& state);
+  // The gateway has answered for that change, and nobody knows any more what.
+  bool AnsweredBefore(const shm::Executed& executed) const;
   // What came of the call at that place, if it was carried out.
   std::optional<shm::Executed> ExecutedBefore(const CallPlace& place) const;
   // Those without a name that nobody holds any more. When all mounts are there.

@@ -193,6 +193,11 @@ void Tree::ReclaimOrphans() {
   for (const uint64_t inode : orphans) ReclaimOrphan(inode);
 }
 
+bool Tree::AnsweredBefore(const shm::Executed& executed) const {
+  return !lease_ && executed.ticket != 0 && executed.ticket < adopted_until_ &&
+         !adopted_unsettled_.contains(executed.ticket);
+}
+
 // What the gateway answered is not on record: it may have been a refusal that nobody heard of.
 Task<Result<void>> Tree::AskWhatCameOf(uint64_t inode, std::vector<WatchEvent::Name> takes,
                                        std::vector<WatchEvent::Name> gives) {
@@ -209,6 +214,8 @@ Task<Result<void>> Tree::AskWhatCameOf(uint64_t inode, std::vector<WatchEvent::N
   for (const WatchEvent::Name& entry : gives) {
     auto found = co_await Lookup(entry.parent, entry.name);
     if (!found && found.error().code != ENOENT) co_return found.error();
+    // What was moved away from where it was may have been moved on.
+    if (!found && !takes.empty()) continue;
     if (!found || *found != inode) co_return Error{ESTALE, "a change that was refused"};
   }
   co_return Result<void>{};
@@ -224,9 +231,7 @@ Task<Result<void>> Tree::FinishChange(Origin origin, shm::Executed executed,
   for (const WatchEvent::Name& entry : gives) {
     co_await NotifyName(origin.mount, entry.parent, entry.name);
   }
-  const bool settled = executed.ticket != 0 && executed.ticket < adopted_until_ &&
-                       !adopted_unsettled_.contains(executed.ticket);
-  if (settled && !lease_) {
+  if (AnsweredBefore(executed)) {
     AIRSTORE_TRY_CO(co_await AskWhatCameOf(executed.inode, std::move(takes), std::move(gives)));
   }
   ReclaimOrphan(executed.inode);

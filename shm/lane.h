@@ -99,7 +99,7 @@ class LaneConsumer {
     uint64_t inode = 0;   // kWrite, kRelease, kForget, kTouch
     uint64_t offset = 0;  // kWrite
     uint32_t flags = 0;   // kRelease, kReads, kWrite
-    uint64_t unique = 0;  // kInterrupt
+    uint64_t unique = 0;  // kInterrupt; kWrite that appends: of the request, 0: not known
     int64_t time_ns = 0;
     std::span<const uint8_t> data;  // kWrite: in the arena, valid until MarkApplied
     uint64_t arena_end = 0;         // kWrite: arena_applied after this record
@@ -251,6 +251,7 @@ class LaneProducer {
   void EndRequest();
   // The request of this thread is being made again.
   bool RequestRepeated() const;
+  uint64_t RequestUnique() const;  // 0: none is in work
   // No request of an earlier frontend will be made again any more.
   void DropLeft();
   // After the lookup or open was counted, before the answer.

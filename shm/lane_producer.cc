@@ -76,7 +76,10 @@ std::optional<uint64_t> LaneProducer::QueueWrite(uint64_t inode, uint64_t offset
   message.inode = inode;
   message.offset = offset;
   message.time_ns = time_ns;
-  if (append) message.flags = kWriteAppends | (RequestRepeated() ? kWriteRepeats : 0);
+  if (append) {
+    message.flags = kWriteAppends | (RequestRepeated() ? kWriteRepeats : 0);
+    message.unique = RequestUnique();
+  }
   Place place;
   if (!Reserve(message, data.size(), &place)) {
     const Waiting waiting(this);

@@ -27,6 +27,7 @@ std::string LaneConsumer::Take(const QueueRecord& record, QueueOp op, Item* item
     case QueueOp::kCall:
       return TakeCall(LoadOnce(record.slot), &item->call);
     case QueueOp::kWrite:
+      item->unique = LoadOnce(record.unique);
       return TakeWrite(LoadOnce(record.arena_position), LoadOnce(record.length), item);
     case QueueOp::kRelease:
       if (item->inode == 0) return "release of inode 0";

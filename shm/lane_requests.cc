@@ -58,6 +58,8 @@ void LaneProducer::EndRequest() {
 
 bool LaneProducer::RequestRepeated() const { return current.lane == this && current.repeated; }
 
+uint64_t LaneProducer::RequestUnique() const { return current.lane == this ? current.unique : 0; }
+
 RequestTrace* LaneProducer::Trace() const { return current.lane == this ? current.trace : nullptr; }
 
 // A slot that is kept says that its request is in work: others may wait for its end.

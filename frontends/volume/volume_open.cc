@@ -336,7 +336,8 @@ int Volume::Append(Request& request, uint64_t inode, OpenHandle handle, uint64_t
     if (reply.error != 0) return reply.error;
     offset = reply.value;
   }
-  return Write(inode, offset, data, VisibleThrough(handle), asks);
+  const bool as_one = data.size() <= shm::kMaxWrite;
+  return Write(inode, offset, data, VisibleThrough(handle), asks && as_one);
 }
 
 // Stores to maps of the file through other mounts that their kernels have not told yet come first,

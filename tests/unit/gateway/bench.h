@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -20,6 +21,7 @@
 #include "tools/gateway/collector.h"
 #include "tools/gateway/content.h"
 #include "tools/gateway/resolver.h"
+#include "tools/gateway/sessions.h"
 
 namespace airstore::gateway {
 
@@ -45,6 +47,19 @@ Result<std::unique_ptr<MetadataStore>> OpenEngine(const std::string& directory);
 // Of a Redis that several gateways may use, with a prefix for the directory; empty: another engine
 // is to be tested.
 std::string SharedRedisUrl(const std::string& directory);
+
+// Those who expire when nobody is heard of any more. A gateway looks again and again: one that has
+// not looked for long takes that for its own silence.
+inline std::vector<SessionRecord> ExpireAll(Sessions& sessions) {
+  const SteadyTime start = SteadyNow();
+  for (auto at = std::chrono::seconds(0); at < 10 * sessions.lifetime();
+       at += std::chrono::seconds(4)) {
+    auto expired = sessions.Expire(start + at);
+    EXPECT_TRUE(expired) << expired.error().ToString();
+    if (!expired || !expired->empty()) return expired ? *expired : std::vector<SessionRecord>();
+  }
+  return {};
+}
 
 class Bench {
  public:
